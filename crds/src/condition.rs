@@ -1,0 +1,100 @@
+//! Conditions: how a status explains itself.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// The value of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Not decided yet.
+    Unknown,
+}
+
+impl Truth {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// A condition as it should be; [`merge`] gives it its transition time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The condition's type, such as `Ready`.
+    pub type_: &'static str,
+    /// Its value.
+    pub truth: Truth,
+    /// The reason, from one of the lists in [`crate::reason`].
+    pub reason: &'static str,
+    /// What happened, to which object, and what to do.
+    pub message: String,
+}
+
+/// The API's limit on a condition's message.
+const MESSAGE_MAX: usize = 32_768;
+
+/// The conditions that follow from `wanted`. A transition time is taken over from `previous` unless the value changed.
+pub fn merge(previous: &[Condition], wanted: Vec<Wanted>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    wanted
+        .into_iter()
+        .map(|Wanted { type_, truth, reason, mut message }| {
+            let kept = previous.iter().find(|c| c.type_ == type_ && c.status == truth.as_str());
+            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+            Condition {
+                type_: type_.to_owned(),
+                status: truth.as_str().to_owned(),
+                reason: reason.to_owned(),
+                message,
+                observed_generation: generation,
+                last_transition_time: kept.map_or_else(|| whole_seconds(now), |c| c.last_transition_time.clone()),
+            }
+        })
+        .collect()
+}
+
+/// A transition time has whole seconds on the wire; rounding here keeps "what we want" equal to "what we read back".
+fn whole_seconds(now: Timestamp) -> Time {
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(truth: Truth, message: &str) -> Vec<Wanted> {
+        vec![Wanted { type_: "Ready", truth, reason: "Because", message: message.to_owned() }]
+    }
+
+    #[test]
+    fn a_transition_time_moves_only_with_the_value() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let first = merge(&[], ready(Truth::False, "a"), Some(1), at(10));
+        let same = merge(&first, ready(Truth::False, "b"), Some(2), at(20));
+        let changed = merge(&same, ready(Truth::True, "c"), Some(2), at(30));
+        assert_eq!(same[0].last_transition_time.0, at(10));
+        assert_eq!((same[0].message.as_str(), same[0].observed_generation), ("b", Some(2)));
+        assert_eq!(changed[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn what_is_wanted_again_is_what_was_written() {
+        let now = Timestamp::from_nanosecond(1_234_567_890_123_456_789).unwrap();
+        let written = merge(&[], ready(Truth::True, "x"), None, now);
+        let read: Vec<Condition> = serde_json::from_value(serde_json::to_value(&written).unwrap()).unwrap();
+        assert_eq!(written, read);
+    }
+}

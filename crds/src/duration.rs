@@ -1,0 +1,116 @@
+//! Durations as Go and kubectl write them: `30s`, `1m30s`, `500ms`, `1.5h`.
+
+use std::time::Duration;
+
+/// The longest `timeout` a Task may have.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Why a text is no duration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a duration: write a number and a unit (ns, us, ms, s, m or h), such as 30s, 1m30s or 500ms")]
+pub struct InvalidDuration {
+    text: String,
+}
+
+/// Reads a duration by the rules of Go's `time.ParseDuration`, without a sign: a timeout is never negative.
+/// <https://pkg.go.dev/time#ParseDuration>
+pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
+    let invalid = || InvalidDuration { text: text.to_owned() };
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if text.is_empty() {
+        return Err(invalid());
+    }
+    let mut nanos: u128 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let number_len = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let (number, after) = rest.split_at(number_len);
+        let unit_len = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_len);
+        let part = scaled(number, nanos_in(unit).ok_or_else(invalid)?).ok_or_else(invalid)?;
+        nanos = nanos.checked_add(part).ok_or_else(invalid)?;
+        rest = after;
+    }
+    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| invalid())
+}
+
+fn nanos_in(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "ns" => 1,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    })
+}
+
+/// `number` (digits with at most one point) times `unit`, in integers: `1.5` x 1 h is exact.
+fn scaled(number: &str, unit: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
+    let digits = &fraction[..fraction.len().min(18)];
+    let part = if digits.is_empty() { 0 } else { digits.parse::<u128>().ok()? };
+    let scale = 10u128.pow(u32::try_from(digits.len()).ok()?);
+    u128::from(whole).checked_mul(unit)?.checked_add(part.checked_mul(unit)? / scale)
+}
+
+/// A length of time for people: `850ms`, `1.2s`, `3m5s`, `2h10m`.
+pub fn display(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..60 => format!("{seconds}.{}s", millis % 1000 / 100),
+        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_go_reads() {
+        for (text, expected) in [
+            ("30s", Duration::from_secs(30)),
+            ("1m30s", Duration::from_secs(90)),
+            ("500ms", Duration::from_millis(500)),
+            ("1.5h", Duration::from_secs(5400)),
+            (".5s", Duration::from_millis(500)),
+            ("1.s", Duration::from_secs(1)),
+            ("0.1s", Duration::from_millis(100)),
+            ("2h45m10s5ms", Duration::from_millis(9_910_005)),
+            ("7us", Duration::from_micros(7)),
+            ("7\u{b5}s", Duration::from_micros(7)),
+            ("24h", MAX_TIMEOUT),
+            ("0", Duration::ZERO),
+            ("0s", Duration::ZERO),
+        ] {
+            assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_go_refuses() {
+        for text in ["", "30", "s", "1.5.1s", ".s", "-5s", "+5s", "1 s", "5d", "1e3s", "99999999999999999999s", "30S"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shows_lengths_for_people() {
+        for (millis, expected) in
+            [(0, "0ms"), (850, "850ms"), (1_250, "1.2s"), (59_999, "59.9s"), (185_000, "3m5s"), (7_800_000, "2h10m")]
+        {
+            assert_eq!(display(Duration::from_millis(millis)), expected);
+        }
+    }
+}

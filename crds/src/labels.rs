@@ -1,0 +1,41 @@
+//! What the pods of a pool carry. The first three are the users' reference; the rest are ours.
+
+/// Label: name of the WarmPool the pod was made for.
+pub const WARMPOOL: &str = "arl.infra.io/warmpool";
+/// Label: whether a Sandbox holds the pod, see [`PodState`].
+pub const POD_STATE: &str = "arl.infra.io/pod-state";
+/// Label: name of the Sandbox that holds the pod; absent while the pod is idle.
+pub const SANDBOX: &str = "arl.infra.io/sandbox";
+/// Label: the convention's name for what manages an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY`] on pool pods.
+pub const MANAGER: &str = "arl-operator";
+/// Annotation: fingerprint of the pool's template that the pod was made from.
+pub const TEMPLATE_HASH: &str = "arl.infra.io/template-hash";
+/// Annotation: asks cluster-autoscaler to leave the pod's node alone.
+/// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
+pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+/// Annotation: asks Karpenter to leave the pod's node alone.
+/// <https://karpenter.sh/docs/concepts/disruption/>
+pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+/// Annotation: names the container kubectl and we use by default.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// The two values of [`POD_STATE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodState {
+    /// Not allocated; whether the pod has started is its own Ready condition.
+    Ready,
+    /// Held by a Sandbox.
+    Allocated,
+}
+
+impl PodState {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Allocated => "allocated",
+        }
+    }
+}

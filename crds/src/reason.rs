@@ -1,0 +1,152 @@
+//! Every reason a condition can have and every Event there is. One list each: code, docs and tests are made from it.
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl $name {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// As conditions and Events carry it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)+ }
+            }
+
+            /// What it means, in the words of this list.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc,)+),)+ }
+            }
+
+            /// The reason with this name.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|r| r.as_str() == text)
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Reasons on the conditions of a WarmPool.
+    WarmPoolReason {
+        /// As many idle pods are ready as the spec asks for.
+        PodsReady,
+        /// Fewer idle pods are ready than the spec asks for; they are on their way.
+        PodsNotReady,
+        /// No idle pod has a problem.
+        PodsHealthy,
+        /// An image cannot be pulled: its name, tag or credentials are wrong.
+        ImagePullBackOff,
+        /// A container exits again and again.
+        CrashLoopBackOff,
+        /// No node can take the pod.
+        Unschedulable,
+        /// A container cannot be created: a ConfigMap, Secret or volume it names is missing, or its settings clash.
+        CreateContainerError,
+        /// Pods ended (failed, were evicted, or finished) instead of staying idle.
+        PodsEnded,
+        /// A ResourceQuota of the namespace forbids more pods.
+        QuotaExceeded,
+        /// Admission refused the pod: Pod Security, a webhook, a missing ServiceAccount.
+        Refused,
+        /// The API server calls the pod template invalid.
+        InvalidTemplate,
+    }
+}
+
+reasons! {
+    /// Reasons on the Ready condition of a Sandbox.
+    SandboxReason {
+        /// The WarmPool that `poolRef` names does not exist (yet).
+        PoolNotFound,
+        /// The pool has no ready pod left for this Sandbox; it waits in order of creation.
+        PoolEmpty,
+        /// A pod was chosen and is being claimed.
+        Claiming,
+        /// The pod is allocated and can run Tasks.
+        Allocated,
+        /// The pod is allocated, but its Ready condition is not True.
+        PodNotReady,
+        /// The executor container ended and has not started again yet; processes and files outside volumes are lost.
+        ContainerRestarting,
+        /// Released: its first Task has finished and nothing else names it (keepAlive false, no ttl).
+        TasksFinished,
+        /// Released: the pod was deleted, evicted, ended, or is gone.
+        PodLost,
+    }
+}
+
+reasons! {
+    /// Reasons on the conditions of a Task.
+    TaskReason {
+        /// The Sandbox that `sandboxRef` names does not exist (yet).
+        SandboxNotFound,
+        /// The Sandbox has no pod yet, or its pod is not ready.
+        SandboxNotReady,
+        /// Earlier Tasks of the same Sandbox come first.
+        Queued,
+        /// Its steps are being run.
+        Running,
+        /// Every step succeeded.
+        Succeeded,
+        /// A step failed: a command exited with another code than 0, or a file could not be written.
+        StepFailed,
+        /// The Task was not done within its timeout.
+        TimedOut,
+        /// `spec.cancel` was set.
+        Cancelled,
+        /// A process was killed because the container reached its memory limit.
+        OOMKilled,
+        /// The Sandbox's pod was deleted, evicted, ended, or is gone.
+        PodLost,
+        /// The executor container ended and was started again, which lost the running step.
+        ContainerRestarted,
+        /// The Sandbox was deleted.
+        SandboxDeleted,
+        /// The Sandbox had given up its pod.
+        SandboxReleased,
+        /// The spec passed the schema and still cannot be run.
+        InvalidSpec,
+        /// A step may have run, and its end is not known: the operator or a connection was lost meanwhile.
+        Interrupted,
+        /// A step could not be started.
+        StartError,
+    }
+}
+
+reasons! {
+    /// Reasons of Events.
+    EventReason {
+        /// WarmPool: pods have a problem; the note has the cause and the remedy.
+        PodsFailing,
+        /// WarmPool: the problem is gone.
+        PodsRecovered,
+        /// WarmPool: idle pods are being replaced because the template changed.
+        TemplateChanged,
+        /// Sandbox: it claimed a pod.
+        Claimed,
+        /// Sandbox: it waits; the note says for what.
+        Waiting,
+        /// Sandbox: it gave up its pod; the note says why.
+        Released,
+        /// Sandbox: it was idle for `ttlSecondsAfterFinished` and is deleted.
+        Expired,
+        /// Sandbox: its executor container was started again.
+        ContainerRestarted,
+        /// Task: all steps succeeded.
+        TaskSucceeded,
+        /// Task: it failed; the note has reason and message.
+        TaskFailed,
+    }
+}
+
+impl EventReason {
+    /// Whether the Event is of type Warning.
+    pub fn is_warning(self) -> bool {
+        matches!(self, Self::PodsFailing | Self::ContainerRestarted | Self::TaskFailed)
+    }
+}

@@ -1,0 +1,103 @@
+//! Sandbox: a workspace, that is, one pod claimed from a pool.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a Sandbox asks for.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "arl.infra.io",
+    version = "v1alpha1",
+    kind = "Sandbox",
+    doc = "A Sandbox is an allocated workspace: a pod claimed from a WarmPool, held until it is released, deleted or idle too long.",
+    plural = "sandboxes",
+    shortname = "sbx",
+    category = "arl",
+    namespaced,
+    status = "SandboxStatus",
+    derive = "PartialEq",
+    selectable = ".spec.poolRef",
+    selectable = ".status.phase",
+    validation = Rule::new("self.metadata.name.size() <= 63").message(
+        "metadata.name must be at most 63 characters, since the pod carries it as a label; choose a shorter name"
+    ),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Pod", type_ = "string", json_path = ".status.podName"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "IP", type_ = "string", json_path = ".status.podIP", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxSpec {
+    /// Name of the WarmPool to allocate from, in the same namespace; it may be created later. Cannot be changed. Example: python-pool.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("poolRef cannot be changed; create another Sandbox"))]
+    pub pool_ref: String,
+    /// Keep the sandbox after task completion. When false and without ttlSecondsAfterFinished, the pod is deleted and the
+    /// phase becomes Released once the first Task has finished and no other unfinished Task names the Sandbox. Default: false.
+    #[serde(default)]
+    pub keep_alive: bool,
+    /// Auto-delete the Sandbox, and its pod, after this many seconds of idle time, whatever keepAlive says. Idle time starts
+    /// at allocation and again each time the last unfinished Task finishes; 0 acts once the first Task has finished.
+    /// Unset: never by time. Example: 3600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// What a Sandbox has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxStatus {
+    /// Current phase: Pending, Ready, Bound (a Task is running) or Released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<SandboxPhase>,
+    /// Name of the allocated pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
+    /// UID of the allocated pod; a pod of the same name with another UID is another pod.
+    #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// IP address of the allocated pod.
+    #[serde(default, rename = "podIP", skip_serializing_if = "Option::is_none")]
+    pub pod_ip: Option<String>,
+    /// When the pod was allocated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_at: Option<MicroTime>,
+    /// Since when no Task has been unfinished; recorded lazily, at most a tenth of the ttl late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_since: Option<MicroTime>,
+    /// How often the executor container has been started again since the pod was allocated; each time lost its processes
+    /// and its files outside volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<i32>,
+    /// The executor container's restart count at allocation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_before: Option<i32>,
+    /// The Sandbox's place among those created in the same second: its resourceVersion when it was first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<i64>,
+    /// The generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Detailed status conditions: `Ready`, with the reason it waits, works or was released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The phase of a Sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SandboxPhase {
+    /// Waiting for pod allocation.
+    Pending,
+    /// Pod allocated and ready for tasks.
+    Ready,
+    /// Currently executing a task.
+    Bound,
+    /// Released: the pod has been given up and deleted; nothing leads out of this phase.
+    Released,
+}
