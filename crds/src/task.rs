@@ -28,11 +28,21 @@ pub const MAX_CONTENT_BYTES: usize = 512 * 1024;
     selectable = ".status.state",
     printcolumn(name = "Sandbox", type_ = "string", json_path = ".spec.sandboxRef"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Step", type_ = "string", json_path = ".status.step", description = "The step that runs, or ran last"),
+    printcolumn(
+        name = "Step",
+        type_ = "string",
+        json_path = ".status.step",
+        description = "The step that runs, or ran last"
+    ),
     printcolumn(name = "Exit", type_ = "integer", json_path = ".status.exitCode"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason", priority = 1)
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason",
+        priority = 1
+    )
 )]
 #[x_kube(
     validation = Rule::new("self.sandboxRef == oldSelf.sandboxRef && self.steps == oldSelf.steps && self.timeout == oldSelf.timeout")

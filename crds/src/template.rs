@@ -48,10 +48,7 @@ impl PodTemplate {
     pub fn executor(&self) -> Result<&str, NoExecutor> {
         let annotations = self.section("metadata").and_then(|m| m.get("annotations")).and_then(Value::as_object);
         if let Some(wanted) = annotations.and_then(|a| a.get(DEFAULT_CONTAINER)).and_then(Value::as_str) {
-            return self
-                .container_names()
-                .find(|n| *n == wanted)
-                .ok_or_else(|| NoExecutor::Unknown(wanted.to_owned()));
+            return self.container_names().find(|n| *n == wanted).ok_or_else(|| NoExecutor::Unknown(wanted.to_owned()));
         }
         let by_name = self.container_names().find(|n| *n == "executor");
         by_name.or_else(|| self.container_names().next()).ok_or(NoExecutor::NoContainers)
@@ -109,7 +106,8 @@ impl JsonSchema for PodTemplate {
 /// Lets unknown fields through, lets quantities be numbers as Kubernetes does, and drops deep descriptions.
 fn relax(schema: &mut Value, depth: usize) {
     let Some(object) = schema.as_object_mut() else { return };
-    let is_quantity = object.get("description").and_then(Value::as_str).is_some_and(|d| d.contains("fixed-point representation"));
+    let is_quantity =
+        object.get("description").and_then(Value::as_str).is_some_and(|d| d.contains("fixed-point representation"));
     if is_quantity {
         *schema = json!({ "x-kubernetes-preserve-unknown-fields": true });
         return;
@@ -140,7 +138,9 @@ mod tests {
     fn the_executor_is_the_annotated_then_the_named_then_the_first() {
         let containers = json!([{"name": "proxy"}, {"name": "executor"}, {"name": "tools"}]);
         let annotated = |name: &str| {
-            template(json!({"metadata": {"annotations": {DEFAULT_CONTAINER: name}}, "spec": {"containers": containers}}))
+            template(
+                json!({"metadata": {"annotations": {DEFAULT_CONTAINER: name}}, "spec": {"containers": containers}}),
+            )
         };
         assert_eq!(annotated("tools").executor(), Ok("tools"));
         assert_eq!(annotated("nosuch").executor(), Err(NoExecutor::Unknown("nosuch".into())));

@@ -1,0 +1,196 @@
+//! What the cache keeps of each kind.
+
+use std::sync::Arc;
+
+use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool};
+
+use super::table::Row;
+use crate::{
+    arrival::Arrival,
+    object::{Key, Uid},
+    pod::Pod,
+};
+
+/// What pods are found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PodIndex {
+    /// Pods of this pool that no Sandbox holds.
+    Idle(Key),
+    /// Pods of this pool that a Sandbox holds.
+    Allocated(Key),
+    /// Pods with this controller.
+    Controller(Uid),
+}
+
+impl Row for Pod {
+    type Index = PodIndex;
+
+    fn key(&self) -> Key {
+        Key::of(self)
+    }
+
+    fn indexes(&self) -> Vec<PodIndex> {
+        let by_state: fn(Key) -> PodIndex = if self.is_idle() { PodIndex::Idle } else { PodIndex::Allocated };
+        self.pool().map(by_state).into_iter().chain(self.controller().map(PodIndex::Controller)).collect()
+    }
+}
+
+impl Row for WarmPool {
+    type Index = ();
+
+    fn key(&self) -> Key {
+        Key::of(self)
+    }
+
+    fn indexes(&self) -> Vec<()> {
+        Vec::new()
+    }
+}
+
+/// A Sandbox and its place in the queue.
+#[derive(Debug)]
+pub struct SandboxRow {
+    /// The object.
+    pub sandbox: Arc<Sandbox>,
+    /// Its place among the Sandboxes that wait for a pod.
+    pub arrival: Arrival,
+}
+
+/// What Sandboxes are found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SandboxIndex {
+    /// Sandboxes of this pool that have never had a pod.
+    Waiting(Key),
+    /// The Sandbox whose status names the pod with this uid.
+    Holder(Uid),
+}
+
+impl SandboxRow {
+    /// A row for an object just read.
+    pub fn new(sandbox: Sandbox) -> Self {
+        let arrival = Arrival::of(&sandbox, sandbox.status.as_ref().and_then(|s| s.arrival), None);
+        Self { sandbox: Arc::new(sandbox), arrival }
+    }
+
+    /// The pool it wants a pod of.
+    pub fn pool(&self) -> Key {
+        Key::of(&*self.sandbox).sibling(&self.sandbox.spec.pool_ref)
+    }
+
+    fn status(&self) -> Option<&SandboxStatus> {
+        self.sandbox.status.as_ref()
+    }
+
+    /// The uid of its pod, once it is on record.
+    pub fn pod_uid(&self) -> Option<Uid> {
+        self.status()?.pod_uid.clone().map(Uid)
+    }
+
+    /// Whether it has given up its pod.
+    pub fn is_released(&self) -> bool {
+        self.status().is_some_and(|s| s.phase == Some(SandboxPhase::Released))
+    }
+
+    /// Whether it may still claim a pod.
+    pub fn is_waiting(&self) -> bool {
+        self.pod_uid().is_none() && !self.is_released() && self.sandbox.metadata.deletion_timestamp.is_none()
+    }
+}
+
+impl Row for SandboxRow {
+    type Index = SandboxIndex;
+
+    fn key(&self) -> Key {
+        Key::of(&*self.sandbox)
+    }
+
+    fn indexes(&self) -> Vec<SandboxIndex> {
+        let waiting = self.is_waiting().then(|| SandboxIndex::Waiting(self.pool()));
+        waiting.into_iter().chain(self.pod_uid().map(SandboxIndex::Holder)).collect()
+    }
+
+    fn succeed(&mut self, before: &Self) {
+        if before.sandbox.metadata.uid == self.sandbox.metadata.uid {
+            self.arrival.number = before.arrival.number;
+        }
+    }
+}
+
+/// A Task without its contents and outputs, and its place in the queue.
+#[derive(Debug)]
+pub struct TaskRow {
+    /// The object; file contents and outputs are left out.
+    pub task: Arc<Task>,
+    /// Why it cannot be run, judged while the contents were there.
+    pub invalid: Option<InvalidSpec>,
+    /// Its place among the Tasks of its Sandbox.
+    pub arrival: Arrival,
+}
+
+/// What Tasks are found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TaskIndex {
+    /// Tasks that name this Sandbox and have not finished.
+    Unfinished(Key),
+    /// Tasks that finished in the Sandbox with this uid.
+    FinishedIn(Uid),
+}
+
+impl TaskRow {
+    /// A row for an object just read.
+    pub fn new(mut task: Task) -> Self {
+        let invalid = task.spec.validate().err();
+        let arrival = Arrival::of(&task, task.status.as_ref().and_then(|s| s.arrival), None);
+        task.metadata.managed_fields = None;
+        for step in &mut task.spec.steps {
+            step.content = step.content.take().map(|_| String::new());
+        }
+        if let Some(status) = &mut task.status {
+            (status.stdout, status.stderr) = (None, None);
+            status.steps.iter_mut().for_each(|s| (s.stdout, s.stderr) = (None, None));
+        }
+        Self { task: Arc::new(task), invalid, arrival }
+    }
+
+    /// The Sandbox it names.
+    pub fn sandbox(&self) -> Key {
+        Key::of(&*self.task).sibling(&self.task.spec.sandbox_ref)
+    }
+
+    /// Its recorded status.
+    pub fn status(&self) -> Option<&TaskStatus> {
+        self.task.status.as_ref()
+    }
+
+    /// Its recorded state.
+    pub fn state(&self) -> TaskState {
+        self.status().and_then(|s| s.state).unwrap_or(TaskState::Pending)
+    }
+
+    /// The Sandbox it was recorded to belong to.
+    pub fn sandbox_uid(&self) -> Option<Uid> {
+        self.status()?.sandbox_uid.clone().map(Uid)
+    }
+}
+
+impl Row for TaskRow {
+    type Index = TaskIndex;
+
+    fn key(&self) -> Key {
+        Key::of(&*self.task)
+    }
+
+    fn indexes(&self) -> Vec<TaskIndex> {
+        if self.state().is_finished() {
+            self.sandbox_uid().map(TaskIndex::FinishedIn).into_iter().collect()
+        } else {
+            vec![TaskIndex::Unfinished(self.sandbox())]
+        }
+    }
+
+    fn succeed(&mut self, before: &Self) {
+        if before.task.metadata.uid == self.task.metadata.uid {
+            self.arrival.number = before.arrival.number;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Rows by key, found again by what they are indexed under.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::object::Key;
+
+/// What a table can hold.
+pub trait Row {
+    /// What rows are found by, beside their key.
+    type Index: Clone + Ord;
+
+    /// Where the row is.
+    fn key(&self) -> Key;
+
+    /// What the row is found by.
+    fn indexes(&self) -> Vec<Self::Index>;
+
+    /// Takes over from the row it replaces what only that one knows.
+    fn succeed(&mut self, _before: &Self) {}
+}
+
+/// Rows by key.
+#[derive(Debug)]
+pub struct Table<R: Row> {
+    rows: BTreeMap<Key, Arc<R>>,
+    index: BTreeMap<R::Index, BTreeSet<Key>>,
+}
+
+/// A row came, went or was replaced.
+#[derive(Debug)]
+pub struct Change<R> {
+    /// What there was.
+    pub before: Option<Arc<R>>,
+    /// What there is.
+    pub after: Option<Arc<R>>,
+}
+
+impl<R: Row> Change<R> {
+    /// The key of the row; a change has at least one side.
+    pub fn key(&self) -> Option<Key> {
+        self.after.as_ref().or(self.before.as_ref()).map(|row| row.key())
+    }
+
+    /// Whether `look` sees a difference between before and after.
+    pub fn differs<T: PartialEq>(&self, look: impl Fn(&R) -> T) -> bool {
+        self.before.as_deref().map(&look) != self.after.as_deref().map(&look)
+    }
+
+    /// What `look` finds on either side, without repetition.
+    pub fn either<T: PartialEq>(&self, look: impl Fn(&R) -> Option<T>) -> impl Iterator<Item = T> {
+        let before = self.before.as_deref().and_then(&look);
+        let after = self.after.as_deref().and_then(&look).filter(|a| Some(a) != before.as_ref());
+        before.into_iter().chain(after)
+    }
+}
+
+impl<R: Row> Default for Table<R> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), index: BTreeMap::new() }
+    }
+}
+
+impl<R: Row> Table<R> {
+    /// The row at `key`.
+    pub fn get(&self, key: &Key) -> Option<&Arc<R>> {
+        self.rows.get(key)
+    }
+
+    /// The rows under `index`, by key.
+    pub fn under<'a>(&'a self, index: &R::Index) -> impl Iterator<Item = &'a Arc<R>> + use<'a, R> {
+        self.index.get(index).into_iter().flatten().filter_map(|key| self.rows.get(key))
+    }
+
+    /// How many rows are under `index`.
+    pub fn count(&self, index: &R::Index) -> usize {
+        self.index.get(index).map_or(0, BTreeSet::len)
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.rows.keys()
+    }
+
+    /// Puts a row in the place of the one with its key.
+    pub fn apply(&mut self, mut row: R) -> Change<R> {
+        let key = row.key();
+        let before = self.remove(&key);
+        if let Some(before) = &before {
+            row.succeed(before);
+        }
+        let after = Arc::new(row);
+        for index in after.indexes() {
+            self.index.entry(index).or_default().insert(key.clone());
+        }
+        self.rows.insert(key, Arc::clone(&after));
+        Change { before, after: Some(after) }
+    }
+
+    /// Takes the row at `key` out.
+    pub fn delete(&mut self, key: &Key) -> Change<R> {
+        Change { before: self.remove(key), after: None }
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Arc<R>> {
+        let row = self.rows.remove(key)?;
+        for index in row.indexes() {
+            if let Some(keys) = self.index.get_mut(&index) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.index.remove(&index);
+                }
+            }
+        }
+        Some(row)
+    }
+}

@@ -1,0 +1,116 @@
+//! Watches: what the API server reports goes into a table, and each change to whoever it concerns.
+
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+
+use futures::StreamExt;
+use kube::{
+    Api, Resource,
+    core::DeserializeGuard,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::{Cache, Change, Row, Table, Tables};
+use crate::{
+    clock::Clock,
+    object::Key,
+    triggers::{self, Wake},
+};
+
+/// How the objects of a kind become rows of a table.
+pub trait Source: Sized + Row + Send + Sync + 'static {
+    /// The kind as the API has it.
+    type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
+
+    /// The row for an object.
+    fn row(object: Self::Object) -> Self;
+
+    /// The table for the rows.
+    fn table(tables: &mut Tables) -> &mut Table<Self>;
+
+    /// Who has to look after a change.
+    fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake>;
+
+    /// Keeps what must outlive the row.
+    fn remember(_change: &Change<Self>, _tables: &mut Tables, _clock: &Clock) {}
+}
+
+/// Where changes go.
+pub struct Watch {
+    /// The tables.
+    pub cache: Arc<Cache>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Told of everyone who has to look.
+    pub wake: Arc<dyn Fn(Wake) + Send + Sync>,
+}
+
+impl Watch {
+    /// Follows one kind for ever; `synced` becomes true when the first list is in.
+    pub async fn run<S: Source>(
+        self: Arc<Self>,
+        api: Api<DeserializeGuard<S::Object>>,
+        config: watcher::Config,
+        synced: watch::Sender<bool>,
+    ) {
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut listed = BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listed.insert(Key::of(&object));
+                    self.apply::<S>(object);
+                }
+                Ok(watcher::Event::InitDone) => {
+                    self.forget_unlisted::<S>(&listed);
+                    listed.clear();
+                    synced.send_replace(true);
+                }
+                Ok(watcher::Event::Apply(object)) => self.apply::<S>(object),
+                Ok(watcher::Event::Delete(object)) => self.delete::<S>(&Key::of(&object)),
+                Err(error) => {
+                    tracing::warn!(kind = %S::Object::kind(&()), error = %error, "watch failed; trying again");
+                }
+            }
+        }
+    }
+
+    fn apply<S: Source>(&self, object: DeserializeGuard<S::Object>) {
+        match object.0 {
+            Ok(object) => {
+                let mut tables = self.cache.write();
+                let change = S::table(&mut tables).apply(S::row(object));
+                self.tell(change, &mut tables);
+            }
+            Err(error) => {
+                let key = Key::new(
+                    error.metadata.namespace.as_deref().unwrap_or_default(),
+                    error.metadata.name.as_deref().unwrap_or_default(),
+                );
+                tracing::warn!(kind = %S::Object::kind(&()), object = %key, error = %error.error, "this object cannot be read and is left out; correct or delete it");
+                self.delete::<S>(&key);
+            }
+        }
+    }
+
+    fn delete<S: Source>(&self, key: &Key) {
+        let mut tables = self.cache.write();
+        let change = S::table(&mut tables).delete(key);
+        self.tell(change, &mut tables);
+    }
+
+    fn forget_unlisted<S: Source>(&self, listed: &BTreeSet<Key>) {
+        let gone: Vec<Key> = {
+            let mut tables = self.cache.write();
+            S::table(&mut tables).keys().filter(|key| !listed.contains(key)).cloned().collect()
+        };
+        gone.iter().for_each(|key| self.delete::<S>(key));
+    }
+
+    fn tell<S: Source>(&self, change: Change<S>, tables: &mut Tables) {
+        S::remember(&change, tables, &self.clock);
+        triggers::distinct(S::wakes(&change, tables)).into_iter().for_each(|w| (self.wake)(w));
+    }
+}

@@ -1,0 +1,69 @@
+//! Workers: keys come out of a queue, a reconcile looks after each, and the queue is told what to expect next.
+
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use tracing::Instrument;
+
+use crate::{clock::Clock, effects::Failure, object::Key, queue::Queue};
+
+/// When to look at an object again, if nothing changes before. Waiting is no error: only the API fails.
+pub type Next = Result<Option<Timestamp>, Failure>;
+
+/// One of the three reconcilers.
+pub trait Reconcile: Send + Sync + 'static {
+    /// The kind, for logs.
+    const KIND: &'static str;
+
+    /// Looks after one object.
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Next> + Send;
+}
+
+/// Starts `workers` workers on a queue. They run until they are dropped with the returned set.
+pub fn spawn<R: Reconcile>(
+    set: &mut tokio::task::JoinSet<()>,
+    workers: usize,
+    queue: &Arc<Queue<Key>>,
+    reconciler: &Arc<R>,
+    clock: &Clock,
+) {
+    for _ in 0..workers {
+        let (queue, reconciler, clock) = (Arc::clone(queue), Arc::clone(reconciler), clock.clone());
+        set.spawn(async move {
+            loop {
+                let key = queue.next().await;
+                work(&*reconciler, &queue, &clock, key).await;
+            }
+        });
+    }
+}
+
+async fn work<R: Reconcile>(reconciler: &R, queue: &Queue<Key>, clock: &Clock, key: Key) {
+    let span = tracing::info_span!("reconcile", kind = R::KIND, namespace = %key.namespace, name = %key.name, uid = tracing::field::Empty);
+    async {
+        // A panic is a bug; it stays with the object that it happened to.
+        match AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await {
+            Ok(Ok(look_again)) => queue.done(&key, look_again.map(|at| clock.instant(at))),
+            Ok(Err(failure)) => {
+                let delay = queue.failed(&key, chance(clock));
+                tracing::warn!(error = %failure, retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "the API failed; trying again");
+            }
+            Err(panic) => {
+                queue.failed(&key, 1.0);
+                tracing::error!(panic = said(&*panic), "reconcile panicked; this is a bug in the operator");
+            }
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+}
+
+/// Spreads retries: the sub-millisecond digits of the clock are as good as dice for that.
+fn chance(clock: &Clock) -> f64 {
+    f64::from(clock.now().subsec_nanosecond().unsigned_abs() % 1_000) / 1_000.0
+}

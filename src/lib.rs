@@ -1,0 +1,33 @@
+//! The operator: three kinds, one way through each of them.
+//!
+//! ```text
+//!   API server ──watch──> cache ──change──> triggers ──wake──> queue ──key──> reconcile ──write──> API server
+//!                           └──────────────── observe ──> plan ──> effects ──────┘   └──> runs ──exec──> pod
+//! ```
+//!
+//! - [`cache`] watches pools, Sandboxes, Tasks and their pods once each; [`triggers`] says whom a change concerns;
+//!   [`queue`] hands keys to workers, [`controller`] is the worker.
+//! - [`warmpool`], [`sandbox`], [`task`] have the same files: `observe` reads the cache into one value, `plan` decides from that
+//!   value and a clock reading, `status` says what the status must then be. Both are pure and tested by tables.
+//! - [`effects`] is the only code that writes. Every write names the version it was decided on, so that an old cache, a second
+//!   operator or a crash in between cannot make it wrong.
+//! - [`runs`] executes steps in pods; reconcile starts, looks and ends, and never waits for a command.
+//! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
+#![forbid(unsafe_code)]
+
+pub mod arrival;
+pub mod cache;
+pub mod clock;
+pub mod controller;
+pub mod effects;
+pub mod flags;
+pub mod object;
+pub mod operator;
+pub mod output;
+pub mod pod;
+pub mod queue;
+pub mod runs;
+pub mod sandbox;
+pub mod task;
+pub mod triggers;
+pub mod warmpool;

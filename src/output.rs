@@ -1,0 +1,131 @@
+//! What a step prints, bounded: the beginning and the end are kept, the middle is counted.
+
+use std::collections::VecDeque;
+
+/// Bytes kept of the beginning of a stream.
+pub const HEAD: usize = 16 * 1024;
+/// Bytes kept of its end.
+pub const TAIL: usize = 48 * 1024;
+
+/// A stream being drained. It never holds more than [`HEAD`] + [`TAIL`] bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    total: usize,
+}
+
+impl Output {
+    /// Takes what was printed next.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len();
+        let (first, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
+        self.head.extend_from_slice(first);
+        let rest = &rest[rest.len().saturating_sub(TAIL)..];
+        let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        self.tail.extend(rest);
+    }
+
+    /// What was kept, as text, and whether something was left out.
+    pub fn text(&self) -> (String, bool) {
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        let left_out = self.total - self.head.len() - tail.len();
+        if left_out == 0 {
+            let whole = [self.head.as_slice(), &tail].concat();
+            return (String::from_utf8_lossy(&whole).into_owned(), false);
+        }
+        let (head, tail) = (whole_end(&self.head), whole_start(&tail));
+        let left_out = self.total - head.len() - tail.len();
+        (format!("{}{}{}", String::from_utf8_lossy(head), marker(left_out), String::from_utf8_lossy(tail)), true)
+    }
+}
+
+fn marker(bytes: usize) -> String {
+    format!("\n[... {bytes} bytes left out ...]\n")
+}
+
+/// Without a character that was cut at the end.
+fn whole_end(bytes: &[u8]) -> &[u8] {
+    let lead = bytes.iter().rev().take(4).position(|b| b & 0xc0 != 0x80);
+    let Some(back) = lead else { return bytes };
+    let start = bytes.len() - 1 - back;
+    let len = match bytes[start] {
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => 1,
+    };
+    if start + len > bytes.len() { &bytes[..start] } else { bytes }
+}
+
+/// Without a character that was cut at the start.
+fn whole_start(bytes: &[u8]) -> &[u8] {
+    let cut = bytes.iter().take(3).take_while(|b| **b & 0xc0 == 0x80).count();
+    &bytes[cut..]
+}
+
+/// `text` in at most about `max` bytes: a quarter of it from the beginning, the rest from the end.
+pub fn shorten(text: &str, max: usize) -> Option<String> {
+    if text.len() <= max {
+        return None;
+    }
+    let head = &text[..text.floor_char_boundary(max / 4)];
+    let tail = &text[text.ceil_char_boundary(text.len() - (max - max / 4))..];
+    Some(format!("{head}{}{tail}", marker(text.len() - head.len() - tail.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(bytes: &[u8], chunk: usize) -> Output {
+        let mut output = Output::default();
+        bytes.chunks(chunk.max(1)).for_each(|c| output.push(c));
+        output
+    }
+
+    #[test]
+    fn what_fits_is_kept_whole() {
+        for len in [0, 1, HEAD, HEAD + 1, HEAD + TAIL] {
+            let bytes = vec![b'x'; len];
+            assert_eq!(printed(&bytes, 1000).text(), ("x".repeat(len), false), "{len}");
+        }
+    }
+
+    #[test]
+    fn the_middle_is_left_out_and_counted() {
+        let bytes: Vec<u8> = (0..HEAD + TAIL + 5000).map(|i| b'a' + u8::try_from(i % 26).unwrap()).collect();
+        for chunk in [1, 777, bytes.len()] {
+            let (text, truncated) = printed(&bytes, chunk).text();
+            assert!(truncated);
+            let expected = format!(
+                "{}\n[... 5000 bytes left out ...]\n{}",
+                std::str::from_utf8(&bytes[..HEAD]).unwrap(),
+                std::str::from_utf8(&bytes[HEAD + 5000..]).unwrap()
+            );
+            assert_eq!(text, expected, "{chunk}");
+        }
+    }
+
+    #[test]
+    fn no_character_is_cut() {
+        for pad in 0..4 {
+            let text = "y".repeat(pad) + &"\u{1f980}".repeat(40_000);
+            let (kept, truncated) = printed(text.as_bytes(), 4093).text();
+            assert!(truncated && !kept.contains('\u{fffd}'), "pad {pad}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(printed(b"a\xff\xfeb", 1).text().0, "a\u{fffd}\u{fffd}b");
+    }
+
+    #[test]
+    fn shortening_keeps_head_and_tail() {
+        assert_eq!(shorten("short", 5), None);
+        let short = shorten(&"\u{e9}".repeat(1000), 100).unwrap();
+        assert!(short.len() < 160 && short.contains("left out"));
+    }
+}

@@ -1,0 +1,242 @@
+//! A pod with only the fields the operator uses: a whole one would take 25 times the memory.
+//!
+//! A field that is not listed here is not in the cache, whatever the API server has; add it before you read it.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use arl_crds::labels::{self, PodState};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{Deserialize, Serialize};
+
+use crate::object::{Key, Uid};
+
+/// A pool's pod.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[allow(missing_docs)] // the API's own fields
+pub struct Pod {
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    pub spec: PodSpec,
+    #[serde(default)]
+    pub status: PodStatus,
+}
+
+/// What is kept of the pod's spec.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[allow(missing_docs)]
+pub struct PodSpec {
+    #[serde(default)]
+    pub containers: Vec<Container>,
+}
+
+/// What is kept of a container's spec.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[allow(missing_docs)]
+pub struct Container {
+    pub name: String,
+}
+
+/// What is kept of the pod's status.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct PodStatus {
+    pub phase: String,
+    pub reason: String,
+    pub message: String,
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
+    pub conditions: Vec<PodCondition>,
+    pub container_statuses: Vec<ContainerStatus>,
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// What is kept of a pod condition.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct PodCondition {
+    #[serde(rename = "type")]
+    pub type_: String,
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+    pub last_transition_time: Option<Time>,
+}
+
+/// What is kept of a container's status.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct ContainerStatus {
+    pub name: String,
+    pub restart_count: i32,
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
+    pub state: ContainerState,
+    pub last_state: ContainerState,
+}
+
+/// What is kept of a container's state.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[allow(missing_docs)]
+pub struct ContainerState {
+    pub running: Option<Running>,
+    pub waiting: Option<Waiting>,
+    pub terminated: Option<Terminated>,
+}
+
+/// That a container runs.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Running {}
+
+/// Why a container has not started.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Waiting {
+    pub reason: String,
+    pub message: String,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct Terminated {
+    pub reason: String,
+    pub exit_code: i32,
+    #[serde(rename = "containerID")]
+    pub container_id: Option<String>,
+}
+
+type Core = k8s_openapi::api::core::v1::Pod;
+
+impl Resource for Pod {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        Core::kind(&())
+    }
+    fn group(_: &()) -> Cow<'_, str> {
+        Core::group(&())
+    }
+    fn version(_: &()) -> Cow<'_, str> {
+        Core::version(&())
+    }
+    fn plural(_: &()) -> Cow<'_, str> {
+        Core::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl Pod {
+    /// Without the metadata nobody reads.
+    #[must_use]
+    pub fn slim(mut self) -> Self {
+        self.metadata.managed_fields = None;
+        if let Some(annotations) = &mut self.metadata.annotations {
+            annotations.retain(|k, _| k == labels::TEMPLATE_HASH || k == labels::DEFAULT_CONTAINER);
+        }
+        self
+    }
+
+    fn label(&self, name: &str) -> Option<&str> {
+        self.metadata.labels.as_ref()?.get(name).map(String::as_str)
+    }
+
+    fn annotations(&self) -> Option<&BTreeMap<String, String>> {
+        self.metadata.annotations.as_ref()
+    }
+
+    /// The pool the pod was made for.
+    pub fn pool(&self) -> Option<Key> {
+        self.label(labels::WARMPOOL).map(|name| Key::of(self).sibling(name))
+    }
+
+    /// The Sandbox the label names.
+    pub fn sandbox(&self) -> Option<Key> {
+        self.label(labels::SANDBOX).map(|name| Key::of(self).sibling(name))
+    }
+
+    /// Whether no Sandbox holds the pod.
+    pub fn is_idle(&self) -> bool {
+        self.label(labels::POD_STATE) == Some(PodState::Ready.as_str())
+    }
+
+    /// The uid of the object that controls the pod: its pool, or its Sandbox once it is claimed.
+    pub fn controller(&self) -> Option<Uid> {
+        let owners = self.metadata.owner_references.as_ref()?;
+        owners.iter().find(|o| o.controller == Some(true)).map(|o| Uid(o.uid.clone()))
+    }
+
+    /// The fingerprint of the template it was made from.
+    pub fn template_hash(&self) -> Option<&str> {
+        self.annotations()?.get(labels::TEMPLATE_HASH).map(String::as_str)
+    }
+
+    /// Whether its deletion has begun.
+    pub fn is_deleting(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether it has ended for good.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Failed" | "Succeeded")
+    }
+
+    /// Whether it still is, or will be, of use.
+    pub fn is_alive(&self) -> bool {
+        !self.is_deleting() && !self.is_terminal()
+    }
+
+    /// Its condition of this type.
+    pub fn condition(&self, type_: &str) -> Option<&PodCondition> {
+        self.status.conditions.iter().find(|c| c.type_ == type_)
+    }
+
+    /// Since when its Ready condition is True, if it is.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        let ready = self.condition("Ready").filter(|c| c.status == "True")?;
+        Some(ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0))
+    }
+
+    /// Whether its Ready condition is True.
+    pub fn is_ready(&self) -> bool {
+        self.ready_since().is_some()
+    }
+
+    /// Whether a Sandbox may claim it.
+    pub fn is_claimable(&self) -> bool {
+        self.is_idle() && self.is_alive() && self.is_ready()
+    }
+
+    /// The container the steps run in, by the rule of `PodTemplate::executor`.
+    pub fn executor(&self) -> &str {
+        let names = || self.spec.containers.iter().map(|c| c.name.as_str());
+        let annotated = self.annotations().and_then(|a| a.get(labels::DEFAULT_CONTAINER)).map(String::as_str);
+        annotated
+            .filter(|wanted| names().any(|n| n == *wanted))
+            .or_else(|| names().find(|n| *n == "executor"))
+            .or_else(|| names().next())
+            .unwrap_or_default()
+    }
+
+    /// The status of the executor container.
+    pub fn executor_status(&self) -> Option<&ContainerStatus> {
+        self.status.container_statuses.iter().find(|c| c.name == self.executor())
+    }
+
+    /// The ID of the executor container, while it runs.
+    pub fn running_container(&self) -> Option<&str> {
+        self.executor_status().filter(|c| c.state.running.is_some())?.container_id.as_deref()
+    }
+}

@@ -1,0 +1,187 @@
+//! Steps through plain pods/exec: one exec a step.
+//!
+//! What it cannot do is written where users look, in docs/limits.md: it cannot kill what it started, and a run ends with its
+//! connection.
+
+use std::time::Duration;
+
+use arl_crds::{Action, Step};
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{AttachParams, AttachedProcess},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+use super::{Progress, Request, RunEnd, Runner, StepEnd, StepRun, Target, exec_status, locked, script};
+use crate::{clock::Clock, output::Output};
+
+/// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
+const URL_MAX: usize = 60_000;
+/// After a command's end its streams are drained this long at most: readers can hang after a disconnect.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The runner that uses pods/exec.
+pub struct Exec {
+    client: Client,
+    clock: Clock,
+}
+
+/// The connection was lost; in words.
+struct Broken(String);
+
+impl Exec {
+    /// Runs through `client`.
+    pub fn new(client: Client, clock: Clock) -> Self {
+        Self { client, clock }
+    }
+
+    async fn run_step(&self, target: &Target, step: &Step, progress: &Progress) -> Result<StepEnd, Broken> {
+        let action = match step.action() {
+            Ok(action) => action,
+            Err(invalid) => return Ok(StepEnd::StartError(invalid.to_string())),
+        };
+        match action {
+            Action::Command(command) => self.exec(target, script::command(step, command), None, progress).await,
+            Action::FilePatch { path, content } => {
+                let arguments = script::file_patch(step, path, content.len());
+                let end = self.exec(target, arguments, Some(content.as_bytes()), progress).await?;
+                Ok(file_end(&end, path, progress))
+            }
+        }
+    }
+
+    async fn exec(
+        &self,
+        target: &Target,
+        arguments: Vec<String>,
+        input: Option<&[u8]>,
+        progress: &Progress,
+    ) -> Result<StepEnd, Broken> {
+        let size = encoded_size(&arguments);
+        if size > URL_MAX {
+            return Ok(StepEnd::StartError(format!(
+                "the command and its variables need {size} bytes in the URL of pods/exec, which carries {URL_MAX}; write a \
+                 script with a FilePatch step and run that"
+            )));
+        }
+        let params = AttachParams {
+            container: Some(target.container.clone()),
+            stdin: input.is_some(),
+            ..AttachParams::default()
+        };
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
+        match api.exec(&target.pod.name, arguments, &params).await {
+            Ok(process) => follow(process, input, progress).await,
+            Err(error) => exec_status::start_failure(&error.to_string()).ok_or_else(|| Broken(error.to_string())),
+        }
+    }
+}
+
+impl Runner for Exec {
+    fn run<'a>(&'a self, request: &'a Request, progress: &'a Progress) -> BoxFuture<'a, RunEnd> {
+        async move {
+            for step in &request.steps {
+                locked(progress).push(StepRun {
+                    started_at: self.clock.now(),
+                    end: None,
+                    stdout: Output::default(),
+                    stderr: Output::default(),
+                });
+                let end = match self.run_step(&request.target, step, progress).await {
+                    Ok(end) => end,
+                    Err(Broken(words)) => return RunEnd::Broken(words),
+                };
+                let success = end.is_success();
+                if let Some(run) = locked(progress).last_mut() {
+                    run.end = Some((end, self.clock.now()));
+                }
+                if !success {
+                    break;
+                }
+            }
+            RunEnd::Completed
+        }
+        .boxed()
+    }
+}
+
+/// Drains both streams while waiting for the status frame; its absence is never success.
+async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, progress: &Progress) -> Result<StepEnd, Broken> {
+    let (stdout, stderr, stdin) = (process.stdout(), process.stderr(), process.stdin());
+    let status = process.take_status();
+    let drained = futures::future::join(
+        drain(stdout, |bytes| append(progress, |step| &mut step.stdout, bytes)),
+        drain(stderr, |bytes| append(progress, |step| &mut step.stderr, bytes)),
+    );
+    let fed = async {
+        if let (Some(mut stdin), Some(input)) = (stdin, input) {
+            // A command that ends early closes its end; its exit code says more than this error.
+            let _ = stdin.write_all(input).await;
+            let _ = stdin.flush().await;
+            // Kept open: closing it ends the whole stream where the server speaks an older protocol.
+            std::future::pending::<()>().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let ended = async {
+        match status {
+            Some(status) => status.await,
+            None => None,
+        }
+    };
+    let (mut drained, mut ended) = (std::pin::pin!(drained), std::pin::pin!(ended));
+    let mut fed = std::pin::pin!(fed);
+    let mut open = true;
+    let status = loop {
+        tokio::select! {
+            status = &mut ended => break status,
+            _ = &mut drained, if open => open = false,
+            () = &mut fed => {}
+        }
+    };
+    if open {
+        let _ = tokio::time::timeout(DRAIN, drained).await;
+    }
+    let status = status.ok_or_else(|| Broken("the stream ended without a status".into()))?;
+    exec_status::command_end(&status).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
+}
+
+fn append(progress: &Progress, stream: impl Fn(&mut StepRun) -> &mut Output, bytes: &[u8]) {
+    if let Some(step) = locked(progress).last_mut() {
+        stream(step).push(bytes);
+    }
+}
+
+async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
+    let Some(mut stream) = stream else { return };
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        take(&buffer[..read]);
+    }
+}
+
+fn file_end(end: &StepEnd, path: &str, progress: &Progress) -> StepEnd {
+    match end {
+        StepEnd::Exited(0) => StepEnd::Written,
+        StepEnd::Exited(127) => StepEnd::StartError(format!(
+            "{path} cannot be written: FilePatch through plain exec needs sh, head, wc and mv in the image"
+        )),
+        StepEnd::Exited(code) => {
+            let said = locked(progress).last().map(|step| step.stderr.text().0).unwrap_or_default();
+            let said = said.trim().lines().last().unwrap_or_default().to_owned();
+            StepEnd::NotWritten(if said.is_empty() {
+                format!("{path} was not written (exit code {code})")
+            } else {
+                said
+            })
+        }
+        other => other.clone(),
+    }
+}
+
+fn encoded_size(arguments: &[String]) -> usize {
+    let encoded = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) { 1 } else { 3 };
+    arguments.iter().map(|a| "command=&".len() + a.bytes().map(encoded).sum::<usize>()).sum()
+}

@@ -1,0 +1,84 @@
+//! What the status frame at the end of a pods/exec stream means.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+use super::StepEnd;
+
+/// The end of a command. `None` where the frame says that the connection broke, not that the command ended.
+pub(super) fn command_end(status: &Status) -> Option<StepEnd> {
+    if status.status.as_deref() == Some("Success") {
+        return Some(StepEnd::Exited(0));
+    }
+    if let Some(code) = exit_code(status) {
+        return Some(StepEnd::Exited(code));
+    }
+    start_failure(status.message.as_deref().unwrap_or_default())
+}
+
+fn exit_code(status: &Status) -> Option<i32> {
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode"))?.message.as_ref()?.parse().ok()
+}
+
+/// The runtime's words for a command that did not start; there is no other way to tell one cause from another. They come from
+/// runc and the kernel: a program that is missing or not executable ends as a shell would report it.
+pub(super) fn start_failure(message: &str) -> Option<StepEnd> {
+    let is = |words: &[&str]| words.iter().any(|w| message.contains(w));
+    if is(&["executable file not found", "no such file or directory"]) {
+        return Some(StepEnd::Exited(127));
+    }
+    if is(&["permission denied", "is a directory", "exec format error"]) {
+        return Some(StepEnd::Exited(126));
+    }
+    if is(&["unable to start container process", "OCI runtime exec failed", "argument list too long"]) {
+        return Some(StepEnd::StartError(format!("the container runtime could not start the command: {message}")));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails};
+
+    use super::*;
+
+    #[test]
+    fn a_status_frame_is_read() {
+        let failure = |code: Option<&str>, message: &str| Status {
+            status: Some("Failure".into()),
+            message: Some(message.into()),
+            details: code.map(|code| StatusDetails {
+                causes: Some(vec![StatusCause {
+                    reason: Some("ExitCode".into()),
+                    message: Some(code.into()),
+                    field: None,
+                }]),
+                ..StatusDetails::default()
+            }),
+            ..Status::default()
+        };
+        let success = Status { status: Some("Success".into()), ..Status::default() };
+        let runc = |cause: &str| {
+            failure(
+                None,
+                &format!(
+                    "OCI runtime exec failed: exec failed: unable to start container process: exec: {cause}: unknown"
+                ),
+            )
+        };
+        for (status, expected) in [
+            (success, Some(StepEnd::Exited(0))),
+            (failure(Some("3"), "command terminated with exit code 3"), Some(StepEnd::Exited(3))),
+            (failure(Some("137"), ""), Some(StepEnd::Exited(137))),
+            (runc("\"nosuch\": executable file not found in $PATH"), Some(StepEnd::Exited(127))),
+            (runc("\"/nosuch\": stat /nosuch: no such file or directory"), Some(StepEnd::Exited(127))),
+            (runc("\"/etc/passwd\": permission denied"), Some(StepEnd::Exited(126))),
+            (failure(None, "error dialing backend: connection refused"), None),
+            (failure(Some("x"), ""), None),
+            (Status::default(), None),
+        ] {
+            assert_eq!(command_end(&status), expected, "{status:?}");
+        }
+        assert!(matches!(command_end(&runc("argument list too long")), Some(StepEnd::StartError(_))));
+    }
+}

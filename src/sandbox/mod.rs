@@ -1,0 +1,165 @@
+//! Sandbox: claims one pod and holds it until it is released, deleted or idle too long.
+//!
+//! Promises: first come, first served; one pod at most in a Sandbox's life and one Sandbox at most in a pod's; two writes an
+//! allocation (the claim, the status); a lost workspace is said to be lost, never replaced by an empty one; nothing is given
+//! up while a Task needs it.
+//!
+//! Woken by its own changes, its pod's, its Tasks', its pool's coming and going, and when a pod is there for it to claim.
+
+mod observe;
+mod plan;
+mod status;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arl_crds::{Sandbox, reason::EventReason};
+use jiff::Timestamp;
+
+use crate::{
+    cache::Cache,
+    clock::Clock,
+    controller::{Next, Reconcile},
+    effects::{Claim, Effects, Event, Failure, Outcome, live_tasks_unfinished},
+    object::{Key, Uid, Version},
+};
+use observe::Observed;
+use plan::{Decision, Plan};
+
+/// Looks after Sandboxes.
+pub struct Sandboxes {
+    cache: Arc<Cache>,
+    effects: Arc<Effects>,
+    clock: Clock,
+    /// How long a released Sandbox is kept that does not say so itself.
+    released_ttl: Option<std::time::Duration>,
+    /// When the caches were complete: what ended before is known only from what was recorded.
+    watching_since: Timestamp,
+    /// Sandboxes with a claim whose status is not known to be written. Only saves a live list; a restart lists anyway.
+    claiming: Mutex<BTreeSet<Uid>>,
+}
+
+impl Sandboxes {
+    /// Reads `cache`, which is complete since now; writes through `effects`.
+    pub fn new(
+        cache: Arc<Cache>,
+        effects: Arc<Effects>,
+        clock: Clock,
+        released_ttl: Option<std::time::Duration>,
+    ) -> Self {
+        let watching_since = clock.now();
+        Self { cache, effects, clock, released_ttl, watching_since, claiming: Mutex::default() }
+    }
+
+    fn is_claiming(&self, uid: &Uid) -> bool {
+        self.claiming.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
+    fn note_claiming(&self, uid: &Uid, claiming: bool) {
+        let mut set = self.claiming.lock().unwrap_or_else(PoisonError::into_inner);
+        if claiming {
+            set.insert(uid.clone());
+        } else {
+            set.remove(uid);
+        }
+    }
+
+    /// Looks again at what a cache may have wrong, where the plan is about to rest on it.
+    async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
+        if observed.is_unallocated() && self.is_claiming(&observed.uid()) {
+            observed.owned = self.effects.read_pods_of(&observed.key()).await?.into_iter().map(Arc::new).collect();
+        } else if let Some(name) = observed.missing_pod() {
+            if let Outcome::Done(pod) = self.effects.read_pod(&observed.key().sibling(&name)).await? {
+                observed.owned.push(Arc::new(pod));
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims a pod; the pod then counts as this Sandbox's.
+    async fn claim(&self, observed: &mut Observed, claim: &Claim) -> Result<bool, Failure> {
+        self.note_claiming(&observed.uid(), true);
+        match self.effects.claim(claim).await? {
+            Outcome::Done(pod) => {
+                observed.owned.push(Arc::new(pod.slim()));
+                Ok(true)
+            }
+            // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
+            _ => {
+                self.note_claiming(&observed.uid(), false);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn write_status(&self, observed: &Observed, decision: &Decision) -> Result<bool, Failure> {
+        let wanted = status::status(observed, decision, self.clock.now());
+        if observed.sandbox().status.as_ref() == Some(&wanted) {
+            return Ok(true);
+        }
+        let version = Version::of(observed.sandbox());
+        let written = matches!(self.effects.write_status::<Sandbox>(&version, &wanted).await?, Outcome::Done(_));
+        if written {
+            self.note_claiming(&observed.uid(), false);
+            for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {
+                self.effects.event(Event::about(observed.sandbox(), reason, note));
+            }
+        }
+        Ok(written)
+    }
+
+    async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
+        if live_tasks_unfinished(&self.effects, &observed.key()).await? {
+            return Ok(());
+        }
+        if let Outcome::Done(()) = self.effects.delete::<Sandbox>(&Version::of(observed.sandbox())).await? {
+            self.effects.event(Event::about(
+                observed.sandbox(),
+                EventReason::Expired,
+                "idle for its ttl; deleted with its pod",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn delete_pods(&self, pods: &[Version]) -> Result<(), Failure> {
+        for pod in pods {
+            self.effects.delete_pod(pod).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Reconcile for Sandboxes {
+    const KIND: &'static str = "Sandbox";
+
+    async fn reconcile(&self, key: &Key) -> Next {
+        let Some(mut observed) = Observed::read(&self.cache, key, self.watching_since, self.released_ttl) else {
+            return Ok(None);
+        };
+        tracing::Span::current().record("uid", observed.uid().0.as_str());
+        self.confirm(&mut observed).await?;
+        let mut plan = plan::plan(&observed, self.clock.now());
+        if let Decision::Claim(claim) = &plan.decision {
+            let claim = claim.clone();
+            if !self.claim(&mut observed, &claim).await? {
+                return Ok(None);
+            }
+            plan = plan::plan(&observed, self.clock.now());
+        }
+        let Plan { decision, surplus, look_again } = plan;
+        match &decision {
+            Decision::Expire => self.expire(&observed).await?,
+            Decision::Release(_)
+                if decision.needs_confirmation() && live_tasks_unfinished(&self.effects, key).await? => {}
+            _ => {
+                if self.write_status(&observed, &decision).await? {
+                    self.delete_pods(&surplus).await?;
+                }
+            }
+        }
+        Ok(look_again)
+    }
+}

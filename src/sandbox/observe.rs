@@ -1,0 +1,118 @@
+//! What is known of a Sandbox, its pod, its Tasks and its pool.
+
+use std::{sync::Arc, time::Duration};
+
+use arl_crds::{Sandbox, SandboxStatus};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::{
+    cache::{Cache, PodIndex, Row, SandboxRow, Tables, TaskIndex, TaskRow},
+    object::{Key, Uid, Version},
+    pod::Pod,
+};
+
+/// All of it from caches, so possibly old, except where `confirm` has looked again.
+pub(super) struct Observed {
+    pub(super) row: Arc<SandboxRow>,
+    pub(super) pool_exists: bool,
+    /// The pod it may claim now: the one at its place in the queue.
+    pub(super) candidate: Option<Version>,
+    /// Pods it owns, on record or not.
+    pub(super) owned: Vec<Arc<Pod>>,
+    /// Unfinished Tasks that name it.
+    pub(super) unfinished: usize,
+    /// Since when the Task at the head of the queue has been running, if it has.
+    pub(super) running_since: Option<Timestamp>,
+    /// When its last Task ended, as far as that was seen.
+    pub(super) last_finished: Option<Timestamp>,
+    pub(super) watching_since: Timestamp,
+    pub(super) released_ttl: Option<Duration>,
+}
+
+impl Observed {
+    pub(super) fn read(
+        cache: &Cache,
+        key: &Key,
+        watching_since: Timestamp,
+        released_ttl: Option<Duration>,
+    ) -> Option<Self> {
+        let tables = cache.read();
+        let row = Arc::clone(tables.sandboxes.get(key)?);
+        if row.sandbox.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let uid = Uid::of(&*row.sandbox);
+        let queued = tables.queued(key);
+        let finished = tables.tasks.under(&TaskIndex::FinishedIn(uid.clone())).filter_map(|t| completed_at(t)).max();
+        Some(Self {
+            pool_exists: tables.pools.get(&row.pool()).is_some(),
+            candidate: candidate(&tables, &row),
+            owned: tables.pods.under(&PodIndex::Controller(uid.clone())).cloned().collect(),
+            unfinished: queued.len(),
+            running_since: queued.first().and_then(|t| started_at(t)),
+            last_finished: finished.max(tables.last_finished.get(&uid).copied()),
+            watching_since,
+            released_ttl,
+            row,
+        })
+    }
+
+    pub(super) fn sandbox(&self) -> &Sandbox {
+        &self.row.sandbox
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.row.key()
+    }
+
+    pub(super) fn uid(&self) -> Uid {
+        Uid::of(self.sandbox())
+    }
+
+    pub(super) fn status(&self) -> Option<&SandboxStatus> {
+        self.sandbox().status.as_ref()
+    }
+
+    pub(super) fn is_unallocated(&self) -> bool {
+        self.row.is_waiting()
+    }
+
+    /// Its pod on record, where that is among the pods it owns.
+    pub(super) fn pod(&self) -> Option<&Pod> {
+        let uid = self.row.pod_uid()?;
+        self.owned.iter().map(AsRef::as_ref).find(|pod| Uid::of(*pod) == uid)
+    }
+
+    /// The name of the pod on record, if it is not where it should be.
+    pub(super) fn missing_pod(&self) -> Option<String> {
+        if self.row.is_released() || self.pod().is_some() {
+            return None;
+        }
+        self.status()?.pod_name.clone()
+    }
+
+    pub(super) fn pool_name(&self) -> &str {
+        &self.sandbox().spec.pool_ref
+    }
+}
+
+/// Those who wait and the pods there are, both in order: each takes the pod at its own place, so that no two choose the same.
+fn candidate(tables: &Tables, row: &SandboxRow) -> Option<Version> {
+    if !row.is_waiting() {
+        return None;
+    }
+    let pool = row.pool();
+    let pods = tables.claimable(&pool);
+    let name = row.sandbox.name_any();
+    let place = tables.waiting(&pool).iter().take(pods.len()).position(|other| other.sandbox.name_any() == name)?;
+    pods.get(place).map(|pod| Version::of(*pod))
+}
+
+fn completed_at(row: &TaskRow) -> Option<Timestamp> {
+    row.status()?.completed_at.as_ref().map(|t| t.0)
+}
+
+fn started_at(row: &TaskRow) -> Option<Timestamp> {
+    row.status()?.started_at.as_ref().map(|t| t.0)
+}

@@ -1,0 +1,154 @@
+//! The status of a Sandbox that follows from what was observed and decided. Pure.
+
+use arl_crds::{
+    SandboxPhase, SandboxStatus,
+    condition::{self, Truth, Wanted},
+    reason::{EventReason, SandboxReason},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{observe::Observed, plan::Decision};
+use crate::{object::Uid, pod::Pod};
+
+/// What the status should be.
+pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -> SandboxStatus {
+    let mut status = observed.status().cloned().unwrap_or_default();
+    let wanted = match decision {
+        Decision::Wait(reason) => {
+            status.phase = Some(SandboxPhase::Pending);
+            status.arrival = Some(observed.row.arrival.number);
+            waiting(observed, *reason)
+        }
+        Decision::Claim(_) => {
+            status.phase = Some(SandboxPhase::Pending);
+            waiting(observed, SandboxReason::Claiming)
+        }
+        Decision::Hold { pod, phase, idle_since } => {
+            status.phase = Some(*phase);
+            let held = observed.owned.iter().find(|p| Uid::of(&***p) == *pod);
+            match held {
+                Some(pod) => hold(&mut status, pod, *idle_since, now),
+                None => return status,
+            }
+        }
+        Decision::Release(reason) => {
+            status.phase = Some(SandboxPhase::Released);
+            released(&status, *reason, observed)
+        }
+        Decision::Released | Decision::Expire => return status,
+    };
+    status.observed_generation = observed.sandbox().metadata.generation;
+    status.conditions = condition::merge(&status.conditions, vec![wanted], status.observed_generation, now);
+    status
+}
+
+fn ready(truth: Truth, reason: SandboxReason, message: String) -> Wanted {
+    Wanted { type_: "Ready", truth, reason: reason.as_str(), message }
+}
+
+fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
+    let pool = observed.pool_name();
+    let message = match reason {
+        SandboxReason::PoolNotFound => {
+            format!("WarmPool {pool} does not exist in this namespace; create it, or correct poolRef in a new Sandbox")
+        }
+        SandboxReason::PoolEmpty => format!(
+            "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \
+             the pool's replicas; if pods fail, see kubectl describe warmpool {pool}"
+        ),
+        _ => format!("a pod of WarmPool {pool} is being claimed"),
+    };
+    ready(Truth::False, reason, message)
+}
+
+fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, now: Timestamp) -> Wanted {
+    let executor = pod.executor_status();
+    let count = executor.map_or(0, |c| c.restart_count);
+    if status.pod_uid.is_none() {
+        status.pod_name.clone_from(&pod.metadata.name);
+        status.pod_uid.clone_from(&pod.metadata.uid);
+        status.allocated_at = Some(MicroTime(now));
+        status.restarts_before = Some(count).filter(|n| *n > 0);
+    }
+    if let Some(at) = idle_since {
+        status.idle_since = Some(MicroTime(at));
+    }
+    status.pod_ip.clone_from(&pod.status.pod_ip);
+    let restarts = count - status.restarts_before.unwrap_or(0);
+    status.restarts = Some(restarts).filter(|n| *n > 0);
+
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let container = pod.executor();
+    if pod.running_container().is_none() {
+        let message = format!(
+            "container {container} of pod {name} is not running; its processes and its files outside volumes are lost; Tasks wait \
+             until it runs again"
+        );
+        return ready(Truth::False, SandboxReason::ContainerRestarting, message);
+    }
+    if !pod.is_ready() {
+        let cause =
+            pod.condition("Ready").map(|c| c.message.as_str()).filter(|m| !m.is_empty()).unwrap_or("no cause given");
+        let message = format!("pod {name} is not ready: {cause}; Tasks wait until it is");
+        return ready(Truth::False, SandboxReason::PodNotReady, message);
+    }
+    let restarted = match restarts {
+        ..=0 => String::new(),
+        n => format!(
+            "; container {container} was started again {n} times, which lost its processes and its files outside volumes"
+        ),
+    };
+    ready(Truth::True, SandboxReason::Allocated, format!("pod {name} is allocated{restarted}"))
+}
+
+fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) -> Wanted {
+    let pod = status.pod_name.as_deref().unwrap_or("of this Sandbox");
+    let message = match reason {
+        SandboxReason::TasksFinished => format!(
+            "its Tasks have finished, so pod {pod} was deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
+        ),
+        _ => format!("pod {pod} {}; the workspace is lost: create another Sandbox", how_lost(observed.pod())),
+    };
+    ready(Truth::False, reason, message)
+}
+
+fn how_lost(pod: Option<&Pod>) -> String {
+    match pod {
+        None => "is gone".to_owned(),
+        Some(pod) if pod.is_terminal() => {
+            let status = &pod.status;
+            let said = [status.reason.as_str(), status.message.as_str()].join(" ");
+            format!("ended as {} {}", status.phase, said.trim()).trim_end().to_owned()
+        }
+        Some(pod) => {
+            let target = pod
+                .condition("DisruptionTarget")
+                .map(|c| format!(" ({}: {})", c.reason, c.message))
+                .unwrap_or_default();
+            format!("was deleted{target}")
+        }
+    }
+}
+
+/// What a person would want to know of the step from `before` to `after`.
+pub(super) fn events(before: Option<&SandboxStatus>, after: &SandboxStatus) -> Vec<(EventReason, String)> {
+    let said = |status: &SandboxStatus| status.conditions.first().map(|c| c.message.clone()).unwrap_or_default();
+    let reason = |status: &SandboxStatus| status.conditions.first().map(|c| c.reason.clone());
+    let mut events = Vec::new();
+    if before.and_then(|s| s.pod_uid.as_ref()) != after.pod_uid.as_ref() {
+        events.push((EventReason::Claimed, format!("claimed pod {}", after.pod_name.as_deref().unwrap_or_default())));
+    }
+    if before.and_then(|s| s.restarts).unwrap_or(0) < after.restarts.unwrap_or(0) {
+        events.push((EventReason::ContainerRestarted, said(after)));
+    }
+    let phase_changed = before.and_then(|s| s.phase) != after.phase;
+    match after.phase {
+        Some(SandboxPhase::Released) if phase_changed => events.push((EventReason::Released, said(after))),
+        Some(SandboxPhase::Pending) if before.and_then(reason) != reason(after) => {
+            events.push((EventReason::Waiting, said(after)))
+        }
+        _ => {}
+    }
+    events
+}

@@ -1,0 +1,78 @@
+//! What is known of a Task, its Sandbox, its pod and its run.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
+    object::{Key, Uid},
+    pod::Pod,
+    runs::{RunView, Runs},
+};
+
+/// From caches, so possibly old, except the run, which is this process's own.
+pub(super) struct Observed {
+    pub(super) row: Arc<TaskRow>,
+    pub(super) sandbox: Option<Arc<SandboxRow>>,
+    /// The Sandbox's pod on record, where it is still the Sandbox's.
+    pub(super) pod: Option<Arc<Pod>>,
+    /// The Task that comes first, if it is not this one.
+    pub(super) behind: Option<String>,
+    /// The run of this Task in this process.
+    pub(super) run: Option<RunView>,
+    pub(super) finished_ttl: Option<Duration>,
+    /// Set where a live look found the Sandbox gone that the cache still has.
+    pub(super) sandbox_is_gone: bool,
+}
+
+impl Observed {
+    pub(super) fn read(cache: &Cache, key: &Key, runs: &Runs, finished_ttl: Option<Duration>) -> Option<Self> {
+        let tables = cache.read();
+        let row = Arc::clone(tables.tasks.get(key)?);
+        let sandbox_key = row.sandbox();
+        let sandbox = tables.sandboxes.get(&sandbox_key).cloned();
+        let pod = sandbox.as_ref().and_then(|sandbox| {
+            let owned = PodIndex::Controller(Uid::of(&*sandbox.sandbox));
+            let held = sandbox.pod_uid()?;
+            tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
+        });
+        let first = tables.queued(&sandbox_key).first().map(|head| head.key()).filter(|head| head != key);
+        Some(Self {
+            run: runs.view(&Uid::of(&*row.task)),
+            behind: first.map(|head| head.name),
+            sandbox,
+            pod,
+            row,
+            finished_ttl,
+            sandbox_is_gone: false,
+        })
+    }
+
+    pub(super) fn uid(&self) -> Uid {
+        Uid::of(&*self.row.task)
+    }
+
+    /// The Sandbox it belongs to: the one on record, else the one there is.
+    pub(super) fn sandbox_uid(&self) -> Option<Uid> {
+        self.row.sandbox_uid().or_else(|| self.sandbox.as_ref().map(|s| Uid::of(&*s.sandbox)))
+    }
+
+    /// Whether the Sandbox it was recorded to belong to is no more.
+    pub(super) fn sandbox_deleted(&self) -> bool {
+        let present = self.sandbox.as_ref().filter(|s| s.sandbox.metadata.deletion_timestamp.is_none());
+        let recorded = self.row.sandbox_uid();
+        recorded.is_some() && (self.sandbox_is_gone || present.map(|s| Uid::of(&*s.sandbox)) != recorded)
+    }
+
+    /// Whether it was started and its pod is no more.
+    pub(super) fn pod_is_lost(&self) -> bool {
+        !self.row.state().is_finished()
+            && self.was_started()
+            && !self.sandbox_deleted()
+            && !self.pod.as_ref().is_some_and(|pod| pod.is_alive())
+    }
+
+    /// Whether a step may have been started.
+    pub(super) fn was_started(&self) -> bool {
+        self.run.is_some() || self.row.status().is_some_and(|s| s.started_at.is_some())
+    }
+}

@@ -1,0 +1,112 @@
+//! The status of a Task before its end. Pure.
+
+use arl_crds::{
+    StepState, StepStatus, TaskState, TaskStatus,
+    condition::{self, Truth, Wanted},
+    reason::{EventReason, TaskReason},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+use super::{event_reason, observe::Observed};
+use crate::runs::Target;
+
+/// What every status of a Task has.
+pub(super) fn base(observed: &Observed) -> TaskStatus {
+    let recorded = observed.row.status();
+    TaskStatus {
+        sandbox_uid: observed.sandbox_uid().map(|uid| uid.0),
+        arrival: Some(observed.row.arrival.number),
+        observed_generation: observed.row.task.metadata.generation,
+        started_at: recorded.and_then(|s| s.started_at.clone()),
+        container_id: recorded.and_then(|s| s.container_id.clone()),
+        ..TaskStatus::default()
+    }
+}
+
+/// The two conditions, equal in reason and message.
+pub(super) fn with_conditions(
+    observed: &Observed,
+    mut status: TaskStatus,
+    (finished, succeeded): (Truth, Truth),
+    (reason, message): (TaskReason, &str),
+    now: Timestamp,
+) -> TaskStatus {
+    let before = observed.row.status().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let wanted = |type_, truth| Wanted { type_, truth, reason: reason.as_str(), message: message.to_owned() };
+    let both = vec![wanted("Finished", finished), wanted("Succeeded", succeeded)];
+    status.conditions = condition::merge(before, both, status.observed_generation, now);
+    status
+}
+
+/// A step that has not been started.
+pub(super) fn untouched(name: &str, state: StepState) -> StepStatus {
+    StepStatus {
+        name: name.to_owned(),
+        state,
+        exit_code: None,
+        stdout: None,
+        stderr: None,
+        truncated: None,
+        started_at: None,
+        completed_at: None,
+        reason: None,
+        message: None,
+    }
+}
+
+/// The status of a Task that waits.
+pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -> TaskStatus {
+    let sandbox = &observed.row.task.spec.sandbox_ref;
+    let message = match reason {
+        TaskReason::SandboxNotFound => {
+            format!(
+                "Sandbox {sandbox} does not exist in this namespace; create it, or correct sandboxRef in a new Task"
+            )
+        }
+        TaskReason::Queued => {
+            let first = observed.behind.as_deref().unwrap_or_default();
+            format!("Sandbox {sandbox} runs one Task at a time, first come first served; Task {first} comes first")
+        }
+        _ => format!("Sandbox {sandbox} has no ready pod; see kubectl describe sandboxes.arl.infra.io {sandbox}"),
+    };
+    let mut status = base(observed);
+    status.state = Some(TaskState::Pending);
+    let unchanged = observed.row.status().filter(|s| {
+        // Who is first changes all the time; it is not worth a write to each of those who wait.
+        s.conditions.first().is_some_and(|c| c.reason == reason.as_str()) && s.sandbox_uid == status.sandbox_uid
+    });
+    match unchanged {
+        Some(same) => same.clone(),
+        None => with_conditions(observed, status, (Truth::False, Truth::Unknown), (reason, &message), now),
+    }
+}
+
+/// The status of a Task whose first step is about to start.
+pub(super) fn running(observed: &Observed, target: &Target, now: Timestamp) -> TaskStatus {
+    let steps = &observed.row.task.spec.steps;
+    let mut status = base(observed);
+    status.state = Some(TaskState::Running);
+    status.started_at = Some(MicroTime(micros(now)));
+    status.container_id = Some(target.container_id.clone());
+    status.step = steps.first().map(|s| s.name.clone());
+    status.steps = steps.iter().map(|s| untouched(&s.name, StepState::Pending)).collect();
+    if let Some(first) = status.steps.first_mut() {
+        first.state = StepState::Running;
+    }
+    let message = format!("running in container {} of pod {}", target.container, target.pod.name);
+    with_conditions(observed, status, (Truth::False, Truth::Unknown), (TaskReason::Running, &message), now)
+}
+
+/// What the API keeps of a time.
+pub(super) fn micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+}
+
+/// What a person would want to know of the end of a Task.
+pub(super) fn event(status: &TaskStatus) -> Option<(EventReason, String)> {
+    let reason = event_reason(status.state)?;
+    let condition = status.conditions.first()?;
+    let took = status.duration.as_deref().unwrap_or("0ms");
+    Some((reason, format!("{} after {took}: {}", condition.reason, condition.message)))
+}

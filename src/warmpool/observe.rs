@@ -1,0 +1,66 @@
+//! What is known of a pool and its pods.
+
+use std::sync::Arc;
+
+use arl_crds::WarmPool;
+
+use super::{
+    manifest,
+    setback::{Setback, Setbacks},
+};
+use crate::{
+    cache::{Cache, PodIndex},
+    object::{Key, Uid},
+    pod::Pod,
+};
+
+/// All of it from caches: pods may be missing that exist, and be there that are gone. Names make creation safe, versions
+/// make deletion safe.
+pub(super) struct Observed {
+    pub(super) pool: Arc<WarmPool>,
+    pub(super) idle: Vec<Arc<Pod>>,
+    pub(super) allocated: usize,
+    /// The highest number of any pod in sight, or on record.
+    pub(super) last_number: i64,
+    pub(super) setback: Option<Setback>,
+}
+
+impl Observed {
+    /// Nothing where the pool is gone or going: its idle pods are the garbage collector's.
+    pub(super) fn read(cache: &Cache, key: &Key, setbacks: &Setbacks) -> Option<Self> {
+        let tables = cache.read();
+        let pool = tables.pools.get(key).filter(|pool| pool.metadata.deletion_timestamp.is_none())?;
+        let uid = Uid::of(&**pool);
+        let of_state = |index: PodIndex| tables.pods.under(&index);
+        // A pool of the same name may have been deleted a moment ago, with its pods still in sight: an idle pod counts
+        // only if this very pool controls it.
+        let idle: Vec<Arc<Pod>> = of_state(PodIndex::Idle(key.clone()))
+            .filter(|pod| pod.controller().as_ref() == Some(&uid))
+            .cloned()
+            .collect();
+        let allocated: Vec<&Arc<Pod>> = of_state(PodIndex::Allocated(key.clone())).collect();
+        let numbers =
+            idle.iter().chain(allocated.iter().copied()).filter_map(|pod| manifest::number(pool, &pod.metadata));
+        let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number);
+        Some(Self {
+            last_number: numbers.chain(recorded).max().unwrap_or(0),
+            allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
+            idle,
+            setback: setbacks.get(&uid),
+            pool: Arc::clone(pool),
+        })
+    }
+
+    pub(super) fn uid(&self) -> Uid {
+        Uid::of(&*self.pool)
+    }
+
+    pub(super) fn replicas(&self) -> usize {
+        usize::try_from(self.pool.spec.replicas).unwrap_or(0)
+    }
+
+    /// The idle pods that are, or will be, of use.
+    pub(super) fn alive(&self) -> impl Iterator<Item = &Pod> {
+        self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_alive())
+    }
+}

@@ -1,0 +1,103 @@
+//! What a pool should do now. Pure.
+
+use jiff::Timestamp;
+
+use super::observe::Observed;
+use crate::{object::Version, pod::Pod};
+
+/// What to do, in full.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Plan {
+    /// Numbers of the pods to create: higher than any before, so that a stale view asks for a name that exists.
+    pub(super) create: Vec<i64>,
+    /// Pods to delete, as they were seen.
+    pub(super) delete: Vec<Version>,
+    /// How many pods are missing, whether they may be created now or not.
+    pub(super) short: usize,
+    /// What became of pods that ended instead of staying idle.
+    pub(super) ended: Option<String>,
+    /// Whether an earlier setback is over.
+    pub(super) cleared: bool,
+    /// Whether the first pod of a changed template is being made.
+    pub(super) rolling_begins: bool,
+}
+
+/// Decides. `now` only matters while a setback is in force.
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let replicas = observed.replicas();
+    let template = observed.pool.spec.template.fingerprint();
+    let is_old = |pod: &Pod| pod.template_hash() != Some(&template);
+    let alive: Vec<&Pod> = observed.alive().collect();
+    let old = alive.iter().filter(|pod| is_old(pod)).count();
+    let ready = alive.iter().filter(|pod| pod.is_ready()).count();
+
+    let surge = usize::from(old > 0 && replicas > 0);
+    let short = (replicas + surge).saturating_sub(alive.len());
+    let ended: Vec<&Pod> =
+        observed.idle.iter().map(AsRef::as_ref).filter(|p| p.is_terminal() && !p.is_deleting()).collect();
+
+    let mut delete: Vec<&Pod> = ended.clone();
+    delete.extend(superfluous(&alive, replicas, surge, ready, is_old));
+
+    let held_back = !ended.is_empty() || observed.setback.as_ref().is_some_and(|s| s.until > now);
+    let allowed = match &observed.setback {
+        _ if held_back => 0,
+        Some(_) => short.min(1), // one to see whether it works again
+        None => short,
+    };
+    let create = (1..).map(|n| observed.last_number + n).take(allowed).collect::<Vec<_>>();
+    Plan {
+        rolling_begins: surge == 1 && old == alive.len() && !create.is_empty(),
+        create,
+        delete: delete.into_iter().map(Version::of).collect(),
+        short,
+        ended: ended.first().map(|pod| why_ended(pod)),
+        cleared: observed
+            .setback
+            .as_ref()
+            .is_some_and(|s| if s.is_refusal() { short == 0 || allowed > 0 } else { ready >= replicas }),
+    }
+}
+
+/// The idle pods to give up: of an old template once there is a ready one more than needed, and whatever is above the number
+/// asked for, those first that are of least use.
+fn superfluous<'a>(
+    alive: &[&'a Pod],
+    replicas: usize,
+    surge: usize,
+    ready: usize,
+    is_old: impl Fn(&Pod) -> bool,
+) -> Vec<&'a Pod> {
+    let mut by_use = alive.to_vec();
+    by_use.sort_by_key(|pod| {
+        (pod.is_ready(), !is_old(pod), std::cmp::Reverse(pod.metadata.creation_timestamp.clone().map(|t| t.0)))
+    });
+    let excess = alive.len().saturating_sub(replicas + surge);
+    if excess > 0 {
+        return by_use.into_iter().take(excess).collect();
+    }
+    // A broken pod of an old template makes room; a ready one goes when a newer one can take its place.
+    let broken = by_use.iter().copied().find(|pod| is_old(pod) && !pod.is_ready());
+    let spare = (ready > replicas).then(|| by_use.iter().copied().find(|pod| is_old(pod))).flatten();
+    broken.or(spare).into_iter().collect()
+}
+
+fn why_ended(pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let status = &pod.status;
+    let ended = status.container_statuses.iter().find_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref()?)));
+    let detail = match (status.reason.as_str(), ended) {
+        ("", Some((container, end))) => {
+            format!("container {container} exited with code {} ({})", end.exit_code, end.reason)
+        }
+        ("", None) => "no reason given".to_owned(),
+        (reason, _) => format!("{reason}: {}", status.message),
+    };
+    format!(
+        "pod {name} ended as {}: {detail}; its command must keep running, such as [\"sleep\", \"infinity\"]",
+        status.phase
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use std::sync::Arc;
+
+use arl_crds::{WarmPool, WarmPoolSpec, labels};
+use serde_json::json;
+
+use super::*;
+use crate::warmpool::{manifest, setback::Setback};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+#[derive(Clone, Copy)]
+enum P {
+    Ready,
+    Starting,
+    OldReady,
+    OldStarting,
+    Failed,
+    Deleting,
+}
+
+fn pool(replicas: i32) -> WarmPool {
+    let template = json!({ "spec": { "containers": [{ "name": "c" }] } });
+    let mut pool = WarmPool::new("p", WarmPoolSpec { replicas, template: serde_json::from_value(template).unwrap() });
+    pool.metadata.namespace = Some("ns".into());
+    pool.metadata.uid = Some("uid".into());
+    pool
+}
+
+fn pod(pool: &WarmPool, number: i64, kind: P) -> Pod {
+    let mut manifest = manifest::pod(pool, number).manifest;
+    manifest["metadata"]["uid"] = json!(format!("pod-{number}"));
+    manifest["metadata"]["resourceVersion"] = json!("5");
+    if matches!(kind, P::OldReady | P::OldStarting) {
+        manifest["metadata"]["annotations"][labels::TEMPLATE_HASH] = json!("old");
+    }
+    if matches!(kind, P::Deleting) {
+        manifest["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    if matches!(kind, P::Ready | P::OldReady) {
+        manifest["status"] = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
+    }
+    if matches!(kind, P::Failed) {
+        manifest["status"] = json!({ "phase": "Failed" });
+    }
+    serde_json::from_value(manifest).unwrap()
+}
+
+fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
+    let pool = pool(replicas);
+    let idle: Vec<_> = (1..).zip(pods).map(|(n, kind)| Arc::new(pod(&pool, n, *kind))).collect();
+    Observed { last_number: i64::try_from(idle.len()).unwrap(), idle, allocated: 0, setback, pool: Arc::new(pool) }
+}
+
+fn decided(replicas: i32, pods: &[P]) -> (Vec<i64>, Vec<String>) {
+    let plan = plan(&observed(replicas, pods, None), NOW);
+    (plan.create, plan.delete.into_iter().map(|v| v.uid.0).collect())
+}
+
+#[test]
+fn pods_are_created_and_deleted_by_the_book() {
+    use P::{Deleting, Failed, OldReady, OldStarting, Ready, Starting};
+    let cases: &[(&str, i32, &[P], &[i64], &[&str])] = &[
+        ("an empty pool fills", 3, &[], &[1, 2, 3], &[]),
+        ("a full pool rests", 2, &[Ready, Starting], &[], &[]),
+        ("what is being deleted does not count", 2, &[Deleting, Ready], &[3], &[]),
+        ("not ready goes first", 1, &[Ready, Starting, Ready], &[], &["pod-2", "pod-1"]),
+        ("zero empties the pool", 0, &[Ready, OldReady], &[], &["pod-2", "pod-1"]),
+        ("a failed pod is cleared away first", 2, &[Failed, Ready], &[], &["pod-1"]),
+        ("a changed template surges by one", 2, &[OldReady, OldReady], &[3], &[]),
+        ("an old one stays while the new one starts", 2, &[OldReady, OldReady, Starting], &[], &[]),
+        ("an old one goes when the new one is ready", 2, &[OldReady, OldReady, Ready], &[], &["pod-1"]),
+        ("then the next surges", 2, &[OldReady, Ready], &[3], &[]),
+        ("a broken old one makes room", 2, &[OldStarting, OldReady, Starting], &[], &["pod-1"]),
+        ("a rolled pool rests", 2, &[Ready, Ready], &[], &[]),
+    ];
+    for (what, replicas, pods, create, delete) in cases {
+        let (created, mut deleted) = decided(*replicas, pods);
+        let mut expected: Vec<String> = delete.iter().map(|d| (*d).to_owned()).collect();
+        deleted.sort();
+        expected.sort();
+        assert_eq!((created, deleted), (create.to_vec(), expected), "{what}");
+    }
+}
+
+#[test]
+fn a_setback_holds_creation_back_and_then_lets_one_through() {
+    let until = NOW + std::time::Duration::from_secs(5);
+    let refused = || Setback {
+        reason: arl_crds::reason::WarmPoolReason::QuotaExceeded,
+        message: String::new(),
+        attempts: 1,
+        until,
+    };
+    let held = plan(&observed(3, &[], Some(refused())), NOW);
+    assert_eq!((held.create, held.short), (vec![], 3));
+    let tried = plan(&observed(3, &[], Some(refused())), until);
+    assert_eq!(tried.create, vec![1]);
+}
+
+#[test]
+fn planning_again_after_the_plan_was_carried_out_changes_nothing() {
+    for (replicas, pods) in [(3, vec![]), (1, vec![P::Ready, P::Ready]), (2, vec![P::OldReady, P::Ready, P::Ready])] {
+        let mut seen = observed(replicas, &pods, None);
+        let plan_one = plan(&seen, NOW);
+        seen.idle.retain(|pod| !plan_one.delete.iter().any(|v| Some(&v.uid.0) == pod.metadata.uid.as_ref()));
+        seen.idle.extend(plan_one.create.iter().map(|n| Arc::new(pod(&seen.pool, *n, P::Starting))));
+        let again = plan(&seen, NOW);
+        assert_eq!((again.create, again.delete), (vec![], vec![]), "{replicas}");
+    }
+}
