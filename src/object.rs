@@ -24,6 +24,7 @@ impl Key {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
     }
 
+    #[must_use]
     /// The key of a neighbour: all references stay inside one namespace.
     pub fn sibling(&self, name: &str) -> Self {
         Self::new(&self.namespace, name)

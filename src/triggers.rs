@@ -59,7 +59,7 @@ impl Source for WarmPool {
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
         let Some(key) = change.key() else { return Vec::new() };
         let mut wakes = vec![Wake::Pool(key.clone())];
-        if change.differs(|pool| Uid::of(pool)) {
+        if change.differs(Uid::of) {
             wakes.extend(tables.waiting(&key).iter().map(|row| Wake::Sandbox(row.key())));
         }
         wakes

@@ -82,7 +82,7 @@ impl Watch {
             Ok(object) => {
                 let mut tables = self.cache.write();
                 let change = S::table(&mut tables).apply(S::row(object));
-                self.tell(change, &mut tables);
+                self.tell(&change, &mut tables);
             }
             Err(error) => {
                 let key = Key::new(
@@ -98,7 +98,7 @@ impl Watch {
     fn delete<S: Source>(&self, key: &Key) {
         let mut tables = self.cache.write();
         let change = S::table(&mut tables).delete(key);
-        self.tell(change, &mut tables);
+        self.tell(&change, &mut tables);
     }
 
     fn forget_unlisted<S: Source>(&self, listed: &BTreeSet<Key>) {
@@ -106,11 +106,15 @@ impl Watch {
             let mut tables = self.cache.write();
             S::table(&mut tables).keys().filter(|key| !listed.contains(key)).cloned().collect()
         };
-        gone.iter().for_each(|key| self.delete::<S>(key));
+        for key in &gone {
+            self.delete::<S>(key);
+        }
     }
 
-    fn tell<S: Source>(&self, change: Change<S>, tables: &mut Tables) {
-        S::remember(&change, tables, &self.clock);
-        triggers::distinct(S::wakes(&change, tables)).into_iter().for_each(|w| (self.wake)(w));
+    fn tell<S: Source>(&self, change: &Change<S>, tables: &mut Tables) {
+        S::remember(change, tables, &self.clock);
+        for wake in triggers::distinct(S::wakes(change, tables)) {
+            (self.wake)(wake);
+        }
     }
 }

@@ -60,8 +60,16 @@ pub struct Failure {
     cause: Cause,
 }
 
+impl Failure {
+    fn refused(verb: &'static str, kind: &'static str, object: &Key, refusal: Refusal) -> Self {
+        Self { verb, kind, object: object.clone(), cause: Cause::Refused(refusal.message) }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Cause {
+    #[error("refused: {0}")]
+    Refused(String),
     #[error("no answer from the API server within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
     #[error("{0}")]
@@ -83,6 +91,7 @@ impl Effects {
 
     /// Tells people that something happened; never waits and never fails.
     pub fn event(&self, event: Event) {
+        tracing::info!(reason = event.reason.as_str(), "{}", event.note);
         self.events.send(event);
     }
 

@@ -85,10 +85,12 @@ impl Effects {
         let key = &claim.pod.key;
         let api = self.pods(&key.namespace);
         let claimed = self.call("claim", "Pod", key, api.patch(&key.name, &PatchParams::default(), &patch)).await?;
-        Ok(match claimed {
-            Outcome::Refused(refusal) if refusal.code == 422 => Outcome::Stale,
-            other => other,
-        })
+        match claimed {
+            Outcome::Refused(refusal) if refusal.code == 422 => Ok(Outcome::Stale),
+            // Nothing will change by itself, so it is tried again like any failure, and logged.
+            Outcome::Refused(refusal) => Err(Failure::refused("claim", "Pod", key, refusal)),
+            other => Ok(other),
+        }
     }
 
     /// The pod as the API server has it.

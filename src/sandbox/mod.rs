@@ -68,30 +68,34 @@ impl Sandboxes {
 
     /// Looks again at what a cache may have wrong, where the plan is about to rest on it.
     async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
-        if observed.is_unallocated() && self.is_claiming(&observed.uid()) {
-            observed.owned = self.effects.read_pods_of(&observed.key()).await?.into_iter().map(Arc::new).collect();
+        let found = if observed.is_unallocated() && self.is_claiming(&observed.uid()) {
+            self.effects.read_pods_of(&observed.key()).await?
         } else if let Some(name) = observed.missing_pod() {
-            if let Outcome::Done(pod) = self.effects.read_pod(&observed.key().sibling(&name)).await? {
-                observed.owned.push(Arc::new(pod));
+            match self.effects.read_pod(&observed.key().sibling(&name)).await? {
+                Outcome::Done(pod) => vec![pod],
+                _ => Vec::new(),
             }
-        }
+        } else {
+            return Ok(());
+        };
+        // Names are used again: only a pod that this very Sandbox controls counts.
+        let uid = observed.uid();
+        observed.owned =
+            found.into_iter().filter(|pod| pod.controller().as_ref() == Some(&uid)).map(Arc::new).collect();
         Ok(())
     }
 
     /// Claims a pod; the pod then counts as this Sandbox's.
     async fn claim(&self, observed: &mut Observed, claim: &Claim) -> Result<bool, Failure> {
         self.note_claiming(&observed.uid(), true);
-        match self.effects.claim(claim).await? {
-            Outcome::Done(pod) => {
-                observed.owned.push(Arc::new(pod.slim()));
-                Ok(true)
-            }
-            // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
-            _ => {
-                self.note_claiming(&observed.uid(), false);
-                Ok(false)
-            }
+        let claimed = self.effects.claim(claim).await?;
+        if let Outcome::Done(pod) = claimed {
+            observed.owned.push(Arc::new(pod.slim()));
+            return Ok(true);
         }
+        // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
+        self.note_claiming(&observed.uid(), false);
+        Ok(false)
     }
 
     async fn write_status(&self, observed: &Observed, decision: &Decision) -> Result<bool, Failure> {

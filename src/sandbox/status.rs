@@ -146,7 +146,7 @@ pub(super) fn events(before: Option<&SandboxStatus>, after: &SandboxStatus) -> V
     match after.phase {
         Some(SandboxPhase::Released) if phase_changed => events.push((EventReason::Released, said(after))),
         Some(SandboxPhase::Pending) if before.and_then(reason) != reason(after) => {
-            events.push((EventReason::Waiting, said(after)))
+            events.push((EventReason::Waiting, said(after)));
         }
         _ => {}
     }

@@ -137,7 +137,7 @@ impl Reconcile for Tasks {
         match &plan.decision {
             Decision::Rest => {}
             Decision::Wait(reason) => {
-                drop(self.write(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?)
+                drop(self.write(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?);
             }
             Decision::Start(target) => self.start(&observed, target).await?,
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,

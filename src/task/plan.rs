@@ -120,10 +120,10 @@ fn started(observed: &Observed, now: Timestamp) -> Plan {
     let end = observed.run.as_ref().and_then(|run| run.end.as_ref());
     let completed = matches!(end, Some((RunEnd::Completed, _)));
     let killed = observed.run.as_ref().and_then(|run| run.last_step.as_ref()) == Some(&StepEnd::Exited(KILLED));
-    if !completed || killed {
-        if let Some(verdict) = lost(observed) {
-            return Decision::Finish(verdict).into();
-        }
+    if (!completed || killed)
+        && let Some(verdict) = lost(observed)
+    {
+        return Decision::Finish(verdict).into();
     }
     let Some(run) = &observed.run else {
         return finish(

@@ -43,7 +43,7 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
         .collect();
     status.step = specs.get(runs.len().saturating_sub(1)).filter(|_| observed.was_started()).map(|s| s.name.clone());
     let last_command =
-        status.steps.iter().zip(specs).take(runs.len()).filter(|(_, spec)| spec.type_ == StepType::Command).last();
+        status.steps.iter().zip(specs).take(runs.len()).filter(|(_, spec)| spec.type_ == StepType::Command).next_back();
     if let Some((step, _)) = last_command {
         let (stdout, stderr, exit_code) = (step.stdout.clone(), step.stderr.clone(), step.exit_code);
         (status.stdout, status.stderr, status.exit_code) = (stdout, stderr, exit_code);
@@ -73,7 +73,7 @@ fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, now: Tim
         }
         Some(StepEnd::Exited(code)) => step.exit_code = Some(*code),
         None if verdict.reason == TaskReason::TimedOut && type_ == StepType::Command => {
-            step.exit_code = Some(TIMED_OUT)
+            step.exit_code = Some(TIMED_OUT);
         }
         Some(StepEnd::NotWritten(_) | StepEnd::StartError(_)) | None => {}
     }

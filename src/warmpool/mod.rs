@@ -52,8 +52,8 @@ impl WarmPools {
             outcome?;
         }
         let pods = plan.create.iter().map(|number| manifest::pod(pool, *number)).collect::<Vec<_>>();
-        let creates = pods.into_iter().map(|pod| async move { self.effects.create_pod(&pod).await });
-        let created = at_once(creates).await;
+        let pending = pods.into_iter().map(|pod| async move { self.effects.create_pod(&pod).await });
+        let created = at_once(pending).await;
         let mut refused = None;
         for outcome in created {
             if let Outcome::Refused(refusal) = outcome? {

@@ -1,1 +1,168 @@
+use std::sync::Arc;
 
+use arl_crds::{Sandbox, labels};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{cache::SandboxRow, object::Key};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn pod(uid: &str, extra: &Value) -> Arc<Pod> {
+    let mut pod = json!({
+        "metadata": {
+            "name": format!("p-{uid}"), "namespace": "ns", "uid": uid, "resourceVersion": "7",
+            "labels": { labels::WARMPOOL: "pool", labels::POD_STATE: "allocated", labels::SANDBOX: "s" },
+        },
+        "spec": { "containers": [{ "name": "executor" }] },
+        "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    for (key, value) in extra.as_object().unwrap() {
+        *pod.pointer_mut(key).unwrap() = value.clone();
+    }
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+fn observed(spec: &Value, status: &Value) -> Observed {
+    let mut full = json!({ "poolRef": "pool" });
+    full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let object = json!({
+        "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox",
+        "metadata": { "name": "s", "namespace": "ns", "uid": "sandbox", "resourceVersion": "3" },
+        "spec": full, "status": status,
+    });
+    let sandbox: Sandbox = serde_json::from_value(object).unwrap();
+    Observed {
+        row: Arc::new(SandboxRow::new(sandbox)),
+        pool_exists: true,
+        candidate: None,
+        owned: Vec::new(),
+        unfinished: 0,
+        running_since: None,
+        last_finished: None,
+        watching_since: at(-1000),
+        released_ttl: None,
+    }
+}
+
+/// Allocated at second 0, with its pod.
+fn holder(spec: &Value) -> Observed {
+    let status = json!({ "phase": "Ready", "podName": "p-a", "podUID": "a", "allocatedAt": at(0).to_string() });
+    Observed { owned: vec![pod("a", &json!({}))], ..observed(spec, &status) }
+}
+
+fn hold(phase: SandboxPhase, idle_since: Option<Timestamp>) -> Decision {
+    Decision::Hold { pod: Uid("a".into()), phase, idle_since }
+}
+
+#[test]
+fn it_waits_with_a_reason_or_claims_the_pod_at_its_place() {
+    let candidate = Version { key: Key::new("ns", "p-a"), uid: Uid("a".into()), resource_version: "7".into() };
+    let waiting = observed(&json!({}), &json!({}));
+    assert_eq!(plan(&waiting, at(0)).decision, Decision::Wait(SandboxReason::PoolEmpty));
+    let no_pool = Observed { pool_exists: false, ..observed(&json!({}), &json!({})) };
+    assert_eq!(plan(&no_pool, at(0)).decision, Decision::Wait(SandboxReason::PoolNotFound));
+    let served = Observed { candidate: Some(candidate.clone()), ..observed(&json!({}), &json!({})) };
+    let Decision::Claim(claim) = plan(&served, at(0)).decision else { panic!("no claim") };
+    assert_eq!((claim.pod, claim.owner.controller, claim.owner.block_owner_deletion), (candidate, Some(true), None));
+}
+
+#[test]
+fn a_claim_that_is_not_on_record_is_completed_and_a_second_one_undone() {
+    let owned = vec![pod("b", &json!({})), pod("a", &json!({}))];
+    let plan = plan(&Observed { owned, ..observed(&json!({}), &json!({})) }, at(0));
+    assert_eq!(plan.decision, hold(SandboxPhase::Ready, None));
+    assert_eq!(plan.surplus.iter().map(|v| v.uid.0.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn what_is_on_record_decides_which_pod_is_surplus() {
+    let holder =
+        Observed { owned: vec![pod("0", &json!({})), pod("a", &json!({}))], ..holder(&json!({"keepAlive": true})) };
+    let plan = plan(&holder, at(0));
+    assert_eq!(plan.decision, hold(SandboxPhase::Ready, None));
+    assert_eq!(plan.surplus.iter().map(|v| v.uid.0.as_str()).collect::<Vec<_>>(), ["0"]);
+}
+
+#[test]
+fn a_lost_pod_releases_and_an_unready_node_only_suspends() {
+    let with = |extra: &Value| plan(&Observed { owned: vec![pod("a", extra)], ..holder(&json!({})) }, at(1)).decision;
+    let lost = Decision::Release(SandboxReason::PodLost);
+    assert_eq!(plan(&Observed { owned: vec![], ..holder(&json!({})) }, at(1)).decision, lost);
+    assert_eq!(with(&json!({ "/status/phase": "Failed" })), lost);
+    assert_eq!(with(&json!({ "/status/conditions/0/status": "False" })), hold(SandboxPhase::Ready, None));
+}
+
+#[test]
+fn every_row_of_the_lifetime_table_holds() {
+    let never = json!({ "keepAlive": true });
+    let once = json!({ "keepAlive": false });
+    let timed = json!({ "keepAlive": false, "ttlSecondsAfterFinished": 100 });
+    let kept_timed = json!({ "keepAlive": true, "ttlSecondsAfterFinished": 100 });
+    let zero = json!({ "ttlSecondsAfterFinished": 0 });
+    let finished =
+        |spec: &Value, now: i64| plan(&Observed { last_finished: Some(at(50)), ..holder(spec) }, at(now)).decision;
+    let fresh = |spec: &Value, now: i64| plan(&holder(spec), at(now)).decision;
+    let ready = hold(SandboxPhase::Ready, None);
+
+    assert_eq!(fresh(&once, 9_999), ready, "before its first Task it stays");
+    assert_eq!(finished(&once, 50), Decision::Release(SandboxReason::TasksFinished));
+    assert!(matches!(finished(&never, 9_999), Decision::Hold { .. }));
+    for spec in [&timed, &kept_timed] {
+        assert!(matches!(fresh(spec, 99), Decision::Hold { .. }));
+        assert_eq!(fresh(spec, 100), Decision::Expire, "the idle clock starts at allocation");
+        assert!(matches!(finished(spec, 149), Decision::Hold { .. }), "and again when a Task finishes");
+        assert_eq!(finished(spec, 150), Decision::Expire);
+    }
+    assert_eq!(fresh(&zero, 9_999), ready, "0 acts once the first Task has finished");
+    assert_eq!(finished(&zero, 50), Decision::Expire);
+}
+
+#[test]
+fn nothing_is_given_up_while_a_task_is_unfinished() {
+    for spec in [json!({}), json!({ "ttlSecondsAfterFinished": 1 })] {
+        let busy = Observed { unfinished: 1, last_finished: Some(at(1)), ..holder(&spec) };
+        assert_eq!(plan(&busy, at(9_999)).decision, hold(SandboxPhase::Ready, None));
+    }
+}
+
+#[test]
+fn only_a_task_that_takes_its_time_shows_as_bound() {
+    let running = Observed { unfinished: 1, running_since: Some(at(10)), ..holder(&json!({})) };
+    let early = plan(&running, at(10));
+    assert_eq!((early.decision, early.look_again), (hold(SandboxPhase::Ready, None), Some(at(10) + SHORT_TASK)));
+    assert_eq!(plan(&running, at(11)).decision, hold(SandboxPhase::Bound, None));
+}
+
+#[test]
+fn idleness_is_recorded_lazily_and_a_restart_never_shortens_it() {
+    let spec = json!({ "ttlSecondsAfterFinished": 100 });
+    let idle = Observed { last_finished: Some(at(50)), ..holder(&spec) };
+    assert_eq!(plan(&idle, at(60)).decision, hold(SandboxPhase::Ready, Some(at(50))));
+    let soon = Observed { last_finished: Some(at(5)), ..holder(&spec) };
+    assert_eq!(plan(&soon, at(6)).decision, hold(SandboxPhase::Ready, None), "not worth a write yet");
+    // Restarted at second 70: what ended before is unknown, at most a tenth of the ttl is added.
+    let restarted = || Observed { watching_since: at(70), ..holder(&spec) };
+    assert!(matches!(plan(&restarted(), at(109)).decision, Decision::Hold { .. }));
+    assert_eq!(plan(&restarted(), at(110)).decision, Decision::Expire);
+}
+
+#[test]
+fn released_is_for_good() {
+    let released = || {
+        let since = at(0).to_string();
+        let condition = json!({ "type": "Ready", "status": "False", "reason": "PodLost", "message": "", "lastTransitionTime": since });
+        observed(
+            &json!({}),
+            &json!({ "phase": "Released", "podUID": "a", "podName": "p-a", "conditions": [condition] }),
+        )
+    };
+    let with_pod = Observed { owned: vec![pod("a", &json!({}))], ..released() };
+    let plan_one = plan(&with_pod, at(1));
+    assert_eq!((plan_one.decision, plan_one.surplus.len()), (Decision::Released, 1), "a left-over pod is deleted");
+    let kept = Observed { released_ttl: Some(Duration::from_secs(60)), ..released() };
+    assert_eq!(plan(&kept, at(59)).look_again, Some(at(60)));
+    assert_eq!(plan(&kept, at(60)).decision, Decision::Expire);
+}

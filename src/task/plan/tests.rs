@@ -1,1 +1,177 @@
+use std::sync::Arc;
 
+use arl_crds::{Sandbox, Task, labels};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cache::{SandboxRow, TaskRow};
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_000_000_000 + millis).unwrap()
+}
+
+fn task(spec: &Value, status: &Value) -> Arc<TaskRow> {
+    let steps = json!([{ "name": "a", "type": "Command", "command": ["true"] }]);
+    let mut full = json!({ "sandboxRef": "s", "steps": steps });
+    full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let object = json!({
+        "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task",
+        "metadata": { "name": "t", "namespace": "ns", "uid": "task", "resourceVersion": "3" },
+        "spec": full, "status": status,
+    });
+    Arc::new(TaskRow::new(serde_json::from_value::<Task>(object).unwrap()))
+}
+
+fn sandbox(phase: &str) -> Arc<SandboxRow> {
+    let object = json!({
+        "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox",
+        "metadata": { "name": "s", "namespace": "ns", "uid": "sandbox", "resourceVersion": "3" },
+        "spec": { "poolRef": "pool" },
+        "status": { "phase": phase, "podName": "p", "podUID": "pod" },
+    });
+    Arc::new(SandboxRow::new(serde_json::from_value::<Sandbox>(object).unwrap()))
+}
+
+fn pod(container: &Value) -> Arc<Pod> {
+    let object = json!({
+        "metadata": {
+            "name": "p", "namespace": "ns", "uid": "pod", "labels": { labels::WARMPOOL: "pool", labels::POD_STATE: "allocated" },
+        },
+        "spec": { "containers": [{ "name": "executor" }] },
+        "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [container] },
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+fn container(id: &str) -> Value {
+    json!({ "name": "executor", "containerID": id, "state": { "running": {} } })
+}
+
+fn fresh(spec: &Value) -> Observed {
+    Observed {
+        row: task(spec, &json!({})),
+        sandbox: Some(sandbox("Ready")),
+        pod: Some(pod(&container("c1"))),
+        behind: None,
+        run: None,
+        finished_ttl: None,
+        sandbox_is_gone: false,
+    }
+}
+
+fn running(run: Option<RunView>) -> Observed {
+    let status =
+        json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
+    Observed { row: task(&json!({}), &status), run, ..fresh(&json!({})) }
+}
+
+fn over(end: RunEnd, last_step: Option<StepEnd>) -> Option<RunView> {
+    Some(RunView { end: Some((end, at(1000))), last_step })
+}
+
+fn in_flight() -> Option<RunView> {
+    Some(RunView { end: None, last_step: None })
+}
+
+fn reason(observed: &Observed, now: Timestamp) -> Option<TaskReason> {
+    match plan(observed, now).decision {
+        Decision::Finish(verdict) => Some(verdict.reason),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_task_waits_with_a_reason_and_starts_when_it_is_its_turn() {
+    let waits = |observed: &Observed| match plan(observed, at(0)).decision {
+        Decision::Wait(reason) => Some(reason),
+        _ => None,
+    };
+    let spec = json!({});
+    assert_eq!(waits(&Observed { sandbox: None, pod: None, ..fresh(&spec) }), Some(TaskReason::SandboxNotFound));
+    assert_eq!(waits(&Observed { pod: None, ..fresh(&spec) }), Some(TaskReason::SandboxNotReady));
+    assert_eq!(waits(&Observed { behind: Some("first".into()), ..fresh(&spec) }), Some(TaskReason::Queued));
+    let starting = json!({ "name": "executor", "state": { "waiting": { "reason": "x" } } });
+    assert_eq!(waits(&Observed { pod: Some(pod(&starting)), ..fresh(&spec) }), Some(TaskReason::SandboxNotReady));
+    let Decision::Start(target) = plan(&fresh(&spec), at(0)).decision else { panic!("not started") };
+    assert_eq!((target.container.as_str(), target.container_id.as_str()), ("executor", "c1"));
+}
+
+#[test]
+fn what_cannot_run_ends_before_anything_runs() {
+    assert_eq!(reason(&fresh(&json!({ "cancel": true })), at(0)), Some(TaskReason::Cancelled));
+    assert_eq!(reason(&fresh(&json!({ "timeout": "1d" })), at(0)), Some(TaskReason::InvalidSpec));
+    let released = Observed { sandbox: Some(sandbox("Released")), ..fresh(&json!({})) };
+    assert_eq!(reason(&released, at(0)), Some(TaskReason::SandboxReleased));
+    let status = json!({ "state": "Pending", "sandboxUID": "an earlier sandbox" });
+    let orphan = Observed { row: task(&json!({}), &status), ..fresh(&json!({})) };
+    assert_eq!(reason(&orphan, at(0)), Some(TaskReason::SandboxDeleted));
+}
+
+#[test]
+fn what_may_have_started_is_never_started_again() {
+    assert_eq!(reason(&running(None), at(0)), Some(TaskReason::Interrupted));
+    assert_eq!(plan(&running(in_flight()), at(0)), Plan::from(Decision::Rest));
+}
+
+#[test]
+fn a_run_ends_as_its_last_step_says() {
+    for (end, expected) in [
+        (StepEnd::Exited(0), TaskReason::Succeeded),
+        (StepEnd::Written, TaskReason::Succeeded),
+        (StepEnd::Exited(3), TaskReason::StepFailed),
+        (StepEnd::NotWritten("full".into()), TaskReason::StepFailed),
+        (StepEnd::StartError("no".into()), TaskReason::StartError),
+    ] {
+        assert_eq!(reason(&running(over(RunEnd::Completed, Some(end.clone()))), at(1000)), Some(expected), "{end:?}");
+    }
+    assert_eq!(reason(&running(over(RunEnd::TimedOut, None)), at(1000)), Some(TaskReason::TimedOut));
+}
+
+#[test]
+fn a_kill_and_a_broken_stream_wait_for_the_kubelet_to_say_more() {
+    let killed = || over(RunEnd::Completed, Some(StepEnd::Exited(KILLED)));
+    let broken = || over(RunEnd::Broken("reset".into()), None);
+    for (run, grace, otherwise) in
+        [(killed(), KILLED_GRACE, TaskReason::StepFailed), (broken(), BROKEN_GRACE, TaskReason::Interrupted)]
+    {
+        let early = plan(&running(run.clone()), at(1001));
+        assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(1000) + grace)));
+        assert_eq!(reason(&running(run.clone()), at(1000) + grace), Some(otherwise));
+        let restarted = Observed { pod: Some(pod(&container("c2"))), ..running(run.clone()) };
+        assert_eq!(reason(&restarted, at(1001)), Some(TaskReason::ContainerRestarted));
+        let mut oom = container("c2");
+        oom["lastState"] = json!({ "terminated": { "reason": "OOMKilled", "exitCode": 137 } });
+        let killed_by_limit = Observed { pod: Some(pod(&oom)), ..running(run.clone()) };
+        assert_eq!(reason(&killed_by_limit, at(1001)), Some(TaskReason::OOMKilled));
+        assert_eq!(reason(&Observed { pod: None, ..running(run) }, at(1001)), Some(TaskReason::PodLost));
+    }
+}
+
+#[test]
+fn a_result_that_is_in_counts_though_the_pod_goes_afterwards() {
+    let done = || over(RunEnd::Completed, Some(StepEnd::Exited(0)));
+    assert_eq!(reason(&Observed { pod: None, ..running(done()) }, at(1001)), Some(TaskReason::Succeeded));
+}
+
+#[test]
+fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
+    let gone = Observed { sandbox: None, pod: None, ..running(in_flight()) };
+    assert_eq!(reason(&gone, at(0)), Some(TaskReason::SandboxDeleted));
+    let confirmed = Observed { sandbox_is_gone: true, pod: None, ..running(in_flight()) };
+    assert_eq!(reason(&confirmed, at(0)), Some(TaskReason::SandboxDeleted));
+    assert_eq!(reason(&Observed { pod: None, ..running(in_flight()) }, at(0)), Some(TaskReason::PodLost));
+    let status =
+        json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
+    let cancelled = Observed { row: task(&json!({ "cancel": true }), &status), ..running(in_flight()) };
+    assert_eq!(reason(&cancelled, at(0)), Some(TaskReason::Cancelled));
+}
+
+#[test]
+fn a_finished_task_rests_until_its_ttl() {
+    let status = json!({ "state": "Succeeded", "completedAt": at(0).to_string(), "sandboxUID": "sandbox" });
+    let finished = |spec: &Value| Observed { row: task(spec, &status), sandbox: None, pod: None, ..fresh(&json!({})) };
+    assert_eq!(plan(&finished(&json!({})), at(9_999_999)), Plan::from(Decision::Rest));
+    let timed = finished(&json!({ "ttlSecondsAfterFinished": 60 }));
+    assert_eq!(plan(&timed, at(0)).look_again, Some(at(60_000)));
+    assert_eq!(plan(&timed, at(60_000)).decision, Decision::Expire);
+}
