@@ -22,6 +22,9 @@ const URL_MAX: usize = 60_000;
 /// After a command's end its streams are drained this long at most: readers can hang after a disconnect.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// What may wait in memory between the connection and the output kept of a stream.
+const PIPE: usize = 64 * 1024;
+
 /// The runner that uses pods/exec.
 pub struct Exec {
     client: Client,
@@ -69,6 +72,9 @@ impl Exec {
         let params = AttachParams {
             container: Some(target.container.clone()),
             stdin: input.is_some(),
+            max_stdin_buf_size: Some(PIPE),
+            max_stdout_buf_size: Some(PIPE),
+            max_stderr_buf_size: Some(PIPE),
             ..AttachParams::default()
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);

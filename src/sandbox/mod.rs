@@ -148,10 +148,11 @@ impl Reconcile for Sandboxes {
         let mut plan = plan::plan(&observed, self.clock.now());
         if let Decision::Claim(claim) = &plan.decision {
             let claim = claim.clone();
-            if !self.claim(&mut observed, &claim).await? {
-                return Ok(None);
-            }
-            plan = plan::plan(&observed, self.clock.now());
+            plan = if self.claim(&mut observed, &claim).await? {
+                plan::plan(&observed, self.clock.now())
+            } else {
+                Plan::outrun()
+            };
         }
         let Plan { decision, surplus, look_again } = plan;
         match &decision {

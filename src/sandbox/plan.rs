@@ -57,6 +57,13 @@ pub(super) struct Plan {
     pub(super) look_again: Option<Timestamp>,
 }
 
+impl Plan {
+    /// What follows from a claim that somebody else won: it waits, and the pods' changes wake it when it is its turn.
+    pub(super) fn outrun() -> Self {
+        Self { decision: Decision::Wait(SandboxReason::PoolEmpty), surplus: Vec::new(), look_again: None }
+    }
+}
+
 /// Decides.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let (decision, look_again) = decide(observed, now);

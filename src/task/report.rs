@@ -43,7 +43,7 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
         .collect();
     status.step = specs.get(runs.len().saturating_sub(1)).filter(|_| observed.was_started()).map(|s| s.name.clone());
     let last_command =
-        status.steps.iter().zip(specs).take(runs.len()).filter(|(_, spec)| spec.type_ == StepType::Command).next_back();
+        status.steps.iter().zip(specs).take(runs.len()).rfind(|(_, spec)| spec.type_ == StepType::Command);
     if let Some((step, _)) = last_command {
         let (stdout, stderr, exit_code) = (step.stdout.clone(), step.stderr.clone(), step.exit_code);
         (status.stdout, status.stderr, status.exit_code) = (stdout, stderr, exit_code);
