@@ -91,7 +91,7 @@ mod tests {
             json!({"name": "a", "type": "Command", "command": words, "workDir": "/", "env": {"V": "a b\n$(id)='\""}}),
         );
         let output = run(&command(&with_env, &words), "");
-        let expected: String = nasty.iter().map(|w| format!("<{w}>")).collect();
+        let expected = format!("<{}>", nasty.join("><"));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
         let show: Vec<String> = ["printenv", "V"].map(str::to_owned).to_vec();
         assert_eq!(String::from_utf8(run(&command(&with_env, &show), "").stdout).unwrap(), "a b\n$(id)='\"\n");

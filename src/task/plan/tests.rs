@@ -59,18 +59,18 @@ fn fresh(spec: &Value) -> Observed {
     }
 }
 
-fn running(run: Option<RunView>) -> Observed {
+fn running(run: impl Into<Option<RunView>>) -> Observed {
     let status =
         json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
-    Observed { row: task(&json!({}), &status), run, ..fresh(&json!({})) }
+    Observed { row: task(&json!({}), &status), run: run.into(), ..fresh(&json!({})) }
 }
 
-fn over(end: RunEnd, last_step: Option<StepEnd>) -> Option<RunView> {
-    Some(RunView { end: Some((end, at(1000))), last_step })
+fn over(end: RunEnd, last_step: Option<StepEnd>) -> RunView {
+    RunView { end: Some((end, at(1000))), last_step }
 }
 
-fn in_flight() -> Option<RunView> {
-    Some(RunView { end: None, last_step: None })
+fn in_flight() -> RunView {
+    RunView { end: None, last_step: None }
 }
 
 fn reason(observed: &Observed, now: Timestamp) -> Option<TaskReason> {

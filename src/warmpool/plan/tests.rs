@@ -56,10 +56,13 @@ fn decided(replicas: i32, pods: &[P]) -> (Vec<i64>, Vec<String>) {
     (plan.create, plan.delete.into_iter().map(|v| v.uid.0).collect())
 }
 
+/// What it is about, replicas, the idle pods, numbers to create, uids to delete.
+type Case = (&'static str, i32, &'static [P], &'static [i64], &'static [&'static str]);
+
 #[test]
 fn pods_are_created_and_deleted_by_the_book() {
     use P::{Deleting, Failed, OldReady, OldStarting, Ready, Starting};
-    let cases: &[(&str, i32, &[P], &[i64], &[&str])] = &[
+    let cases: &[Case] = &[
         ("an empty pool fills", 3, &[], &[1, 2, 3], &[]),
         ("a full pool rests", 2, &[Ready, Starting], &[], &[]),
         ("what is being deleted does not count", 2, &[Deleting, Ready], &[3], &[]),

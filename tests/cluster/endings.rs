@@ -1,0 +1,104 @@
+//! However a Task is ended from outside, its processes end and its status says why.
+
+use arl_crds::{Sandbox, SandboxPhase, StepState, Task, TaskState};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::make::{reason, shell, status, template};
+use crate::harness::wait::state;
+
+/// A world whose Sandbox `s` runs the Task `t`, with its processes started; and the name of the pod.
+async fn with_a_running_task(name: &str) -> (World, String) {
+    with_a_running_task_in(name, &template()).await
+}
+
+async fn with_a_running_task_in(name: &str, template: &Value) -> (World, String) {
+    let world = World::new(name).await;
+    world.pool_of("p", 1, template).await;
+    world.sandbox("s", "p").await;
+    let script = "echo early; (sleep 7772 &); echo started >/workspace/started; sleep 7772";
+    let steps = json!([shell("a", script), shell("b", "true")]);
+    world.task_with("t", &json!({"sandboxRef": "s", "timeout": "10m", "steps": steps})).await;
+    world.running("t").await;
+    let sandbox = world.phase("s", SandboxPhase::Bound).await;
+    let pod = sandbox.status.unwrap().pod_name.unwrap();
+    world.content_of(&pod, "/workspace/started").await;
+    (world, pod)
+}
+
+async fn assert_no_process_is_left(world: &World, pod: &str) {
+    world.look_into(pod, "while ps | grep -q '[s]leep 7772'; do sleep 0.1; done; echo gone").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_and_a_running_task_can_be_cancelled() {
+    let (world, pod) = with_a_running_task("cancel").await;
+    world.task("queued", "s", json!([shell("a", "echo ran >/workspace/ran")])).await;
+    let _cancelled: Task = world.merge("queued", &json!({"spec": {"cancel": true}})).await;
+    let queued = world.finished("queued").await;
+    assert_eq!((reason(&queued), status(&queued).exit_code), ("Cancelled", None));
+    assert_eq!(status(&queued).steps[0].state, StepState::Skipped);
+    world.running("t").await;
+
+    let _cancelled: Task = world.merge("t", &json!({"spec": {"cancel": true}})).await;
+    let task = world.finished("t").await;
+    let steps = &status(&task).steps;
+    assert_eq!((reason(&task), status(&task).exit_code), ("Cancelled", None));
+    assert_eq!((steps[0].state, steps[1].state), (StepState::Failed, StepState::Skipped));
+    assert_eq!(status(&task).stdout.as_deref(), Some("early\n"), "partial output is kept");
+    assert_no_process_is_left(&world, &pod).await;
+    let after = world.output("after", "s", "ls /workspace").await;
+    assert_eq!(after, "started\n", "the Sandbox works on, and the queued Task never ran");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_running_task_ends_its_processes() {
+    let (world, pod) = with_a_running_task("delete-task").await;
+    world.delete::<Task>("t").await;
+    world.gone::<Task>("t").await;
+    assert_no_process_is_left(&world, &pod).await;
+    let after = world.output("after", "s", "echo works").await;
+    assert_eq!(after, "works\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_the_sandbox_fails_its_tasks() {
+    let (world, pod) = with_a_running_task("delete-sandbox").await;
+    world.task("queued", "s", json!([shell("a", "true")])).await;
+    world.one("queued", "Pending", |t: &Task| state(t) == Some(TaskState::Pending)).await;
+    world.delete::<Sandbox>("s").await;
+    for name in ["t", "queued"] {
+        let task = world.finished(name).await;
+        assert_eq!(reason(&task), "SandboxDeleted", "{name}: {:?}", task.status);
+    }
+    world.gone::<Pod>(&pod).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losing_the_pod_fails_the_task_and_releases_the_sandbox() {
+    let (world, pod) = with_a_running_task("pod-lost").await;
+    world.delete::<Pod>(&pod).await;
+    let task = world.finished("t").await;
+    assert_eq!((reason(&task), status(&task).exit_code), ("PodLost", None), "{:?}", task.status);
+    world.phase("s", SandboxPhase::Released).await;
+    world.sandbox_reason("s", "PodLost").await;
+    let late = world.run("late", "s", json!([shell("a", "true")])).await;
+    assert_eq!(reason(&late), "SandboxReleased", "an empty workspace never stands in for the lost one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_container_fails_the_running_task_and_keeps_the_sandbox() {
+    let mut mortal = template();
+    // Inside its own pod a process with the id 1 dies of nothing that it does not handle.
+    mortal["spec"]["containers"][0]["command"] = json!(["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 1; done"]);
+    let (world, pod) = with_a_running_task_in("restart", &mortal).await;
+    world.look_into(&pod, "kill -TERM 1").await;
+    let task = world.finished("t").await;
+    assert_eq!(reason(&task), "ContainerRestarted", "{:?}", task.status);
+    let after = world.output("after", "s", "cat /workspace/started").await;
+    assert_eq!(after, "started\n", "a volume outlives its container");
+    let counted = |s: &Sandbox| s.status.as_ref().is_some_and(|s| s.restarts == Some(1));
+    let sandbox = world.one("s", "the restart is counted", counted).await;
+    assert_eq!(sandbox.status.unwrap().pod_name.as_deref(), Some(pod.as_str()));
+}

@@ -1,0 +1,23 @@
+//! The operator against a real cluster, a file a topic. Every test has a namespace and an operator process of its own,
+//! waits for what it expects by watching, and leaves its operator's log in `target/cluster-tests/`.
+//!
+//! `make test-cluster` runs them; one alone: `cargo test --test cluster -- tasks::exit_codes`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on ends by panicking"
+)]
+#![allow(clippy::needless_pass_by_value, reason = "json!(..) reads best in the place of the argument")]
+
+mod admission;
+mod claims;
+mod crashes;
+mod endings;
+mod examples;
+mod files;
+mod harness;
+mod lifetimes;
+mod pools;
+mod quiet;
+mod tasks;

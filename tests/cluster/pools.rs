@@ -1,0 +1,172 @@
+//! A pool keeps the number of idle pods it was asked for, of the template it has, and says why where it cannot.
+
+use std::time::Duration;
+
+use arl_crds::{SandboxPhase, WarmPool, WarmPoolPhase, labels};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::ResourceExt;
+use kube::api::PostParams;
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::make::template;
+
+/// A template whose pods can be told from those of another version.
+fn version(name: &str) -> Value {
+    let mut template = template();
+    template["metadata"] = json!({"labels": {"version": name}});
+    template
+}
+
+fn has_version(pod: &Pod, version: &str) -> bool {
+    pod.labels().get("version").is_some_and(|v| v == version)
+}
+
+fn is_idle(pod: &Pod) -> bool {
+    pod.labels().get(labels::POD_STATE).is_some_and(|s| s == "ready")
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+impl World {
+    async fn failing(&self, pool: &str, reason: &str) -> WarmPool {
+        self.one(pool, &format!("PodsFailing: {reason}"), |p: &WarmPool| failure(p) == Some(reason)).await
+    }
+
+    async fn recovered(&self, pool: &str) -> WarmPool {
+        self.one(pool, "PodsFailing is False", |p: &WarmPool| p.status.is_some() && failure(p).is_none()).await
+    }
+}
+
+/// Why the pool's pods fail, where they do.
+fn failure(pool: &WarmPool) -> Option<&str> {
+    let conditions = pool.status.iter().flat_map(|s| &s.conditions);
+    conditions.into_iter().find(|c| c.type_ == "PodsFailing" && c.status == "True").map(|c| c.reason.as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_pods_follows_replicas() {
+    let world = World::new("scale").await;
+    world.pool("p", 2).await;
+    for replicas in [2, 5, 1, 0, 1] {
+        let _scaled: WarmPool = world.merge("p", &json!({"spec": {"replicas": replicas}})).await;
+        let status = world.pool_is_ready("p", replicas).await.status.unwrap();
+        assert_eq!((status.allocated, status.total, status.phase), (0, replicas, Some(WarmPoolPhase::Ready)));
+        let wanted = usize::try_from(replicas).unwrap();
+        world.pods(&format!("{replicas} pods"), |pods| pods.len() == wanted).await;
+    }
+    let counts = world.untyped("WarmPool").get("p").await.unwrap().data["status"].clone();
+    assert_eq!(counts["allocated"], json!(0), "counts of 0 are written too");
+    assert!(counts["selector"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_template_rolls_idle_pods_and_leaves_allocated_ones() {
+    let world = World::new("roll").await;
+    world.pool_of("p", 2, &version("old")).await;
+    world.sandbox("s", "p").await;
+    let held = world.phase("s", SandboxPhase::Ready).await.status.unwrap().pod_uid;
+    world.pool_is_ready("p", 2).await;
+    let _changed: WarmPool = world.merge("p", &json!({"spec": {"template": version("new")}})).await;
+    let pods = world
+        .pods("two new idle pods and the old allocated one", |pods| {
+            let ready = pods.iter().filter(|p| is_idle(p) && is_ready(p)).count();
+            assert!(ready >= 2, "a pod went before its replacement was ready");
+            assert!(pods.len() <= 4, "a surge of more than one");
+            pods.len() == 3 && pods.iter().filter(|p| is_idle(p)).all(|p| has_version(p, "new"))
+        })
+        .await;
+    let allocated = pods.iter().find(|p| !is_idle(p)).unwrap();
+    assert_eq!(allocated.uid(), held);
+    assert!(has_version(allocated, "old"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_cannot_be_pulled_is_named() {
+    let world = World::new("bad-image").await;
+    let mut bad = template();
+    bad["spec"]["containers"][0]["image"] = json!("registry.invalid/nosuch:1");
+    world.pool_of("p", 1, &bad).await;
+    let pool = world.failing("p", "ImagePullBackOff").await;
+    let status = pool.status.unwrap();
+    assert_eq!((status.phase, status.ready), (Some(WarmPoolPhase::Pending), 0));
+    let condition = status.conditions.iter().find(|c| c.type_ == "PodsFailing").unwrap();
+    assert!(condition.message.contains("registry.invalid/nosuch:1"), "{}", condition.message);
+    let _mended: WarmPool = world.merge("p", &json!({"spec": {"template": template()}})).await;
+    world.pool_is_ready("p", 1).await;
+    world.recovered("p").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_named_and_waited_for() {
+    let world = World::new("quota").await;
+    let quota: ResourceQuota =
+        serde_json::from_value(json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}})).unwrap();
+    world.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
+    let in_force = |q: &ResourceQuota| q.status.as_ref().is_some_and(|s| s.used.is_some());
+    world.one("q", "the quota is in force", in_force).await;
+    world.pool("p", 3).await;
+    world.failing("p", "QuotaExceeded").await;
+    let _raised: ResourceQuota = world.merge("q", &json!({"spec": {"hard": {"pods": "10"}}})).await;
+    world.pool_is_ready("p", 3).await;
+    world.recovered("p").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invalid_template_is_tried_seldom() {
+    let world = World::new("invalid").await;
+    let mut bad = template();
+    bad["spec"]["restartPolicy"] = json!("Sometimes");
+    world.pool_of("p", 5, &bad).await;
+    let pool = world.failing("p", "InvalidTemplate").await;
+    let conditions = pool.status.unwrap().conditions;
+    let condition = conditions.iter().find(|c| c.type_ == "PodsFailing").unwrap();
+    assert!(condition.message.contains("Sometimes"), "{}", condition.message);
+    world.pass(Duration::from_secs(15)).await;
+    if let Some(requests) = world.requests().await {
+        let attempts = requests.iter().filter(|r| r.is("create", "pods")).count();
+        assert!(attempts <= 12, "{attempts} attempts in 15 s");
+    }
+    let _mended: WarmPool =
+        world.merge("p", &json!({"spec": {"template": {"spec": {"restartPolicy": "Always"}}}})).await;
+    world.pool_is_ready("p", 5).await;
+    world.recovered("p").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_idle_pods_are_replaced() {
+    let world = World::new("replace").await;
+    world.pool("p", 2).await;
+    world.pool_is_ready("p", 2).await;
+    let pods = world.pods("two pods", |pods| pods.len() == 2).await;
+
+    world.delete::<Pod>(&pods[0].name_any()).await;
+    // Past this the kubelet calls the pod Failed.
+    let _ending: Pod = world.merge(&pods[1].name_any(), &json!({"spec": {"activeDeadlineSeconds": 1}})).await;
+
+    let lost: Vec<_> = pods.iter().map(ResourceExt::uid).collect();
+    world
+        .pods("two other pods are ready", |pods| {
+            pods.iter().filter(|p| is_ready(p)).count() == 2 && pods.iter().all(|p| !lost.contains(&p.uid()))
+        })
+        .await;
+    world.pool_is_ready("p", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_reaches_the_pod_with_what_it_says() {
+    let world = World::new("template").await;
+    let mut wanted = version("x");
+    wanted["metadata"]["labels"][labels::POD_STATE] = json!("mine");
+    wanted["metadata"]["annotations"] = json!({"note": "kept"});
+    wanted["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": 0.01}});
+    world.pool_of("p", 1, &wanted).await;
+    world.pool_is_ready("p", 1).await;
+    let pods = world.pods("a pod", |pods| pods.len() == 1).await;
+    assert!(has_version(&pods[0], "x") && is_idle(&pods[0]), "our labels win over the template's");
+    assert_eq!(pods[0].annotations().get("note").map(String::as_str), Some("kept"));
+    assert_eq!(pods[0].spec.as_ref().unwrap().termination_grace_period_seconds, Some(1));
+}
