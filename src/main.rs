@@ -1,6 +1,6 @@
 //! Flags and start-up only; [`arl_operator`] says how the operator works.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use arl_operator::{
     clock::Clock,
@@ -66,7 +66,13 @@ fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     let registry = tracing_subscriber::registry().with(filter);
     match flags.log_format {
         LogFormat::Json => registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init(),
-        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init(),
+        LogFormat::Text => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_writer(std::io::stderr),
+            )
+            .init(),
     }
     Ok(())
 }

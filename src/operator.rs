@@ -11,7 +11,7 @@ use kube::{
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    cache::{Cache, SandboxRow, Source, TaskRow, Watch},
+    cache::{SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
     controller,
     effects::{Effects, EventSink},
@@ -51,10 +51,9 @@ impl Queues {
 /// scopes have nothing in common.
 pub async fn run_scope(client: Client, namespace: Option<String>, flags: Flags, clock: Clock, events: EventSink) {
     let queues = Queues::default();
-    let cache = Arc::new(Cache::default());
     let wake_all = queues.clone();
     let watch = Arc::new(Watch {
-        cache: Arc::clone(&cache),
+        cache: Arc::default(),
         clock: clock.clone(),
         wake: Arc::new(move |wake| wake_all.wake(wake)),
     });
@@ -79,10 +78,10 @@ pub async fn run_scope(client: Client, namespace: Option<String>, flags: Flags, 
     let wake_tasks = Arc::clone(&queues.tasks);
     let runner = Arc::new(Exec::new(client, clock.clone()));
     let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
-    let pools = Arc::new(WarmPools::new(Arc::clone(&cache), Arc::clone(&effects), clock.clone()));
+    let pools = Arc::new(WarmPools::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone()));
     let sandboxes =
-        Arc::new(Sandboxes::new(Arc::clone(&cache), Arc::clone(&effects), clock.clone(), flags.released_sandbox_ttl));
-    let task_runner = Arc::new(Tasks::new(cache, effects, runs, clock.clone(), flags.task_ttl));
+        Arc::new(Sandboxes::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone(), flags.released_sandbox_ttl));
+    let task_runner = Arc::new(Tasks::new(watch, effects, runs, clock.clone(), flags.task_ttl));
     let workers = usize::from(flags.max_concurrent_reconciles);
     controller::spawn(&mut tasks, workers, &queues.pools, &pools, &clock);
     controller::spawn(&mut tasks, workers, &queues.sandboxes, &sandboxes, &clock);

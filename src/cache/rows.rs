@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::table::Row;
 use crate::{
@@ -29,6 +30,10 @@ impl Row for Pod {
         Key::of(self)
     }
 
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
     fn indexes(&self) -> Vec<PodIndex> {
         let by_state: fn(Key) -> PodIndex = if self.is_idle() { PodIndex::Idle } else { PodIndex::Allocated };
         self.pool().map(by_state).into_iter().chain(self.controller().map(PodIndex::Controller)).collect()
@@ -40,6 +45,10 @@ impl Row for WarmPool {
 
     fn key(&self) -> Key {
         Key::of(self)
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
     }
 
     fn indexes(&self) -> Vec<()> {
@@ -102,6 +111,10 @@ impl Row for SandboxRow {
 
     fn key(&self) -> Key {
         Key::of(&*self.sandbox)
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.sandbox.metadata
     }
 
     fn indexes(&self) -> Vec<SandboxIndex> {
@@ -178,6 +191,10 @@ impl Row for TaskRow {
 
     fn key(&self) -> Key {
         Key::of(&*self.task)
+    }
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.task.metadata
     }
 
     fn indexes(&self) -> Vec<TaskIndex> {

@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use crate::object::Key;
 
 /// What a table can hold.
@@ -14,6 +16,9 @@ pub trait Row {
 
     /// Where the row is.
     fn key(&self) -> Key;
+
+    /// Which version of which object the row is of.
+    fn metadata(&self) -> &ObjectMeta;
 
     /// What the row is found by.
     fn indexes(&self) -> Vec<Self::Index>;
@@ -72,6 +77,15 @@ impl<R: Row> Table<R> {
     /// The rows under `index`, by key.
     pub fn under<'a>(&'a self, index: &R::Index) -> impl Iterator<Item = &'a Arc<R>> + use<'a, R> {
         self.index.get(index).into_iter().flatten().filter_map(|key| self.rows.get(key))
+    }
+
+    /// Whether there is a row of the same object that is not newer than `row`. Versions of one object are compared as the
+    /// numbers they are: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+    pub fn precedes(&self, row: &R) -> bool {
+        let number = |metadata: &ObjectMeta| metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
+        self.get(&row.key()).is_some_and(|present| {
+            present.metadata().uid == row.metadata().uid && number(present.metadata()) <= number(row.metadata())
+        })
     }
 
     /// How many rows are under `index`.

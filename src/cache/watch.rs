@@ -61,14 +61,14 @@ impl Watch {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(object)) => {
                     listed.insert(Key::of(&object));
-                    self.apply::<S>(object);
+                    self.read::<S>(object, true);
                 }
                 Ok(watcher::Event::InitDone) => {
                     self.forget_unlisted::<S>(&listed);
                     listed.clear();
                     synced.send_replace(true);
                 }
-                Ok(watcher::Event::Apply(object)) => self.apply::<S>(object),
+                Ok(watcher::Event::Apply(object)) => self.read::<S>(object, false),
                 Ok(watcher::Event::Delete(object)) => self.delete::<S>(&Key::of(&object)),
                 Err(error) => {
                     tracing::warn!(kind = %S::Object::kind(&()), error = %error, "watch failed; trying again");
@@ -77,12 +77,32 @@ impl Watch {
         }
     }
 
-    fn apply<S: Source>(&self, object: DeserializeGuard<S::Object>) {
+    /// Takes over what the answer to a write says, without waiting for the watch to say it too: what is decided next is
+    /// decided on it. Only of an object that is there: a watch may have told of its deletion meanwhile.
+    pub fn learn<S: Source>(&self, object: S::Object) {
+        let row = S::row(object);
+        let mut tables = self.cache.write();
+        if S::table(&mut tables).precedes(&row) {
+            self.apply(row, &mut tables);
+        }
+    }
+
+    fn apply<S: Source>(&self, row: S, tables: &mut Tables) {
+        let change = S::table(tables).apply(row);
+        self.tell(&change, tables);
+    }
+
+    /// A list is the truth whatever was known; a single change may be older than what was learned.
+    fn read<S: Source>(&self, object: DeserializeGuard<S::Object>, listed: bool) {
         match object.0 {
             Ok(object) => {
+                let row = S::row(object);
                 let mut tables = self.cache.write();
-                let change = S::table(&mut tables).apply(S::row(object));
-                self.tell(&change, &mut tables);
+                let table = S::table(&mut tables);
+                let same = table.get(&row.key()).is_some_and(|present| present.metadata().uid == row.metadata().uid);
+                if listed || !same || table.precedes(&row) {
+                    self.apply(row, &mut tables);
+                }
             }
             Err(error) => {
                 let key = Key::new(

@@ -19,18 +19,19 @@ use arl_crds::{Sandbox, reason::EventReason};
 use jiff::Timestamp;
 
 use crate::{
-    cache::Cache,
+    cache::{SandboxRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Effects, Event, Failure, Outcome, live_tasks_unfinished},
     object::{Key, Uid, Version},
+    pod::Pod,
 };
 use observe::Observed;
 use plan::{Decision, Plan};
 
 /// Looks after Sandboxes.
 pub struct Sandboxes {
-    cache: Arc<Cache>,
+    watch: Arc<Watch>,
     effects: Arc<Effects>,
     clock: Clock,
     /// How long a released Sandbox is kept that does not say so itself.
@@ -42,15 +43,15 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Reads `cache`, which is complete since now; writes through `effects`.
+    /// Reads what `watch` knows, which is complete since now; writes through `effects`.
     pub fn new(
-        cache: Arc<Cache>,
+        watch: Arc<Watch>,
         effects: Arc<Effects>,
         clock: Clock,
         released_ttl: Option<std::time::Duration>,
     ) -> Self {
         let watching_since = clock.now();
-        Self { cache, effects, clock, released_ttl, watching_since, claiming: Mutex::default() }
+        Self { watch, effects, clock, released_ttl, watching_since, claiming: Mutex::default() }
     }
 
     fn is_claiming(&self, uid: &Uid) -> bool {
@@ -90,6 +91,7 @@ impl Sandboxes {
         self.note_claiming(&observed.uid(), true);
         let claimed = self.effects.claim(claim).await?;
         if let Outcome::Done(pod) = claimed {
+            self.watch.learn::<Pod>(pod.clone());
             observed.owned.push(Arc::new(pod.slim()));
             return Ok(true);
         }
@@ -104,14 +106,16 @@ impl Sandboxes {
             return Ok(true);
         }
         let version = Version::of(observed.sandbox());
-        let written = matches!(self.effects.write_status::<Sandbox>(&version, &wanted).await?, Outcome::Done(_));
-        if written {
+        let written = self.effects.write_status::<Sandbox>(&version, &wanted).await?;
+        if let Outcome::Done(sandbox) = written {
+            self.watch.learn::<SandboxRow>(sandbox);
             self.note_claiming(&observed.uid(), false);
             for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {
                 self.effects.event(Event::about(observed.sandbox(), reason, note));
             }
+            return Ok(true);
         }
-        Ok(written)
+        Ok(false)
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
@@ -140,7 +144,7 @@ impl Reconcile for Sandboxes {
     const KIND: &'static str = "Sandbox";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let Some(mut observed) = Observed::read(&self.cache, key, self.watching_since, self.released_ttl) else {
+        let Some(mut observed) = Observed::read(&self.watch.cache, key, self.watching_since, self.released_ttl) else {
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use arl_crds::{Task, TaskState, TaskStatus, reason::EventReason};
 
 use crate::{
-    cache::Cache,
+    cache::{TaskRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Effects, Event, Failure, Outcome},
@@ -27,7 +27,7 @@ use plan::{Decision, Verdict};
 
 /// Looks after Tasks.
 pub struct Tasks {
-    cache: Arc<Cache>,
+    watch: Arc<Watch>,
     effects: Arc<Effects>,
     runs: Arc<Runs>,
     clock: Clock,
@@ -36,15 +36,15 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Reads `cache`, writes through `effects`, executes through `runs`.
+    /// Reads what `watch` knows, writes through `effects`, executes through `runs`.
     pub fn new(
-        cache: Arc<Cache>,
+        watch: Arc<Watch>,
         effects: Arc<Effects>,
         runs: Arc<Runs>,
         clock: Clock,
         finished_ttl: Option<Duration>,
     ) -> Self {
-        Self { cache, effects, runs, clock, finished_ttl }
+        Self { watch, effects, runs, clock, finished_ttl }
     }
 
     /// Ends the runs of Tasks that were deleted in flight.
@@ -73,13 +73,9 @@ impl Tasks {
             return Ok(());
         };
         let timeout = task.spec.timeout().unwrap_or_default();
-        self.runs.start(Request {
-            task: version.key,
-            task_uid: version.uid,
-            steps: task.spec.steps,
-            timeout,
-            target: target.clone(),
-        });
+        let steps = task.spec.steps.clone();
+        self.runs.start(Request { task: version.key, task_uid: version.uid, steps, timeout, target: target.clone() });
+        self.watch.learn::<TaskRow>(task);
         Ok(())
     }
 
@@ -111,6 +107,7 @@ impl Tasks {
                 if let Some((reason, note)) = status::event(wanted) {
                     self.effects.event(Event::about(&task, reason, note));
                 }
+                self.watch.learn::<TaskRow>(task);
                 Outcome::Done(())
             }
             Outcome::Stale => Outcome::Stale,
@@ -128,7 +125,7 @@ impl Reconcile for Tasks {
     const KIND: &'static str = "Task";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let observed = Observed::read(&self.cache, key, &self.runs, self.finished_ttl);
+        let observed = Observed::read(&self.watch.cache, key, &self.runs, self.finished_ttl);
         self.end_orphans(key, observed.as_ref().map(Observed::uid).as_ref());
         let Some(mut observed) = observed else { return Ok(None) };
         tracing::Span::current().record("uid", observed.uid().0.as_str());

@@ -15,65 +15,51 @@ mod trouble;
 
 use std::sync::Arc;
 
-use arl_crds::{WarmPool, reason::EventReason};
-use futures::{StreamExt, stream};
-
 use crate::{
-    cache::Cache,
+    cache::Watch,
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Effects, Event, Failure, Outcome},
     object::{Key, Version},
 };
+use arl_crds::{WarmPool, reason::EventReason};
 use observe::Observed;
 use setback::{Setback, Setbacks};
 
-/// Creates and deletes of one pool in flight at once.
-const AT_ONCE: usize = 8;
-
 /// Looks after WarmPools.
 pub struct WarmPools {
-    cache: Arc<Cache>,
+    watch: Arc<Watch>,
     effects: Arc<Effects>,
     clock: Clock,
     setbacks: Setbacks,
 }
 
 impl WarmPools {
-    /// Reads `cache`, writes through `effects`.
-    pub fn new(cache: Arc<Cache>, effects: Arc<Effects>, clock: Clock) -> Self {
-        Self { cache, effects, clock, setbacks: Setbacks::default() }
+    /// Reads what `watch` knows, writes through `effects`.
+    pub fn new(watch: Arc<Watch>, effects: Arc<Effects>, clock: Clock) -> Self {
+        Self { watch, effects, clock, setbacks: Setbacks::default() }
     }
 
     /// Does what the plan says and returns what stood in its way.
     async fn carry_out(&self, pool: &WarmPool, plan: &plan::Plan) -> Result<Option<Setback>, Failure> {
-        let deletes = plan.delete.iter().cloned().map(|pod| async move { self.effects.delete_pod(&pod).await });
-        for outcome in at_once(deletes).await {
-            outcome?;
+        for pod in &plan.delete {
+            self.effects.delete_pod(pod).await?;
         }
-        let pods = plan.create.iter().map(|number| manifest::pod(pool, *number)).collect::<Vec<_>>();
-        let pending = pods.into_iter().map(|pod| async move { self.effects.create_pod(&pod).await });
-        let created = at_once(pending).await;
-        let mut refused = None;
-        for outcome in created {
-            if let Outcome::Refused(refusal) = outcome? {
-                refused = Some(Setback::refused(&refusal));
+        // One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
+        for number in &plan.create {
+            if let Outcome::Refused(refusal) = self.effects.create_pod(&manifest::pod(pool, *number)).await? {
+                return Ok(Some(Setback::refused(&refusal)));
             }
         }
-        Ok(refused.or_else(|| plan.ended.clone().map(Setback::ended)))
+        Ok(plan.ended.clone().map(Setback::ended))
     }
-}
-
-/// All results, with a bounded number of calls in flight.
-async fn at_once<T>(calls: impl Iterator<Item: Future<Output = T>>) -> Vec<T> {
-    stream::iter(calls).buffer_unordered(AT_ONCE).collect().await
 }
 
 impl Reconcile for WarmPools {
     const KIND: &'static str = "WarmPool";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let Some(mut observed) = Observed::read(&self.cache, key, &self.setbacks) else {
+        let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.setbacks) else {
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
@@ -85,7 +71,8 @@ impl Reconcile for WarmPools {
         let wanted = status::status(&observed, &plan, now);
         if observed.pool.status.as_ref() != Some(&wanted) {
             let version = Version::of(&*observed.pool);
-            if let Outcome::Done(_) = self.effects.write_status::<WarmPool>(&version, &wanted).await? {
+            if let Outcome::Done(pool) = self.effects.write_status::<WarmPool>(&version, &wanted).await? {
+                self.watch.learn::<WarmPool>(pool);
                 for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {
                     self.effects.event(Event::about(&*observed.pool, reason, note));
                 }
