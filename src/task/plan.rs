@@ -12,10 +12,9 @@ use crate::{
     runs::{RunEnd, RunView, StepEnd, Target},
 };
 
-/// A command killed by KILL may be the first sign of a container's end: the kubelet reports that within about a second.
-const KILLED_GRACE: Duration = Duration::from_secs(2);
-/// A broken connection may be the first sign of a pod's end.
-const BROKEN_GRACE: Duration = Duration::from_secs(5);
+/// A command killed by KILL, or a broken connection, may be the first sign of a container's or a pod's end. The kubelet looks
+/// once a second and was seen to report up to 3 s late on a busy node.
+const GRACE: Duration = Duration::from_secs(5);
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
 
@@ -145,13 +144,13 @@ fn started(observed: &Observed, now: Timestamp) -> Plan {
                 observed.row.task.spec.timeout
             ),
         ),
-        Some((RunEnd::Broken(words), at)) => unless_explained(*at + BROKEN_GRACE, now, || {
+        Some((RunEnd::Broken(words), at)) => unless_explained(*at + GRACE, now, || {
             let message = format!(
                 "the connection to the pod was lost ({words}); the step may still run, and its end is not known"
             );
             Verdict { reason: TaskReason::Interrupted, message }
         }),
-        Some((RunEnd::Completed, at)) if killed => unless_explained(*at + KILLED_GRACE, now, || of_steps(run)),
+        Some((RunEnd::Completed, at)) if killed => unless_explained(*at + GRACE, now, || of_steps(run)),
         Some((RunEnd::Completed, _)) => Decision::Finish(of_steps(run)).into(),
     }
 }

@@ -131,12 +131,10 @@ fn a_run_ends_as_its_last_step_says() {
 fn a_kill_and_a_broken_stream_wait_for_the_kubelet_to_say_more() {
     let killed = || over(RunEnd::Completed, Some(StepEnd::Exited(KILLED)));
     let broken = || over(RunEnd::Broken("reset".into()), None);
-    for (run, grace, otherwise) in
-        [(killed(), KILLED_GRACE, TaskReason::StepFailed), (broken(), BROKEN_GRACE, TaskReason::Interrupted)]
-    {
+    for (run, otherwise) in [(killed(), TaskReason::StepFailed), (broken(), TaskReason::Interrupted)] {
         let early = plan(&running(run.clone()), at(1001));
-        assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(1000) + grace)));
-        assert_eq!(reason(&running(run.clone()), at(1000) + grace), Some(otherwise));
+        assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(1000) + GRACE)));
+        assert_eq!(reason(&running(run.clone()), at(1000) + GRACE), Some(otherwise));
         let restarted = Observed { pod: Some(pod(&container("c2"))), ..running(run.clone()) };
         assert_eq!(reason(&restarted, at(1001)), Some(TaskReason::ContainerRestarted));
         let mut oom = container("c2");
