@@ -67,3 +67,36 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 fn chance(clock: &Clock) -> f64 {
     f64::from(clock.now().subsec_nanosecond().unsigned_abs() % 1_000) / 1_000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct Fragile(AtomicUsize);
+
+    impl Reconcile for Fragile {
+        const KIND: &'static str = "Fragile";
+
+        async fn reconcile(&self, key: &Key) -> Next {
+            assert_ne!(key.name, "bad", "this one always panics");
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(None)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_stays_with_its_object_and_is_tried_again_later() {
+        let (queue, fragile) = (Arc::new(Queue::default()), Arc::new(Fragile(AtomicUsize::new(0))));
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        for name in ["bad", "good"] {
+            queue.add(Key::new("ns", name));
+        }
+        for _ in 0..2 {
+            work(&*fragile, &queue, &clock, queue.next().await).await;
+        }
+        assert_eq!(fragile.0.load(Ordering::Relaxed), 1);
+        assert_eq!(queue.next().await, Key::new("ns", "bad"), "after its back-off");
+    }
+}

@@ -15,12 +15,14 @@ pub mod duration;
 pub mod labels;
 pub mod reason;
 mod sandbox;
+mod step;
 mod task;
 pub mod template;
 mod warmpool;
 
 pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};
-pub use task::{Action, InvalidSpec, Step, StepState, StepStatus, StepType, Task, TaskSpec, TaskState, TaskStatus};
+pub use step::{Action, InvalidSpec, Step, StepType};
+pub use task::{StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};
 pub use warmpool::{WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
