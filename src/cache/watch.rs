@@ -1,12 +1,12 @@
 //! Watches: what the API server reports goes into a table, and each change to whoever it concerns.
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{
     Api, Resource,
     core::DeserializeGuard,
-    runtime::{WatchStreamExt, watcher},
+    runtime::{WatchStreamExt, utils::Backoff, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -17,6 +17,28 @@ use crate::{
     object::Key,
     triggers::{self, Wake},
 };
+
+/// A watch that failed is tried again after this long at most. The library's own 30 s would leave everybody waiting for half a
+/// minute after an API server's restart of ten seconds.
+const RECONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The library's back-off, bounded.
+#[derive(Default)]
+struct Patience(watcher::DefaultBackoff);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|delay| delay.min(RECONNECT_MAX))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
 
 /// How the objects of a kind become rows of a table.
 pub trait Source: Sized + Row + Send + Sync + 'static {
@@ -54,7 +76,7 @@ impl Watch {
         config: watcher::Config,
         synced: watch::Sender<bool>,
     ) {
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut events = std::pin::pin!(watcher(api, config).backoff(Patience::default()));
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
