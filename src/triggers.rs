@@ -153,8 +153,8 @@ impl Source for TaskRow {
     /// A Task that was deleted in flight ended when that was seen.
     fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
         let ended: Option<(Uid, Timestamp)> = match (&change.before, &change.after) {
-            (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(completed_at(row)),
-            (Some(row), None) if row.status().is_some_and(|s| s.started_at.is_some()) && !row.state().is_finished() => {
+            (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(row.completed_at()),
+            (Some(row), None) if row.started_at().is_some() && !row.state().is_finished() => {
                 row.sandbox_uid().map(|uid| (uid, clock.now()))
             }
             _ => None,
@@ -164,8 +164,4 @@ impl Source for TaskRow {
             *last = (*last).max(at);
         }
     }
-}
-
-fn completed_at(row: &TaskRow) -> Option<Timestamp> {
-    row.status()?.completed_at.as_ref().map(|t| t.0)
 }

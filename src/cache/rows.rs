@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::table::Row;
@@ -178,6 +179,16 @@ impl TaskRow {
     /// Its recorded state.
     pub fn state(&self) -> TaskState {
         self.status().and_then(|s| s.state).unwrap_or(TaskState::Pending)
+    }
+
+    /// When it ended, if it has.
+    pub fn completed_at(&self) -> Option<Timestamp> {
+        self.status()?.completed_at.as_ref().map(|t| t.0)
+    }
+
+    /// When its first step was started, if it was.
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.status()?.started_at.as_ref().map(|t| t.0)
     }
 
     /// The Sandbox it was recorded to belong to.

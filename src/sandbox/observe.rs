@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::{
-    cache::{Cache, PodIndex, Row, SandboxRow, Tables, TaskIndex, TaskRow},
+    cache::{Cache, PodIndex, Row, SandboxRow, Tables, TaskIndex},
     object::{Key, Uid, Version},
     pod::Pod,
 };
@@ -44,13 +44,13 @@ impl Observed {
         }
         let uid = Uid::of(&*row.sandbox);
         let queued = tables.queued(key);
-        let finished = tables.tasks.under(&TaskIndex::FinishedIn(uid.clone())).filter_map(|t| completed_at(t)).max();
+        let finished = tables.tasks.under(&TaskIndex::FinishedIn(uid.clone())).filter_map(|t| t.completed_at()).max();
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
             candidate: candidate(&tables, &row),
             owned: tables.pods.under(&PodIndex::Controller(uid.clone())).cloned().collect(),
             unfinished: queued.len(),
-            running_since: queued.first().and_then(|t| started_at(t)),
+            running_since: queued.first().and_then(|t| t.started_at()),
             last_finished: finished.max(tables.last_finished.get(&uid).copied()),
             watching_since,
             released_ttl,
@@ -107,12 +107,4 @@ fn candidate(tables: &Tables, row: &SandboxRow) -> Option<Version> {
     let name = row.sandbox.name_any();
     let place = tables.waiting(&pool).iter().take(pods.len()).position(|other| other.sandbox.name_any() == name)?;
     pods.get(place).map(|pod| Version::of(*pod))
-}
-
-fn completed_at(row: &TaskRow) -> Option<Timestamp> {
-    row.status()?.completed_at.as_ref().map(|t| t.0)
-}
-
-fn started_at(row: &TaskRow) -> Option<Timestamp> {
-    row.status()?.started_at.as_ref().map(|t| t.0)
 }
