@@ -15,6 +15,8 @@
 //! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
 #![forbid(unsafe_code)]
 
+pub use arl_agent::output;
+
 pub mod arrival;
 pub mod cache;
 pub mod clock;
@@ -23,7 +25,6 @@ pub mod effects;
 pub mod flags;
 pub mod object;
 pub mod operator;
-pub mod output;
 pub mod pod;
 pub mod queue;
 pub mod runs;

@@ -27,6 +27,16 @@ impl Output {
         self.tail.extend(rest);
     }
 
+    /// What was kept: of the beginning, of the end, and how many bytes there were.
+    pub fn parts(&self) -> (Vec<u8>, Vec<u8>, usize) {
+        (self.head.clone(), self.tail.iter().copied().collect(), self.total)
+    }
+
+    /// What [`Output::parts`] gave.
+    pub(crate) fn of_parts(head: Vec<u8>, tail: Vec<u8>, total: usize) -> Self {
+        Self { head, tail: tail.into(), total }
+    }
+
     /// What was kept, as text, and whether something was left out.
     pub fn text(&self) -> (String, bool) {
         let tail: Vec<u8> = self.tail.iter().copied().collect();

@@ -1,0 +1,22 @@
+//! What the operator and the agent in a pod share: what they say to each other and how output is bounded.
+//!
+//! ```text
+//!   operator ──exec stream──> connect ──unix socket──> supervise ──socket pair──> step ──pipes──> the command
+//!              (websocket)    (relay)                  (runs, records)            (one a step)
+//! ```
+//!
+//! [`frame`] cuts the byte stream into messages, [`message`] says what is in them, [`output`] bounds what a command prints.
+//! Both sides treat whatever arrives as untrusted: sizes are bounded before anything is allocated, and what cannot be read is
+//! an error, never a panic.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod message;
+pub mod output;
+
+/// Where a pool's pod has the agent: the mount path of the volume that `install` fills.
+pub const DIRECTORY: &str = "/.arl";
+/// The agent's file in [`DIRECTORY`].
+pub const BINARY: &str = "agent";
+/// The variable that tells `install` the uid of its pod.
+pub const POD_UID: &str = "ARL_POD_UID";

@@ -1,0 +1,380 @@
+//! What the operator and the agent say to each other.
+//!
+//! The operator greets first, with the version it speaks and the uid of the pod it means. Fields and variants are numbered and
+//! are only ever added: unknown fields are skipped, so that an operator understands the agents of pods made before it. A variant
+//! that an old agent does not know may only be sent to one whose [`FromAgent::Hello`] says a version that has it.
+
+use minicbor::{Decode, Encode};
+
+use crate::output::{HEAD, Output, TAIL};
+
+/// The version of what is said here.
+pub const VERSION: u32 = 1;
+
+/// The name of a run: the uid of its Task.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct RunId(#[n(0)] String);
+
+impl RunId {
+    /// `name`, if it can be the name of a directory and is no path: letters, digits and dashes, 1 to 64 of them.
+    pub fn new(name: &str) -> Option<Self> {
+        let run = Self(name.to_owned());
+        run.is_valid().then_some(run)
+    }
+
+    /// Whether it is what [`RunId::new`] makes; what was received may be anything.
+    pub fn is_valid(&self) -> bool {
+        (1..=64).contains(&self.0.len()) && self.0.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// From the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ToAgent {
+    /// The first message of a stream.
+    #[n(0)]
+    Hello {
+        /// The version that the operator speaks.
+        #[n(0)]
+        version: u32,
+        /// The pod that is meant: names are used again, and exec goes by name.
+        #[n(1)]
+        pod: String,
+    },
+    /// Run this, unless it has ever been started here, and follow it.
+    #[n(1)]
+    Start(#[n(0)] Start),
+    /// Say what there is of a run, and go on saying it.
+    #[n(2)]
+    Follow {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+    },
+    /// End everything that the run's step in progress started.
+    #[n(3)]
+    Cancel {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+    },
+    /// The result is on record elsewhere: drop the output. That the run was started is never forgotten.
+    #[n(4)]
+    Forget {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+    },
+    /// Are you there?
+    #[n(5)]
+    Ping,
+}
+
+/// A run to start.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Start {
+    /// The run.
+    #[n(0)]
+    pub run: RunId,
+    /// The Task's name, for whoever finds the run.
+    #[n(1)]
+    pub task: String,
+    /// How long it may take, in milliseconds from its start.
+    #[n(2)]
+    pub timeout_ms: u64,
+    /// What it does, in order, until one fails.
+    #[n(3)]
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Step {
+    /// What it does.
+    #[n(0)]
+    pub action: Action,
+    /// Where; unset: the container's working directory.
+    #[n(1)]
+    pub work_dir: Option<String>,
+    /// Variables added to the container's own.
+    #[n(2)]
+    pub env: Vec<Variable>,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Action {
+    /// Run a program with arguments.
+    #[n(0)]
+    Command(#[n(0)] Vec<String>),
+    /// Replace a file.
+    #[n(1)]
+    File {
+        /// Which.
+        #[n(0)]
+        path: String,
+        /// All of its content.
+        #[n(1)]
+        content: String,
+    },
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Variable {
+    /// Its name.
+    #[n(0)]
+    pub name: String,
+    /// Its value.
+    #[n(1)]
+    pub value: String,
+}
+
+/// From the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum FromAgent {
+    /// The answer to the operator's.
+    #[n(0)]
+    Hello {
+        /// The version that the agent speaks.
+        #[n(0)]
+        version: u32,
+        /// The runs that have not ended.
+        #[n(1)]
+        unfinished: Vec<Unfinished>,
+    },
+    /// The agent does not work for this operator; in words. The last message of a stream.
+    #[n(1)]
+    Refused(#[n(0)] String),
+    /// A run has been started.
+    #[n(2)]
+    Started {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+        /// How long ago, in microseconds.
+        #[n(1)]
+        ago_us: u64,
+    },
+    /// A step has ended.
+    #[n(3)]
+    Step {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+        /// Which of its steps, from 0.
+        #[n(1)]
+        index: u32,
+        /// When it was started, in microseconds after the run.
+        #[n(2)]
+        started_us: u64,
+        /// When it ended, in microseconds after the run was started.
+        #[n(3)]
+        ended_us: u64,
+        /// How it ended.
+        #[n(4)]
+        end: StepEnd,
+        /// What it printed.
+        #[n(5)]
+        stdout: Excerpt,
+        /// What it printed on standard error.
+        #[n(6)]
+        stderr: Excerpt,
+    },
+    /// A run has ended; its last message.
+    #[n(4)]
+    Ended {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+        /// How.
+        #[n(1)]
+        end: RunEnd,
+        /// Processes of its last step that could not be ended, such as `12 (sudo)`.
+        #[n(2)]
+        survivors: Vec<String>,
+    },
+    /// The run was never started here.
+    #[n(5)]
+    Unknown {
+        /// The run.
+        #[n(0)]
+        run: RunId,
+    },
+    /// I am here.
+    #[n(6)]
+    Pong,
+}
+
+/// A run that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Unfinished {
+    /// The run.
+    #[n(0)]
+    pub run: RunId,
+    /// The name of its Task.
+    #[n(1)]
+    pub task: String,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum StepEnd {
+    /// The command exited with this code, or was killed by the signal 128 less than it.
+    #[n(0)]
+    Exited(#[n(0)] i32),
+    /// The command cannot be executed: 127, not found; 126, not executable, or no such working directory.
+    #[n(1)]
+    NotExecutable {
+        /// 126 or 127.
+        #[n(0)]
+        code: i32,
+        /// In words.
+        #[n(1)]
+        words: String,
+    },
+    /// The command was killed, and the container's count of kills by its memory limit rose meanwhile.
+    #[n(2)]
+    OutOfMemory,
+    /// The file was written.
+    #[n(3)]
+    Written,
+    /// The file could not be written; in words.
+    #[n(4)]
+    NotWritten(#[n(0)] String),
+    /// The step could not be started; in words.
+    #[n(5)]
+    StartError(#[n(0)] String),
+    /// It was ended, by the timeout or on request, or the agent was.
+    #[n(6)]
+    Stopped,
+}
+
+impl StepEnd {
+    /// Whether the next step may run.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Exited(0) | Self::Written)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum RunEnd {
+    /// All steps succeeded, or one failed.
+    #[n(0)]
+    Completed,
+    /// The timeout came first.
+    #[n(1)]
+    TimedOut,
+    /// On request.
+    #[n(2)]
+    Cancelled,
+    /// The agent, or the process that ran the step, was ended; in words.
+    #[n(3)]
+    Interrupted(#[n(0)] String),
+    /// It ended, and what it printed has been dropped on request.
+    #[n(4)]
+    Forgotten,
+}
+
+/// What was kept of an output.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Excerpt {
+    /// Its beginning.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub head: Vec<u8>,
+    /// Its end, if the beginning is not all.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub tail: Vec<u8>,
+    /// How many bytes there were.
+    #[n(2)]
+    pub total: u64,
+}
+
+impl TryFrom<Excerpt> for Output {
+    type Error = &'static str;
+
+    fn try_from(excerpt: Excerpt) -> Result<Self, &'static str> {
+        let Excerpt { head, tail, total } = excerpt;
+        let (total, kept) = (usize::try_from(total).unwrap_or(usize::MAX), head.len() + tail.len());
+        if head.len() > HEAD || tail.len() > TAIL || total < kept {
+            return Err("an output is larger than what is kept of it can be");
+        }
+        Ok(Self::of_parts(head, tail, total))
+    }
+}
+
+impl From<&Output> for Excerpt {
+    fn from(output: &Output) -> Self {
+        let (head, tail, total) = output.parts();
+        Self { head, tail, total: total as u64 }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn run() -> RunId {
+        RunId::new("6d0f-1").unwrap()
+    }
+
+    pub(crate) fn examples() -> Vec<FromAgent> {
+        let mut output = Output::default();
+        output.push(&vec![b'x'; HEAD + TAIL + 1]);
+        let step = |end| FromAgent::Step {
+            run: run(),
+            index: 1,
+            started_us: 5,
+            ended_us: 70_000,
+            end,
+            stdout: Excerpt::from(&output),
+            stderr: Excerpt::default(),
+        };
+        vec![
+            FromAgent::Hello { version: VERSION, unfinished: vec![Unfinished { run: run(), task: "t".into() }] },
+            FromAgent::Refused("no".into()),
+            FromAgent::Started { run: run(), ago_us: 12 },
+            step(StepEnd::Exited(3)),
+            step(StepEnd::NotExecutable { code: 127, words: "x: not found".into() }),
+            step(StepEnd::OutOfMemory),
+            FromAgent::Ended { run: run(), end: RunEnd::Interrupted("killed".into()), survivors: vec!["3 (sudo)".into()] },
+            FromAgent::Unknown { run: run() },
+            FromAgent::Pong,
+        ]
+    }
+
+    #[test]
+    fn messages_survive_the_way() {
+        for message in examples() {
+            let mut frames = crate::frame::Frames::new(crate::frame::FROM_AGENT_MAX);
+            frames.push(&crate::frame::encode(&message));
+            assert_eq!(frames.next::<FromAgent>(), Ok(Some(message)));
+        }
+    }
+
+    #[test]
+    fn names_of_runs_are_no_paths() {
+        for bad in ["", "..", "a/b", "a\0", &"x".repeat(65)] {
+            assert_eq!(RunId::new(bad), None, "{bad:?}");
+        }
+        assert!(RunId::new("6d0fa0b1-3c1f-4a53-9f5b-6b0ad5f7b7a1").is_some());
+    }
+
+    #[test]
+    fn outputs_that_cannot_be_are_refused() {
+        let excerpt = |head, tail, total| Excerpt { head: vec![0; head], tail: vec![0; tail], total };
+        for bad in [excerpt(HEAD + 1, 0, 1 << 20), excerpt(0, TAIL + 1, 1 << 20), excerpt(2, 2, 3)] {
+            assert!(Output::try_from(bad).is_err());
+        }
+        let mut output = Output::default();
+        output.push(b"hello");
+        assert_eq!(Output::try_from(Excerpt::from(&output)).unwrap().text(), output.text());
+    }
+}
