@@ -1,1 +1,43 @@
-fn main(){}
+//! The agent: runs the steps of Tasks inside a pod. One static binary, four ways to call it:
+//!
+//! - `install` copies it into the volume that the pool's pods share with it (an init container does);
+//! - `connect` relays the operator's exec stream to the supervisor, which it starts where there is none;
+//! - `supervise` keeps the runs and their records, and outlives every stream;
+//! - `step` runs one step and is the reaper of everything that the step starts.
+#![forbid(unsafe_code)]
+
+mod command;
+mod connect;
+mod file;
+mod install;
+mod memory;
+mod records;
+mod step;
+mod supervise;
+mod tree;
+
+use std::{path::PathBuf, process::ExitCode};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let mode = arguments.next().unwrap_or_default();
+    let directory = arguments.next().map_or_else(|| PathBuf::from(arl_agent::DIRECTORY), PathBuf::from);
+    let done = match mode.to_str() {
+        Some("install") => install::install(&directory),
+        Some("connect") => connect::connect(&directory),
+        Some("supervise") => supervise::supervise(&directory),
+        Some("step") => step::step(),
+        Some("version") => {
+            println!("arl-agent {} (protocol {})", env!("CARGO_PKG_VERSION"), arl_agent::message::VERSION);
+            Ok(())
+        }
+        _ => Err("usage: arl-agent install|connect|supervise|step|version [DIRECTORY]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(words) => {
+            eprintln!("arl-agent: {words}");
+            ExitCode::FAILURE
+        }
+    }
+}

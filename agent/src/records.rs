@@ -1,0 +1,139 @@
+//! What the agent keeps on the pod's volume, so that it outlives streams, the supervisor and a container's restart.
+//!
+//! ```text
+//!   pod                      the uid of the pod
+//!   lock, socket             the supervisor's
+//!   runs/<run>/              created exclusively: the run was started. Never removed
+//!   runs/<run>/log           what was said of it, as frames, the last of which says how it ended
+//!   runs/<run>/partial       what the step in progress has printed so far
+//! ```
+//! What cannot be written (a full volume) is only lost with the supervisor, which keeps it in memory until it is forgotten.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use arl_agent::{
+    frame::{self, FROM_AGENT_MAX, Frames},
+    message::{Excerpt, FromAgent, RunId},
+};
+use minicbor::{Decode, Encode};
+
+/// The outputs of a step in progress.
+#[derive(Debug, Default, Encode, Decode)]
+pub struct Partial {
+    /// Standard output.
+    #[n(0)]
+    pub stdout: Excerpt,
+    /// Standard error.
+    #[n(1)]
+    pub stderr: Excerpt,
+}
+
+/// Notes the uid of the pod, readable to all.
+pub fn write_pod(directory: &Path, uid: &str) -> std::io::Result<()> {
+    let path = directory.join("pod");
+    fs::write(&path, uid)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+}
+
+/// The records of a pod.
+#[derive(Clone, Debug)]
+pub struct Records {
+    directory: PathBuf,
+}
+
+/// Whether a run may begin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It may: it has never been started, and now it is.
+    First,
+    /// It has been started before.
+    Before,
+}
+
+impl Records {
+    /// Those in `directory`.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// The uid of the pod.
+    pub fn pod(&self) -> std::io::Result<String> {
+        fs::read_to_string(self.directory.join("pod"))
+    }
+
+    /// The file that only one supervisor can have locked.
+    pub fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+
+    /// Where the supervisor listens.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+
+    /// Where the step in progress notes its outputs.
+    pub fn partial(&self, run: &RunId) -> PathBuf {
+        self.run(run).join("partial")
+    }
+
+    fn run(&self, run: &RunId) -> PathBuf {
+        self.directory.join("runs").join(run.as_str())
+    }
+
+    /// Puts "started" on record, once: creating a directory either succeeds or finds it there.
+    pub fn begin(&self, run: &RunId) -> std::io::Result<Begun> {
+        let path = self.run(run);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(self.directory.join("runs"))?;
+                fs::create_dir(&path).map(|()| Begun::First)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Begun::Before),
+            other => other.map(|()| Begun::First),
+        }
+    }
+
+    /// Whether it was ever started.
+    pub fn has_begun(&self, run: &RunId) -> bool {
+        self.run(run).is_dir()
+    }
+
+    /// Adds frames to the log of a run.
+    pub fn append(&self, run: &RunId, frames: &[u8]) -> std::io::Result<()> {
+        OpenOptions::new().append(true).create(true).open(self.run(run).join("log"))?.write_all(frames)
+    }
+
+    /// What was said of a run, as far as it can be read: its end may be missing, cut or spoilt.
+    pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
+        let mut frames = Frames::new(FROM_AGENT_MAX);
+        frames.push(&fs::read(self.run(run).join("log")).unwrap_or_default());
+        std::iter::from_fn(|| frames.next().ok().flatten()).collect()
+    }
+
+    /// Drops what a run printed; that it was started, and that it ended, stays.
+    pub fn forget(&self, run: &RunId, last: &FromAgent) {
+        let log = self.run(run).join("log");
+        // A full volume, or a user's code, may be in the way: the run's directory, which matters, is not touched.
+        let _ = fs::write(log, frame::encode(last));
+        let _ = fs::remove_file(self.partial(run));
+    }
+
+    /// What the step in progress had printed when it was last noted.
+    pub fn read_partial(&self, run: &RunId) -> Partial {
+        fs::read(self.partial(run)).ok().and_then(|bytes| minicbor::decode(&bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// Notes the outputs of the step in progress, at once or not at all.
+pub fn write_partial(path: &Path, partial: &Partial) {
+    let mut bytes = Vec::new();
+    let _ = minicbor::encode(partial, &mut bytes);
+    let new = path.with_extension("new");
+    // Only for the case that the container dies: a full volume must not end a step.
+    let _ = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
+}

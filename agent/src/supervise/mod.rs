@@ -1,0 +1,183 @@
+//! `supervise`: keeps the runs. One process a container, started by the first relay, detached from all of them; it ends with
+//! the container.
+//!
+//! It trusts nobody: relays may come and go, the process of a step may be killed, and its files may be spoilt by the user's
+//! code, which runs beside it with the same rights.
+
+mod active;
+mod peer;
+mod runs;
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::Write,
+    os::{fd::AsFd, unix::net::UnixListener},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use arl_agent::{
+    frame::TO_AGENT_MAX,
+    message::{FromAgent, ToAgent, VERSION},
+};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signalfd::SignalFd,
+};
+
+use crate::{command::watch_children, records::Records};
+use peer::Peer;
+use runs::Runs;
+
+/// What it says on standard error when it listens; it then says no more.
+pub const READY: &str = "ready";
+/// What it says when there is another one.
+pub const TAKEN: &str = "taken";
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Keeps the runs of the container that has `directory`, unless another process does.
+pub fn supervise(directory: &Path) -> Result<(), String> {
+    let records = Records::new(directory);
+    let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("{what}: {error}");
+    let pod = records.pod().map_err(|error| failed("the uid of the pod cannot be read")(&error))?;
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(records.lock());
+    let lock = lock.map_err(|error| failed("the lock cannot be opened")(&error))?;
+    let _lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, Errno::EWOULDBLOCK)) => {
+            eprint!("{TAKEN}");
+            return Ok(());
+        }
+        Err((_, error)) => return Err(failed("the lock cannot be taken")(&error)),
+    };
+    nix::unistd::setsid().map_err(|error| failed("no session of its own")(&error))?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| failed("it cannot be a reaper")(&error))?;
+    let children = watch_children().map_err(|error| failed("children cannot be watched")(&error))?;
+    let listener = listen(&records).map_err(|error| failed("the socket cannot be made")(&error))?;
+    say_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
+    Supervisor { pod, listener, children, relays: BTreeMap::new(), next_relay: 0, runs: Runs::new(records) }.work()
+}
+
+/// The socket appears under its name when it can be connected to.
+fn listen(records: &Records) -> std::io::Result<UnixListener> {
+    let new = records.socket().with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    listener.set_nonblocking(true)?;
+    std::fs::rename(&new, records.socket())?;
+    Ok(listener)
+}
+
+fn say_ready() -> std::io::Result<()> {
+    std::io::stderr().write_all(READY.as_bytes())?;
+    let nothing = File::options().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stderr(nothing)?;
+    Ok(())
+}
+
+struct Relay {
+    peer: Peer,
+    greeted: bool,
+}
+
+struct Supervisor {
+    pod: String,
+    listener: UnixListener,
+    children: SignalFd,
+    relays: BTreeMap<u64, Relay>,
+    next_relay: u64,
+    runs: Runs,
+}
+
+/// Who has something to say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Children,
+    Step,
+    Relay(u64),
+}
+
+impl Supervisor {
+    fn work(mut self) -> Result<(), String> {
+        loop {
+            for source in self.wait()? {
+                match source {
+                    Source::Listener => self.accept(),
+                    Source::Children => while let Ok(Some(_)) = self.children.read_signal() {},
+                    Source::Step => self.runs.hear_step(),
+                    Source::Relay(number) => self.hear_relay(number),
+                }
+            }
+            self.runs.reap();
+            self.runs.look_at_time();
+            self.tell();
+        }
+    }
+
+    fn wait(&self) -> Result<Vec<Source>, String> {
+        let mut sources = vec![
+            (Source::Listener, (self.listener.as_fd(), PollFlags::POLLIN)),
+            (Source::Children, (self.children.as_fd(), PollFlags::POLLIN)),
+        ];
+        sources.extend(self.runs.step().map(|peer| (Source::Step, peer.interest())));
+        sources.extend(self.relays.iter().map(|(number, relay)| (Source::Relay(*number), relay.peer.interest())));
+        let mut fds: Vec<_> = sources.iter().map(|(_, (fd, flags))| PollFd::new(*fd, *flags)).collect();
+        let due = self.runs.due().map_or(NEVER, |due| due.saturating_duration_since(Instant::now()));
+        match poll(&mut fds, PollTimeout::try_from(due + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("poll: {error}")),
+        }
+        let ready = sources.iter().zip(&fds).filter(|(_, fd)| fd.any().unwrap_or(false));
+        Ok(ready.map(|((source, _), _)| *source).collect())
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            if let Ok(peer) = Peer::new(stream, TO_AGENT_MAX) {
+                self.relays.insert(self.next_relay, Relay { peer, greeted: false });
+                self.next_relay += 1;
+            }
+        }
+    }
+
+    fn hear_relay(&mut self, number: u64) {
+        let Some(relay) = self.relays.get_mut(&number) else { return };
+        relay.peer.read();
+        while let Some(message) = relay.peer.next::<ToAgent>() {
+            match message {
+                ToAgent::Hello { pod, .. } if pod == self.pod => {
+                    relay.greeted = true;
+                    relay.peer.send(&FromAgent::Hello { version: VERSION, unfinished: self.runs.unfinished() });
+                }
+                ToAgent::Hello { pod, .. } => {
+                    relay.peer.send(&FromAgent::Refused(format!("this is pod {}, not {pod}", self.pod)));
+                    relay.peer.close();
+                }
+                _ if !relay.greeted => relay.peer.close(),
+                ToAgent::Ping => relay.peer.send(&FromAgent::Pong),
+                ToAgent::Start(start) => self.runs.start(start, number),
+                ToAgent::Follow { run } => self.runs.follow(&run, number),
+                ToAgent::Cancel { run } => self.runs.cancel(&run),
+                ToAgent::Forget { run } => self.runs.forget(&run),
+            }
+        }
+    }
+
+    /// Gives everybody what there is for them; whoever is no more is left out from then on.
+    fn tell(&mut self) {
+        for (number, frames) in self.runs.take_news() {
+            if let Some(relay) = self.relays.get_mut(&number) {
+                relay.peer.send_frames(&frames);
+            }
+        }
+        self.relays.values_mut().for_each(|relay| relay.peer.flush());
+        self.relays.retain(|_, relay| relay.peer.is_open());
+        let relays = &self.relays;
+        self.runs.keep_followers(|number| relays.contains_key(&number));
+    }
+}

@@ -1,0 +1,93 @@
+//! Whoever is at the other end of a socket: a relay, or the process of a step. Nobody is waited for.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+};
+
+use arl_agent::frame::{self, Frames};
+use minicbor::{Decode, Encode};
+use nix::poll::PollFlags;
+
+/// One that does not read what it is sent is given up here; a relay that comes back gets everything again.
+const OUTGOING_MAX: usize = 16 * 1024 * 1024;
+const READ: usize = 64 * 1024;
+
+/// A socket with messages going both ways.
+pub struct Peer {
+    stream: UnixStream,
+    incoming: Frames,
+    outgoing: Vec<u8>,
+    open: bool,
+}
+
+impl Peer {
+    /// Messages received from `stream` have at most `max` bytes.
+    pub fn new(stream: UnixStream, max: usize) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, incoming: Frames::new(max), outgoing: Vec::new(), open: true })
+    }
+
+    /// Whether there is any use in it.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// What to wait for.
+    pub fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
+        let writing = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+        (self.stream.as_fd(), PollFlags::POLLIN | writing)
+    }
+
+    /// Sends a message, now or when there is room.
+    pub fn send<M: Encode<()>>(&mut self, message: &M) {
+        self.send_frames(&frame::encode(message));
+    }
+
+    /// Sends frames.
+    pub fn send_frames(&mut self, frames: &[u8]) {
+        self.outgoing.extend_from_slice(frames);
+        self.open &= self.outgoing.len() <= OUTGOING_MAX;
+    }
+
+    /// Writes as much as there is room for.
+    pub fn flush(&mut self) {
+        while self.open && !self.outgoing.is_empty() {
+            match (&self.stream).write(&self.outgoing) {
+                Ok(written @ 1..) => drop(self.outgoing.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => self.open = false,
+            }
+        }
+        if self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+        }
+    }
+
+    /// Reads once; what has arrived is then in [`Peer::next`].
+    pub fn read(&mut self) {
+        let mut buffer = [0; READ];
+        match (&self.stream).read(&mut buffer) {
+            Ok(read @ 1..) => self.incoming.push(&buffer[..read]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ => self.open = false,
+        }
+    }
+
+    /// The next message; one that cannot be read ends the connection.
+    pub fn next<M: for<'b> Decode<'b, ()>>(&mut self) -> Option<M> {
+        let message = self.incoming.next();
+        self.open &= message.is_ok();
+        message.ok().flatten()
+    }
+
+    /// Sends what is left as far as there is room, then no more.
+    pub fn close(&mut self) {
+        self.flush();
+        self.open = false;
+    }
+}

@@ -1,0 +1,279 @@
+//! The runs of this container: waiting, in progress, ended and not yet forgotten.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Instant,
+};
+
+use arl_agent::{
+    frame,
+    message::{FromAgent, RunEnd, RunId, Start, StepEnd, Unfinished},
+};
+use nix::{
+    sys::wait::WaitStatus,
+    unistd::Pid,
+};
+
+use super::{
+    active::{Active, Next},
+    peer::Peer,
+};
+use crate::{
+    records::{Begun, Partial, Records},
+    step::{Done, Outcome},
+    tree,
+};
+
+/// What is kept of a run until it is forgotten: what was said of it, and to whom it is said.
+#[derive(Default)]
+struct Told {
+    frames: Vec<u8>,
+    followers: BTreeSet<u64>,
+}
+
+/// All runs. Relays are numbers here.
+pub struct Runs {
+    records: Records,
+    told: BTreeMap<RunId, Told>,
+    waiting: VecDeque<Start>,
+    active: Option<Active>,
+    /// Processes of steps, this one's and those that stay with what their steps left in the background.
+    processes: BTreeSet<i32>,
+    news: Vec<(u64, Vec<u8>)>,
+}
+
+impl Runs {
+    /// None yet but those on record.
+    pub fn new(records: Records) -> Self {
+        let (told, waiting, processes, news) = Default::default();
+        Self { records, told, waiting, active: None, processes, news }
+    }
+
+    /// The way to the step in progress.
+    pub fn step(&self) -> Option<&Peer> {
+        self.active.as_ref()?.process.as_ref().map(|(_, peer)| peer)
+    }
+
+    /// When the step in progress is overdue.
+    pub fn due(&self) -> Option<Instant> {
+        self.active.as_ref().map(Active::limit)
+    }
+
+    /// Those that have not ended.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let starts = self.active.iter().map(|active| &active.start).chain(&self.waiting);
+        starts.map(|start| Unfinished { run: start.run.clone(), task: start.task.clone() }).collect()
+    }
+
+    /// What there is to say since the last call, and to whom.
+    pub fn take_news(&mut self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Forgets the relays that are no more.
+    pub fn keep_followers(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.told.values_mut().for_each(|told| told.followers.retain(|number| is_there(*number)));
+    }
+
+    /// Runs what has never been started, when it is its turn; `relay` follows it.
+    pub fn start(&mut self, start: Start, relay: u64) {
+        if self.is_known(&start.run) {
+            return self.follow(&start.run, relay);
+        }
+        if !start.run.is_valid() {
+            return;
+        }
+        let told = Told { followers: BTreeSet::from([relay]), ..Told::default() };
+        self.told.insert(start.run.clone(), told);
+        self.waiting.push_back(start);
+        self.start_waiting();
+    }
+
+    fn is_known(&self, run: &RunId) -> bool {
+        self.told.contains_key(run) || (run.is_valid() && self.records.has_begun(run))
+    }
+
+    /// Says what there is of a run, and goes on saying it.
+    pub fn follow(&mut self, run: &RunId, relay: u64) {
+        if let Some(told) = self.told.get_mut(run) {
+            told.followers.insert(relay);
+            let started = self.active.as_ref().filter(|active| active.start.run == *run).map(Active::started);
+            let mut frames = started.as_ref().map(frame::encode).unwrap_or_default();
+            frames.extend_from_slice(&told.frames);
+            self.news.push((relay, frames));
+        } else if self.is_known(run) {
+            let frames = self.recorded(run);
+            self.news.push((relay, frames));
+        } else {
+            self.news.push((relay, frame::encode(&FromAgent::Unknown { run: run.clone() })));
+        }
+    }
+
+    /// What is on record of a run that this process knows nothing of. One without an end was interrupted.
+    fn recorded(&self, run: &RunId) -> Vec<u8> {
+        let log = self.records.log(run);
+        let mut frames: Vec<u8> = log.iter().flat_map(frame::encode).collect();
+        if !matches!(log.last(), Some(FromAgent::Ended { .. })) {
+            let Partial { stdout, stderr } = self.records.read_partial(run);
+            let step = FromAgent::Step {
+                run: run.clone(),
+                index: u32::try_from(log.len()).unwrap_or(u32::MAX),
+                started_us: 0,
+                ended_us: 0,
+                end: StepEnd::Stopped,
+                stdout,
+                stderr,
+            };
+            let words = "the agent was ended while the step ran: it was killed, or the container was";
+            let ended =
+                FromAgent::Ended { run: run.clone(), end: RunEnd::Interrupted(words.into()), survivors: Vec::new() };
+            let added = [step, ended].iter().flat_map(frame::encode).collect::<Vec<_>>();
+            let _ = self.records.append(run, &added);
+            frames.extend(added);
+        }
+        frames
+    }
+
+    /// Ends a run. One that waits is put on record as started, so that it never is.
+    pub fn cancel(&mut self, run: &RunId) {
+        if let Some(active) = self.active.as_mut().filter(|active| active.start.run == *run) {
+            active.cancel();
+        } else if self.waiting.iter().any(|start| start.run == *run) {
+            self.waiting.retain(|start| start.run != *run);
+            let _ = self.records.begin(run);
+            self.tell(run, &[ended(run, RunEnd::Cancelled, Vec::new())]);
+        }
+    }
+
+    /// Drops what an ended run printed.
+    pub fn forget(&mut self, run: &RunId) {
+        let unfinished = self.unfinished().iter().any(|other| other.run == *run);
+        if !unfinished && self.is_known(run) {
+            self.told.remove(run);
+            self.records.forget(run, &ended(run, RunEnd::Forgotten, Vec::new()));
+        }
+    }
+
+    /// Takes what the process of the step in progress says, or its silence.
+    pub fn hear_step(&mut self) {
+        let Some((_, peer)) = self.active.as_mut().and_then(|active| active.process.as_mut()) else { return };
+        peer.flush();
+        peer.read();
+        match peer.next::<Done>() {
+            Some(done) => self.step_ended(done),
+            None if !peer.is_open() => self.step_lost(),
+            None => {}
+        }
+    }
+
+    /// Gives up a step whose process has not ended it in time.
+    pub fn look_at_time(&mut self) {
+        if self.due().is_some_and(|due| Instant::now() >= due) {
+            self.step_lost();
+        }
+    }
+
+    /// Waits for children that have ended; orphans of a step whose process was killed are among them.
+    pub fn reap(&mut self) {
+        while let Some(status) = tree::reap() {
+            forget_process(&mut self.processes, status);
+        }
+    }
+
+    fn start_waiting(&mut self) {
+        while self.active.is_none()
+            && let Some(start) = self.waiting.pop_front()
+        {
+            let run = start.run.clone();
+            let active = Active::new(start);
+            match self.records.begin(&run) {
+                Ok(Begun::First) => {
+                    self.tell(&run, &[active.started()]);
+                    self.active = Some(active);
+                    self.start_step();
+                }
+                Ok(Begun::Before) => {
+                    let frames = self.recorded(&run);
+                    self.tell_frames(&run, &frames);
+                }
+                Err(error) => {
+                    let words = format!("its start cannot be put on record in {}: {error}", arl_agent::DIRECTORY);
+                    self.active = Some(active);
+                    self.step_ended(Done::without_output(StepEnd::StartError(words)));
+                }
+            }
+        }
+    }
+
+    fn start_step(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        let partial = self.records.partial(&active.start.run);
+        match active.start_step(&partial) {
+            Ok(()) => self.processes.extend(active.process.iter().map(|(pid, _)| *pid)),
+            Err(done) => self.step_ended(done),
+        }
+    }
+
+    fn step_ended(&mut self, done: Done) {
+        let Some(active) = &mut self.active else { return };
+        active.process = None;
+        let run = active.start.run.clone();
+        let (step, next, survivors) = active.ended(done);
+        match next {
+            Next::Step => {
+                self.tell(&run, &[step]);
+                self.start_step();
+            }
+            Next::End(end) => {
+                self.active = None;
+                self.tell(&run, &[step, ended(&run, end, survivors)]);
+                self.start_waiting();
+            }
+        }
+    }
+
+    /// What its process leaves behind is ended here, where it comes to: this process is the next reaper above.
+    fn step_lost(&mut self) {
+        let Some(active) = &mut self.active else { return };
+        if let Some((pid, _)) = active.process.take() {
+            self.processes.remove(&pid);
+        }
+        let (run, end) = (active.start.run.clone(), active.lost());
+        let mut processes = std::mem::take(&mut self.processes);
+        let survivors = tree::end(&processes.clone(), &mut |status| forget_process(&mut processes, status));
+        self.processes = processes;
+        let Partial { stdout, stderr } = self.records.read_partial(&run);
+        let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new() };
+        let (step, ..) = active.ended(done);
+        self.active = None;
+        self.tell(&run, &[step, ended(&run, end, survivors)]);
+        self.start_waiting();
+    }
+
+    fn tell(&mut self, run: &RunId, messages: &[FromAgent]) {
+        let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
+        let lasting: Vec<u8> =
+            messages.iter().filter(|m| !matches!(m, FromAgent::Started { .. })).flat_map(frame::encode).collect();
+        if !lasting.is_empty() {
+            // On record before it is said: who asks again must hear the same.
+            let _ = self.records.append(run, &lasting);
+            self.told.entry(run.clone()).or_default().frames.extend(&lasting);
+        }
+        self.tell_frames(run, &frames);
+    }
+
+    fn tell_frames(&mut self, run: &RunId, frames: &[u8]) {
+        let followers = self.told.get(run).map(|told| told.followers.clone()).unwrap_or_default();
+        self.news.extend(followers.into_iter().map(|relay| (relay, frames.to_vec())));
+    }
+}
+
+fn ended(run: &RunId, end: RunEnd, survivors: Vec<String>) -> FromAgent {
+    FromAgent::Ended { run: run.clone(), end, survivors }
+}
+
+fn forget_process(processes: &mut BTreeSet<i32>, status: WaitStatus) {
+    if let (WaitStatus::Exited(..) | WaitStatus::Signaled(..), Some(pid)) = (status, status.pid().map(Pid::as_raw)) {
+        processes.remove(&pid);
+    }
+}

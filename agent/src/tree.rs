@@ -1,0 +1,131 @@
+//! Ending process trees.
+//!
+//! A reaper (prctl PR_SET_CHILD_SUBREAPER) is an ancestor of all that its command ever starts, whatever session or group that
+//! moves to: so the tree is what descends from the reaper, read from /proc.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+/// How long a killed process may take to go: one in uninterruptible sleep does not.
+const PATIENCE: Duration = Duration::from_secs(4);
+const PAUSE: Duration = Duration::from_millis(2);
+
+#[derive(Clone, Debug)]
+struct Process {
+    parent: i32,
+    name: String,
+    /// As in proc(5): R, S, D, T, Z and so on.
+    state: u8,
+}
+
+/// Every descendant of this process but those under `spared`, which are spared themselves.
+fn descendants(spared: &BTreeSet<i32>) -> BTreeMap<i32, Process> {
+    let all: BTreeMap<i32, Process> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?)))
+        .collect();
+    let own = Pid::this().as_raw();
+    let is_ours = |pid: i32| {
+        let mut at = pid;
+        while let Some(process) = all.get(&at) {
+            if spared.contains(&at) {
+                return false;
+            }
+            if process.parent == own {
+                return true;
+            }
+            at = process.parent;
+        }
+        false
+    };
+    all.iter().filter(|(pid, _)| is_ours(**pid)).map(|(pid, process)| (*pid, process.clone())).collect()
+}
+
+/// The name may hold anything, parentheses included; what follows the last one is plain.
+fn parse(stat: &[u8]) -> Option<Process> {
+    let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
+    let mut rest = stat.get(close + 2..)?.split(|b| *b == b' ');
+    let state = *rest.next()?.first()?;
+    let parent = std::str::from_utf8(rest.next()?).ok()?.parse().ok()?;
+    Some(Process { parent, name: String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned(), state })
+}
+
+/// Ends every descendant but `spared` and what descends from them; returns those that cannot be ended, such as `12 (sudo)`.
+/// `reaped` is told of each child that was waited for.
+pub fn end(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(WaitStatus)) -> Vec<String> {
+    let since = Instant::now();
+    // All are stopped before the first is killed: a stopped process starts no other, and holds its place under a limit.
+    let mut stopped = BTreeSet::new();
+    loop {
+        let running: Vec<i32> = descendants(spared).into_keys().filter(|pid| !stopped.contains(pid)).collect();
+        if running.is_empty() || since.elapsed() > PATIENCE / 2 {
+            break;
+        }
+        for pid in running {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+            stopped.insert(pid);
+        }
+    }
+    loop {
+        let mut left = descendants(spared);
+        let untouchable: BTreeSet<i32> =
+            left.keys().copied().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL) == Err(Errno::EPERM)).collect();
+        while let Some(status) = reap() {
+            reaped(status);
+        }
+        left.retain(|_, process| process.state != b'Z');
+        let only_untouchable = left.keys().all(|pid| untouchable.contains(pid));
+        if left.is_empty() || only_untouchable || since.elapsed() > PATIENCE {
+            left = descendants(spared);
+            left.retain(|_, process| process.state != b'Z');
+            if left.is_empty() || only_untouchable || since.elapsed() > PATIENCE {
+                return left.iter().map(|(pid, process)| format!("{pid} ({})", process.name)).collect();
+            }
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// A child that has ended, if there is one.
+pub fn reap() -> Option<WaitStatus> {
+    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::StillAlive) | Err(_) => None,
+        Ok(status) => Some(status),
+    }
+}
+
+/// Whether this process has children, ended ones included.
+pub fn has_children() -> bool {
+    // Asks without reaping: ECHILD is the only answer that says no.
+    nix::sys::wait::waitid(
+        nix::sys::wait::Id::All,
+        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT,
+    ) != Err(Errno::ECHILD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_forge_a_parent() {
+        let process = parse(b"12 (a) R 1 (b) S 7 12 12 0").unwrap();
+        assert_eq!((process.parent, process.name.as_str(), process.state), (7, "a) R 1 (b", b'S'));
+        assert!(parse(b"12 (cut").is_none());
+    }
+}
