@@ -1,0 +1,227 @@
+//! The agent as a pod has it, without a pod: the binary, its streams and its records.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
+mod pod;
+
+use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+use arl_agent::message::{FromAgent, RunEnd, StepEnd, ToAgent, VERSION};
+use pod::{PATIENCE, Pod, command, eventually, file, id, sh, with_env};
+
+#[test]
+fn commands_get_exactly_what_they_are_given() {
+    let pod = Pod::new("exact");
+    let awkward = ["", "a b", "x=y", "new\nline", "'\"$HOME\\", "\u{e9}\u{1f980}", "-n"];
+    let step = [&["printf", "[%s]"], &awkward[..]].concat();
+    let mut step = with_env(command(&step), "UNUSED", "=");
+    step.work_dir = Some("/".into());
+    let report = pod.stream().run("r", vec![step, with_env(sh("echo \"$V\"; pwd"), "V", "a'b\n\"c=$d"), sh("cat")]);
+    assert_eq!(report.end, RunEnd::Completed);
+    assert_eq!(report.steps[0].1, awkward.iter().map(|a| format!("[{a}]")).collect::<String>());
+    assert!(report.steps[1].1.starts_with("a'b\n\"c=$d\n/"));
+    assert_eq!(report.steps[2], (StepEnd::Exited(0), String::new(), String::new()), "standard input is empty");
+}
+
+#[test]
+fn exit_codes_are_a_shells() {
+    let pod = Pod::new("codes");
+    let mut stream = pod.stream();
+    let plain = pod.path("plain");
+    std::fs::write(&plain, "text").unwrap();
+    let mut nowhere = command(&["true"]);
+    nowhere.work_dir = Some("/nowhere".into());
+    let cases = [
+        (sh("exit 3"), 3),
+        (sh("kill -TERM $$"), 143),
+        (sh("kill -KILL $$"), 137),
+        (command(&["no-such-program"]), 127),
+        (command(&[plain.to_str().unwrap()]), 126),
+        (command(&["/"]), 126),
+        (nowhere, 126),
+    ];
+    for (number, (step, code)) in cases.into_iter().enumerate() {
+        let report = stream.run(&format!("r{number}"), vec![step.clone(), sh("true")]);
+        assert_eq!(report.steps.len(), 1, "the next step is not started");
+        match &report.steps[0].0 {
+            StepEnd::Exited(found) | StepEnd::NotExecutable { code: found, .. } => assert_eq!(*found, code, "{step:?}"),
+            other => panic!("{step:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn long_output_keeps_its_ends() {
+    let pod = Pod::new("long");
+    let report = pod.stream().run("r", vec![sh("echo first; yes | head -c 20000000; echo last; echo aside >&2")]);
+    let (end, stdout, stderr) = &report.steps[0];
+    assert_eq!((end, stderr.as_str()), (&StepEnd::Exited(0), "aside\n"));
+    assert!(stdout.starts_with("first\ny\n") && stdout.ends_with("y\nlast\n") && stdout.contains("left out"));
+}
+
+#[test]
+fn everything_a_step_started_ends_at_its_time() {
+    let pod = Pod::new("timeout");
+    let mut stream = pod.stream();
+    let script = "echo begun; setsid sleep 71001 & (setsid setsid sh -c 'sleep 71002 & sleep 71003' &); sleep 71004";
+    stream.start("r", Duration::from_millis(500), vec![sh(script), sh("true")]);
+    let report = stream.report("r");
+    assert_eq!((&report.end, report.survivors.len()), (&RunEnd::TimedOut, 0));
+    assert_eq!(report.steps, [(StepEnd::Stopped, "begun\n".into(), String::new())]);
+    for word in ["71001", "71002", "71003", "71004"] {
+        assert_eq!(pod.processes(word), [0; 0], "sleep {word}");
+    }
+}
+
+#[test]
+fn a_fork_bomb_ends_at_its_time() {
+    let pod = Pod::new("bomb");
+    let mut stream = pod.stream();
+    // Bounded by its own count, since a machine may have no limit.
+    let script = "f() { [ $1 -gt 0 ] || return; f $(($1-1)) & f $(($1-1)) & sleep 71006; }; f 7";
+    stream.start("r", Duration::from_secs(1), vec![sh(script)]);
+    let report = stream.report("r");
+    assert_eq!((report.end, report.survivors.len()), (RunEnd::TimedOut, 0));
+    assert_eq!(pod.processes("71006"), [0; 0]);
+}
+
+#[test]
+fn what_is_cancelled_ends_and_the_next_run_begins() {
+    let pod = Pod::new("cancel");
+    let mut stream = pod.stream();
+    stream.start("a", PATIENCE, vec![sh("echo here; sleep 71010"), sh("echo never")]);
+    stream.until_started("a");
+    stream.start("b", PATIENCE, vec![sh("echo next")]);
+    stream.start("c", PATIENCE, vec![sh("echo never")]);
+    stream.say(&ToAgent::Cancel { run: id("c") });
+    assert_eq!(stream.report("c").end, RunEnd::Cancelled, "before it began");
+    eventually("the command runs", || !pod.processes("71010").is_empty());
+    stream.say(&ToAgent::Cancel { run: id("a") });
+    let report = stream.report("a");
+    assert_eq!((report.end, report.steps[0].1.as_str()), (RunEnd::Cancelled, "here\n"));
+    assert_eq!(pod.processes("71010"), [0; 0]);
+    assert_eq!(stream.report("b").steps[0].1, "next\n");
+    assert_eq!(stream.run("c", vec![sh("echo never")]).steps.len(), 0, "what was cancelled is never started");
+}
+
+#[test]
+fn what_a_success_leaves_lives_on_and_what_a_failure_leaves_does_not() {
+    let pod = Pod::new("background");
+    let mut stream = pod.stream();
+    let script = "(while true; do echo chatter; sleep 0.01; done) & sleep 71020 & echo done";
+    let report = stream.run("good", vec![sh(script), sh("true")]);
+    assert_eq!((report.end, report.steps.len()), (RunEnd::Completed, 2), "its pipes are not waited for");
+    assert!(report.steps[0].1.contains("done\n"));
+    let report = stream.run("bad", vec![sh("sleep 71021 & exit 1")]);
+    assert_eq!(report.steps[0].0, StepEnd::Exited(1));
+    assert_eq!((pod.processes("71020").len(), pod.processes("71021").len()), (1, 0));
+    pod.kill("71020");
+    eventually("the process that is left is reaped", || pod.processes("71020").is_empty());
+}
+
+#[test]
+fn a_run_is_started_once_however_often_it_is_asked_for() {
+    let pod = Pod::new("once");
+    let line = format!("echo line >>{}", pod.path("lines").display());
+    let mut first = pod.stream();
+    first.start("r", PATIENCE, vec![sh(&line), sh("sleep 0.3"), sh("echo end")]);
+    first.start("r", PATIENCE, vec![sh(&line)]);
+    first.until_started("r");
+    drop(first);
+    let mut second = pod.stream();
+    second.start("r", PATIENCE, vec![sh(&line)]);
+    let report = second.report("r");
+    assert_eq!((report.end, report.steps.len(), report.steps[2].1.as_str()), (RunEnd::Completed, 3, "end\n"));
+    let again = second.run("r", vec![sh(&line)]);
+    assert_eq!((again.end, again.steps.len()), (RunEnd::Completed, 3), "everything is said again");
+    pod.kill_supervisor();
+    let mut third = pod.stream();
+    let again = third.run("r", vec![sh(&line)]);
+    assert_eq!((again.end, again.steps.len()), (RunEnd::Completed, 3), "from the records too");
+    third.say(&ToAgent::Forget { run: id("r") });
+    let again = third.run("r", vec![sh(&line)]);
+    assert_eq!((again.end, again.steps.len()), (RunEnd::Forgotten, 0), "its output is dropped, its start is not");
+    assert_eq!(std::fs::read_to_string(pod.path("lines")).unwrap(), "line\n");
+}
+
+#[test]
+fn a_run_never_started_is_unknown() {
+    let pod = Pod::new("unknown");
+    let mut stream = pod.stream();
+    stream.say(&ToAgent::Follow { run: id("r") });
+    assert_eq!(stream.hear(), FromAgent::Unknown { run: id("r") });
+}
+
+#[test]
+fn a_killed_supervisor_is_said_with_what_was_printed() {
+    let pod = Pod::new("killed");
+    let mut stream = pod.stream();
+    stream.start("r", PATIENCE, vec![sh("echo one"), sh("echo two; sleep 71030")]);
+    let partial = pod.path("runs/r/partial");
+    eventually("the output is noted", || std::fs::read(&partial).is_ok_and(|b| b.windows(3).any(|w| w == b"two")));
+    pod.kill_supervisor();
+    eventually("nothing is left", || pod.processes("71030").is_empty());
+    let report = pod.stream().run("r", vec![sh("echo again")]);
+    assert!(matches!(report.end, RunEnd::Interrupted(_)), "{report:?}");
+    assert_eq!(report.steps.len(), 2);
+    assert_eq!(report.steps[1], (StepEnd::Stopped, "two\n".into(), String::new()));
+}
+
+#[test]
+fn a_step_that_kills_its_keeper_fails_and_leaves_nothing() {
+    let pod = Pod::new("keeper");
+    let mut stream = pod.stream();
+    let report = stream.run("r", vec![sh("sleep 71040 & kill -KILL $PPID; sleep 71041")]);
+    assert!(matches!(report.end, RunEnd::Interrupted(_)), "{report:?}");
+    assert_eq!((pod.processes("71040").len(), pod.processes("71041").len()), (0, 0));
+    assert_eq!(stream.run("s", vec![sh("echo fine")]).steps[0].1, "fine\n");
+}
+
+#[test]
+fn a_step_that_destroys_the_records_is_still_reported() {
+    let pod = Pod::new("destroy");
+    let mut stream = pod.stream();
+    let report = stream.run("r", vec![sh(&format!("echo gone; rm -rf {}/*", pod.directory.display()))]);
+    assert_eq!((report.end, report.steps[0].1.as_str()), (RunEnd::Completed, "gone\n"));
+    assert_eq!(stream.run("s", vec![sh("echo fine")]).steps[0].1, "fine\n", "the stream is still of use");
+}
+
+#[test]
+fn files_are_replaced_whole() {
+    let pod = Pod::new("files");
+    let mut stream = pod.stream();
+    let (new, old, link) = (pod.path("a/b/new"), pod.path("old"), pod.path("link"));
+    std::fs::write(&old, "old").unwrap();
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o751)).unwrap();
+    std::os::unix::fs::symlink(&old, &link).unwrap();
+    let steps = vec![file(&new, "n\n"), file(&link, "changed"), file(&pod.path("a"), "no")];
+    let report = stream.run("r", steps);
+    assert_eq!((&report.steps[0].0, &report.steps[1].0), (&StepEnd::Written, &StepEnd::Written));
+    assert!(matches!(&report.steps[2].0, StepEnd::NotWritten(words) if words.contains("is a directory")));
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((std::fs::read_to_string(&old).unwrap().as_str(), mode(&old), mode(&new)), ("changed", 0o751, 0o644));
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    let mut relative = file("c/d".as_ref(), "r");
+    relative.work_dir = Some(pod.path("a").to_string_lossy().into_owned());
+    assert_eq!(stream.run("s", vec![relative]).steps[0].0, StepEnd::Written);
+    assert_eq!(std::fs::read_to_string(pod.path("a/c/d")).unwrap(), "r");
+}
+
+#[test]
+fn work_for_another_pod_is_refused() {
+    let pod = Pod::new("other");
+    let mut stream = pod.silent_stream();
+    stream.say(&ToAgent::Hello { version: VERSION, pod: "another".into() });
+    let heard = stream.hear();
+    assert!(matches!(&heard, FromAgent::Refused(words) if words.contains("another")), "{heard:?}");
+}
+
+#[test]
+fn what_is_no_message_ends_the_stream_and_nothing_else() {
+    let pod = Pod::new("garbage");
+    let mut good = pod.stream();
+    let mut bad = pod.silent_stream();
+    bad.say(&ToAgent::Follow { run: id("r") });
+    eventually("the stream is closed", || bad.has_ended());
+    good.say(&ToAgent::Ping);
+    assert_eq!(good.hear(), FromAgent::Pong);
+}

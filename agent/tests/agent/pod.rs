@@ -1,0 +1,212 @@
+//! A directory that stands for a pod's volume, and streams to the agent in it.
+
+use std::{
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::{Duration, Instant},
+};
+
+use arl_agent::{
+    frame::{FROM_AGENT_MAX, Frames, encode},
+    message::{Action, FromAgent, RunEnd, RunId, Start, Step, StepEnd, ToAgent, VERSION, Variable},
+    output::Output,
+};
+
+/// Longer than anything takes that is going to happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+const AGENT: &str = env!("CARGO_BIN_EXE_arl-agent");
+
+pub struct Pod {
+    pub directory: PathBuf,
+}
+
+impl Pod {
+    pub fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("arl-agent-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let installed = Command::new(AGENT).arg("install").arg(&directory).env("ARL_POD_UID", name).status().unwrap();
+        assert!(installed.success());
+        Self { directory }
+    }
+
+    pub fn uid(&self) -> String {
+        std::fs::read_to_string(self.directory.join("pod")).unwrap()
+    }
+
+    pub fn stream(&self) -> Stream {
+        let mut stream = self.silent_stream();
+        stream.say(&ToAgent::Hello { version: VERSION, pod: self.uid() });
+        let hello = stream.hear();
+        assert!(matches!(hello, FromAgent::Hello { version: VERSION, .. }), "{hello:?}");
+        stream
+    }
+
+    pub fn silent_stream(&self) -> Stream {
+        let mut relay = Command::new(self.directory.join("agent"))
+            .arg("connect")
+            .arg(&self.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, heard) = channel();
+        let mut stdout = relay.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            let (mut frames, mut buffer) = (Frames::new(FROM_AGENT_MAX), vec![0; 65536]);
+            while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+                frames.push(&buffer[..read]);
+                while let Some(message) = frames.next().unwrap() {
+                    let _ = sender.send(message);
+                }
+            }
+        });
+        Stream { stdin: relay.stdin.take(), relay, heard }
+    }
+
+    /// Processes whose command line has `word`.
+    pub fn processes(&self, word: &str) -> Vec<i32> {
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let has = |pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).split('\0').any(|argument| argument == word)
+        };
+        pids.filter(has).collect()
+    }
+
+    pub fn kill(&self, word: &str) {
+        for pid in self.processes(word) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+
+    fn supervisors(&self) -> Vec<i32> {
+        let directory = self.directory.to_string_lossy().into_owned();
+        let supervise = self.processes("supervise");
+        self.processes(&directory).into_iter().filter(|pid| supervise.contains(pid)).collect()
+    }
+
+    pub fn kill_supervisor(&self) {
+        for pid in self.supervisors() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        eventually("the supervisor is gone", || self.supervisors().is_empty());
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        for pid in self.supervisors() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+pub struct Stream {
+    stdin: Option<ChildStdin>,
+    relay: Child,
+    heard: Receiver<FromAgent>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.relay.kill();
+        let _ = self.relay.wait();
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    pub steps: Vec<(StepEnd, String, String)>,
+    pub end: RunEnd,
+    pub survivors: Vec<String>,
+}
+
+impl Stream {
+    pub fn say(&mut self, message: &ToAgent) {
+        self.stdin.as_mut().unwrap().write_all(&encode(message)).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.relay.try_wait().unwrap().is_some()
+    }
+
+    pub fn hear(&mut self) -> FromAgent {
+        match self.heard.recv_timeout(PATIENCE) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing was heard"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the stream ended"),
+        }
+    }
+
+    pub fn start(&mut self, run: &str, timeout: Duration, steps: Vec<Step>) {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap();
+        self.say(&ToAgent::Start(Start { run: id(run), task: format!("task-{run}"), timeout_ms, steps }));
+    }
+
+    pub fn until_started(&mut self, run: &str) {
+        let heard = self.hear();
+        assert!(matches!(&heard, FromAgent::Started { run: r, .. } if *r == id(run)), "{heard:?}");
+    }
+
+    pub fn report(&mut self, run: &str) -> Report {
+        let mut steps = Vec::new();
+        loop {
+            match self.hear() {
+                FromAgent::Step { run: r, index, end, stdout, stderr, .. } if r == id(run) => {
+                    assert_eq!(index as usize, steps.len(), "steps come in order, each once");
+                    let text = |excerpt| Output::try_from(excerpt).unwrap().text().0;
+                    steps.push((end, text(stdout), text(stderr)));
+                }
+                FromAgent::Ended { run: r, end, survivors } if r == id(run) => return Report { steps, end, survivors },
+                FromAgent::Started { .. } | FromAgent::Pong => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub fn run(&mut self, run: &str, steps: Vec<Step>) -> Report {
+        self.start(run, PATIENCE, steps);
+        self.report(run)
+    }
+}
+
+pub fn id(run: &str) -> RunId {
+    RunId::new(run).unwrap()
+}
+
+pub fn command(arguments: &[&str]) -> Step {
+    let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+    Step { action: Action::Command(arguments), work_dir: None, env: Vec::new() }
+}
+
+pub fn sh(script: &str) -> Step {
+    command(&["sh", "-c", script])
+}
+
+pub fn file(path: &Path, content: &str) -> Step {
+    let action = Action::File { path: path.to_string_lossy().into_owned(), content: content.into() };
+    Step { action, work_dir: None, env: Vec::new() }
+}
+
+pub fn with_env(mut step: Step, name: &str, value: &str) -> Step {
+    step.env.push(Variable { name: name.into(), value: value.into() });
+    step
+}
+
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
