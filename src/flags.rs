@@ -21,6 +21,12 @@ pub struct Flags {
     /// Objects of a kind that are looked after at the same time, in each watched scope.
     #[arg(long, env = "ARL_MAX_CONCURRENT_RECONCILES", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub max_concurrent_reconciles: u16,
+    /// Image with the agent, /arl-agent, that pods of pools get by an init container.
+    #[arg(long, env = "ARL_AGENT_IMAGE", default_value = "arl-agent:dev")]
+    pub agent_image: String,
+    /// When the agent's image is pulled: Always, IfNotPresent or Never.
+    #[arg(long, env = "ARL_AGENT_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub agent_image_pull_policy: String,
     /// Delete finished Tasks that have no ttlSecondsAfterFinished after this long, such as 24h; unset: never.
     #[arg(long, env = "ARL_TASK_TTL", value_parser = go_duration)]
     pub task_ttl: Option<Duration>,

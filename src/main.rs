@@ -1,6 +1,6 @@
 //! Flags and start-up only; [`arl_operator`] says how the operator works.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
@@ -45,8 +45,10 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
+    let runner = operator::pod_runner(&client, &clock, events.clone());
     for namespace in namespaces {
-        scopes.spawn(operator::run_scope(client.clone(), namespace, flags.clone(), clock.clone(), events.clone()));
+        let (flags, clock, events) = (flags.clone(), clock.clone(), events.clone());
+        scopes.spawn(operator::run_scope(client.clone(), namespace, flags, clock, events, Arc::clone(&runner)));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
 

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{WarmPool, labels};
+use arl_crds::{Task, WarmPool, labels};
+use futures::FutureExt;
 use kube::{
     Api, Client,
     core::{DeserializeGuard, NamespaceResourceScope},
@@ -16,14 +17,14 @@ use crate::{
     controller,
     effects::{Effects, EventSink},
     flags::Flags,
-    object::Key,
+    object::{Key, Uid},
     pod::Pod,
     queue::Queue,
-    runs::{Exec, Runs},
+    runs::{Agent, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
     triggers::Wake,
-    warmpool::WarmPools,
+    warmpool::{AgentImage, WarmPools},
 };
 
 /// A pool's changes come in bursts and nobody waits for its status: they are looked at together, after this long.
@@ -49,7 +50,14 @@ impl Queues {
 
 /// Looks after all objects in one namespace, or in all, until it is dropped. All references stay inside one namespace, so
 /// scopes have nothing in common.
-pub async fn run_scope(client: Client, namespace: Option<String>, flags: Flags, clock: Clock, events: EventSink) {
+pub async fn run_scope(
+    client: Client,
+    namespace: Option<String>,
+    flags: Flags,
+    clock: Clock,
+    events: EventSink,
+    runner: Arc<dyn Runner>,
+) {
     let queues = Queues::default();
     let wake_all = queues.clone();
     let watch = Arc::new(Watch {
@@ -74,19 +82,35 @@ pub async fn run_scope(client: Client, namespace: Option<String>, flags: Flags, 
     }
     tracing::info!(namespace = scope.unwrap_or("all"), "caches are complete; reconciling");
 
-    let effects = Arc::new(Effects::new(client.clone(), events));
+    let effects = Arc::new(Effects::new(client, events));
     let wake_tasks = Arc::clone(&queues.tasks);
-    let runner = Arc::new(Exec::new(client, clock.clone()));
     let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
-    let pools = Arc::new(WarmPools::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone()));
-    let sandboxes =
-        Arc::new(Sandboxes::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone(), flags.released_sandbox_ttl));
+    let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
+    let pools = Arc::new(WarmPools::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone(), agent));
+    let sandboxes = Arc::new(Sandboxes::new(
+        Arc::clone(&watch),
+        Arc::clone(&effects),
+        Arc::clone(&runs),
+        clock.clone(),
+        flags.released_sandbox_ttl,
+    ));
     let task_runner = Arc::new(Tasks::new(watch, effects, runs, clock.clone(), flags.task_ttl));
     let workers = usize::from(flags.max_concurrent_reconciles);
     controller::spawn(&mut tasks, workers, &queues.pools, &pools, &clock);
     controller::spawn(&mut tasks, workers, &queues.sandboxes, &sandboxes, &clock);
     controller::spawn(&mut tasks, workers, &queues.tasks, &task_runner, &clock);
     while tasks.join_next().await.is_some() {}
+}
+
+/// What runs steps in real pods.
+pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink) -> Arc<dyn Runner> {
+    let effects = Arc::new(Effects::new(client.clone(), events));
+    let still_wanted = Arc::new(move |task: Key, uid: Uid| {
+        let effects = Arc::clone(&effects);
+        async move { effects.is_there::<Task>(&task, &uid).await }.boxed()
+    });
+    let agent = Agent::new(client.clone(), clock.clone(), still_wanted);
+    Arc::new(ByMode { agent, exec: Exec::new(client.clone(), clock.clone()) })
 }
 
 fn follow<S: Source>(

@@ -4,13 +4,19 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use arl_crds::labels::{self, PodState};
+use arl_crds::{
+    ExecutorMode,
+    labels::{self, PodState},
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
-use crate::object::{Key, Uid};
+use crate::{
+    object::{Key, Uid},
+    runs::Target,
+};
 
 /// A pool's pod.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -112,6 +118,9 @@ pub struct Terminated {
     pub container_id: Option<String>,
 }
 
+/// The annotations that are read.
+const KEPT: [&str; 4] = [labels::TEMPLATE_HASH, labels::DEFAULT_CONTAINER, labels::EXECUTOR, labels::AGENT];
+
 type Core = k8s_openapi::api::core::v1::Pod;
 
 impl Resource for Pod {
@@ -144,7 +153,7 @@ impl Pod {
     pub fn slim(mut self) -> Self {
         self.metadata.managed_fields = None;
         if let Some(annotations) = &mut self.metadata.annotations {
-            annotations.retain(|k, _| k == labels::TEMPLATE_HASH || k == labels::DEFAULT_CONTAINER);
+            annotations.retain(|k, _| KEPT.contains(&k.as_str()));
         }
         self
     }
@@ -219,10 +228,29 @@ impl Pod {
         self.is_idle() && self.is_alive() && self.is_ready()
     }
 
-    /// The container the steps run in, by the rule of `PodTemplate::executor`.
+    /// How steps get into the pod.
+    pub fn mode(&self) -> ExecutorMode {
+        let has_agent = self.annotations().is_some_and(|a| a.contains_key(labels::AGENT));
+        if has_agent { ExecutorMode::Agent } else { ExecutorMode::Exec }
+    }
+
+    /// Where steps run, while the executor container does.
+    pub fn target(&self) -> Option<Target> {
+        self.is_alive().then_some(())?;
+        Some(Target {
+            pod: Key::of(self),
+            pod_uid: Uid::of(self),
+            container: self.executor().to_owned(),
+            container_id: self.running_container()?.to_owned(),
+            mode: self.mode(),
+        })
+    }
+
+    /// The container the steps run in, by the rule of `WarmPoolSpec::executor_container`.
     pub fn executor(&self) -> &str {
         let names = || self.spec.containers.iter().map(|c| c.name.as_str());
-        let annotated = self.annotations().and_then(|a| a.get(labels::DEFAULT_CONTAINER)).map(String::as_str);
+        let annotated = |name| self.annotations().and_then(|a| a.get(name)).map(String::as_str);
+        let annotated = annotated(labels::EXECUTOR).or_else(|| annotated(labels::DEFAULT_CONTAINER));
         annotated
             .filter(|wanted| names().any(|n| n == *wanted))
             .or_else(|| names().find(|n| *n == "executor"))

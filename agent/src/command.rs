@@ -94,9 +94,10 @@ pub fn watch_children() -> nix::Result<SignalFd> {
 fn refused(program: &str, error: &std::io::Error) -> StepEnd {
     let not_executable = |code, words: &str| StepEnd::NotExecutable { code, words: format!("{program}: {words}") };
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => {
-            not_executable(127, "not found in the container; neither the program nor, for a script, its interpreter may be missing")
-        }
+        Some(Errno::ENOENT | Errno::ENOTDIR) => not_executable(
+            127,
+            "not found in the container; neither the program nor, for a script, its interpreter may be missing",
+        ),
         Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
             not_executable(126, &format!("cannot be executed: {error}"))
         }
@@ -188,8 +189,7 @@ impl Running {
             .unzip();
         let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
-        let is_ready =
-            |place| places.iter().zip(&fds).any(|(p, fd)| *p == Some(place) && fd.any().unwrap_or(false));
+        let is_ready = |place| places.iter().zip(&fds).any(|(p, fd)| *p == Some(place) && fd.any().unwrap_or(false));
         Ready { stdout: is_ready(0), stderr: is_ready(1), control: is_ready(2) }
     }
 }

@@ -79,7 +79,8 @@ fn relay(supervisor: &UnixStream) -> std::io::Result<()> {
     let mut stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(supervisor.as_fd(), PollFlags::POLLIN)];
+        let mut fds =
+            [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(supervisor.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             other => other?,

@@ -24,7 +24,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), String> {
         Err(_) => NEW_MODE,
     };
     let Some(name) = target.file_name() else { return Err(format!("{} names no file", path.display())) };
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let parent =
+        target.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
     fs::create_dir_all(&parent).map_err(|error| failed("its directory cannot be created", &error))?;
     let mut temporary = name.to_owned();
     temporary.push(format!(".arl-{}", std::process::id()));

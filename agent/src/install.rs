@@ -1,10 +1,6 @@
 //! `install`: puts the agent where the executor container sees it.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use crate::records;
 

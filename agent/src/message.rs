@@ -344,7 +344,11 @@ pub(crate) mod tests {
             step(StepEnd::Exited(3)),
             step(StepEnd::NotExecutable { code: 127, words: "x: not found".into() }),
             step(StepEnd::OutOfMemory),
-            FromAgent::Ended { run: run(), end: RunEnd::Interrupted("killed".into()), survivors: vec!["3 (sudo)".into()] },
+            FromAgent::Ended {
+                run: run(),
+                end: RunEnd::Interrupted("killed".into()),
+                survivors: vec!["3 (sudo)".into()],
+            },
             FromAgent::Unknown { run: run() },
             FromAgent::Pong,
         ]

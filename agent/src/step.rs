@@ -109,7 +109,9 @@ fn prepare(step: &Step) -> Result<(), StepEnd> {
 /// Reads the job and not a byte more: the next one is the word to end.
 fn receive(control: &mut File) -> Result<Job, String> {
     let mut frame = vec![0; 4];
-    control.read_exact(&mut frame).map_err(|error| format!("called without a job, which the supervisor gives: {error}"))?;
+    control
+        .read_exact(&mut frame)
+        .map_err(|error| format!("called without a job, which the supervisor gives: {error}"))?;
     let length = frame.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
     frame.resize(4 + length.min(TO_AGENT_MAX), 0);
     control.read_exact(&mut frame[4..]).map_err(|error| error.to_string())?;

@@ -83,8 +83,11 @@ pub fn end(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(WaitStatus)) -> Vec<St
     }
     loop {
         let mut left = descendants(spared);
-        let untouchable: BTreeSet<i32> =
-            left.keys().copied().filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL) == Err(Errno::EPERM)).collect();
+        let untouchable: BTreeSet<i32> = left
+            .keys()
+            .copied()
+            .filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL) == Err(Errno::EPERM))
+            .collect();
         while let Some(status) = reap() {
             reaped(status);
         }
@@ -112,10 +115,8 @@ pub fn reap() -> Option<WaitStatus> {
 /// Whether this process has children, ended ones included.
 pub fn has_children() -> bool {
     // Asks without reaping: ECHILD is the only answer that says no.
-    nix::sys::wait::waitid(
-        nix::sys::wait::Id::All,
-        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT,
-    ) != Err(Errno::ECHILD)
+    nix::sys::wait::waitid(nix::sys::wait::Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
+        != Err(Errno::ECHILD)
 }
 
 #[cfg(test)]

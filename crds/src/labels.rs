@@ -12,6 +12,10 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "arl-operator";
 /// Annotation: fingerprint of the pool's template that the pod was made from.
 pub const TEMPLATE_HASH: &str = "arl.infra.io/template-hash";
+/// Annotation: the container the steps run in, where the pool names one.
+pub const EXECUTOR: &str = "arl.infra.io/executor";
+/// Annotation: the pod has the agent, and speaks this version of its protocol.
+pub const AGENT: &str = "arl.infra.io/agent";
 /// Annotation: asks cluster-autoscaler to leave the pod's node alone.
 /// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";

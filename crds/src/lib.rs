@@ -23,7 +23,7 @@ mod warmpool;
 pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};
 pub use step::{Action, InvalidSpec, Step, StepType};
 pub use task::{StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};
-pub use warmpool::{WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};
+pub use warmpool::{Executor, ExecutorMode, WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,

@@ -24,6 +24,11 @@ pub enum NoExecutor {
     /// The template has no containers.
     #[error("the template has no containers; give it at least one")]
     NoContainers,
+    /// The pool names a container that does not exist.
+    #[error(
+        "spec.executor.container names the container {0:?}, which the template does not have; correct it or remove it"
+    )]
+    Named(String),
     /// The annotation names a container that does not exist.
     #[error(
         "the template's annotation {DEFAULT_CONTAINER} names the container {0:?}, which it does not have; correct the \
@@ -41,6 +46,11 @@ impl PodTemplate {
     fn container_names(&self) -> impl Iterator<Item = &str> {
         let containers = self.section("spec").and_then(|s| s.get("containers")).and_then(Value::as_array);
         containers.into_iter().flatten().filter_map(|c| c.get("name")?.as_str())
+    }
+
+    /// The container of this name, if there is one.
+    pub fn container(&self, name: &str) -> Option<&str> {
+        self.container_names().find(|n| *n == name)
     }
 
     /// The container the steps run in: the one the `kubectl.kubernetes.io/default-container` annotation names, else the

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::template::PodTemplate;
+use crate::template::{NoExecutor, PodTemplate, fnv1a};
 
 /// What a WarmPool should keep ready.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -43,6 +43,55 @@ pub struct WarmPoolSpec {
     pub replicas: i32,
     /// Template of the pool's pods.
     pub template: PodTemplate,
+    /// How the steps of Tasks are run in the pool's pods. Changing it replaces the idle pods.
+    #[serde(default)]
+    pub executor: Executor,
+}
+
+/// How steps are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Executor {
+    /// Agent: a small static program, put into the pod by an init container, runs the steps; Tasks take milliseconds, outlive the
+    /// operator, and end with everything they started. Exec: one pods/exec call for each step, for templates that cannot take
+    /// another init container; slower, it needs `sh` in the image for env, workDir and FilePatch, cannot end what a step started,
+    /// and a restart of the operator interrupts the running Task.
+    pub mode: ExecutorMode,
+    /// Name of the container in the template that the steps run in. Unset: the one that the annotation
+    /// kubectl.kubernetes.io/default-container names, else the one named executor, else the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub container: Option<String>,
+}
+
+/// The two ways to run steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExecutorMode {
+    /// Through the agent in the pod.
+    #[default]
+    Agent,
+    /// Through plain pods/exec.
+    Exec,
+}
+
+impl WarmPoolSpec {
+    /// The container the steps run in.
+    pub fn executor_container(&self) -> Result<&str, NoExecutor> {
+        match self.executor.container.as_deref() {
+            Some(named) => self.template.container(named).ok_or_else(|| NoExecutor::Named(named.to_owned())),
+            None => self.template.executor(),
+        }
+    }
+
+    /// A fingerprint of all that idle pods are replaced for: the template, and an executor that is not the default.
+    pub fn fingerprint(&self) -> String {
+        let template = self.template.fingerprint();
+        if self.executor == Executor::default() {
+            return template;
+        }
+        let executor = format!("{template} {:?} {:?}", self.executor.mode, self.executor.container);
+        format!("{:016x}", fnv1a(executor.as_bytes()))
+    }
 }
 
 /// What a WarmPool has.

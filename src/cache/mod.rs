@@ -53,7 +53,7 @@ impl Tables {
     /// The pods of `pool` that can be claimed, in the order in which they should be: those of the present template first,
     /// then those that became ready first. One that a Sandbox has on record is not among them.
     pub fn claimable(&self, pool: &Key) -> Vec<&Pod> {
-        let template = self.pools.get(pool).map(|p| p.spec.template.fingerprint());
+        let template = self.pools.get(pool).map(|p| p.spec.fingerprint());
         let mut pods: Vec<&Pod> = self
             .pods
             .under(&PodIndex::Idle(pool.clone()))

@@ -191,6 +191,11 @@ impl TaskRow {
         self.status()?.started_at.as_ref().map(|t| t.0)
     }
 
+    /// Whether it has steps with contents, which are left out here.
+    pub fn has_contents(&self) -> bool {
+        self.task.spec.steps.iter().any(|step| step.content.is_some())
+    }
+
     /// The Sandbox it was recorded to belong to.
     pub fn sandbox_uid(&self) -> Option<Uid> {
         self.status()?.sandbox_uid.clone().map(Uid)

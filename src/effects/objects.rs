@@ -72,6 +72,15 @@ impl Effects {
         self.call("get", K::KIND, key, api.get(&key.name)).await
     }
 
+    /// Whether this very object is there; where the API server does not answer, it is taken to be.
+    pub async fn is_there<K: Ours>(&self, key: &Key, uid: &Uid) -> bool {
+        match self.read::<K>(key).await {
+            Ok(Outcome::Done(object)) => Uid::of(&object) == *uid,
+            Ok(Outcome::Gone) => false,
+            Ok(_) | Err(_) => true,
+        }
+    }
+
     /// Deletes an object, unless it changed since.
     pub async fn delete<K: Ours>(&self, version: &Version) -> Result<Outcome<()>, Failure> {
         let api: Api<K> = Api::namespaced(self.client.clone(), &version.key.namespace);

@@ -14,8 +14,10 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::{Progress, Request, RunEnd, Runner, StepEnd, StepRun, Target, exec_status, locked, script};
-use crate::{clock::Clock, output::Output};
+use tokio::sync::watch;
+
+use super::{Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Target, Wish, exec_status, script, wished};
+use crate::{clock::Clock, object::Uid, output::Output};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;
@@ -40,17 +42,17 @@ impl Exec {
         Self { client, clock }
     }
 
-    async fn run_step(&self, target: &Target, step: &Step, progress: &Progress) -> Result<StepEnd, Broken> {
+    async fn run_step(&self, target: &Target, step: &Step, report: &Report) -> Result<StepEnd, Broken> {
         let action = match step.action() {
             Ok(action) => action,
             Err(invalid) => return Ok(StepEnd::StartError(invalid.to_string())),
         };
         match action {
-            Action::Command(command) => self.exec(target, script::command(step, command), None, progress).await,
+            Action::Command(command) => self.exec(target, script::command(step, command), None, report).await,
             Action::FilePatch { path, content } => {
                 let arguments = script::file_patch(step, path, content.len());
-                let end = self.exec(target, arguments, Some(content.as_bytes()), progress).await?;
-                Ok(file_end(&end, path, progress))
+                let end = self.exec(target, arguments, Some(content.as_bytes()), report).await?;
+                Ok(file_end(&end, path, report))
             }
         }
     }
@@ -60,7 +62,7 @@ impl Exec {
         target: &Target,
         arguments: Vec<String>,
         input: Option<&[u8]>,
-        progress: &Progress,
+        report: &Report,
     ) -> Result<StepEnd, Broken> {
         let size = encoded_size(&arguments);
         if size > URL_MAX {
@@ -79,47 +81,66 @@ impl Exec {
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
         match api.exec(&target.pod.name, arguments, &params).await {
-            Ok(process) => follow(process, input, progress).await,
+            Ok(process) => follow(process, input, report).await,
             Err(error) => exec_status::start_failure(&error.to_string()).ok_or_else(|| Broken(error.to_string())),
         }
     }
 }
 
-impl Runner for Exec {
-    fn run<'a>(&'a self, request: &'a Request, progress: &'a Progress) -> BoxFuture<'a, RunEnd> {
-        async move {
-            for step in &request.steps {
-                locked(progress).push(StepRun {
-                    started_at: self.clock.now(),
-                    end: None,
-                    stdout: Output::default(),
-                    stderr: Output::default(),
-                });
-                let end = match self.run_step(&request.target, step, progress).await {
-                    Ok(end) => end,
-                    Err(Broken(words)) => return RunEnd::Broken(words),
-                };
-                let success = end.is_success();
-                if let Some(run) = locked(progress).last_mut() {
-                    run.end = Some((end, self.clock.now()));
-                }
-                if !success {
-                    break;
-                }
+impl Exec {
+    async fn run_steps(&self, request: &Request, report: &Report) -> RunEnd {
+        report.started(self.clock.now());
+        for step in &request.steps {
+            report.lock().steps.push(StepRun::new(self.clock.now()));
+            let end = match self.run_step(&request.target, step, report).await {
+                Ok(end) => end,
+                Err(Broken(words)) => return RunEnd::Lost(format!("the connection to the pod was lost ({words})")),
+            };
+            let success = end.is_success();
+            report.step(|step| (step.end, step.ended_at) = (Some(end), Some(self.clock.now())));
+            if !success {
+                break;
             }
-            RunEnd::Completed
         }
-        .boxed()
+        RunEnd::Completed
     }
 }
 
+impl Runner for Exec {
+    fn run<'a>(
+        &'a self,
+        request: &'a Request,
+        report: &'a Report,
+        mut wish: watch::Receiver<Wish>,
+    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        async move {
+            let mut settle = wish.clone();
+            let end = tokio::select! {
+                biased;
+                end = tokio::time::timeout(request.timeout, self.run_steps(request, report)) => {
+                    end.unwrap_or(RunEnd::TimedOut)
+                }
+                () = wished(&mut wish, Wish::Cancel) => RunEnd::Cancelled,
+                () = wished(&mut settle, Wish::Settle) => RunEnd::Lost("the container was started again".into()),
+            };
+            let left = if end == RunEnd::Completed { Left::Nothing } else { Left::Unknown };
+            (end, left)
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, _: &Target) {}
+
+    fn forget(&self, _: &Target, _: &Uid) {}
+}
+
 /// Drains both streams while waiting for the status frame; its absence is never success.
-async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, progress: &Progress) -> Result<StepEnd, Broken> {
+async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, report: &Report) -> Result<StepEnd, Broken> {
     let (stdout, stderr, stdin) = (process.stdout(), process.stderr(), process.stdin());
     let status = process.take_status();
     let drained = futures::future::join(
-        drain(stdout, |bytes| append(progress, |step| &mut step.stdout, bytes)),
-        drain(stderr, |bytes| append(progress, |step| &mut step.stderr, bytes)),
+        drain(stdout, |bytes| append(report, |step| &mut step.stdout, bytes)),
+        drain(stderr, |bytes| append(report, |step| &mut step.stderr, bytes)),
     );
     let fed = async {
         if let (Some(mut stdin), Some(input)) = (stdin, input) {
@@ -154,10 +175,8 @@ async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, progress: &P
     exec_status::command_end(&status).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
 }
 
-fn append(progress: &Progress, stream: impl Fn(&mut StepRun) -> &mut Output, bytes: &[u8]) {
-    if let Some(step) = locked(progress).last_mut() {
-        stream(step).push(bytes);
-    }
+fn append(report: &Report, stream: impl Fn(&mut StepRun) -> &mut Output, bytes: &[u8]) {
+    report.step(|step| stream(step).push(bytes));
 }
 
 async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
@@ -168,14 +187,14 @@ async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8
     }
 }
 
-fn file_end(end: &StepEnd, path: &str, progress: &Progress) -> StepEnd {
+fn file_end(end: &StepEnd, path: &str, report: &Report) -> StepEnd {
     match end {
         StepEnd::Exited(0) => StepEnd::Written,
         StepEnd::Exited(127) => StepEnd::StartError(format!(
             "{path} cannot be written: FilePatch through plain exec needs sh, head, wc and mv in the image"
         )),
         StepEnd::Exited(code) => {
-            let said = locked(progress).last().map(|step| step.stderr.text().0).unwrap_or_default();
+            let said = report.lock().steps.last().map(|step| step.stderr.text().0).unwrap_or_default();
             let said = said.trim().lines().last().unwrap_or_default().to_owned();
             StepEnd::NotWritten(if said.is_empty() {
                 format!("{path} was not written (exit code {code})")

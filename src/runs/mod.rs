@@ -1,30 +1,31 @@
 //! The runs in flight: a run is one Task's steps being executed in one pod.
 //!
-//! Reconcile starts a run, looks at it and ends it, and never waits for a command. A run wakes its Task when it is over.
-//! What executes the steps is a [`Runner`]: [`Exec`] is the one with plain pods/exec.
+//! Reconcile starts a run, looks at it and ends it, and never waits for a command. A run wakes its Task when it begins and when
+//! it is over. What executes the steps is a [`Runner`]: [`Agent`] through the agent in the pod, [`Exec`] through plain
+//! pods/exec, [`ByMode`] whichever the pod was made for.
 
+mod agent;
+mod by_mode;
 mod exec;
 mod exec_status;
+mod registry;
+mod report;
 mod script;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use arl_crds::Step;
-use futures::{FutureExt, future::BoxFuture};
+use arl_crds::{ExecutorMode, Step};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::task::AbortHandle;
+use tokio::sync::watch;
 
+pub use agent::{Agent, StillWanted};
+pub use by_mode::ByMode;
 pub use exec::Exec;
+pub use registry::{Orphan, RunView, Runs};
+pub use report::{Progress, Report, StepRun};
 
-use crate::{
-    clock::Clock,
-    object::{Key, Uid},
-    output::Output,
-};
+use crate::object::{Key, Uid};
 
 /// Where steps run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Target {
     pub container: String,
     /// Which start of the container that is.
     pub container_id: String,
+    /// How steps get there.
+    pub mode: ExecutorMode,
 }
 
 /// A Task to run.
@@ -52,6 +55,8 @@ pub struct Request {
     pub timeout: Duration,
     /// Where.
     pub target: Target,
+    /// Whether it is on record as started, so that it may only be followed.
+    pub is_started: bool,
 }
 
 /// How a step ended.
@@ -59,6 +64,15 @@ pub struct Request {
 pub enum StepEnd {
     /// The command exited.
     Exited(i32),
+    /// The command cannot be executed: 127, not found; 126, not executable or no such working directory.
+    NotExecutable {
+        /// 126 or 127.
+        code: i32,
+        /// In words.
+        words: String,
+    },
+    /// The command was killed by the container's memory limit.
+    OutOfMemory,
     /// The file was written.
     Written,
     /// The file could not be written; in words.
@@ -74,22 +88,6 @@ impl StepEnd {
     }
 }
 
-/// A step that was started.
-#[derive(Clone, Debug)]
-pub struct StepRun {
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// How it ended and when, if it has.
-    pub end: Option<(StepEnd, Timestamp)>,
-    /// What it printed.
-    pub stdout: Output,
-    /// What it printed on standard error.
-    pub stderr: Output,
-}
-
-/// The steps started so far, in order; shared between the run and whoever reports on it.
-pub type Progress = Arc<Mutex<Vec<StepRun>>>;
-
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunEnd {
@@ -97,112 +95,69 @@ pub enum RunEnd {
     Completed,
     /// The timeout came first.
     TimedOut,
-    /// The connection to the pod was lost; in words.
-    Broken(String),
+    /// It was asked to end.
+    Cancelled,
+    /// Nothing was started; in words.
+    NotStarted(String),
+    /// Its end is not known; in words.
+    Lost(String),
+}
+
+/// What became of the processes that the steps of a run started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// They are gone, or live on rightly.
+    Nothing,
+    /// This cannot be known: plain exec cannot end what it started.
+    Unknown,
+    /// They could not be ended; in words.
+    Survivors(String),
+}
+
+/// What a run is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// To go on.
+    #[default]
+    GoOn,
+    /// To end soon: its container was started again, so that only what is on record in the pod can be had.
+    Settle,
+    /// To end all that it started.
+    Cancel,
 }
 
 /// Executes the steps of a Task. The seam between what a Task is and how commands get into a pod.
 pub trait Runner: Send + Sync + 'static {
-    /// Runs the steps in order, until one fails; reports as it goes. Dropping the future gives the run up.
-    fn run<'a>(&'a self, request: &'a Request, progress: &'a Progress) -> BoxFuture<'a, RunEnd>;
+    /// Runs the steps in order, until one fails; reports as it goes, and heeds `wish`. Dropping the future lets go of the run
+    /// without ending it.
+    fn run<'a>(
+        &'a self,
+        request: &'a Request,
+        report: &'a Report,
+        wish: watch::Receiver<Wish>,
+    ) -> BoxFuture<'a, (RunEnd, Left)>;
+
+    /// A Sandbox has this pod: Tasks for it may come.
+    fn prepare(&self, target: &Target);
+
+    /// The result of a run is on record, or nobody wants it: what the pod keeps of it may go.
+    fn forget(&self, target: &Target, task: &Uid);
 }
 
-/// What can be told of a run without its outputs.
+/// How and when a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunView {
-    /// How and when it ended, if it has.
-    pub end: Option<(RunEnd, Timestamp)>,
-    /// How the last step that was started ended, if it has.
-    pub last_step: Option<StepEnd>,
+pub struct Ended {
+    /// How.
+    pub end: RunEnd,
+    /// What it left behind against its will.
+    pub left: Left,
+    /// When.
+    pub at: Timestamp,
 }
 
-struct Run {
-    task: Key,
-    progress: Progress,
-    end: Option<(RunEnd, Timestamp)>,
-    work: AbortHandle,
-}
-
-/// All runs of this process, by the uid of their Task.
-pub struct Runs {
-    runner: Arc<dyn Runner>,
-    clock: Clock,
-    active: Mutex<BTreeMap<Uid, Run>>,
-    wake: Arc<dyn Fn(Key) + Send + Sync>,
-}
-
-impl Runs {
-    /// Runs through `runner`; `wake` is told of each Task whose run is over.
-    pub fn new(runner: Arc<dyn Runner>, clock: Clock, wake: Arc<dyn Fn(Key) + Send + Sync>) -> Self {
-        Self { runner, clock, active: Mutex::default(), wake }
+/// Resolves when the wish is `wish`; never, where it cannot be any more.
+async fn wished(watch: &mut watch::Receiver<Wish>, wish: Wish) {
+    if watch.wait_for(|now| *now == wish).await.is_err() {
+        std::future::pending().await
     }
-
-    /// Starts a run; a Task that has one keeps it.
-    pub fn start(self: &Arc<Self>, request: Request) {
-        let mut active = self.lock();
-        if active.contains_key(&request.task_uid) {
-            return;
-        }
-        let progress = Progress::default();
-        let run = Run {
-            task: request.task.clone(),
-            progress: Arc::clone(&progress),
-            end: None,
-            work: tokio::spawn(Arc::clone(self).follow(request.clone(), progress)).abort_handle(),
-        };
-        active.insert(request.task_uid, run);
-    }
-
-    /// What is known of the run of a Task.
-    pub fn view(&self, task: &Uid) -> Option<RunView> {
-        self.lock().get(task).map(|run| RunView {
-            end: run.end.clone(),
-            last_step: locked(&run.progress).last().and_then(|step| step.end.as_ref().map(|(end, _)| end.clone())),
-        })
-    }
-
-    /// The steps of a run so far, with their outputs.
-    pub fn progress(&self, task: &Uid) -> Vec<StepRun> {
-        self.lock().get(task).map(|run| locked(&run.progress).clone()).unwrap_or_default()
-    }
-
-    /// Ends a run, if it has not ended, and forgets it.
-    pub fn drop_run(&self, task: &Uid) {
-        if let Some(run) = self.lock().remove(task) {
-            run.work.abort();
-        }
-    }
-
-    /// The Tasks with a run under this key other than `present`: those whose object is gone.
-    pub fn orphans(&self, key: &Key, present: Option<&Uid>) -> Vec<Uid> {
-        let active = self.lock();
-        active
-            .iter()
-            .filter(|(uid, run)| run.task == *key && Some(*uid) != present)
-            .map(|(uid, _)| uid.clone())
-            .collect()
-    }
-
-    async fn follow(self: Arc<Self>, request: Request, progress: Progress) {
-        let run = std::panic::AssertUnwindSafe(self.runner.run(&request, &progress)).catch_unwind();
-        let end = match tokio::time::timeout(request.timeout, run).await {
-            Ok(Ok(end)) => end,
-            Ok(Err(_)) => RunEnd::Broken("the runner failed; this is a bug in the operator".into()),
-            Err(_) => RunEnd::TimedOut,
-        };
-        let now = self.clock.now();
-        if let Some(run) = self.lock().get_mut(&request.task_uid) {
-            run.end = Some((end, now));
-        }
-        (self.wake)(request.task);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Run>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The steps behind a lock that no panic can spoil: they are only ever appended to.
-pub fn locked(progress: &Progress) -> MutexGuard<'_, Vec<StepRun>> {
-    progress.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -25,6 +25,7 @@ use crate::{
     effects::{Claim, Effects, Event, Failure, Outcome, live_tasks_unfinished},
     object::{Key, Uid, Version},
     pod::Pod,
+    runs::Runs,
 };
 use observe::Observed;
 use plan::{Decision, Plan};
@@ -33,6 +34,7 @@ use plan::{Decision, Plan};
 pub struct Sandboxes {
     watch: Arc<Watch>,
     effects: Arc<Effects>,
+    runs: Arc<Runs>,
     clock: Clock,
     /// How long a released Sandbox is kept that does not say so itself.
     released_ttl: Option<std::time::Duration>,
@@ -43,15 +45,16 @@ pub struct Sandboxes {
 }
 
 impl Sandboxes {
-    /// Reads what `watch` knows, which is complete since now; writes through `effects`.
+    /// Reads what `watch` knows, which is complete since now; writes through `effects`; has the pods prepared for `runs`.
     pub fn new(
         watch: Arc<Watch>,
         effects: Arc<Effects>,
+        runs: Arc<Runs>,
         clock: Clock,
         released_ttl: Option<std::time::Duration>,
     ) -> Self {
         let watching_since = clock.now();
-        Self { watch, effects, clock, released_ttl, watching_since, claiming: Mutex::default() }
+        Self { watch, effects, runs, clock, released_ttl, watching_since, claiming: Mutex::default() }
     }
 
     fn is_claiming(&self, uid: &Uid) -> bool {
@@ -159,6 +162,9 @@ impl Reconcile for Sandboxes {
             };
         }
         let Plan { decision, surplus, look_again } = plan;
+        if let Some(target) = decision.held(&observed).and_then(Pod::target) {
+            self.runs.prepare(&target);
+        }
         match &decision {
             Decision::Expire => self.expire(&observed).await?,
             Decision::Release(_)

@@ -41,6 +41,12 @@ pub(super) enum Decision {
 }
 
 impl Decision {
+    /// The pod it has.
+    pub(super) fn held<'a>(&self, observed: &'a Observed) -> Option<&'a Pod> {
+        let Self::Hold { pod, .. } = self else { return None };
+        observed.owned.iter().map(AsRef::as_ref).find(|owned| Uid::of(*owned) == *pod)
+    }
+
     /// Whether the cache's word that no Task needs the pod is not enough.
     pub(super) fn needs_confirmation(&self) -> bool {
         matches!(self, Self::Release(SandboxReason::TasksFinished))

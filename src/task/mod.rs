@@ -12,7 +12,7 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{Task, TaskState, TaskStatus, reason::EventReason};
+use arl_crds::{ExecutorMode, Task, TaskState, TaskStatus, reason::EventReason};
 
 use crate::{
     cache::{TaskRow, Watch},
@@ -20,7 +20,7 @@ use crate::{
     controller::{Next, Reconcile},
     effects::{Effects, Event, Failure, Outcome},
     object::{Key, Uid, Version},
-    runs::{Request, Runs, Target},
+    runs::{Left, Request, Runs, Target, Wish},
 };
 use observe::Observed;
 use plan::{Decision, Verdict};
@@ -48,11 +48,30 @@ impl Tasks {
     }
 
     /// Ends the runs of Tasks that were deleted in flight.
-    fn end_orphans(&self, key: &Key, present: Option<&Uid>) {
-        for uid in self.runs.orphans(key, present) {
-            tracing::info!(%uid, "the Task was deleted; its run ends");
-            self.runs.drop_run(&uid);
+    async fn end_orphans(&self, key: &Key, present: Option<&Uid>) -> Result<(), Failure> {
+        for orphan in self.runs.orphans(key, present) {
+            let Some(ended) = orphan.ended else {
+                tracing::info!(uid = %orphan.task, "the Task was deleted; its run ends");
+                self.runs.wish(&orphan.task, Wish::Cancel);
+                continue;
+            };
+            if let Left::Survivors(words) = ended.left {
+                tracing::warn!(uid = %orphan.task, pod = %orphan.target.pod.name, words, "the pod is given up");
+                self.give_up(&orphan.target).await?;
+            }
+            self.runs.forget(&orphan.task);
         }
+        Ok(())
+    }
+
+    /// Deletes a pod in which something runs that cannot be ended; its Sandbox then is released.
+    async fn give_up(&self, target: &Target) -> Result<(), Failure> {
+        if let Outcome::Done(pod) = self.effects.read_pod(&target.pod).await?
+            && Uid::of(&pod) == target.pod_uid
+        {
+            self.effects.delete_pod(&Version::of(&pod)).await?;
+        }
+        Ok(())
     }
 
     /// The Sandbox may have gone a moment ago, and its pod with it: the truer reason is asked for.
@@ -65,23 +84,50 @@ impl Tasks {
         Ok(())
     }
 
-    /// Puts "started" on record first: what may have started is never started again.
+    /// What may have started is never started again: with plain exec "started" is put on record here first, while the agent
+    /// keeps that record in the pod, so that a short Task costs one write.
     async fn start(&self, observed: &Observed, target: &Target) -> Result<(), Failure> {
-        let wanted = status::running(observed, target, self.clock.now());
         let version = Version::of(&*observed.row.task);
-        let Outcome::Done(task) = self.effects.write_status::<Task>(&version, &wanted).await? else {
-            return Ok(());
+        let is_started = observed.row.started_at().is_some();
+        let steps = match target.mode {
+            ExecutorMode::Exec => {
+                let wanted = status::starting(observed, target, self.clock.now());
+                let Outcome::Done(task) = self.effects.write_status::<Task>(&version, &wanted).await? else {
+                    return Ok(());
+                };
+                let steps = task.spec.steps.clone();
+                self.watch.learn::<TaskRow>(task);
+                steps
+            }
+            ExecutorMode::Agent if !is_started && observed.row.has_contents() => {
+                match self.effects.read::<Task>(&version.key).await? {
+                    Outcome::Done(task) if Uid::of(&task) == version.uid => task.spec.steps,
+                    _ => return Ok(()),
+                }
+            }
+            ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
         };
-        let timeout = task.spec.timeout().unwrap_or_default();
-        let steps = task.spec.steps.clone();
-        self.runs.start(Request { task: version.key, task_uid: version.uid, steps, timeout, target: target.clone() });
-        self.watch.learn::<TaskRow>(task);
+        let timeout = observed.row.task.spec.timeout().unwrap_or_default();
+        let (task, task_uid) = (version.key, version.uid);
+        self.runs.start(Request { task, task_uid, steps, timeout, target: target.clone(), is_started });
+        Ok(())
+    }
+
+    /// Shows how far the run has come.
+    async fn record(&self, observed: &Observed) -> Result<(), Failure> {
+        if let Some(run) = &observed.run {
+            let steps = self.runs.progress(&observed.uid()).steps;
+            self.write(observed, &status::in_progress(observed, &run.target, &steps, self.clock.now())).await?;
+        }
         Ok(())
     }
 
     async fn finish(&self, observed: &Observed, verdict: &Verdict) -> Result<(), Failure> {
         let uid = observed.uid();
-        let steps = self.runs.progress(&uid);
+        if let Some(run) = observed.run.as_ref().filter(|_| verdict.gives_up_pod) {
+            self.give_up(&run.target).await?;
+        }
+        let steps = self.runs.progress(&uid).steps;
         let full = report::finished(observed, verdict, &steps, self.clock.now());
         let mut outcome = Outcome::TooLarge;
         for budget in report::BUDGETS {
@@ -92,7 +138,7 @@ impl Tasks {
             }
         }
         if outcome == Outcome::Done(()) || outcome == Outcome::Gone {
-            self.runs.drop_run(&uid);
+            self.runs.forget(&uid);
         }
         Ok(())
     }
@@ -126,7 +172,7 @@ impl Reconcile for Tasks {
 
     async fn reconcile(&self, key: &Key) -> Next {
         let observed = Observed::read(&self.watch.cache, key, &self.runs, self.finished_ttl);
-        self.end_orphans(key, observed.as_ref().map(Observed::uid).as_ref());
+        self.end_orphans(key, observed.as_ref().map(Observed::uid).as_ref()).await?;
         let Some(mut observed) = observed else { return Ok(None) };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         self.confirm(&mut observed).await?;
@@ -137,6 +183,8 @@ impl Reconcile for Tasks {
                 drop(self.write(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?);
             }
             Decision::Start(target) => self.start(&observed, target).await?,
+            Decision::Record => self.record(&observed).await?,
+            Decision::Ask(wish) => self.runs.wish(&observed.uid(), *wish),
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,
             Decision::Expire => drop(self.effects.delete::<Task>(&Version::of(&*observed.row.task)).await?),
         }

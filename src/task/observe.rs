@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arl_crds::ExecutorMode;
+
 use crate::{
     cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
     object::{Key, Uid},
@@ -69,6 +71,22 @@ impl Observed {
             && self.was_started()
             && !self.sandbox_deleted()
             && !self.pod.as_ref().is_some_and(|pod| pod.is_alive())
+    }
+
+    /// What keeps its run from being started, in words.
+    pub(super) fn obstacle(&self) -> Option<&str> {
+        self.run.as_ref()?.obstacle.as_deref()
+    }
+
+    /// Whether its pod has the agent, as far as that is known.
+    pub(super) fn has_agent(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.mode() == ExecutorMode::Agent)
+    }
+
+    /// Whether the status names another step than the one in progress.
+    pub(super) fn shows_another_step(&self, run: &RunView) -> bool {
+        let current = run.steps.checked_sub(1).and_then(|i| self.row.task.spec.steps.get(i)).map(|step| &step.name);
+        current.is_some() && current != self.row.status().and_then(|s| s.step.as_ref())
     }
 
     /// Whether a step may have been started.

@@ -2,27 +2,38 @@
 
 use std::time::Duration;
 
-use arl_crds::reason::TaskReason;
+use arl_crds::{ExecutorMode, reason::TaskReason};
 use jiff::Timestamp;
 
 use super::observe::Observed;
 use crate::{
-    object::{Key, Uid},
     pod::Pod,
-    runs::{RunEnd, RunView, StepEnd, Target},
+    runs::{Ended, Left, RunEnd, RunView, StepEnd, Target, Wish},
 };
 
-/// A command killed by KILL, or a broken connection, may be the first sign of a container's or a pod's end. The kubelet looks
-/// once a second and was seen to report up to 3 s late on a busy node.
+/// A plain exec's KILL, or a run whose end is not known, may be the first sign of a container's or a pod's end. The kubelet
+/// looks once a second and was seen to report up to 3 s late on a busy node.
 const GRACE: Duration = Duration::from_secs(5);
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
+/// A Task that runs longer than this is shown to.
+const SHORT_TASK: Duration = Duration::from_millis(100);
+/// A later step that runs longer than this is shown to.
+const SHORT_STEP: Duration = Duration::from_secs(1);
 
 /// How a Task ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) reason: TaskReason,
     pub(super) message: String,
+    /// Whether the pod has to go: something in it could not be ended.
+    pub(super) gives_up_pod: bool,
+}
+
+impl Verdict {
+    fn new(reason: TaskReason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), gives_up_pod: false }
+    }
 }
 
 /// What the Task is about.
@@ -32,8 +43,12 @@ pub(super) enum Decision {
     Rest,
     /// It is not its turn, because.
     Wait(TaskReason),
-    /// Its steps are run here.
+    /// Its steps are run here; one that is on record as started is only followed.
     Start(Target),
+    /// How far its run has come is put on record.
+    Record,
+    /// Its run is asked for something.
+    Ask(Wish),
     /// It is over.
     Finish(Verdict),
     /// It finished long ago: the object goes.
@@ -54,7 +69,7 @@ impl From<Decision> for Plan {
 }
 
 fn finish(reason: TaskReason, message: impl Into<String>) -> Plan {
-    Decision::Finish(Verdict { reason, message: message.into() }).into()
+    Decision::Finish(Verdict::new(reason, message)).into()
 }
 
 /// Decides.
@@ -95,101 +110,148 @@ fn waiting(observed: &Observed) -> Plan {
     if observed.behind.is_some() {
         return Decision::Wait(TaskReason::Queued).into();
     }
-    match observed.pod.as_deref().and_then(target) {
+    match observed.pod.as_deref().filter(|pod| pod.is_ready()).and_then(Pod::target) {
         Some(target) => Decision::Start(target).into(),
         None => Decision::Wait(TaskReason::SandboxNotReady).into(),
     }
 }
 
-/// Where to run, if the pod can take it now.
-fn target(pod: &Pod) -> Option<Target> {
-    if !pod.is_alive() || !pod.is_ready() {
-        return None;
-    }
-    Some(Target {
-        pod: Key::of(pod),
-        pod_uid: Uid::of(pod),
-        container: pod.executor().to_owned(),
-        container_id: pod.running_container()?.to_owned(),
-    })
-}
-
 /// A Task that may have started a step.
 fn started(observed: &Observed, now: Timestamp) -> Plan {
-    let end = observed.run.as_ref().and_then(|run| run.end.as_ref());
-    let completed = matches!(end, Some((RunEnd::Completed, _)));
-    let killed = observed.run.as_ref().and_then(|run| run.last_step.as_ref()) == Some(&StepEnd::Exited(KILLED));
-    if (!completed || killed)
-        && let Some(verdict) = lost(observed)
-    {
-        return Decision::Finish(verdict).into();
+    let Some(run) = &observed.run else { return unfollowed(observed) };
+    match &run.ended {
+        Some(ended) => ended_run(observed, run, ended, now),
+        None => in_flight(observed, run, now),
     }
-    let Some(run) = &observed.run else {
-        return finish(
+}
+
+/// It is on record as started, and this process has not followed it yet.
+fn unfollowed(observed: &Observed) -> Plan {
+    let target = observed.pod.as_deref().and_then(Pod::target);
+    match (target, pod_lost(observed).or_else(|| container_restarted(observed))) {
+        (Some(target), _) if target.mode == ExecutorMode::Agent => Decision::Start(target).into(),
+        (_, Some(verdict)) => Decision::Finish(verdict).into(),
+        (None, None) if observed.has_agent() => Decision::Rest.into(),
+        _ => finish(
             TaskReason::Interrupted,
             "the operator was restarted while the Task ran; which steps ran, and how they ended, is not known; look into the \
              workspace and create the Task again if it is safe to repeat",
-        );
-    };
-    match &run.end {
-        None if observed.row.task.spec.cancel => finish(
-            TaskReason::Cancelled,
-            "spec.cancel was set; processes that the step started may still run in the pod",
         ),
-        None => Decision::Rest.into(),
-        Some((RunEnd::TimedOut, _)) => finish(
-            TaskReason::TimedOut,
-            format!(
-                "not done within {}; processes that the step started may still run in the pod; raise spec.timeout if it needs longer",
-                observed.row.task.spec.timeout
-            ),
-        ),
-        Some((RunEnd::Broken(words), at)) => unless_explained(*at + GRACE, now, || {
-            let message = format!(
-                "the connection to the pod was lost ({words}); the step may still run, and its end is not known"
-            );
-            Verdict { reason: TaskReason::Interrupted, message }
-        }),
-        Some((RunEnd::Completed, at)) if killed => unless_explained(*at + GRACE, now, || of_steps(run)),
-        Some((RunEnd::Completed, _)) => Decision::Finish(of_steps(run)).into(),
     }
 }
 
+fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
+    if let Some(verdict) = pod_lost(observed) {
+        return Decision::Finish(verdict).into();
+    }
+    if container_restarted(observed).is_some() {
+        return Decision::Ask(Wish::Settle).into();
+    }
+    if observed.row.task.spec.cancel {
+        return Decision::Ask(Wish::Cancel).into();
+    }
+    let Some(started_at) = run.started_at else {
+        return match run.obstacle {
+            Some(_) => Decision::Wait(TaskReason::SandboxNotReady).into(),
+            None => Decision::Rest.into(),
+        };
+    };
+    let shown_at = match run.step_started_at {
+        _ if observed.row.started_at().is_none() => Some(started_at + SHORT_TASK),
+        Some(at) if observed.shows_another_step(run) => Some(at + SHORT_STEP),
+        _ => None,
+    };
+    match shown_at {
+        Some(at) if at <= now => Decision::Record.into(),
+        at => Plan { decision: Decision::Rest, look_again: at },
+    }
+}
+
+fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) -> Plan {
+    let cause = || pod_lost(observed).or_else(|| container_restarted(observed));
+    let unless_explained = |verdict: Verdict| match cause() {
+        Some(cause) => Decision::Finish(cause).into(),
+        None => at_latest(ended.at + GRACE, now, verdict),
+    };
+    let timeout = &observed.row.task.spec.timeout;
+    let verdict = match &ended.end {
+        RunEnd::Completed if is_exec_kill(run) => return unless_explained(of_steps(run)),
+        RunEnd::Completed => of_steps(run),
+        RunEnd::Lost(words) => {
+            let message = format!("{words}; a step may have run, and its end is not known");
+            return unless_explained(Verdict::new(TaskReason::Interrupted, message));
+        }
+        RunEnd::NotStarted(words) => match cause() {
+            Some(cause) => cause,
+            None => Verdict::new(TaskReason::StartError, words),
+        },
+        RunEnd::TimedOut => Verdict::new(
+            TaskReason::TimedOut,
+            format!("not done within {timeout}; raise spec.timeout if it needs longer"),
+        ),
+        RunEnd::Cancelled => Verdict::new(TaskReason::Cancelled, "spec.cancel was set"),
+    };
+    Decision::Finish(with_remains(verdict, &ended.left)).into()
+}
+
+/// What is left in the pod, in words; a pod with processes that cannot be ended is given up.
+fn with_remains(mut verdict: Verdict, left: &Left) -> Verdict {
+    match left {
+        Left::Nothing => {}
+        Left::Unknown => verdict.message.push_str("; processes that the step started may still run in the pod"),
+        Left::Survivors(words) => {
+            verdict.message.push_str(&format!("; {words}, so the pod is given up: use another Sandbox"));
+            verdict.gives_up_pod = true;
+        }
+    }
+    verdict
+}
+
+/// Plain exec says the same of a command that was killed and of one whose container was.
+fn is_exec_kill(run: &RunView) -> bool {
+    run.target.mode == ExecutorMode::Exec && run.last_step == Some(StepEnd::Exited(KILLED))
+}
+
 /// The end, once it is late enough that the kubelet would have told of a deeper cause.
-fn unless_explained(late: Timestamp, now: Timestamp, verdict: impl FnOnce() -> Verdict) -> Plan {
+fn at_latest(late: Timestamp, now: Timestamp, verdict: Verdict) -> Plan {
     if now >= late {
-        return Decision::Finish(verdict()).into();
+        return Decision::Finish(verdict).into();
     }
     Plan { decision: Decision::Rest, look_again: Some(late) }
 }
 
-/// What the pod says against the run.
-fn lost(observed: &Observed) -> Option<Verdict> {
+/// The end of a Task whose pod is no more.
+fn pod_lost(observed: &Observed) -> Option<Verdict> {
+    if observed.pod.as_ref().is_some_and(|pod| pod.is_alive()) {
+        return None;
+    }
     let name = observed.sandbox.as_ref().and_then(|s| s.sandbox.status.as_ref()?.pod_name.clone()).unwrap_or_default();
-    let Some(pod) = observed.pod.as_ref().filter(|pod| pod.is_alive()) else {
-        let message = format!("pod {name} was deleted, evicted, or ended; the workspace is lost: use another Sandbox");
-        return Some(Verdict { reason: TaskReason::PodLost, message });
-    };
-    let started_in = observed.row.status().and_then(|s| s.container_id.as_deref());
-    if started_in.is_none() || pod.running_container() == started_in {
+    let message = format!("pod {name} was deleted, evicted, or ended; the workspace is lost: use another Sandbox");
+    Some(Verdict::new(TaskReason::PodLost, message))
+}
+
+/// The end of a Task whose container is another one than it was started in, or ended.
+fn container_restarted(observed: &Observed) -> Option<Verdict> {
+    let pod = observed.pod.as_deref()?;
+    let recorded = observed.row.status().and_then(|s| s.container_id.as_deref());
+    let started_in = recorded.or_else(|| observed.run.as_ref().map(|run| run.target.container_id.as_str()))?;
+    if pod.running_container() == Some(started_in) {
         return None;
     }
     let container = pod.executor_status();
     let ended = container.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
     let name = pod.executor();
     Some(match ended {
-        Some(end) if end.reason == "OOMKilled" => Verdict {
-            reason: TaskReason::OOMKilled,
-            message: format!(
+        Some(end) if end.reason == "OOMKilled" => Verdict::new(
+            TaskReason::OOMKilled,
+            format!(
                 "container {name} reached its memory limit and was started again; raise the limit in the pool's template"
             ),
-        },
-        _ => Verdict {
-            reason: TaskReason::ContainerRestarted,
-            message: format!(
-                "container {name} ended while the Task ran and was started again; see kubectl logs --previous"
-            ),
-        },
+        ),
+        _ => Verdict::new(
+            TaskReason::ContainerRestarted,
+            format!("container {name} ended while the Task ran and was started again; see kubectl logs --previous"),
+        ),
     })
 }
 
@@ -198,11 +260,17 @@ fn of_steps(run: &RunView) -> Verdict {
     let (reason, message) = match &run.last_step {
         Some(StepEnd::Exited(0) | StepEnd::Written) => (TaskReason::Succeeded, "all steps succeeded".to_owned()),
         Some(StepEnd::Exited(code)) => (TaskReason::StepFailed, format!("a command exited with code {code}")),
-        Some(StepEnd::NotWritten(words)) => (TaskReason::StepFailed, words.clone()),
+        Some(StepEnd::NotWritten(words) | StepEnd::NotExecutable { words, .. }) => {
+            (TaskReason::StepFailed, words.clone())
+        }
+        Some(StepEnd::OutOfMemory) => (
+            TaskReason::OOMKilled,
+            "the container's memory limit killed the command; raise the limit in the pool's template".to_owned(),
+        ),
         Some(StepEnd::StartError(words)) => (TaskReason::StartError, words.clone()),
         None => (TaskReason::Interrupted, "the run ended without saying how".to_owned()),
     };
-    Verdict { reason, message }
+    Verdict::new(reason, message)
 }
 
 fn expiry(observed: &Observed, now: Timestamp) -> Plan {

@@ -21,6 +21,8 @@ pub(super) const BUDGETS: [usize; 4] = [512 * 1024, 128 * 1024, 16 * 1024, 0];
 
 /// The exit code of a command that the timeout ended, as timeout(1) has it.
 const TIMED_OUT: i32 = 124;
+/// The exit code of a command that was killed: 128 + SIGKILL.
+const KILLED: i32 = 137;
 
 /// The whole status, with all the output that was kept.
 pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun], now: Timestamp) -> TaskStatus {
@@ -59,19 +61,20 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
 fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, now: Timestamp) -> StepStatus {
     let mut step = untouched(name, StepState::Failed);
     step.started_at = Some(MicroTime(micros(run.started_at)));
-    step.completed_at = Some(MicroTime(run.end.as_ref().map_or(now, |(_, at)| micros(*at))));
+    step.completed_at = Some(MicroTime(run.ended_at.map_or(now, micros)));
     if type_ == StepType::Command {
         let ((stdout, out_cut), (stderr, err_cut)) = (run.stdout.text(), run.stderr.text());
         (step.stdout, step.stderr) = (Some(stdout), Some(stderr));
         step.truncated = (out_cut || err_cut).then_some(true);
     }
-    match run.end.as_ref().map(|(end, _)| end) {
+    match &run.end {
         Some(StepEnd::Exited(0) | StepEnd::Written) => {
             step.state = StepState::Succeeded;
             step.exit_code = (type_ == StepType::Command).then_some(0);
             return step;
         }
-        Some(StepEnd::Exited(code)) => step.exit_code = Some(*code),
+        Some(StepEnd::Exited(code) | StepEnd::NotExecutable { code, .. }) => step.exit_code = Some(*code),
+        Some(StepEnd::OutOfMemory) => step.exit_code = Some(KILLED),
         None if verdict.reason == TaskReason::TimedOut && type_ == StepType::Command => {
             step.exit_code = Some(TIMED_OUT);
         }

@@ -1,7 +1,9 @@
 //! The status of a Task before its end. Pure.
 
+use std::cmp::Ordering;
+
 use arl_crds::{
-    StepState, StepStatus, TaskState, TaskStatus,
+    Step, StepState, StepStatus, TaskState, TaskStatus,
     condition::{self, Truth, Wanted},
     reason::{EventReason, TaskReason},
 };
@@ -9,17 +11,19 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{event_reason, observe::Observed};
-use crate::runs::Target;
+use crate::runs::{StepRun, Target};
 
 /// What every status of a Task has.
 pub(super) fn base(observed: &Observed) -> TaskStatus {
     let recorded = observed.row.status();
+    let run = observed.run.as_ref().and_then(|run| Some((run.started_at?, run.target.container_id.clone())));
+    let (started_at, container_id) = run.map(|(at, id)| (MicroTime(micros(at)), id)).unzip();
     TaskStatus {
         sandbox_uid: observed.sandbox_uid().map(|uid| uid.0),
         arrival: Some(observed.row.arrival.number),
         observed_generation: observed.row.task.metadata.generation,
-        started_at: recorded.and_then(|s| s.started_at.clone()),
-        container_id: recorded.and_then(|s| s.container_id.clone()),
+        started_at: recorded.and_then(|s| s.started_at.clone()).or(started_at),
+        container_id: recorded.and_then(|s| s.container_id.clone()).or(container_id),
         ..TaskStatus::default()
     }
 }
@@ -68,6 +72,7 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
             let first = observed.behind.as_deref().unwrap_or_default();
             format!("Sandbox {sandbox} runs one Task at a time, first come first served; Task {first} comes first")
         }
+        _ if observed.obstacle().is_some() => observed.obstacle().unwrap_or_default().to_owned(),
         _ => format!("Sandbox {sandbox} has no ready pod; see kubectl describe sandboxes.arl.infra.io {sandbox}"),
     };
     let mut status = base(observed);
@@ -83,17 +88,42 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
 }
 
 /// The status of a Task whose first step is about to start.
-pub(super) fn running(observed: &Observed, target: &Target, now: Timestamp) -> TaskStatus {
-    let steps = &observed.row.task.spec.steps;
+pub(super) fn starting(observed: &Observed, target: &Target, now: Timestamp) -> TaskStatus {
     let mut status = base(observed);
-    status.state = Some(TaskState::Running);
     status.started_at = Some(MicroTime(micros(now)));
     status.container_id = Some(target.container_id.clone());
-    status.step = steps.first().map(|s| s.name.clone());
-    status.steps = steps.iter().map(|s| untouched(&s.name, StepState::Pending)).collect();
-    if let Some(first) = status.steps.first_mut() {
-        first.state = StepState::Running;
-    }
+    running(observed, status, target, &[], now)
+}
+
+/// The status of a Task whose run has come as far as `steps`, the last of which is in progress.
+pub(super) fn in_progress(observed: &Observed, target: &Target, steps: &[StepRun], now: Timestamp) -> TaskStatus {
+    running(observed, base(observed), target, steps, now)
+}
+
+fn running(
+    observed: &Observed,
+    mut status: TaskStatus,
+    target: &Target,
+    runs: &[StepRun],
+    now: Timestamp,
+) -> TaskStatus {
+    let specs = &observed.row.task.spec.steps;
+    let current = runs.len().saturating_sub(1);
+    status.state = Some(TaskState::Running);
+    status.step = specs.get(current).map(|s| s.name.clone());
+    let step = |(i, spec): (usize, &Step)| StepStatus {
+        started_at: runs.get(i).map(|run| MicroTime(micros(run.started_at))),
+        completed_at: runs.get(i).and_then(|run| run.ended_at).map(|at| MicroTime(micros(at))),
+        ..untouched(
+            &spec.name,
+            match i.cmp(&current) {
+                Ordering::Less => StepState::Succeeded,
+                Ordering::Equal => StepState::Running,
+                Ordering::Greater => StepState::Pending,
+            },
+        )
+    };
+    status.steps = specs.iter().enumerate().map(step).collect();
     let message = format!("running in container {} of pod {}", target.container, target.pod.name);
     with_conditions(observed, status, (Truth::False, Truth::Unknown), (TaskReason::Running, &message), now)
 }

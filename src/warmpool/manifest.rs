@@ -1,7 +1,8 @@
 //! The pods of a pool: their names and what is in them.
 
+use arl_agent::message::VERSION;
 use arl_crds::{
-    WarmPool,
+    ExecutorMode, WarmPool,
     labels::{self, PodState},
     template::fnv1a,
 };
@@ -9,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use serde_json::{Map, Value, json};
 
+use super::inject::{self, AgentImage};
 use crate::{effects::NewPod, object::Key};
 
 /// Pods get this long to end where the template does not say: `sleep infinity` ignores TERM and would hold its slot for 30 s.
@@ -32,7 +34,7 @@ pub(super) fn number(pool: &WarmPool, pod: &ObjectMeta) -> Option<i64> {
 }
 
 /// The pool's pod with this number.
-pub(super) fn pod(pool: &WarmPool, number: i64) -> NewPod {
+pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
     let template = &pool.spec.template;
     let key = Key::of(pool).sibling(&format!("{}{number}", prefix(pool)));
 
@@ -47,7 +49,16 @@ pub(super) fn pod(pool: &WarmPool, number: i64) -> NewPod {
     labels.insert(labels::WARMPOOL.into(), json!(pool.name_any()));
     labels.insert(labels::POD_STATE.into(), json!(PodState::Ready.as_str()));
     labels.entry(labels::MANAGED_BY).or_insert_with(|| json!(labels::MANAGER));
-    section(&mut metadata, "annotations").insert(labels::TEMPLATE_HASH.into(), json!(template.fingerprint()));
+    let annotations = section(&mut metadata, "annotations");
+    annotations.insert(labels::TEMPLATE_HASH.into(), json!(pool.spec.fingerprint()));
+    annotations.remove(labels::AGENT);
+    annotations.remove(labels::EXECUTOR);
+    if let Some(named) = &pool.spec.executor.container {
+        annotations.insert(labels::EXECUTOR.into(), json!(named));
+    }
+    if pool.spec.executor.mode == ExecutorMode::Agent {
+        annotations.insert(labels::AGENT.into(), json!(VERSION.to_string()));
+    }
     let mut owner = pool.controller_owner_ref(&());
     if let Some(owner) = &mut owner {
         owner.block_owner_deletion = None;
@@ -56,6 +67,9 @@ pub(super) fn pod(pool: &WarmPool, number: i64) -> NewPod {
 
     let mut spec = template.section("spec").cloned().unwrap_or_default();
     spec.entry("terminationGracePeriodSeconds").or_insert_with(|| json!(GRACE_SECONDS));
+    if pool.spec.executor.mode == ExecutorMode::Agent {
+        inject::agent(&mut spec, pool.spec.executor_container().ok(), agent);
+    }
     let manifest = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
     NewPod { key, manifest }
 }
@@ -73,12 +87,22 @@ fn section<'a>(object: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Str
 
 #[cfg(test)]
 mod tests {
+    use arl_crds::Executor;
+
     use super::*;
 
+    fn made(pool: &WarmPool, number: i64) -> NewPod {
+        pod(pool, number, &AgentImage { image: "agent:1".into(), pull_policy: "IfNotPresent".into() })
+    }
+
     fn pool(name: &str, template: Value) -> WarmPool {
+        pool_with(name, template, Executor { mode: ExecutorMode::Exec, container: None })
+    }
+
+    fn pool_with(name: &str, template: Value, executor: Executor) -> WarmPool {
         let mut pool = WarmPool::new(
             name,
-            arl_crds::WarmPoolSpec { replicas: 1, template: serde_json::from_value(template).unwrap() },
+            arl_crds::WarmPoolSpec { replicas: 1, template: serde_json::from_value(template).unwrap(), executor },
         );
         pool.metadata.namespace = Some("ns".into());
         pool.metadata.uid = Some("uid-1".into());
@@ -91,7 +115,7 @@ mod tests {
             "metadata": { "labels": { "team": "a", labels::WARMPOOL: "spoof", labels::SANDBOX: "spoof" }, "annotations": { "note": "b" } },
             "spec": { "containers": [{ "name": "c", "image": "i", "futureField": { "x": [1] } }], "futureField": true },
         });
-        let made = pod(&pool("p", template), 7).manifest;
+        let made = made(&pool("p", template), 7).manifest;
         assert_eq!(
             made["metadata"]["labels"],
             json!({ "team": "a", labels::WARMPOOL: "p", labels::POD_STATE: "ready", labels::MANAGED_BY: labels::MANAGER })
@@ -107,10 +131,41 @@ mod tests {
     }
 
     #[test]
+    fn the_agent_is_added_and_nothing_else_changes() {
+        let template = json!({
+            "spec": {
+                "initContainers": [{ "name": "mine", "image": "i" }],
+                "volumes": [{ "name": "data", "emptyDir": {} }],
+                "containers": [
+                    { "name": "sidecar", "image": "i" },
+                    { "name": "main", "image": "i", "resources": { "limits": { "cpu": "1" }, "claims": [{ "name": "gpu" }] },
+                      "volumeMounts": [{ "name": "data", "mountPath": "/data" }] },
+                ],
+            },
+        });
+        let executor = Executor { mode: ExecutorMode::Agent, container: Some("main".into()) };
+        let made = made(&pool_with("p", template.clone(), executor), 1).manifest;
+        let annotations = &made["metadata"]["annotations"];
+        assert_eq!((&annotations[labels::AGENT], &annotations[labels::EXECUTOR]), (&json!("1"), &json!("main")));
+        let spec = &made["spec"];
+        assert_eq!(spec["containers"][0], template["spec"]["containers"][0]);
+        assert_eq!(
+            spec["containers"][1]["volumeMounts"],
+            json!([{ "name": "data", "mountPath": "/data" }, { "name": "arl-agent", "mountPath": "/.arl" }])
+        );
+        assert_eq!(spec["volumes"][1], json!({ "name": "arl-agent", "emptyDir": {} }));
+        assert_eq!(spec["initContainers"][1], template["spec"]["initContainers"][0]);
+        let install = &spec["initContainers"][0];
+        assert_eq!(install["resources"], json!({ "limits": { "cpu": "1" } }), "a Guaranteed pod stays one");
+        assert_eq!((&install["image"], &install["imagePullPolicy"]), (&json!("agent:1"), &json!("IfNotPresent")));
+        assert_eq!(install["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
+    }
+
+    #[test]
     fn names_fit_and_carry_the_number() {
         for name in ["p", &"x".repeat(63), &format!("{}.{}", "y".repeat(40), "z".repeat(22))] {
             let pool = pool(name, json!({ "spec": { "containers": [] } }));
-            let made = pod(&pool, 999_999_999_999);
+            let made = made(&pool, 999_999_999_999);
             assert!(made.key.name.len() <= NAME_MAX, "{}", made.key.name);
             let metadata = ObjectMeta { name: Some(made.key.name), ..ObjectMeta::default() };
             assert_eq!(number(&pool, &metadata), Some(999_999_999_999));

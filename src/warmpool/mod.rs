@@ -6,6 +6,7 @@
 //!
 //! Woken by its own changes and by those of its pods, see [`crate::triggers`].
 
+mod inject;
 mod manifest;
 mod observe;
 mod plan;
@@ -23,6 +24,7 @@ use crate::{
     object::{Key, Version},
 };
 use arl_crds::{WarmPool, reason::EventReason};
+pub use inject::AgentImage;
 use observe::Observed;
 use setback::{Setback, Setbacks};
 
@@ -31,13 +33,14 @@ pub struct WarmPools {
     watch: Arc<Watch>,
     effects: Arc<Effects>,
     clock: Clock,
+    agent: AgentImage,
     setbacks: Setbacks,
 }
 
 impl WarmPools {
-    /// Reads what `watch` knows, writes through `effects`.
-    pub fn new(watch: Arc<Watch>, effects: Arc<Effects>, clock: Clock) -> Self {
-        Self { watch, effects, clock, setbacks: Setbacks::default() }
+    /// Reads what `watch` knows, writes through `effects`; pods get their agent from `agent`.
+    pub fn new(watch: Arc<Watch>, effects: Arc<Effects>, clock: Clock, agent: AgentImage) -> Self {
+        Self { watch, effects, clock, agent, setbacks: Setbacks::default() }
     }
 
     /// Does what the plan says and returns what stood in its way.
@@ -47,7 +50,9 @@ impl WarmPools {
         }
         // One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
         for number in &plan.create {
-            if let Outcome::Refused(refusal) = self.effects.create_pod(&manifest::pod(pool, *number)).await? {
+            if let Outcome::Refused(refusal) =
+                self.effects.create_pod(&manifest::pod(pool, *number, &self.agent)).await?
+            {
                 return Ok(Some(Setback::refused(&refusal)));
             }
         }

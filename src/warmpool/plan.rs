@@ -25,7 +25,7 @@ pub(super) struct Plan {
 /// Decides. `now` only matters while a setback is in force.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let replicas = observed.replicas();
-    let template = observed.pool.spec.template.fingerprint();
+    let template = observed.pool.spec.fingerprint();
     let is_old = |pod: &Pod| pod.template_hash() != Some(&template);
     let alive: Vec<&Pod> = observed.alive().collect();
     let old = alive.iter().filter(|pod| is_old(pod)).count();

@@ -62,7 +62,7 @@ fn trouble(observed: &Observed) -> Option<Trouble> {
         Some(Trouble { reason: setback.reason, message: setback.message.clone() })
     };
     let misnamed = || {
-        let message = observed.pool.spec.template.executor().err()?.to_string();
+        let message = observed.pool.spec.executor_container().err()?.to_string();
         Some(Trouble { reason: WarmPoolReason::InvalidTemplate, message })
     };
     set_back(true).or_else(misnamed).or_else(|| observed.alive().find_map(trouble::of)).or_else(|| set_back(false))

@@ -9,10 +9,7 @@ use arl_agent::{
     frame,
     message::{FromAgent, RunEnd, RunId, Start, StepEnd, Unfinished},
 };
-use nix::{
-    sys::wait::WaitStatus,
-    unistd::Pid,
-};
+use nix::{sys::wait::WaitStatus, unistd::Pid};
 
 use super::{
     active::{Active, Next},

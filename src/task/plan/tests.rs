@@ -65,12 +65,26 @@ fn running(run: impl Into<Option<RunView>>) -> Observed {
     Observed { row: task(&json!({}), &status), run: run.into(), ..fresh(&json!({})) }
 }
 
-fn over(end: RunEnd, last_step: Option<StepEnd>) -> RunView {
-    RunView { end: Some((end, at(1000))), last_step }
+fn in_flight() -> RunView {
+    let mode = ExecutorMode::Agent;
+    let target = pod(&container("c1")).target().map(|target| Target { mode, ..target }).unwrap();
+    RunView {
+        target,
+        started_at: Some(at(0)),
+        obstacle: None,
+        steps: 1,
+        step_started_at: Some(at(0)),
+        last_step: None,
+        ended: None,
+    }
 }
 
-fn in_flight() -> RunView {
-    RunView { end: None, last_step: None }
+fn over(end: RunEnd, last_step: Option<StepEnd>) -> RunView {
+    RunView { last_step, ended: Some(Ended { end, left: Left::Nothing, at: at(1000) }), ..in_flight() }
+}
+
+fn by_exec(run: RunView) -> RunView {
+    RunView { target: Target { mode: ExecutorMode::Exec, ..run.target }, ..run }
 }
 
 fn reason(observed: &Observed, now: Timestamp) -> Option<TaskReason> {
@@ -110,7 +124,62 @@ fn what_cannot_run_ends_before_anything_runs() {
 #[test]
 fn what_may_have_started_is_never_started_again() {
     assert_eq!(reason(&running(None), at(0)), Some(TaskReason::Interrupted));
-    assert_eq!(plan(&running(in_flight()), at(0)), Plan::from(Decision::Rest));
+    assert_eq!(plan(&running(in_flight()), at(0)).decision, Decision::Rest);
+}
+
+#[test]
+fn what_was_started_is_followed_where_the_pod_has_the_agent() {
+    let with_agent = |container: &Value| {
+        let mut pod = (*pod(container)).clone();
+        pod.metadata.annotations = Some([(labels::AGENT.to_owned(), "1".to_owned())].into());
+        Observed { pod: Some(Arc::new(pod)), ..running(None) }
+    };
+    for id in ["c1", "c2"] {
+        assert!(matches!(plan(&with_agent(&container(id)), at(0)).decision, Decision::Start(_)), "{id}");
+    }
+    let stopped =
+        json!({ "name": "executor", "state": { "waiting": {} }, "lastState": { "terminated": { "reason": "Error" } } });
+    assert_eq!(reason(&with_agent(&stopped), at(0)), Some(TaskReason::ContainerRestarted));
+    assert_eq!(reason(&Observed { pod: None, ..running(None) }, at(0)), Some(TaskReason::PodLost));
+}
+
+#[test]
+fn a_task_is_shown_to_run_once_it_is_not_short() {
+    let unrecorded = |run| Observed { run: Some(run), ..fresh(&json!({})) };
+    let early = plan(&unrecorded(in_flight()), at(99));
+    assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(100))));
+    assert_eq!(plan(&unrecorded(in_flight()), at(100)).decision, Decision::Record);
+    let unreached = RunView { started_at: None, steps: 0, step_started_at: None, ..in_flight() };
+    assert_eq!(plan(&unrecorded(unreached.clone()), at(9000)).decision, Decision::Rest);
+    let hindered = RunView { obstacle: Some("no stream".into()), ..unreached };
+    assert_eq!(plan(&unrecorded(hindered), at(9000)).decision, Decision::Wait(TaskReason::SandboxNotReady));
+}
+
+#[test]
+fn a_later_step_is_shown_once_it_is_not_short() {
+    let step = |name: &str| json!({ "name": name, "type": "Command", "command": ["true"] });
+    let status = json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "step": "a", "containerID": "c1" });
+    let row = task(&json!({ "steps": [step("a"), step("b")] }), &status);
+    let second = RunView { steps: 2, step_started_at: Some(at(500)), ..in_flight() };
+    let observed = Observed { row, run: Some(second), ..fresh(&json!({})) };
+    let early = plan(&observed, at(1499));
+    assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(1500))));
+    assert_eq!(plan(&observed, at(1500)).decision, Decision::Record);
+}
+
+#[test]
+fn a_pod_with_processes_that_cannot_be_ended_is_given_up() {
+    let left = |left: Left| {
+        let mut run = over(RunEnd::TimedOut, None);
+        run.ended.as_mut().unwrap().left = left;
+        match plan(&running(run), at(1000)).decision {
+            Decision::Finish(verdict) => verdict,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!left(Left::Nothing).gives_up_pod && !left(Left::Unknown).gives_up_pod);
+    let survived = left(Left::Survivors("12 (sudo)".into()));
+    assert!(survived.gives_up_pod && survived.message.contains("12 (sudo)"), "{survived:?}");
 }
 
 #[test]
@@ -121,6 +190,9 @@ fn a_run_ends_as_its_last_step_says() {
         (StepEnd::Exited(3), TaskReason::StepFailed),
         (StepEnd::NotWritten("full".into()), TaskReason::StepFailed),
         (StepEnd::StartError("no".into()), TaskReason::StartError),
+        (StepEnd::NotExecutable { code: 127, words: "no".into() }, TaskReason::StepFailed),
+        (StepEnd::OutOfMemory, TaskReason::OOMKilled),
+        (StepEnd::Exited(KILLED), TaskReason::StepFailed),
     ] {
         assert_eq!(reason(&running(over(RunEnd::Completed, Some(end.clone()))), at(1000)), Some(expected), "{end:?}");
     }
@@ -129,8 +201,8 @@ fn a_run_ends_as_its_last_step_says() {
 
 #[test]
 fn a_kill_and_a_broken_stream_wait_for_the_kubelet_to_say_more() {
-    let killed = || over(RunEnd::Completed, Some(StepEnd::Exited(KILLED)));
-    let broken = || over(RunEnd::Broken("reset".into()), None);
+    let killed = || by_exec(over(RunEnd::Completed, Some(StepEnd::Exited(KILLED))));
+    let broken = || over(RunEnd::Lost("reset".into()), None);
     for (run, otherwise) in [(killed(), TaskReason::StepFailed), (broken(), TaskReason::Interrupted)] {
         let early = plan(&running(run.clone()), at(1001));
         assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(1000) + GRACE)));
@@ -161,7 +233,15 @@ fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
     let status =
         json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
     let cancelled = Observed { row: task(&json!({ "cancel": true }), &status), ..running(in_flight()) };
-    assert_eq!(reason(&cancelled, at(0)), Some(TaskReason::Cancelled));
+    assert_eq!(plan(&cancelled, at(0)).decision, Decision::Ask(Wish::Cancel), "its processes end first");
+    let restarted = Observed { pod: Some(pod(&container("c2"))), ..running(in_flight()) };
+    assert_eq!(
+        plan(&restarted, at(0)).decision,
+        Decision::Ask(Wish::Settle),
+        "what the pod has on record is read first"
+    );
+    assert_eq!(reason(&running(over(RunEnd::Cancelled, None)), at(1000)), Some(TaskReason::Cancelled));
+    assert_eq!(reason(&running(over(RunEnd::NotStarted("no".into()), None)), at(1000)), Some(TaskReason::StartError));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use arl_crds::{WarmPool, WarmPoolSpec, labels};
+use arl_crds::{WarmPool, labels};
 use serde_json::json;
 
 use super::*;
-use crate::warmpool::{manifest, setback::Setback};
+use crate::warmpool::{AgentImage, manifest, setback::Setback};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -20,14 +20,16 @@ enum P {
 
 fn pool(replicas: i32) -> WarmPool {
     let template = json!({ "spec": { "containers": [{ "name": "c" }] } });
-    let mut pool = WarmPool::new("p", WarmPoolSpec { replicas, template: serde_json::from_value(template).unwrap() });
+    let spec = json!({ "replicas": replicas, "template": template });
+    let mut pool = WarmPool::new("p", serde_json::from_value(spec).unwrap());
     pool.metadata.namespace = Some("ns".into());
     pool.metadata.uid = Some("uid".into());
     pool
 }
 
 fn pod(pool: &WarmPool, number: i64, kind: P) -> Pod {
-    let mut manifest = manifest::pod(pool, number).manifest;
+    let agent = AgentImage { image: "agent".into(), pull_policy: "Never".into() };
+    let mut manifest = manifest::pod(pool, number, &agent).manifest;
     manifest["metadata"]["uid"] = json!(format!("pod-{number}"));
     manifest["metadata"]["resourceVersion"] = json!("5");
     if matches!(kind, P::OldReady | P::OldStarting) {

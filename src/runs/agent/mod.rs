@@ -1,0 +1,186 @@
+//! Steps through the agent in the pod: one exec stream a pod, opened when a Sandbox gets it, shared by all Tasks of the Sandbox.
+//!
+//! A stream is only a way to the run: it may break, and this process may end, while the run goes on in the pod. Whoever comes
+//! back follows it and gets all of it. `arl_agent` says how the two talk.
+
+mod socket;
+mod stream;
+mod words;
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arl_agent::{
+    frame,
+    message::{RunId, ToAgent},
+};
+use futures::{FutureExt, future::BoxFuture};
+use kube::Client;
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{Left, Report, Request, RunEnd, Runner, Target, Wish, wished};
+use crate::{
+    clock::Clock,
+    object::{Key, Uid},
+};
+use stream::{Attach, Order, Said};
+
+/// Opening a stream costs the kubelet and the runtime a process: so many at a time for Sandboxes that nobody waits for, and
+/// so many for those with a Task.
+const OPENING_IDLE: usize = 4;
+const OPENING_BUSY: usize = 16;
+/// The agent ends everything within 5 s of a timeout or a request; one that has not answered by then does not.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What the pod has on record of a run whose container was restarted is there as soon as the container is.
+const SETTLING: Duration = Duration::from_secs(5);
+const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Whether the Task of this name still has this uid, asked of the API server; where that cannot be known, it has.
+pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// The runner that uses the agent.
+pub struct Agent {
+    client: Client,
+    clock: Clock,
+    still_wanted: StillWanted,
+    streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<Order>>>,
+    opening_idle: Semaphore,
+    opening_busy: Semaphore,
+}
+
+impl Agent {
+    /// Runs through `client`; runs found in a pod whose Task is not `still_wanted` are ended.
+    pub fn new(client: Client, clock: Clock, still_wanted: StillWanted) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            clock,
+            still_wanted,
+            streams: Mutex::default(),
+            opening_idle: Semaphore::new(OPENING_IDLE),
+            opening_busy: Semaphore::new(OPENING_BUSY),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, mpsc::UnboundedSender<Order>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives an order to the stream of a pod; opens one where there is none.
+    fn order(self: &Arc<Self>, target: &Target, order: Option<Order>) {
+        let mut streams = self.lock();
+        let open = streams.get(&target.pod_uid).filter(|orders| !orders.is_closed());
+        let orders = open.cloned().unwrap_or_else(|| {
+            let (orders, received) = mpsc::unbounded_channel();
+            streams.insert(target.pod_uid.clone(), orders.clone());
+            tokio::spawn(Arc::clone(self).keep(target.clone(), received));
+            orders
+        });
+        // One that has just ended drops the order, and whoever waits for its effect sees that.
+        let _ = order.map(|order| orders.send(order));
+    }
+
+    fn attach(self: &Arc<Self>, request: &Request, run: &RunId, is_started: bool) -> mpsc::Receiver<Said> {
+        let (said, receive) = mpsc::channel(4);
+        let start = if is_started { None } else { Some(frame::encode(&words::start(request, run))) };
+        self.order(&request.target, Some(Order::Attach(Attach { run: run.clone(), start, said })));
+        receive
+    }
+}
+
+/// How long a run may still take before it is given up.
+struct Limit(Instant);
+
+impl Limit {
+    fn lower(&mut self, patience: Duration) {
+        self.0 = self.0.min(Instant::now() + patience);
+    }
+}
+
+enum Heard {
+    Said(Option<Said>),
+    Cancel,
+    Settle,
+}
+
+impl Runner for Arc<Agent> {
+    fn run<'a>(
+        &'a self,
+        request: &'a Request,
+        report: &'a Report,
+        mut wish: watch::Receiver<Wish>,
+    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        async move {
+            let Some(run) = RunId::new(&request.task_uid.0) else {
+                return (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing);
+            };
+            let (mut settle, mut heeded) = (wish.clone(), (false, false));
+            let mut limit = Limit(Instant::now() + FAR);
+            let mut answers = self.attach(request, &run, request.is_started);
+            let is_started = || request.is_started || report.lock().started_at.is_some();
+            loop {
+                let heard = async {
+                    tokio::select! {
+                        biased;
+                        said = answers.recv() => Heard::Said(said),
+                        () = wished(&mut wish, Wish::Cancel), if !heeded.0 => Heard::Cancel,
+                        () = wished(&mut settle, Wish::Settle), if !heeded.1 => Heard::Settle,
+                    }
+                };
+                let was_started = is_started();
+                match timeout_at(limit.0, heard).await {
+                    Ok(Heard::Said(Some(Said::Message(message)))) => {
+                        if let ControlFlow::Break(end) = words::take(message, request, report, self.clock.now()) {
+                            return end;
+                        }
+                        if !was_started && is_started() {
+                            limit.lower(request.timeout + PATIENCE);
+                        }
+                    }
+                    Ok(Heard::Said(Some(Said::Obstacle(words)))) => report.obstacle(&words),
+                    Ok(Heard::Said(Some(Said::Gone(words)))) if is_started() => {
+                        return (RunEnd::Lost(words), Left::Unknown);
+                    }
+                    Ok(Heard::Said(Some(Said::Gone(words)))) => return (RunEnd::NotStarted(words), Left::Nothing),
+                    Ok(Heard::Said(None)) => answers = self.attach(request, &run, is_started()),
+                    Ok(Heard::Cancel) => {
+                        heeded.0 = true;
+                        limit.lower(PATIENCE);
+                        self.order(&request.target, Some(Order::Cancel(run.clone())));
+                    }
+                    Ok(Heard::Settle) => {
+                        heeded.1 = true;
+                        limit.lower(SETTLING);
+                    }
+                    Err(_) => return given_up(heeded, is_started()),
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, target: &Target) {
+        self.order(target, None);
+    }
+
+    fn forget(&self, target: &Target, task: &Uid) {
+        if let Some(run) = RunId::new(&task.0) {
+            self.order(target, Some(Order::Say(ToAgent::Forget { run })));
+        }
+    }
+}
+
+fn given_up((cancelled, settling): (bool, bool), is_started: bool) -> (RunEnd, Left) {
+    let left = if is_started { Left::Survivors("the agent in the pod does not answer".into()) } else { Left::Unknown };
+    match (cancelled, settling) {
+        (true, _) => (RunEnd::Cancelled, left),
+        (_, true) => (RunEnd::Lost("the container was started again".into()), Left::Nothing),
+        _ => (RunEnd::TimedOut, left),
+    }
+}

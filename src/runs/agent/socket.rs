@@ -1,0 +1,146 @@
+//! The websocket of a pods/exec call: frames of the agent's protocol in channels of the exec protocol.
+//! <https://kubernetes.io/docs/reference/using-api/websockets/>
+
+use std::time::Duration;
+
+use arl_agent::{
+    BINARY, DIRECTORY,
+    frame::{FROM_AGENT_MAX, Frames},
+    message::FromAgent,
+};
+use futures::{SinkExt, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::{Client, api::AttachParams, core::Request};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Message,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+use crate::runs::{Target, exec_status};
+
+const STDIN: u8 = 0;
+const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
+const STATUS: u8 = 3;
+/// What is sent in one piece.
+const PIECE: usize = 64 * 1024;
+/// The default of 128 KiB would be most of a stream's memory.
+const READ_BUFFER: usize = 4 * 1024;
+const SENDING_MAX: Duration = Duration::from_secs(20);
+const WORDS_MAX: usize = 1024;
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may work later; in words.
+    Broken(String),
+    /// It never will: the pod is gone, or the agent is; in words.
+    Gone(String),
+}
+
+/// Any connection: the client's own type has no name here.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A stream to the agent.
+pub(super) struct Socket {
+    raw: WebSocketStream<Box<dyn Io>>,
+    frames: Frames,
+    /// What the relay said on standard error, for whoever asks why the stream ended.
+    words: String,
+}
+
+impl Socket {
+    /// Starts the relay in the pod's executor container.
+    pub(super) async fn open(client: &Client, target: &Target) -> Result<Self, Trouble> {
+        let params = AttachParams {
+            container: Some(target.container.clone()),
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            tty: false,
+            ..AttachParams::default()
+        };
+        let pods = Request::new(format!("/api/v1/namespaces/{}/pods", target.pod.namespace));
+        let command = [format!("{DIRECTORY}/{BINARY}"), "connect".into(), DIRECTORY.into()];
+        let request =
+            pods.exec(&target.pod.name, command, &params).map_err(|error| Trouble::Broken(error.to_string()))?;
+        let connection = client.connect(request).await.map_err(|error| match error {
+            kube::Error::Api(status) if status.code == 404 => Trouble::Gone(status.message),
+            other => Trouble::Broken(other.to_string()),
+        })?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(FROM_AGENT_MAX))
+            .max_frame_size(Some(FROM_AGENT_MAX));
+        // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.
+        let stream: Box<dyn Io> = Box::new(connection.into_stream().into_inner());
+        let raw = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
+        Ok(Self { raw, frames: Frames::new(FROM_AGENT_MAX), words: String::new() })
+    }
+
+    /// Sends frames to the agent.
+    pub(super) async fn send(&mut self, frames: &[u8]) -> Result<(), Trouble> {
+        for piece in frames.chunks(PIECE) {
+            let message = [&[STDIN], piece].concat();
+            match timeout(SENDING_MAX, self.raw.send(Message::Binary(message.into()))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Trouble::Broken(error.to_string())),
+                Err(_) => return Err(Trouble::Broken("the stream takes nothing".into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next message of the agent. Nothing is lost where this is dropped before it is done.
+    pub(super) async fn next(&mut self) -> Result<FromAgent, Trouble> {
+        loop {
+            match self.frames.next() {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(malformed) => return Err(Trouble::Broken(malformed.to_string())),
+            }
+            let data = match self.raw.next().await {
+                Some(Ok(Message::Binary(data))) => data,
+                Some(Ok(Message::Close(_))) | None => return Err(self.ended("the stream was closed")),
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Err(self.ended(&error.to_string())),
+            };
+            match data.split_first() {
+                Some((&STDOUT, bytes)) => self.frames.push(bytes),
+                Some((&STDERR, bytes)) => {
+                    let room = WORDS_MAX.saturating_sub(self.words.len());
+                    self.words.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(room)]));
+                }
+                Some((&STATUS, bytes)) => return Err(self.status(bytes)),
+                _ => {}
+            }
+        }
+    }
+
+    fn ended(&self, how: &str) -> Trouble {
+        let said = self.words.trim();
+        Trouble::Broken(if said.is_empty() { how.to_owned() } else { format!("{how}; {said}") })
+    }
+
+    /// The relay has ended, or could not be started: then the agent's file is not there any more, or spoilt.
+    fn status(&self, bytes: &[u8]) -> Trouble {
+        let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
+        let message = status.message.unwrap_or_default();
+        let path = format!("{DIRECTORY}/{BINARY}");
+        if exec_status::start_failure(&message).is_some() && message.contains(&path) {
+            return Trouble::Gone(format!(
+                "{path} cannot be executed in the pod: code in the sandbox removed or changed it ({message})"
+            ));
+        }
+        self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message })
+    }
+}

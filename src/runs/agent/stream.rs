@@ -1,0 +1,273 @@
+//! The stream to one pod: opened, used by every run of the pod, opened again when it breaks.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arl_agent::{
+    frame,
+    message::{FromAgent, RunId, ToAgent, Unfinished, VERSION},
+};
+use tokio::{
+    sync::{SemaphorePermit, mpsc},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    Agent,
+    socket::{Socket, Trouble},
+};
+use crate::{object::Uid, runs::Target};
+
+/// Proxies and load balancers cut streams that are idle for a minute or more.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A stream that says nothing for this long is dead.
+const SILENCE_MAX: Duration = Duration::from_secs(50);
+/// exec on a pod that is being removed can hang for ever (kubernetes#129144).
+const OPENING_MAX: Duration = Duration::from_secs(15);
+/// A run that does not take what is said of it would stall the others of its pod.
+const TAKING_MAX: Duration = Duration::from_secs(10);
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
+const IDLE_FAILURES: u32 = 8;
+/// More unfinished runs than a pod can have are not believed.
+const UNFINISHED_MAX: usize = 64;
+
+/// What a run hears.
+pub(super) enum Said {
+    /// This, from the agent.
+    Message(FromAgent),
+    /// That the agent cannot be reached now; in words.
+    Obstacle(String),
+    /// That it never will be; in words.
+    Gone(String),
+}
+
+/// A run that wants to be started, or only followed.
+pub(super) struct Attach {
+    pub(super) run: RunId,
+    /// The frame that starts it, until it is known to have been started.
+    pub(super) start: Option<Vec<u8>>,
+    pub(super) said: mpsc::Sender<Said>,
+}
+
+/// What a stream is to do.
+pub(super) enum Order {
+    /// Start or follow a run.
+    Attach(Attach),
+    /// End a run.
+    Cancel(RunId),
+    /// Say this once, if the stream is open.
+    Say(ToAgent),
+}
+
+/// The runs of a pod that somebody waits for.
+#[derive(Default)]
+struct Attached {
+    runs: BTreeMap<RunId, Attach>,
+    /// Those to be ended, until they have.
+    cancelled: Vec<RunId>,
+}
+
+impl Attached {
+    /// Notes an order and returns what has to be sent for it.
+    fn take(&mut self, order: Order) -> Vec<u8> {
+        match order {
+            Order::Attach(attach) => {
+                let frame = ask(&attach);
+                self.runs.insert(attach.run.clone(), attach);
+                frame
+            }
+            Order::Cancel(run) => {
+                let frame = frame::encode(&ToAgent::Cancel { run: run.clone() });
+                self.cancelled.push(run);
+                frame
+            }
+            Order::Say(message) => frame::encode(&message),
+        }
+    }
+
+    /// What has to be sent on a new stream.
+    fn all(&mut self) -> Vec<u8> {
+        self.runs.retain(|_, attach| !attach.said.is_closed());
+        let cancels = self.cancelled.iter().map(|run| frame::encode(&ToAgent::Cancel { run: run.clone() }));
+        self.runs.values().map(ask).chain(cancels).flatten().collect()
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.runs.retain(|_, attach| !attach.said.is_closed());
+        self.runs.is_empty()
+    }
+
+    async fn deliver(&mut self, message: FromAgent) {
+        let (run, is_last) = match &message {
+            FromAgent::Started { run, .. } | FromAgent::Step { run, .. } => (run.clone(), false),
+            FromAgent::Ended { run, .. } | FromAgent::Unknown { run } => (run.clone(), true),
+            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong => return,
+        };
+        if let Some(attach) = self.runs.get_mut(&run) {
+            // From here on it is only followed, and its contents need no memory.
+            attach.start = None;
+            let taken = timeout(TAKING_MAX, attach.said.send(Said::Message(message))).await;
+            if is_last || !matches!(taken, Ok(Ok(()))) {
+                self.runs.remove(&run);
+            }
+        }
+        if is_last {
+            self.cancelled.retain(|other| *other != run);
+        }
+    }
+
+    async fn tell(&self, said: impl Fn() -> Said) {
+        for attach in self.runs.values() {
+            let _ = timeout(TAKING_MAX, attach.said.send(said())).await;
+        }
+    }
+}
+
+fn ask(attach: &Attach) -> Vec<u8> {
+    attach.start.clone().unwrap_or_else(|| frame::encode(&ToAgent::Follow { run: attach.run.clone() }))
+}
+
+fn pause(failures: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
+}
+
+impl Agent {
+    /// Keeps the stream to a pod until the pod is gone, or nobody needs a stream that cannot be opened.
+    pub(super) async fn keep(self: Arc<Self>, target: Target, mut orders: mpsc::UnboundedReceiver<Order>) {
+        let mut attached = Attached::default();
+        let mut failures = 0;
+        loop {
+            let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
+            let opened = timeout(OPENING_MAX, self.open(&target)).await;
+            drop(permit);
+            let opened = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())));
+            let trouble = match opened {
+                Ok((socket, unfinished)) => {
+                    let since = Instant::now();
+                    self.end_unwanted(&target, unfinished, &attached);
+                    let trouble = converse(socket, &mut attached, &mut orders).await;
+                    // One that breaks at once is no better than one that cannot be opened.
+                    failures = if since.elapsed() > SILENCE_MAX { 0 } else { failures };
+                    trouble
+                }
+                Err(trouble) => Some(trouble),
+            };
+            failures += 1;
+            match trouble {
+                None => break,
+                Some(Trouble::Gone(words)) => {
+                    tracing::debug!(pod = %target.pod.name, words, "no stream to the agent");
+                    attached.tell(|| Said::Gone(words.clone())).await;
+                    break;
+                }
+                Some(Trouble::Broken(words)) => {
+                    tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
+                    let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
+                    attached.tell(|| Said::Obstacle(words.clone())).await;
+                }
+            }
+            if attached.is_idle() && failures > IDLE_FAILURES {
+                break;
+            }
+            if let Ok(order) = timeout(pause(failures), orders.recv()).await {
+                let Some(order) = order else { break };
+                attached.take(order);
+            }
+        }
+        orders.close();
+        let mut streams = self.lock();
+        if streams.get(&target.pod_uid).is_some_and(mpsc::UnboundedSender::is_closed) {
+            streams.remove(&target.pod_uid);
+        }
+    }
+
+    /// A place among those that open a stream now. Who has a Task need not wait for those who have none.
+    async fn permit(
+        &self,
+        attached: &mut Attached,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Option<SemaphorePermit<'_>> {
+        while attached.is_idle() {
+            tokio::select! {
+                biased;
+                order = orders.recv() => drop(attached.take(order?)),
+                permit = self.opening_idle.acquire() => return permit.ok(),
+            }
+        }
+        self.opening_busy.acquire().await.ok()
+    }
+
+    async fn open(&self, target: &Target) -> Result<(Socket, Vec<Unfinished>), Trouble> {
+        let mut socket = Socket::open(&self.client, target).await?;
+        let hello = ToAgent::Hello { version: VERSION, pod: target.pod_uid.0.clone() };
+        socket.send(&frame::encode(&hello)).await?;
+        match socket.next().await? {
+            FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
+            // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
+            FromAgent::Refused(words) => Err(Trouble::Broken(words)),
+            other => Err(Trouble::Broken(format!("the agent does not greet but says {other:.60?}"))),
+        }
+    }
+
+    /// Ends the runs of Tasks that were deleted while nobody watched.
+    fn end_unwanted(self: &Arc<Self>, target: &Target, unfinished: Vec<Unfinished>, attached: &Attached) {
+        for Unfinished { run, task } in unfinished.into_iter().take(UNFINISHED_MAX) {
+            if attached.runs.contains_key(&run) || !run.is_valid() {
+                continue;
+            }
+            let asked = (self.still_wanted)(target.pod.sibling(&task), Uid(run.as_str().to_owned()));
+            let (agent, target) = (Arc::clone(self), target.clone());
+            tokio::spawn(async move {
+                if !asked.await {
+                    tracing::info!(pod = %target.pod.name, task, "the Task was deleted; its run ends");
+                    agent.order(&target, Some(Order::Cancel(run)));
+                }
+            });
+        }
+    }
+}
+
+enum Turn {
+    Order(Option<Order>),
+    Message(Result<FromAgent, Trouble>),
+}
+
+/// Talks until the stream breaks; `None` once there will be no more orders.
+async fn converse(
+    mut socket: Socket,
+    attached: &mut Attached,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> Option<Trouble> {
+    if let Err(trouble) = socket.send(&attached.all()).await {
+        return Some(trouble);
+    }
+    let mut heard = Instant::now();
+    let mut next_ping = heard + PING_EVERY;
+    loop {
+        let turn = async {
+            tokio::select! {
+                biased;
+                order = orders.recv() => Turn::Order(order),
+                message = socket.next() => Turn::Message(message),
+            }
+        };
+        let frames = match timeout_at(next_ping, turn).await {
+            Ok(Turn::Order(order)) => attached.take(order?),
+            Ok(Turn::Message(Ok(message))) => {
+                heard = Instant::now();
+                attached.deliver(message).await;
+                continue;
+            }
+            Ok(Turn::Message(Err(trouble))) => return Some(trouble),
+            Err(_) if heard.elapsed() > SILENCE_MAX => return Some(Trouble::Broken("the stream is silent".into())),
+            Err(_) => {
+                next_ping = Instant::now() + PING_EVERY;
+                frame::encode(&ToAgent::Ping)
+            }
+        };
+        if let Err(trouble) = socket.send(&frames).await {
+            return Some(trouble);
+        }
+    }
+}

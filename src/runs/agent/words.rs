@@ -1,0 +1,164 @@
+//! What is said to the agent of a run, and what its answers mean.
+//!
+//! The answers come from a place where the user's code runs: sizes are bounded, order is checked, times are held to reason.
+
+use std::{ops::ControlFlow, time::Duration};
+
+use arl_agent::{
+    message::{self, FromAgent, RunId, Start, ToAgent, Variable},
+    output::Output,
+};
+use arl_crds::{Action, Step};
+use jiff::Timestamp;
+
+use crate::runs::{Left, Report, Request, RunEnd, StepEnd, StepRun};
+
+/// The most bytes of the agent's own words that are passed on.
+const WORDS_MAX: usize = 1024;
+/// The most processes that are named.
+const NAMED_MAX: usize = 8;
+
+/// Asks for a run.
+pub(super) fn start(request: &Request, run: &RunId) -> ToAgent {
+    ToAgent::Start(Start {
+        run: run.clone(),
+        task: request.task.name.clone(),
+        timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+        steps: request.steps.iter().map(step).collect(),
+    })
+}
+
+fn step(step: &Step) -> message::Step {
+    let action = match step.action() {
+        Ok(Action::Command(command)) => message::Action::Command(command.to_vec()),
+        Ok(Action::FilePatch { path, content }) => {
+            message::Action::File { path: path.to_owned(), content: content.to_owned() }
+        }
+        // Refused before a run begins; the agent refuses an empty command as well.
+        Err(_) => message::Action::Command(Vec::new()),
+    };
+    let variable = |(name, value): (&String, &String)| Variable { name: name.clone(), value: value.clone() };
+    message::Step { action, work_dir: step.work_dir.clone(), env: step.env.iter().map(variable).collect() }
+}
+
+/// Takes what the agent says of a run; breaks with its end.
+pub(super) fn take(
+    message: FromAgent,
+    request: &Request,
+    report: &Report,
+    now: Timestamp,
+) -> ControlFlow<(RunEnd, Left)> {
+    match message {
+        FromAgent::Started { ago_us, .. } => begin(report, now - within(ago_us, request)),
+        FromAgent::Step { index, started_us, ended_us, end, stdout, stderr, .. } => {
+            let (started, ended) = (within(started_us, request), within(ended_us, request));
+            begin(report, now - ended);
+            let outputs = (Output::try_from(stdout), Output::try_from(stderr));
+            if let (Ok(stdout), Ok(stderr)) = outputs {
+                let step = Told { index: index as usize, started, ended, end, stdout, stderr };
+                end_step(report, step, request.steps.len());
+            }
+        }
+        FromAgent::Ended { end, survivors, .. } => {
+            forget_unbegun(report);
+            return ControlFlow::Break((run_end(end), left(&survivors)));
+        }
+        FromAgent::Unknown { .. } => {
+            let words = "the pod has no record of the run; code in the sandbox may have removed it";
+            return ControlFlow::Break((RunEnd::Lost(words.into()), Left::Unknown));
+        }
+        FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong => {}
+    }
+    ControlFlow::Continue(())
+}
+
+/// A time span that a run of this Task can have.
+fn within(micros: u64, request: &Request) -> Duration {
+    Duration::from_micros(micros).min(request.timeout + super::PATIENCE)
+}
+
+fn begin(report: &Report, at: Timestamp) {
+    if report.lock().started_at.is_none() {
+        report.lock().steps.push(StepRun::new(at));
+        report.started(at);
+    }
+}
+
+struct Told {
+    index: usize,
+    started: Duration,
+    ended: Duration,
+    end: message::StepEnd,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// The step in progress ends, and the next one begins. What was heard before, on an earlier stream, is passed over.
+fn end_step(report: &Report, told: Told, steps: usize) {
+    let mut progress = report.lock();
+    let Some(run_started) = progress.started_at else { return };
+    let is_current = progress.steps.len() == told.index + 1;
+    let Some(step) = progress.steps.last_mut().filter(|step| is_current && step.ended_at.is_none()) else { return };
+    let ended_at = run_started + told.ended;
+    let end = step_end(told.end);
+    let goes_on = end.as_ref().is_some_and(StepEnd::is_success) && told.index + 1 < steps;
+    *step = StepRun {
+        started_at: (run_started + told.started).min(ended_at),
+        ended_at: Some(ended_at),
+        end,
+        stdout: told.stdout,
+        stderr: told.stderr,
+    };
+    if goes_on {
+        progress.steps.push(StepRun::new(ended_at));
+    }
+}
+
+/// A step whose turn it was when the run ended, and which was not started.
+fn forget_unbegun(report: &Report) {
+    let mut progress = report.lock();
+    if progress.steps.last().is_some_and(|step| step.ended_at.is_none()) {
+        progress.steps.pop();
+    }
+}
+
+fn step_end(end: message::StepEnd) -> Option<StepEnd> {
+    Some(match end {
+        message::StepEnd::Exited(code) => StepEnd::Exited(code.clamp(0, 255)),
+        message::StepEnd::NotExecutable { code, words } => {
+            StepEnd::NotExecutable { code: code.clamp(126, 127), words: bounded(&words) }
+        }
+        message::StepEnd::OutOfMemory => StepEnd::OutOfMemory,
+        message::StepEnd::Written => StepEnd::Written,
+        message::StepEnd::NotWritten(words) => StepEnd::NotWritten(bounded(&words)),
+        message::StepEnd::StartError(words) => StepEnd::StartError(bounded(&words)),
+        message::StepEnd::Stopped => return None,
+    })
+}
+
+fn run_end(end: message::RunEnd) -> RunEnd {
+    match end {
+        message::RunEnd::Completed => RunEnd::Completed,
+        message::RunEnd::TimedOut => RunEnd::TimedOut,
+        message::RunEnd::Cancelled => RunEnd::Cancelled,
+        message::RunEnd::Interrupted(words) => RunEnd::Lost(bounded(&words)),
+        message::RunEnd::Forgotten => RunEnd::Lost("its result was dropped as one that is on record".into()),
+    }
+}
+
+fn left(survivors: &[String]) -> Left {
+    if survivors.is_empty() {
+        return Left::Nothing;
+    }
+    let named: Vec<String> = survivors.iter().take(NAMED_MAX).map(|name| bounded(name)).collect();
+    let more = survivors.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Left::Survivors(format!("these processes could not be ended: {}{more}", named.join(", ")))
+}
+
+fn bounded(words: &str) -> String {
+    words[..words.floor_char_boundary(WORDS_MAX)].replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests;

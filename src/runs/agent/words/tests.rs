@@ -1,0 +1,110 @@
+use std::sync::Arc;
+
+use arl_agent::message::Excerpt;
+use arl_crds::ExecutorMode;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    object::{Key, Uid},
+    runs::Target,
+};
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_000_000_000 + millis).unwrap()
+}
+
+fn request(steps: usize) -> Request {
+    let step = |i: usize| json!({ "name": format!("s{i}"), "type": "Command", "command": ["true"] });
+    let key = |name: &str| Key { namespace: "ns".into(), name: name.into() };
+    Request {
+        task: key("t"),
+        task_uid: Uid("task".into()),
+        steps: (0..steps).map(|i| serde_json::from_value(step(i)).unwrap()).collect(),
+        timeout: Duration::from_secs(30),
+        target: Target {
+            pod: key("p"),
+            pod_uid: Uid("pod".into()),
+            container: "c".into(),
+            container_id: "c1".into(),
+            mode: ExecutorMode::Agent,
+        },
+        is_started: false,
+    }
+}
+
+fn run() -> RunId {
+    RunId::new("task").unwrap()
+}
+
+fn step(index: u32, end: message::StepEnd, text: &str) -> FromAgent {
+    let mut stdout = Output::default();
+    stdout.push(text.as_bytes());
+    let (stdout, stderr) = (Excerpt::from(&stdout), Excerpt::default());
+    FromAgent::Step { run: run(), index, started_us: 1000, ended_us: 3000, end, stdout, stderr }
+}
+
+fn ended(end: message::RunEnd) -> FromAgent {
+    FromAgent::Ended { run: run(), end, survivors: Vec::new() }
+}
+
+fn told(steps: usize, messages: Vec<FromAgent>) -> (Report, Option<(RunEnd, Left)>) {
+    let report = Report::new(Arc::new(|| {}));
+    for message in messages {
+        if let ControlFlow::Break(end) = take(message, &request(steps), &report, at(10)) {
+            return (report, Some(end));
+        }
+    }
+    (report, None)
+}
+
+#[test]
+fn a_run_is_put_together_from_what_is_said_of_it() {
+    let (report, end) = told(
+        2,
+        vec![
+            FromAgent::Started { run: run(), ago_us: 4000 },
+            step(0, message::StepEnd::Exited(0), "one"),
+            step(1, message::StepEnd::Exited(3), "two"),
+            ended(message::RunEnd::Completed),
+        ],
+    );
+    assert_eq!(end, Some((RunEnd::Completed, Left::Nothing)));
+    let progress = report.lock();
+    assert_eq!((progress.started_at, progress.steps.len()), (Some(at(6)), 2));
+    assert_eq!(
+        (progress.steps[1].stdout.text().0.as_str(), &progress.steps[1].end),
+        ("two", &Some(StepEnd::Exited(3)))
+    );
+    assert_eq!((progress.steps[0].started_at, progress.steps[0].ended_at), (at(7), Some(at(9))));
+}
+
+#[test]
+fn what_is_said_twice_counts_once_and_what_is_out_of_order_not_at_all() {
+    let one = || step(0, message::StepEnd::Exited(0), "one");
+    let started = || FromAgent::Started { run: run(), ago_us: 0 };
+    let wild = step(7, message::StepEnd::Exited(0), "wild");
+    let (report, _) = told(2, vec![started(), one(), started(), one(), wild]);
+    let progress = report.lock();
+    assert_eq!(progress.steps.len(), 2);
+    assert_eq!((progress.steps[0].stdout.text().0.as_str(), progress.steps[1].ended_at), ("one", None));
+}
+
+#[test]
+fn a_step_whose_turn_did_not_come_is_not_reported() {
+    let (report, _) = told(2, vec![step(0, message::StepEnd::Exited(0), ""), ended(message::RunEnd::TimedOut)]);
+    assert_eq!(report.lock().steps.len(), 1);
+}
+
+#[test]
+fn words_and_numbers_of_the_agent_are_held_to_reason() {
+    let (report, _) = told(1, vec![FromAgent::Started { run: run(), ago_us: u64::MAX }]);
+    assert!(report.lock().started_at.unwrap() > at(-60_000));
+    let long = message::StepEnd::StartError("\u{1b}[2J\u{e9}".repeat(10_000));
+    let (report, _) = told(1, vec![step(0, long, "")]);
+    let Some(StepEnd::StartError(words)) = report.lock().steps[0].end.clone() else { panic!() };
+    assert!(words.len() <= WORDS_MAX && !words.contains(char::is_control));
+    let names: Vec<String> = (0..1000).map(|i| format!("{i} (x)")).collect();
+    let Left::Survivors(words) = left(&names) else { panic!() };
+    assert!(words.contains("0 (x)") && words.ends_with("and 992 more"));
+}

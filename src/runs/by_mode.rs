@@ -1,0 +1,46 @@
+//! The runner that takes for each pod the one it was made for.
+
+use std::sync::Arc;
+
+use arl_crds::ExecutorMode;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::{Agent, Exec, Left, Report, Request, RunEnd, Runner, Target, Wish};
+use crate::object::Uid;
+
+/// Through the agent or through plain exec.
+pub struct ByMode {
+    /// For pods that have the agent.
+    pub agent: Arc<Agent>,
+    /// For all others.
+    pub exec: Exec,
+}
+
+impl ByMode {
+    fn of(&self, target: &Target) -> &dyn Runner {
+        match target.mode {
+            ExecutorMode::Agent => &self.agent,
+            ExecutorMode::Exec => &self.exec,
+        }
+    }
+}
+
+impl Runner for ByMode {
+    fn run<'a>(
+        &'a self,
+        request: &'a Request,
+        report: &'a Report,
+        wish: watch::Receiver<Wish>,
+    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        self.of(&request.target).run(request, report, wish)
+    }
+
+    fn prepare(&self, target: &Target) {
+        self.of(target).prepare(target);
+    }
+
+    fn forget(&self, target: &Target, task: &Uid) {
+        self.of(target).forget(target, task);
+    }
+}

@@ -1,0 +1,160 @@
+//! All runs of this process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::{sync::watch, task::AbortHandle};
+
+use super::{Ended, Left, Progress, Report, Request, RunEnd, Runner, StepEnd, Target, Wish};
+use crate::{
+    clock::Clock,
+    object::{Key, Uid},
+};
+
+/// What can be told of a run without its outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunView {
+    /// Where it was sent.
+    pub target: Target,
+    /// When it was started, if it was.
+    pub started_at: Option<Timestamp>,
+    /// What keeps it from being started, if something does.
+    pub obstacle: Option<String>,
+    /// How many of its steps were started.
+    pub steps: usize,
+    /// When the last of them was started.
+    pub step_started_at: Option<Timestamp>,
+    /// How the last step that was started ended, if it has.
+    pub last_step: Option<StepEnd>,
+    /// How it ended, if it has.
+    pub ended: Option<Ended>,
+}
+
+/// A run whose Task is gone.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    /// The Task it was of.
+    pub task: Uid,
+    /// Where it runs.
+    pub target: Target,
+    /// How it ended, if it has.
+    pub ended: Option<Ended>,
+}
+
+struct Run {
+    task: Key,
+    target: Target,
+    report: Report,
+    wish: watch::Sender<Wish>,
+    ended: Option<Ended>,
+    work: AbortHandle,
+}
+
+/// All runs of this process, by the uid of their Task.
+pub struct Runs {
+    runner: Arc<dyn Runner>,
+    clock: Clock,
+    active: Mutex<BTreeMap<Uid, Run>>,
+    wake: Arc<dyn Fn(Key) + Send + Sync>,
+}
+
+impl Runs {
+    /// Runs through `runner`; `wake` is told of each Task whose run has begun or is over.
+    pub fn new(runner: Arc<dyn Runner>, clock: Clock, wake: Arc<dyn Fn(Key) + Send + Sync>) -> Self {
+        Self { runner, clock, active: Mutex::default(), wake }
+    }
+
+    /// A Sandbox has this pod: Tasks for it may come.
+    pub fn prepare(&self, target: &Target) {
+        self.runner.prepare(target);
+    }
+
+    /// Starts a run; a Task that has one keeps it.
+    pub fn start(self: &Arc<Self>, request: Request) {
+        let mut active = self.lock();
+        if active.contains_key(&request.task_uid) {
+            return;
+        }
+        let (wish, wishes) = watch::channel(Wish::GoOn);
+        let (wake, key) = (Arc::clone(&self.wake), request.task.clone());
+        let report = Report::new(Arc::new(move || wake(key.clone())));
+        let run = Run {
+            task: request.task.clone(),
+            target: request.target.clone(),
+            report: report.clone(),
+            wish,
+            ended: None,
+            work: tokio::spawn(Arc::clone(self).follow(request.clone(), report, wishes)).abort_handle(),
+        };
+        active.insert(request.task_uid, run);
+    }
+
+    /// Asks a run for something; a run that was asked to end is not asked to go on.
+    pub fn wish(&self, task: &Uid, wish: Wish) {
+        if let Some(run) = self.lock().get(task) {
+            run.wish.send_if_modified(|now| {
+                let changes = *now != wish && *now != Wish::Cancel;
+                *now = if changes { wish } else { *now };
+                changes
+            });
+        }
+    }
+
+    /// What is known of the run of a Task.
+    pub fn view(&self, task: &Uid) -> Option<RunView> {
+        self.lock().get(task).map(|run| {
+            let progress = run.report.lock();
+            let last = progress.steps.last();
+            RunView {
+                target: run.target.clone(),
+                started_at: progress.started_at,
+                obstacle: progress.obstacle.clone(),
+                steps: progress.steps.len(),
+                step_started_at: last.map(|step| step.started_at),
+                last_step: last.and_then(|step| step.end.clone()),
+                ended: run.ended.clone(),
+            }
+        })
+    }
+
+    /// A run so far, with its outputs.
+    pub fn progress(&self, task: &Uid) -> Progress {
+        self.lock().get(task).map(|run| run.report.lock().clone()).unwrap_or_default()
+    }
+
+    /// Lets go of a run whose result is on record, or that nobody wants.
+    pub fn forget(&self, task: &Uid) {
+        if let Some(run) = self.lock().remove(task) {
+            run.work.abort();
+            self.runner.forget(&run.target, task);
+        }
+    }
+
+    /// The runs under this key of Tasks other than `present`: those whose object is gone.
+    pub fn orphans(&self, key: &Key, present: Option<&Uid>) -> Vec<Orphan> {
+        let active = self.lock();
+        let gone = active.iter().filter(|(uid, run)| run.task == *key && Some(*uid) != present);
+        gone.map(|(uid, run)| Orphan { task: uid.clone(), target: run.target.clone(), ended: run.ended.clone() })
+            .collect()
+    }
+
+    async fn follow(self: Arc<Self>, request: Request, report: Report, wishes: watch::Receiver<Wish>) {
+        let run = std::panic::AssertUnwindSafe(self.runner.run(&request, &report, wishes)).catch_unwind();
+        let (end, left) = run.await.unwrap_or_else(|_| {
+            (RunEnd::Lost("the runner failed; this is a bug in the operator".into()), Left::Unknown)
+        });
+        let at = self.clock.now();
+        if let Some(run) = self.lock().get_mut(&request.task_uid) {
+            run.ended = Some(Ended { end, left, at });
+        }
+        (self.wake)(request.task);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Run>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
