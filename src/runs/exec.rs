@@ -14,7 +14,10 @@ use kube::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::{Progress, Request, RunEnd, Runner, StepEnd, StepRun, Target, exec_status, locked, script};
+use super::{
+    Progress, Request, RunEnd, Runner, StepEnd, StepRun, Target, exec_status, locked,
+    script::{self, Call},
+};
 use crate::{clock::Clock, output::Output};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
@@ -48,8 +51,8 @@ impl Exec {
         match action {
             Action::Command(command) => self.exec(target, script::command(step, command), None, progress).await,
             Action::FilePatch { path, content } => {
-                let arguments = script::file_patch(step, path, content.len());
-                let end = self.exec(target, arguments, Some(content.as_bytes()), progress).await?;
+                let call = script::file_patch(step, path, content.len());
+                let end = self.exec(target, call, Some(content.as_bytes()), progress).await?;
                 Ok(file_end(&end, path, progress))
             }
         }
@@ -58,11 +61,11 @@ impl Exec {
     async fn exec(
         &self,
         target: &Target,
-        arguments: Vec<String>,
+        call: Call,
         input: Option<&[u8]>,
         progress: &Progress,
     ) -> Result<StepEnd, Broken> {
-        let size = encoded_size(&arguments);
+        let size = encoded_size(&call.arguments);
         if size > URL_MAX {
             return Ok(StepEnd::StartError(format!(
                 "the command and its variables need {size} bytes in the URL of pods/exec, which carries {URL_MAX}; write a \
@@ -78,9 +81,11 @@ impl Exec {
             ..AttachParams::default()
         };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
-        match api.exec(&target.pod.name, arguments, &params).await {
-            Ok(process) => follow(process, input, progress).await,
-            Err(error) => exec_status::start_failure(&error.to_string()).ok_or_else(|| Broken(error.to_string())),
+        match api.exec(&target.pod.name, call.arguments, &params).await {
+            Ok(process) => follow(process, call.shell, input, progress).await,
+            Err(error) => {
+                exec_status::start_failure(&error.to_string(), call.shell).ok_or_else(|| Broken(error.to_string()))
+            }
         }
     }
 }
@@ -114,7 +119,12 @@ impl Runner for Exec {
 }
 
 /// Drains both streams while waiting for the status frame; its absence is never success.
-async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, progress: &Progress) -> Result<StepEnd, Broken> {
+async fn follow(
+    mut process: AttachedProcess,
+    shell: Option<&str>,
+    input: Option<&[u8]>,
+    progress: &Progress,
+) -> Result<StepEnd, Broken> {
     let (stdout, stderr, stdin) = (process.stdout(), process.stderr(), process.stdin());
     let status = process.take_status();
     let drained = futures::future::join(
@@ -151,7 +161,7 @@ async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, progress: &P
         let _ = tokio::time::timeout(DRAIN, drained).await;
     }
     let status = status.ok_or_else(|| Broken("the stream ended without a status".into()))?;
-    exec_status::command_end(&status).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
+    exec_status::command_end(&status, shell).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
 }
 
 fn append(progress: &Progress, stream: impl Fn(&mut StepRun) -> &mut Output, bytes: &[u8]) {
@@ -171,9 +181,6 @@ async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8
 fn file_end(end: &StepEnd, path: &str, progress: &Progress) -> StepEnd {
     match end {
         StepEnd::Exited(0) => StepEnd::Written,
-        StepEnd::Exited(127) => StepEnd::StartError(format!(
-            "{path} cannot be written: FilePatch through plain exec needs sh, head, wc and mv in the image"
-        )),
         StepEnd::Exited(code) => {
             let said = locked(progress).last().map(|step| step.stderr.text().0).unwrap_or_default();
             let said = said.trim().lines().last().unwrap_or_default().to_owned();

@@ -4,15 +4,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use super::StepEnd;
 
-/// The end of a command. `None` where the frame says that the connection broke, not that the command ended.
-pub(super) fn command_end(status: &Status) -> Option<StepEnd> {
+/// The end of a command; `shell` as in [`super::script::Call`]. `None` where the frame says that the connection broke, not that
+/// the command ended.
+pub(super) fn command_end(status: &Status, shell: Option<&str>) -> Option<StepEnd> {
     if status.status.as_deref() == Some("Success") {
         return Some(StepEnd::Exited(0));
     }
     if let Some(code) = exit_code(status) {
         return Some(StepEnd::Exited(code));
     }
-    start_failure(status.message.as_deref().unwrap_or_default())
+    start_failure(status.message.as_deref().unwrap_or_default(), shell)
 }
 
 fn exit_code(status: &Status) -> Option<i32> {
@@ -21,13 +22,16 @@ fn exit_code(status: &Status) -> Option<i32> {
 }
 
 /// The runtime's words for a command that did not start; there is no other way to tell one cause from another. They come from
-/// runc and the kernel: a program that is missing or not executable ends as a shell would report it.
-pub(super) fn start_failure(message: &str) -> Option<StepEnd> {
+/// runc and the kernel: a program of the user's that is missing or not executable ends as a shell would report it.
+pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEnd> {
     let is = |words: &[&str]| words.iter().any(|w| message.contains(w));
     if is(&["executable file not found", "no such file or directory"]) {
-        return Some(StepEnd::Exited(127));
+        return Some(match shell {
+            Some(needed) => StepEnd::StartError(format!("this image has no `sh`, which plain exec needs for {needed}")),
+            None => StepEnd::Exited(127),
+        });
     }
-    if is(&["permission denied", "is a directory", "exec format error"]) {
+    if shell.is_none() && is(&["permission denied", "is a directory", "exec format error"]) {
         return Some(StepEnd::Exited(126));
     }
     if is(&["unable to start container process", "OCI runtime exec failed", "argument list too long"]) {
@@ -77,8 +81,13 @@ mod tests {
             (failure(Some("x"), ""), None),
             (Status::default(), None),
         ] {
-            assert_eq!(command_end(&status), expected, "{status:?}");
+            assert_eq!(command_end(&status, None), expected, "{status:?}");
         }
-        assert!(matches!(command_end(&runc("argument list too long")), Some(StepEnd::StartError(_))));
+        assert!(matches!(command_end(&runc("argument list too long"), None), Some(StepEnd::StartError(_))));
+
+        let no_shell = command_end(&runc("\"sh\": executable file not found in $PATH"), Some("env; leave it out"));
+        let words = "this image has no `sh`, which plain exec needs for env; leave it out";
+        assert_eq!(no_shell, Some(StepEnd::StartError(words.into())));
+        assert_eq!(command_end(&failure(Some("127"), ""), Some("env")), Some(StepEnd::Exited(127)), "said by a shell");
     }
 }
