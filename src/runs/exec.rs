@@ -12,7 +12,10 @@ use kube::{
     Api, Client,
     api::{AttachParams, AttachedProcess},
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    time::{Instant, MissedTickBehavior},
+};
 
 use super::{
     Progress, Request, RunEnd, Runner, StepEnd, StepRun, Target, exec_status, locked,
@@ -24,6 +27,11 @@ use crate::{clock::Clock, output::Output};
 const URL_MAX: usize = 60_000;
 /// After a command's end its streams are drained this long at most: readers can hang after a disconnect.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// A command that was not delivered is tried again this often, and this long. A kubelet that was started a moment ago knows no
+/// pods for some seconds.
+const RETRY: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What may wait in memory between the connection and the output kept of a stream.
 const PIPE: usize = 64 * 1024;
@@ -80,8 +88,36 @@ impl Exec {
             max_stderr_buf_size: Some(PIPE),
             ..AttachParams::default()
         };
+        let mut ticks = tokio::time::interval(RETRY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            ticks.tick().await;
+            match self.attempt(target, &call, &params, input, progress).await {
+                Err(Broken(words)) if exec_status::was_not_delivered(&words) => {
+                    if Instant::now() >= patience {
+                        return Ok(StepEnd::StartError(format!(
+                            "the pod's node did not take the command within {} s ({words}), so nothing was started; see kubectl \
+                             get nodes, and create the Task again when the node is well",
+                            PATIENCE.as_secs()
+                        )));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        call: &Call,
+        params: &AttachParams,
+        input: Option<&[u8]>,
+        progress: &Progress,
+    ) -> Result<StepEnd, Broken> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
-        match api.exec(&target.pod.name, call.arguments, &params).await {
+        match api.exec(&target.pod.name, call.arguments.clone(), params).await {
             Ok(process) => follow(process, call.shell, input, progress).await,
             Err(error) => {
                 exec_status::start_failure(&error.to_string(), call.shell).ok_or_else(|| Broken(error.to_string()))

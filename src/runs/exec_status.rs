@@ -24,6 +24,9 @@ fn exit_code(status: &Status) -> Option<i32> {
 /// The runtime's words for a command that did not start; there is no other way to tell one cause from another. They come from
 /// runc and the kernel: a program of the user's that is missing or not executable ends as a shell would report it.
 pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEnd> {
+    if was_not_delivered(message) {
+        return None;
+    }
     let is = |words: &[&str]| words.iter().any(|w| message.contains(w));
     if is(&["executable file not found", "no such file or directory"]) {
         return Some(match shell {
@@ -38,6 +41,14 @@ pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEn
         return Some(StepEnd::StartError(format!("the container runtime could not start the command: {message}")));
     }
     None
+}
+
+/// Whether the words are of somebody on the way to the container (API server, kubelet) who could not pass the command on: then
+/// it was certainly not started.
+pub(super) fn was_not_delivered(message: &str) -> bool {
+    ["error dialing backend", "Error while dialing", "connect: connection refused", "pod does not exist"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 #[cfg(test)]
@@ -78,12 +89,19 @@ mod tests {
             (runc("\"/nosuch\": stat /nosuch: no such file or directory"), Some(StepEnd::Exited(127))),
             (runc("\"/etc/passwd\": permission denied"), Some(StepEnd::Exited(126))),
             (failure(None, "error dialing backend: connection refused"), None),
+            (
+                failure(None, "transport: Error while dialing: dial unix /x.sock: connect: no such file or directory"),
+                None,
+            ),
             (failure(Some("x"), ""), None),
             (Status::default(), None),
         ] {
             assert_eq!(command_end(&status, None), expected, "{status:?}");
         }
         assert!(matches!(command_end(&runc("argument list too long"), None), Some(StepEnd::StartError(_))));
+
+        assert!(was_not_delivered("Internal error occurred: unable to upgrade connection: pod does not exist"));
+        assert!(!was_not_delivered("the stream ended without a status"));
 
         let no_shell = command_end(&runc("\"sh\": executable file not found in $PATH"), Some("env; leave it out"));
         let words = "this image has no `sh`, which plain exec needs for env; leave it out";
