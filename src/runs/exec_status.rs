@@ -100,7 +100,16 @@ mod tests {
         }
         assert!(matches!(command_end(&runc("argument list too long"), None), Some(StepEnd::StartError(_))));
 
-        assert!(was_not_delivered("Internal error occurred: unable to upgrade connection: pod does not exist"));
+        // As seen while the kubelet was down, while it had just started, and while containerd was down.
+        for words in [
+            "error sending request: Post \"https://10.0.0.2:10250/exec/ns/p/c\": dial tcp 10.0.0.2:10250: connect: connection refused",
+            "unable to upgrade connection: pod does not exist",
+            "unable to upgrade connection: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while \
+             dialing: dial unix /run/containerd.sock: connect: no such file or directory\"",
+        ] {
+            assert!(was_not_delivered(words), "{words}");
+            assert_eq!(command_end(&failure(None, words), None), None, "{words}");
+        }
         assert!(!was_not_delivered("the stream ended without a status"));
 
         let no_shell = command_end(&runc("\"sh\": executable file not found in $PATH"), Some("env; leave it out"));
