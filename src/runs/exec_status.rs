@@ -89,10 +89,6 @@ mod tests {
             (runc("\"/nosuch\": stat /nosuch: no such file or directory"), Some(StepEnd::Exited(127))),
             (runc("\"/etc/passwd\": permission denied"), Some(StepEnd::Exited(126))),
             (failure(None, "error dialing backend: connection refused"), None),
-            (
-                failure(None, "transport: Error while dialing: dial unix /x.sock: connect: no such file or directory"),
-                None,
-            ),
             (failure(Some("x"), ""), None),
             (Status::default(), None),
         ] {
