@@ -59,15 +59,21 @@ unit: ## tests that need no cluster
 test-cluster: cluster-up ## tests against the local Kubernetes
 	cargo test -p arl-operator --test cluster -- --test-threads=$(TEST_THREADS)
 
+.PHONY: test-disruption
+test-disruption: cluster-up ## tests that restart parts of the local Kubernetes: one at a time, nothing else beside them
+	@if [ "$$(cat .cluster/kind)" = current ]; then echo "the current context's cluster is not disrupted: no test-disruption"; \
+	else echo "cargo test --test disruption"; cargo test -p arl-operator --test disruption -- --test-threads=1; fi
+
 .PHONY: demo
 demo: cluster-up ## run every example against the local Kubernetes and check what it prints
 	dev/demo
 
 .PHONY: test
-test: ## everything: local Kubernetes, unit tests, cluster tests, demo
+test: ## everything: local Kubernetes, unit tests, cluster tests, disruption, demo
 	$(MAKE) cluster-up
 	$(MAKE) unit
 	$(MAKE) test-cluster
+	$(MAKE) test-disruption
 	$(MAKE) demo
 
 .PHONY: deny

@@ -33,7 +33,8 @@ pub struct Flags {
     /// Delete Released Sandboxes that have no ttlSecondsAfterFinished after this long, such as 24h; unset: never.
     #[arg(long, env = "ARL_RELEASED_SANDBOX_TTL", value_parser = go_duration)]
     pub released_sandbox_ttl: Option<Duration>,
-    /// What to log: a level, or a filter such as info,arl_operator=debug.
+    /// What to log: a level, or a filter such as info,arl_operator=debug. The libraries' own lines about failed requests are left
+    /// out unless the filter names kube_client or kube_runtime.
     #[arg(long, env = "ARL_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// How to log.

@@ -22,6 +22,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 /// The longest a connection to the API server may be silent.
 const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(330);
 
+/// The libraries log each failed request, some at level ERROR; whoever asked reports it once more, with the object.
+const QUIETER: &str = "kube_client::client=error,kube_client::client::builder=off,kube_client::client::tls=warn,kube_runtime::watcher=error,";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let flags = Flags::parse();
@@ -63,8 +66,9 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let filter =
-        EnvFilter::try_new(&flags.log_level).map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?;
+    let quieter = if flags.log_level.contains("kube_") { "" } else { QUIETER };
+    let filter = EnvFilter::try_new(format!("{quieter}{}", flags.log_level))
+        .map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?;
     let registry = tracing_subscriber::registry().with(filter);
     match flags.log_format {
         LogFormat::Json => registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init(),

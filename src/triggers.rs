@@ -150,8 +150,15 @@ impl Source for TaskRow {
         wakes
     }
 
-    /// A Task that was deleted in flight ended when that was seen.
+    /// A Task that was deleted in flight ended when that was seen. One that outlives its Sandbox leaves nothing behind.
     fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
+        if let (Some(row), None) = (&change.before, &change.after)
+            && let Some(uid) = row.sandbox_uid()
+            && tables.sandboxes.get(&row.sandbox()).is_none_or(|present| Uid::of(&*present.sandbox) != uid)
+        {
+            tables.last_finished.remove(&uid);
+            return;
+        }
         let ended: Option<(Uid, Timestamp)> = match (&change.before, &change.after) {
             (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(row.completed_at()),
             (Some(row), None) if row.started_at().is_some() && !row.state().is_finished() => {
@@ -163,5 +170,78 @@ impl Source for TaskRow {
             let last = tables.last_finished.entry(sandbox).or_insert(at);
             *last = (*last).max(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn object(kind: &str, name: &str, uid: &str, spec: &Value, status: &Value) -> Value {
+        json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "spec": spec, "status": status,
+            "metadata": { "name": name, "namespace": "ns", "uid": uid },
+        })
+    }
+
+    fn sandbox() -> SandboxRow {
+        let object = object("Sandbox", "s", "sandbox", &json!({ "poolRef": "p" }), &Value::Null);
+        SandboxRow::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn task(name: &str, state: &str, completed_at: Option<Timestamp>) -> TaskRow {
+        let status = json!({
+            "state": state, "sandboxUID": "sandbox", "startedAt": at(1).to_string(),
+            "completedAt": completed_at.map(|at| at.to_string()), "steps": [], "conditions": [],
+        });
+        let object = object("Task", name, name, &json!({ "sandboxRef": "s", "steps": [] }), &status);
+        TaskRow::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn apply<S: Source>(tables: &mut Tables, row: S) {
+        let change = S::table(tables).apply(row);
+        S::remember(&change, tables, &Clock::new(|| at(99)));
+    }
+
+    fn delete<S: Source>(tables: &mut Tables, name: &str) {
+        let change = S::table(tables).delete(&Key::new("ns", name));
+        S::remember(&change, tables, &Clock::new(|| at(99)));
+    }
+
+    fn last(tables: &Tables) -> Option<Timestamp> {
+        tables.last_finished.get(&Uid("sandbox".into())).copied()
+    }
+
+    #[test]
+    fn the_latest_end_of_a_sandboxs_tasks_outlives_them_and_ends_with_the_sandbox() {
+        let mut tables = Tables::default();
+        apply(&mut tables, task("listed-before-its-sandbox", "Succeeded", Some(at(7))));
+        apply(&mut tables, sandbox());
+        apply(&mut tables, task("earlier", "Failed", Some(at(5))));
+        apply(&mut tables, task("in-flight", "Running", None));
+        assert_eq!(last(&tables), Some(at(7)));
+        delete::<TaskRow>(&mut tables, "listed-before-its-sandbox");
+        assert_eq!(last(&tables), Some(at(7)));
+        delete::<TaskRow>(&mut tables, "in-flight");
+        assert_eq!(last(&tables), Some(at(99)), "deleted in flight, it ended when that was seen");
+        delete::<SandboxRow>(&mut tables, "s");
+        assert_eq!(last(&tables), None);
+    }
+
+    #[test]
+    fn tasks_that_end_after_their_sandbox_leave_nothing_behind() {
+        let mut tables = Tables::default();
+        apply(&mut tables, sandbox());
+        apply(&mut tables, task("t", "Running", None));
+        delete::<SandboxRow>(&mut tables, "s");
+        apply(&mut tables, task("t", "Failed", Some(at(8))));
+        delete::<TaskRow>(&mut tables, "t");
+        assert!(tables.last_finished.is_empty());
     }
 }

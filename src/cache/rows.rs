@@ -146,8 +146,6 @@ pub struct TaskRow {
 pub enum TaskIndex {
     /// Tasks that name this Sandbox and have not finished.
     Unfinished(Key),
-    /// Tasks that finished in the Sandbox with this uid.
-    FinishedIn(Uid),
 }
 
 impl TaskRow {
@@ -214,11 +212,8 @@ impl Row for TaskRow {
     }
 
     fn indexes(&self) -> Vec<TaskIndex> {
-        if self.state().is_finished() {
-            self.sandbox_uid().map(TaskIndex::FinishedIn).into_iter().collect()
-        } else {
-            vec![TaskIndex::Unfinished(self.sandbox())]
-        }
+        let unfinished = !self.state().is_finished();
+        unfinished.then(|| TaskIndex::Unfinished(self.sandbox())).into_iter().collect()
     }
 
     fn succeed(&mut self, before: &Self) {

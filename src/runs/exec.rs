@@ -12,17 +12,29 @@ use kube::{
     Api, Client,
     api::{AttachParams, AttachedProcess},
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    time::{Instant, MissedTickBehavior},
+};
 
 use tokio::sync::watch;
 
-use super::{Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Target, Wish, exec_status, script, wished};
+use super::{
+    Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Target, Wish, exec_status,
+    script::{self, Call},
+    wished,
+};
 use crate::{clock::Clock, object::Uid, output::Output};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;
 /// After a command's end its streams are drained this long at most: readers can hang after a disconnect.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// A command that was not delivered is tried again this often, and this long. A kubelet that was started a moment ago knows no
+/// pods for some seconds.
+const RETRY: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What may wait in memory between the connection and the output kept of a stream.
 const PIPE: usize = 64 * 1024;
@@ -50,8 +62,8 @@ impl Exec {
         match action {
             Action::Command(command) => self.exec(target, script::command(step, command), None, report).await,
             Action::FilePatch { path, content } => {
-                let arguments = script::file_patch(step, path, content.len());
-                let end = self.exec(target, arguments, Some(content.as_bytes()), report).await?;
+                let call = script::file_patch(step, path, content.len());
+                let end = self.exec(target, call, Some(content.as_bytes()), report).await?;
                 Ok(file_end(&end, path, report))
             }
         }
@@ -60,11 +72,11 @@ impl Exec {
     async fn exec(
         &self,
         target: &Target,
-        arguments: Vec<String>,
+        call: Call,
         input: Option<&[u8]>,
         report: &Report,
     ) -> Result<StepEnd, Broken> {
-        let size = encoded_size(&arguments);
+        let size = encoded_size(&call.arguments);
         if size > URL_MAX {
             return Ok(StepEnd::StartError(format!(
                 "the command and its variables need {size} bytes in the URL of pods/exec, which carries {URL_MAX}; write a \
@@ -79,10 +91,40 @@ impl Exec {
             max_stderr_buf_size: Some(PIPE),
             ..AttachParams::default()
         };
+        let mut ticks = tokio::time::interval(RETRY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            ticks.tick().await;
+            match self.attempt(target, &call, &params, input, report).await {
+                Err(Broken(words)) if exec_status::was_not_delivered(&words) => {
+                    if Instant::now() >= patience {
+                        return Ok(StepEnd::StartError(format!(
+                            "the pod's node did not take the command within {} s ({words}), so nothing was started; see kubectl \
+                             get nodes, and create the Task again when the node is well",
+                            PATIENCE.as_secs()
+                        )));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        call: &Call,
+        params: &AttachParams,
+        input: Option<&[u8]>,
+        report: &Report,
+    ) -> Result<StepEnd, Broken> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
-        match api.exec(&target.pod.name, arguments, &params).await {
-            Ok(process) => follow(process, input, report).await,
-            Err(error) => exec_status::start_failure(&error.to_string()).ok_or_else(|| Broken(error.to_string())),
+        match api.exec(&target.pod.name, call.arguments.clone(), params).await {
+            Ok(process) => follow(process, call.shell, input, report).await,
+            Err(error) => {
+                exec_status::start_failure(&error.to_string(), call.shell).ok_or_else(|| Broken(error.to_string()))
+            }
         }
     }
 }
@@ -135,7 +177,12 @@ impl Runner for Exec {
 }
 
 /// Drains both streams while waiting for the status frame; its absence is never success.
-async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, report: &Report) -> Result<StepEnd, Broken> {
+async fn follow(
+    mut process: AttachedProcess,
+    shell: Option<&str>,
+    input: Option<&[u8]>,
+    report: &Report,
+) -> Result<StepEnd, Broken> {
     let (stdout, stderr, stdin) = (process.stdout(), process.stderr(), process.stdin());
     let status = process.take_status();
     let drained = futures::future::join(
@@ -172,7 +219,7 @@ async fn follow(mut process: AttachedProcess, input: Option<&[u8]>, report: &Rep
         let _ = tokio::time::timeout(DRAIN, drained).await;
     }
     let status = status.ok_or_else(|| Broken("the stream ended without a status".into()))?;
-    exec_status::command_end(&status).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
+    exec_status::command_end(&status, shell).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
 }
 
 fn append(report: &Report, stream: impl Fn(&mut StepRun) -> &mut Output, bytes: &[u8]) {
@@ -190,9 +237,6 @@ async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8
 fn file_end(end: &StepEnd, path: &str, report: &Report) -> StepEnd {
     match end {
         StepEnd::Exited(0) => StepEnd::Written,
-        StepEnd::Exited(127) => StepEnd::StartError(format!(
-            "{path} cannot be written: FilePatch through plain exec needs sh, head, wc and mv in the image"
-        )),
         StepEnd::Exited(code) => {
             let said = report.lock().steps.last().map(|step| step.stderr.text().0).unwrap_or_default();
             let said = said.trim().lines().last().unwrap_or_default().to_owned();

@@ -4,15 +4,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use super::StepEnd;
 
-/// The end of a command. `None` where the frame says that the connection broke, not that the command ended.
-pub(super) fn command_end(status: &Status) -> Option<StepEnd> {
+/// The end of a command; `shell` as in [`super::script::Call`]. `None` where the frame says that the connection broke, not that
+/// the command ended.
+pub(super) fn command_end(status: &Status, shell: Option<&str>) -> Option<StepEnd> {
     if status.status.as_deref() == Some("Success") {
         return Some(StepEnd::Exited(0));
     }
     if let Some(code) = exit_code(status) {
         return Some(StepEnd::Exited(code));
     }
-    start_failure(status.message.as_deref().unwrap_or_default())
+    start_failure(status.message.as_deref().unwrap_or_default(), shell)
 }
 
 fn exit_code(status: &Status) -> Option<i32> {
@@ -21,19 +22,33 @@ fn exit_code(status: &Status) -> Option<i32> {
 }
 
 /// The runtime's words for a command that did not start; there is no other way to tell one cause from another. They come from
-/// runc and the kernel: a program that is missing or not executable ends as a shell would report it.
-pub(super) fn start_failure(message: &str) -> Option<StepEnd> {
+/// runc and the kernel: a program of the user's that is missing or not executable ends as a shell would report it.
+pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEnd> {
+    if was_not_delivered(message) {
+        return None;
+    }
     let is = |words: &[&str]| words.iter().any(|w| message.contains(w));
     if is(&["executable file not found", "no such file or directory"]) {
-        return Some(StepEnd::Exited(127));
+        return Some(match shell {
+            Some(needed) => StepEnd::StartError(format!("this image has no `sh`, which plain exec needs for {needed}")),
+            None => StepEnd::Exited(127),
+        });
     }
-    if is(&["permission denied", "is a directory", "exec format error"]) {
+    if shell.is_none() && is(&["permission denied", "is a directory", "exec format error"]) {
         return Some(StepEnd::Exited(126));
     }
     if is(&["unable to start container process", "OCI runtime exec failed", "argument list too long"]) {
         return Some(StepEnd::StartError(format!("the container runtime could not start the command: {message}")));
     }
     None
+}
+
+/// Whether the words are of somebody on the way to the container (API server, kubelet) who could not pass the command on: then
+/// it was certainly not started.
+pub(super) fn was_not_delivered(message: &str) -> bool {
+    ["error dialing backend", "Error while dialing", "connect: connection refused", "pod does not exist"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 #[cfg(test)]
@@ -77,8 +92,25 @@ mod tests {
             (failure(Some("x"), ""), None),
             (Status::default(), None),
         ] {
-            assert_eq!(command_end(&status), expected, "{status:?}");
+            assert_eq!(command_end(&status, None), expected, "{status:?}");
         }
-        assert!(matches!(command_end(&runc("argument list too long")), Some(StepEnd::StartError(_))));
+        assert!(matches!(command_end(&runc("argument list too long"), None), Some(StepEnd::StartError(_))));
+
+        // As seen while the kubelet was down, while it had just started, and while containerd was down.
+        for words in [
+            "error sending request: Post \"https://10.0.0.2:10250/exec/ns/p/c\": dial tcp 10.0.0.2:10250: connect: connection refused",
+            "unable to upgrade connection: pod does not exist",
+            "unable to upgrade connection: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while \
+             dialing: dial unix /run/containerd.sock: connect: no such file or directory\"",
+        ] {
+            assert!(was_not_delivered(words), "{words}");
+            assert_eq!(command_end(&failure(None, words), None), None, "{words}");
+        }
+        assert!(!was_not_delivered("the stream ended without a status"));
+
+        let no_shell = command_end(&runc("\"sh\": executable file not found in $PATH"), Some("env; leave it out"));
+        let words = "this image has no `sh`, which plain exec needs for env; leave it out";
+        assert_eq!(no_shell, Some(StepEnd::StartError(words.into())));
+        assert_eq!(command_end(&failure(Some("127"), ""), Some("env")), Some(StepEnd::Exited(127)), "said by a shell");
     }
 }

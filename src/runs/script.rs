@@ -28,25 +28,36 @@ head -c "$3" >"$t" || fail "the content cannot be written beside $2"
 mv -f "$t" "$p" || fail "$2 cannot be replaced"
 trap - EXIT"#;
 
-fn script(text: &str, arguments: impl IntoIterator<Item = String>) -> Vec<String> {
-    ["sh", "-c", text, "arl"].into_iter().map(str::to_owned).chain(arguments).collect()
+/// What pods/exec is asked to start.
+pub(super) struct Call {
+    /// The program and its arguments.
+    pub(super) arguments: Vec<String>,
+    /// Where the program is the image's `sh`, and not one that the user named: what it is needed for, and what helps where
+    /// there is none.
+    pub(super) shell: Option<&'static str>,
 }
 
-/// The arguments that run a Command step: the command itself where it needs neither variables nor a directory, so that it
-/// works in images without a shell.
-pub(super) fn command(step: &Step, command: &[String]) -> Vec<String> {
+fn script(text: &str, shell: &'static str, arguments: impl IntoIterator<Item = String>) -> Call {
+    let arguments = ["sh", "-c", text, "arl"].into_iter().map(str::to_owned).chain(arguments).collect();
+    Call { arguments, shell: Some(shell) }
+}
+
+/// What runs a Command step: the command itself where it needs neither variables nor a directory, so that it works in images
+/// without a shell.
+pub(super) fn command(step: &Step, command: &[String]) -> Call {
     let directory = step.work_dir.clone().unwrap_or_default();
     if directory.is_empty() && step.env.is_empty() {
-        return command.to_vec();
+        return Call { arguments: command.to_vec(), shell: None };
     }
     let variables = step.env.iter().map(|(name, value)| format!("{name}={value}"));
     let arguments = [directory, step.env.len().to_string()].into_iter().chain(variables).chain(command.iter().cloned());
-    script(COMMAND, arguments)
+    script(COMMAND, "env and workDir; leave both out, or use a pool whose image has a shell", arguments)
 }
 
-/// The arguments that write a file of `size` bytes from standard input.
-pub(super) fn file_patch(step: &Step, path: &str, size: usize) -> Vec<String> {
-    script(FILE_PATCH, [step.work_dir.clone().unwrap_or_default(), path.to_owned(), size.to_string()])
+/// What writes a file of `size` bytes from standard input.
+pub(super) fn file_patch(step: &Step, path: &str, size: usize) -> Call {
+    let arguments = [step.work_dir.clone().unwrap_or_default(), path.to_owned(), size.to_string()];
+    script(FILE_PATCH, "FilePatch; use a pool whose image has sh, head, wc and mv", arguments)
 }
 
 #[cfg(test)]
@@ -65,7 +76,8 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn run(arguments: &[String], input: &str) -> Output {
+    fn run(call: &Call, input: &str) -> Output {
+        let arguments = &call.arguments;
         let mut child = Command::new(&arguments[0])
             .args(&arguments[1..])
             .stdin(Stdio::piped())
@@ -80,7 +92,9 @@ mod tests {
     #[test]
     fn a_plain_command_needs_no_shell() {
         let plain = step(json!({"name": "a", "type": "Command", "command": ["prog", "$HOME", ""]}));
-        assert_eq!(command(&plain, plain.command.as_ref().unwrap()), ["prog", "$HOME", ""]);
+        let call = command(&plain, plain.command.as_ref().unwrap());
+        assert_eq!(call.arguments, ["prog", "$HOME", ""]);
+        assert_eq!(call.shell, None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::{
-    cache::{Cache, PodIndex, Row, SandboxRow, Tables, TaskIndex},
+    cache::{Cache, PodIndex, Row, SandboxRow, Tables},
     object::{Key, Uid, Version},
     pod::Pod,
 };
@@ -44,14 +44,13 @@ impl Observed {
         }
         let uid = Uid::of(&*row.sandbox);
         let queued = tables.queued(key);
-        let finished = tables.tasks.under(&TaskIndex::FinishedIn(uid.clone())).filter_map(|t| t.completed_at()).max();
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
             candidate: candidate(&tables, &row),
             owned: tables.pods.under(&PodIndex::Controller(uid.clone())).cloned().collect(),
             unfinished: queued.len(),
             running_since: queued.first().and_then(|t| t.started_at()),
-            last_finished: finished.max(tables.last_finished.get(&uid).copied()),
+            last_finished: tables.last_finished.get(&uid).copied(),
             watching_since,
             released_ttl,
             row,

@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// A plain exec's KILL, or a run whose end is not known, may be the first sign of a container's or a pod's end. The kubelet
-/// looks once a second and was seen to report up to 3 s late on a busy node.
-const GRACE: Duration = Duration::from_secs(5);
+/// looks once a second and was seen to report more than 5 s late on a very busy node.
+const GRACE: Duration = Duration::from_secs(10);
 /// 128 + SIGKILL.
 const KILLED: i32 = 137;
 /// A Task that runs longer than this is shown to.

@@ -96,3 +96,28 @@ async fn a_restarted_container_fails_the_running_task_and_keeps_the_sandbox() {
     let sandbox = world.one("s", "the restart is counted", counted).await;
     assert_eq!(sandbox.status.unwrap().pod_name.as_deref(), Some(pod.as_str()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_over_its_memory_limit_fails_the_running_task_and_keeps_the_sandbox() {
+    let mut hungry = template();
+    let executor = &mut hungry["spec"]["containers"][0];
+    executor["resources"] = json!({"limits": {"memory": "32Mi"}});
+    // The process with the id 1 grows: where only the largest process is killed, that still ends the container.
+    let eat = "a=0123456789; while :; do a=$a$a; done";
+    let script = format!("while :; do if rm /workspace/eat 2>/dev/null; then {eat}; fi; sleep 0.2; done");
+    executor["command"] = json!(["sh", "-c", script]);
+    let (world, pod) = with_a_running_task_in("oom", &hungry).await;
+    world.look_into(&pod, "touch /workspace/eat").await;
+    let task = world.finished("t").await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "OOMKilled"), "{:?}", task.status);
+
+    let recovered = |s: &Sandbox| {
+        let status = s.status.as_ref().unwrap();
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+        status.restarts == Some(1) && ready.is_some_and(|c| c.status == "True" && c.message.contains("started again"))
+    };
+    let sandbox = world.one("s", "the restart is counted and the condition recovers", recovered).await;
+    let held = sandbox.status.unwrap();
+    assert_eq!((held.phase, held.pod_name), (Some(SandboxPhase::Ready), Some(pod)));
+    assert_eq!(world.output("after", "s", "cat /workspace/started").await, "started\n");
+}

@@ -18,6 +18,7 @@ mod examples;
 mod files;
 mod harness;
 mod lifetimes;
+mod nodes;
 mod pools;
 mod quiet;
 mod tasks;

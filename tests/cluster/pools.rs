@@ -22,11 +22,13 @@ fn has_version(pod: &Pod, version: &str) -> bool {
     pod.labels().get("version").is_some_and(|v| v == version)
 }
 
-fn is_idle(pod: &Pod) -> bool {
+/// Whether no Sandbox holds the pod.
+pub fn is_idle(pod: &Pod) -> bool {
     pod.labels().get(labels::POD_STATE).is_some_and(|s| s == "ready")
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether the pod's Ready condition is True.
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }

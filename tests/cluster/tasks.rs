@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::make::{command, message, reason, shell, status};
+use crate::harness::make::{command, file, message, reason, shell, status, template};
 use crate::harness::wait::state;
 
 fn in_folder(mut step: Value, folder: &str) -> Value {
@@ -23,6 +23,7 @@ async fn exit_codes_say_what_became_of_the_command() {
         ("three", shell("a", "echo out; echo err >&2; exit 3"), 3, "StepFailed"),
         ("absent", command("a", &["nosuch"]), 127, "StepFailed"),
         ("absent-path", command("a", &["/nosuch/program"]), 127, "StepFailed"),
+        ("absent-in-folder", in_folder(command("a", &["nosuch"]), "/"), 127, "StepFailed"),
         ("no-program", command("a", &["/etc/passwd"]), 126, "StepFailed"),
         ("a-folder", command("a", &["/etc"]), 126, "StepFailed"),
         ("no-folder", in_folder(command("a", &["true"]), "/nosuch"), 126, "StepFailed"),
@@ -42,6 +43,37 @@ async fn exit_codes_say_what_became_of_the_command() {
             let (out, err) = (status(&task).stdout.as_deref(), status(&task).stderr.as_deref());
             assert_eq!((out, err), (Some("out\n"), Some("err\n")));
         }
+    }
+}
+
+/// An image of which nothing but one program can be found, which every cluster has: busybox, with an empty PATH.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_shell_a_step_that_needs_one_says_so() {
+    let world = World::new("no-shell").await;
+    let mut bare = template();
+    let executor = &mut bare["spec"]["containers"][0];
+    executor["command"] = json!(["/bin/busybox", "sleep", "2147483647"]);
+    executor["env"] = json!([{"name": "PATH", "value": "/nosuch"}]);
+    world.pool_of("p", 1, &bare).await;
+    world.sandbox("s", "p").await;
+
+    let plain = world.run("plain", "s", json!([command("a", &["/bin/busybox", "echo", "works"])])).await;
+    assert_eq!(status(&plain).stdout.as_deref(), Some("works\n"), "{:?}", plain.status);
+    let absent = world.run("absent", "s", json!([command("a", &["sh", "-c", "true"])])).await;
+    assert_eq!((status(&absent).exit_code, reason(&absent)), (Some(127), "StepFailed"), "the user's own sh");
+
+    let mut with_env = command("a", &["/bin/busybox", "env"]);
+    with_env["env"] = json!({"A": "b"});
+    for (name, step, needed) in [
+        ("env", with_env, "env and workDir"),
+        ("folder", in_folder(command("a", &["/bin/busybox", "pwd"]), "/workspace"), "env and workDir"),
+        ("file", file("a", "/workspace/f", "x"), "FilePatch"),
+    ] {
+        let task = world.run(name, "s", json!([step])).await;
+        assert_eq!((status(&task).exit_code, reason(&task)), (None, "StartError"), "{name}: {:?}", task.status);
+        let said = status(&task).steps[0].message.as_deref().unwrap();
+        assert!(said.contains("no `sh`") && said.contains(needed) && said.contains("use a pool"), "{name}: {said}");
+        assert_eq!(message(&task), said, "{name}");
     }
 }
 

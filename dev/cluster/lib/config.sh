@@ -91,7 +91,7 @@ cgroupDriver: cgroupfs
 cgroupRoot: /$CGROUP
 cgroupsPerQOS: true
 enforceNodeAllocatable: []
-podPidsLimit: 1024
+podPidsLimit: 512
 maxPods: 250
 failSwapOn: false
 oomScoreAdj: 0

@@ -27,6 +27,8 @@ current_down() {
 
 current_load() { die "images cannot be loaded into the current context's cluster: push $1 to a registry that it reaches"; }
 
+current_restart() { die "the $1 of the current context's cluster is not restarted from here: use CLUSTER=local or CLUSTER=kind"; }
+
 current_status() {
   if [ "$(cat "$OUT/kind" 2>/dev/null)" != current ]; then die "not set up: CLUSTER=current $0 up"; fi
   "$OUT/kubectl" --kubeconfig "$OUT/kubeconfig" get nodes --no-headers --request-timeout=15s

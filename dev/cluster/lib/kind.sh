@@ -119,6 +119,25 @@ kind_load() { # image tar
   "$KIND" load image-archive --name "$KIND_NAME" "$1"
 }
 
+kind_restart() { # component
+  local node
+  require_docker
+  find_kind
+  find_kubectl
+  kind_exists || die "the cluster is not running: make it with '$0 up'"
+  node=$(kind_node)
+  say "restarting $1"
+  case $1 in
+    # a static pod: the kubelet starts it again
+    apiserver) docker exec "$node" sh -c 'crictl stop $(crictl ps -q --name "^kube-apiserver$")' >/dev/null ;;
+    *) docker exec "$node" systemctl restart "$1" ;;
+  esac
+  retry 120 kind_is_well || die "after the restart of $1: $(kind_problem)"
+  say "ready"
+}
+
+kind_is_well() { [ -z "$(kind_problem)" ]; }
+
 kind_status() {
   local problem
   require_docker

@@ -96,7 +96,7 @@ run_component() { # name program arguments...
     close_locks
     cd /
     exec setsid nsenter --net="/run/netns/$NETNS" "$program" "$@"
-  ) >"$STATE/log/$name.log" 2>&1 </dev/null &
+  ) >>"$STATE/log/$name.log" 2>&1 </dev/null &
 }
 
 run_etcd() {
@@ -261,6 +261,26 @@ local_load() { # image tar
   check_machine
   [ -S "$CONTAINERD_SOCKET" ] || die "the cluster is not running: make it with '$0 up'"
   ctr_ images import "$1"
+}
+
+# The same program with the same arguments, whichever clone started it.
+local_restart() { # component
+  local name=$1 pid arguments
+  check_machine
+  take_lock "$STATE.lock"
+  [ "$name" != apiserver ] || name=kube-apiserver
+  pid=$(live_pid "$name") || die "$name is not running: '$0 up' repairs the cluster"
+  mapfile -d '' -t arguments <"/proc/$pid/cmdline"
+  say "restarting $name"
+  stop_component "$name"
+  if live_pid "$name" >/dev/null; then die "$name (pid $pid) cannot be ended"; fi
+  run_component "$name" "${arguments[@]}"
+  retry 5 live_pid "$name" || die "$name does not start; its log is $STATE/log/$name.log"
+  wait_for 30 "containerd" containerd containerd_answers
+  wait_for 90 "the API server" kube-apiserver api_ready
+  wait_for 60 "the kubelet's answer" kubelet kubelet_healthy
+  wait_for 60 "the node Ready" kubelet node_ready
+  say "ready"
 }
 
 local_status() {

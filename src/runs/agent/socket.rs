@@ -73,7 +73,12 @@ impl Socket {
         let request =
             pods.exec(&target.pod.name, command, &params).map_err(|error| Trouble::Broken(error.to_string()))?;
         let connection = client.connect(request).await.map_err(|error| match error {
-            kube::Error::Api(status) if status.code == 404 => Trouble::Gone(status.message),
+            // A kubelet that has just started answers 404 too, with other words.
+            kube::Error::Api(status)
+                if status.code == 404 && status.details.as_ref().is_some_and(|d| d.kind == "pods") =>
+            {
+                Trouble::Gone(status.message)
+            }
             other => Trouble::Broken(other.to_string()),
         })?;
         let config = WebSocketConfig::default()
@@ -136,7 +141,7 @@ impl Socket {
         let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
         let message = status.message.unwrap_or_default();
         let path = format!("{DIRECTORY}/{BINARY}");
-        if exec_status::start_failure(&message).is_some() && message.contains(&path) {
+        if exec_status::start_failure(&message, None).is_some() && message.contains(&path) {
             return Trouble::Gone(format!(
                 "{path} cannot be executed in the pod: code in the sandbox removed or changed it ({message})"
             ));
