@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/demo dev/cluster/cluster
+SCRIPTS := .ci/run dev/agent-image dev/demo dev/cluster/cluster
 # Threads of the tests that need a cluster: each test mostly waits.
 TEST_THREADS ?= 6
 
@@ -38,8 +38,12 @@ crds: ## write crds/*.yaml from the types in crds/src
 build: ## build the operator
 	cargo build --workspace
 
+.PHONY: agent-image
+agent-image: cluster-up ## build the agent and load it into the cluster
+	dev/agent-image
+
 .PHONY: run
-run: cluster-up build ## run the operator against the local Kubernetes, in the foreground
+run: agent-image build ## run the operator against the local Kubernetes, in the foreground
 	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml)
 	target/debug/arl-operator --kubeconfig .cluster/kubeconfig --log-format text
 
@@ -56,16 +60,16 @@ unit: ## tests that need no cluster
 	cargo test -p arl-operator --test manifests --test architecture
 
 .PHONY: test-cluster
-test-cluster: cluster-up ## tests against the local Kubernetes
+test-cluster: agent-image ## tests against the local Kubernetes
 	cargo test -p arl-operator --test cluster -- --test-threads=$(TEST_THREADS)
 
 .PHONY: test-disruption
-test-disruption: cluster-up ## tests that restart parts of the local Kubernetes: one at a time, nothing else beside them
+test-disruption: agent-image ## tests that restart parts of the local Kubernetes: one at a time, nothing else beside them
 	@if [ "$$(cat .cluster/kind)" = current ]; then echo "the current context's cluster is not disrupted: no test-disruption"; \
 	else echo "cargo test --test disruption"; cargo test -p arl-operator --test disruption -- --test-threads=1; fi
 
 .PHONY: demo
-demo: cluster-up ## run every example against the local Kubernetes and check what it prints
+demo: agent-image ## run every example against the local Kubernetes and check what it prints
 	dev/demo
 
 .PHONY: test
