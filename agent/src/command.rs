@@ -38,6 +38,7 @@ use crate::{
 const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// After the command's end, what its pipes still hold is read; a process left behind may go on writing for ever.
 const REST_MAX: usize = 1024 * 1024;
+const READ: usize = 16 * 1024;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// A command that was started.
@@ -57,8 +58,8 @@ struct Stream {
 }
 
 /// Starts it, or says why that cannot be.
-pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, Done> {
-    let broken = |error: &dyn std::fmt::Display| Done::without_output(StepEnd::StartError(error.to_string()));
+pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd> {
+    let broken = |error: &dyn std::fmt::Display| StepEnd::StartError(error.to_string());
     let Some((program, arguments)) = arguments.split_first() else { return Err(broken(&"no command")) };
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| broken(&error))?;
     let children = watch_children().map_err(|error| broken(&error))?;
@@ -72,7 +73,7 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, Done> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let mut child = spawned.map_err(|error| Done::without_output(refused(program, &error)))?;
+    let mut child = spawned.map_err(|error| refused(program, &error))?;
     Ok(Running {
         pid: i32::try_from(child.id()).unwrap_or_default(),
         stdout: Stream::new(child.stdout.take()),
@@ -214,7 +215,7 @@ impl Stream {
 
     /// Reads once what is there; returns whether anything was printed.
     fn drain_once(&mut self, ready: bool) -> bool {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = [0; READ];
         let read = if ready { self.read(&mut buffer) } else { 0 };
         self.output.push(&buffer[..read]);
         read > 0
@@ -222,13 +223,13 @@ impl Stream {
 
     fn discard_once(&mut self, ready: bool) {
         if ready {
-            self.read(&mut [0; 64 * 1024]);
+            self.read(&mut [0; READ]);
         }
     }
 
     /// Reads what is there without waiting for more.
     fn drain_rest(&mut self) {
-        for _ in 0..REST_MAX / (64 * 1024) {
+        for _ in 0..REST_MAX / READ {
             let Some(pipe) = &self.pipe else { return };
             let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
             let ready = matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..));

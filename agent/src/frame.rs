@@ -64,7 +64,7 @@ impl Frames {
     }
 
     /// The next message, if all of it has arrived. After an error the stream is of no more use.
-    pub fn next<M: for<'b> Decode<'b, ()>>(&mut self) -> Result<Option<M>, Malformed> {
+    pub fn take<M: for<'b> Decode<'b, ()>>(&mut self) -> Result<Option<M>, Malformed> {
         let rest = &self.buffer[self.start..];
         let Some((header, body)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
         let length = u32::from_be_bytes(*header) as usize;
@@ -92,7 +92,7 @@ mod tests {
             let mut received = Vec::new();
             for piece in bytes.chunks(cut) {
                 frames.push(piece);
-                while let Some(message) = frames.next::<ToAgent>().unwrap() {
+                while let Some(message) = frames.take::<ToAgent>().unwrap() {
                     received.push(message);
                 }
             }
@@ -105,7 +105,7 @@ mod tests {
         for (bytes, max) in [(&[0xff, 0xff, 0xff, 0xff][..], 100), (&[0, 0, 0, 101], 100), (&[0, 0, 0, 1, 0xff], 100)] {
             let mut frames = Frames::new(max);
             frames.push(bytes);
-            assert!(frames.next::<ToAgent>().is_err(), "{bytes:?}");
+            assert!(frames.take::<ToAgent>().is_err(), "{bytes:?}");
         }
     }
 
@@ -132,7 +132,7 @@ mod tests {
             }
             let mut frames = Frames::new(FROM_AGENT_MAX);
             frames.push(&bytes);
-            while let Ok(Some(message)) = frames.next::<crate::message::FromAgent>() {
+            while let Ok(Some(message)) = frames.take::<crate::message::FromAgent>() {
                 if let crate::message::FromAgent::Step { stdout, .. } = message {
                     let _ = crate::output::Output::try_from(stdout);
                 }

@@ -359,7 +359,7 @@ pub(crate) mod tests {
         for message in examples() {
             let mut frames = crate::frame::Frames::new(crate::frame::FROM_AGENT_MAX);
             frames.push(&crate::frame::encode(&message));
-            assert_eq!(frames.next::<FromAgent>(), Ok(Some(message)));
+            assert_eq!(frames.take::<FromAgent>(), Ok(Some(message)));
         }
     }
 

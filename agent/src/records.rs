@@ -112,7 +112,7 @@ impl Records {
     pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
         frames.push(&fs::read(self.run(run).join("log")).unwrap_or_default());
-        std::iter::from_fn(|| frames.next().ok().flatten()).collect()
+        std::iter::from_fn(|| frames.take().ok().flatten()).collect()
     }
 
     /// Drops what a run printed; that it was started, and that it ended, stays.

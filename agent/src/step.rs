@@ -77,17 +77,17 @@ pub fn step() -> Result<(), String> {
     let deadline = Instant::now() + Duration::from_millis(job.remaining_ms);
     let partial = PathBuf::from(&job.partial);
     let running = match prepare(&job.step) {
-        Err(end) => Err(Done::without_output(end)),
+        Err(end) => Err(end),
         Ok(()) => match &job.step.action {
             Action::File { path, content } => {
                 let written = file::replace(Path::new(path), content.as_bytes());
-                Err(Done::without_output(written.map_or_else(StepEnd::NotWritten, |()| StepEnd::Written)))
+                Err(written.map_or_else(StepEnd::NotWritten, |()| StepEnd::Written))
             }
             Action::Command(arguments) => command::start(arguments, &job.step.env),
         },
     };
     match running {
-        Err(done) => answer(&mut control, &done),
+        Err(end) => answer(&mut control, &Done::without_output(end)),
         Ok(mut command) => {
             let done = command.follow(&control, deadline, &partial);
             answer(&mut control, &done)?;
@@ -117,7 +117,7 @@ fn receive(control: &mut File) -> Result<Job, String> {
     control.read_exact(&mut frame[4..]).map_err(|error| error.to_string())?;
     let mut frames = Frames::new(TO_AGENT_MAX);
     frames.push(&frame);
-    frames.next().map_err(|error| error.to_string())?.ok_or_else(|| "a job that is too long".into())
+    frames.take().map_err(|error| error.to_string())?.ok_or_else(|| "a job that is too long".into())
 }
 
 fn answer(control: &mut File, done: &Done) -> Result<(), String> {

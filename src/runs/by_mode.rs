@@ -29,11 +29,14 @@ impl ByMode {
 impl Runner for ByMode {
     fn run<'a>(
         &'a self,
-        request: &'a Request,
+        request: Request,
         report: &'a Report,
         wish: watch::Receiver<Wish>,
     ) -> BoxFuture<'a, (RunEnd, Left)> {
-        self.of(&request.target).run(request, report, wish)
+        match request.target.mode {
+            ExecutorMode::Agent => self.agent.run(request, report, wish),
+            ExecutorMode::Exec => self.exec.run(request, report, wish),
+        }
     }
 
     fn prepare(&self, target: &Target) {

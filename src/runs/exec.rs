@@ -151,7 +151,7 @@ impl Exec {
 impl Runner for Exec {
     fn run<'a>(
         &'a self,
-        request: &'a Request,
+        request: Request,
         report: &'a Report,
         mut wish: watch::Receiver<Wish>,
     ) -> BoxFuture<'a, (RunEnd, Left)> {
@@ -159,7 +159,7 @@ impl Runner for Exec {
             let mut settle = wish.clone();
             let end = tokio::select! {
                 biased;
-                end = tokio::time::timeout(request.timeout, self.run_steps(request, report)) => {
+                end = tokio::time::timeout(request.timeout, self.run_steps(&request, report)) => {
                     end.unwrap_or(RunEnd::TimedOut)
                 }
                 () = wished(&mut wish, Wish::Cancel) => RunEnd::Cancelled,

@@ -132,7 +132,7 @@ pub trait Runner: Send + Sync + 'static {
     /// without ending it.
     fn run<'a>(
         &'a self,
-        request: &'a Request,
+        request: Request,
         report: &'a Report,
         wish: watch::Receiver<Wish>,
     ) -> BoxFuture<'a, (RunEnd, Left)>;
@@ -158,6 +158,6 @@ pub struct Ended {
 /// Resolves when the wish is `wish`; never, where it cannot be any more.
 async fn wished(watch: &mut watch::Receiver<Wish>, wish: Wish) {
     if watch.wait_for(|now| *now == wish).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -80,6 +80,7 @@ impl Runs {
             return;
         }
         let (wish, wishes) = watch::channel(Wish::GoOn);
+        let task_uid = request.task_uid.clone();
         let (wake, key) = (Arc::clone(&self.wake), request.task.clone());
         let report = Report::new(Arc::new(move || wake(key.clone())));
         let run = Run {
@@ -88,9 +89,9 @@ impl Runs {
             report: report.clone(),
             wish,
             ended: None,
-            work: tokio::spawn(Arc::clone(self).follow(request.clone(), report, wishes)).abort_handle(),
+            work: tokio::spawn(Arc::clone(self).follow(request, report, wishes)).abort_handle(),
         };
-        active.insert(request.task_uid, run);
+        active.insert(task_uid, run);
     }
 
     /// Asks a run for something; a run that was asked to end is not asked to go on.
@@ -143,15 +144,16 @@ impl Runs {
     }
 
     async fn follow(self: Arc<Self>, request: Request, report: Report, wishes: watch::Receiver<Wish>) {
-        let run = std::panic::AssertUnwindSafe(self.runner.run(&request, &report, wishes)).catch_unwind();
+        let (task, task_uid) = (request.task.clone(), request.task_uid.clone());
+        let run = std::panic::AssertUnwindSafe(self.runner.run(request, &report, wishes)).catch_unwind();
         let (end, left) = run.await.unwrap_or_else(|_| {
             (RunEnd::Lost("the runner failed; this is a bug in the operator".into()), Left::Unknown)
         });
         let at = self.clock.now();
-        if let Some(run) = self.lock().get_mut(&request.task_uid) {
+        if let Some(run) = self.lock().get_mut(&task_uid) {
             run.ended = Some(Ended { end, left, at });
         }
-        (self.wake)(request.task);
+        (self.wake)(task);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Run>> {

@@ -200,7 +200,7 @@ fn with_remains(mut verdict: Verdict, left: &Left) -> Verdict {
         Left::Nothing => {}
         Left::Unknown => verdict.message.push_str("; processes that the step started may still run in the pod"),
         Left::Survivors(words) => {
-            verdict.message.push_str(&format!("; {words}, so the pod is given up: use another Sandbox"));
+            verdict.message = format!("{}; {words}, so the pod is given up: use another Sandbox", verdict.message);
             verdict.gives_up_pod = true;
         }
     }

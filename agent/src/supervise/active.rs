@@ -57,9 +57,9 @@ impl Active {
     }
 
     /// Starts the process of the step whose turn it is.
-    pub fn start_step(&mut self, partial: &Path) -> Result<(), Done> {
+    pub fn start_step(&mut self, partial: &Path) -> Result<(), StepEnd> {
         let Some(step) = self.start.steps.get(self.index).cloned() else {
-            return Err(Done::without_output(StepEnd::StartError("there is no such step".into())));
+            return Err(StepEnd::StartError("there is no such step".into()));
         };
         self.step_started = Instant::now();
         let remaining = self.remaining();
@@ -69,9 +69,8 @@ impl Active {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
             partial: partial.to_string_lossy().into_owned(),
         };
-        let process = spawn(&job).map_err(|error| {
-            Done::without_output(StepEnd::StartError(format!("no process can be started in the container: {error}")))
-        })?;
+        let process = spawn(&job)
+            .map_err(|error| StepEnd::StartError(format!("no process can be started in the container: {error}")))?;
         self.process = Some(process);
         Ok(())
     }

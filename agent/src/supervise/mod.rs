@@ -148,7 +148,7 @@ impl Supervisor {
     fn hear_relay(&mut self, number: u64) {
         let Some(relay) = self.relays.get_mut(&number) else { return };
         relay.peer.read();
-        while let Some(message) = relay.peer.next::<ToAgent>() {
+        while let Some(message) = relay.peer.take::<ToAgent>() {
             match message {
                 ToAgent::Hello { pod, .. } if pod == self.pod => {
                     relay.greeted = true;

@@ -14,7 +14,7 @@ use nix::poll::PollFlags;
 
 /// One that does not read what it is sent is given up here; a relay that comes back gets everything again.
 const OUTGOING_MAX: usize = 16 * 1024 * 1024;
-const READ: usize = 64 * 1024;
+const READ: usize = 16 * 1024;
 
 /// A socket with messages going both ways.
 pub struct Peer {
@@ -79,8 +79,8 @@ impl Peer {
     }
 
     /// The next message; one that cannot be read ends the connection.
-    pub fn next<M: for<'b> Decode<'b, ()>>(&mut self) -> Option<M> {
-        let message = self.incoming.next();
+    pub fn take<M: for<'b> Decode<'b, ()>>(&mut self) -> Option<M> {
+        let message = self.incoming.take();
         self.open &= message.is_ok();
         message.ok().flatten()
     }

@@ -156,7 +156,7 @@ impl Runs {
         let Some((_, peer)) = self.active.as_mut().and_then(|active| active.process.as_mut()) else { return };
         peer.flush();
         peer.read();
-        match peer.next::<Done>() {
+        match peer.take::<Done>() {
             Some(done) => self.step_ended(done),
             None if !peer.is_open() => self.step_lost(),
             None => {}
@@ -207,7 +207,7 @@ impl Runs {
         let partial = self.records.partial(&active.start.run);
         match active.start_step(&partial) {
             Ok(()) => self.processes.extend(active.process.iter().map(|(pid, _)| *pid)),
-            Err(done) => self.step_ended(done),
+            Err(end) => self.step_ended(Done::without_output(end)),
         }
     }
 

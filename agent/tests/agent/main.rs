@@ -1,12 +1,12 @@
 //! The agent as a pod has it, without a pod: the binary, its streams and its records.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod pod;
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use arl_agent::message::{FromAgent, RunEnd, StepEnd, ToAgent, VERSION};
-use pod::{PATIENCE, Pod, command, eventually, file, id, sh, with_env};
+use pod::{PATIENCE, Pod, command, eventually, file, id, kill_all, processes, sh, with_env};
 
 #[test]
 fn commands_get_exactly_what_they_are_given() {
@@ -17,7 +17,7 @@ fn commands_get_exactly_what_they_are_given() {
     step.work_dir = Some("/".into());
     let report = pod.stream().run("r", vec![step, with_env(sh("echo \"$V\"; pwd"), "V", "a'b\n\"c=$d"), sh("cat")]);
     assert_eq!(report.end, RunEnd::Completed);
-    assert_eq!(report.steps[0].1, awkward.iter().map(|a| format!("[{a}]")).collect::<String>());
+    assert_eq!(report.steps[0].1, format!("[{}]", awkward.join("][")));
     assert!(report.steps[1].1.starts_with("a'b\n\"c=$d\n/"));
     assert_eq!(report.steps[2], (StepEnd::Exited(0), String::new(), String::new()), "standard input is empty");
 }
@@ -68,7 +68,7 @@ fn everything_a_step_started_ends_at_its_time() {
     assert_eq!((&report.end, report.survivors.len()), (&RunEnd::TimedOut, 0));
     assert_eq!(report.steps, [(StepEnd::Stopped, "begun\n".into(), String::new())]);
     for word in ["71001", "71002", "71003", "71004"] {
-        assert_eq!(pod.processes(word), [0; 0], "sleep {word}");
+        assert_eq!(processes(word), [0; 0], "sleep {word}");
     }
 }
 
@@ -81,7 +81,7 @@ fn a_fork_bomb_ends_at_its_time() {
     stream.start("r", Duration::from_secs(1), vec![sh(script)]);
     let report = stream.report("r");
     assert_eq!((report.end, report.survivors.len()), (RunEnd::TimedOut, 0));
-    assert_eq!(pod.processes("71006"), [0; 0]);
+    assert_eq!(processes("71006"), [0; 0]);
 }
 
 #[test]
@@ -94,11 +94,11 @@ fn what_is_cancelled_ends_and_the_next_run_begins() {
     stream.start("c", PATIENCE, vec![sh("echo never")]);
     stream.say(&ToAgent::Cancel { run: id("c") });
     assert_eq!(stream.report("c").end, RunEnd::Cancelled, "before it began");
-    eventually("the command runs", || !pod.processes("71010").is_empty());
+    eventually("the command runs", || !processes("71010").is_empty());
     stream.say(&ToAgent::Cancel { run: id("a") });
     let report = stream.report("a");
     assert_eq!((report.end, report.steps[0].1.as_str()), (RunEnd::Cancelled, "here\n"));
-    assert_eq!(pod.processes("71010"), [0; 0]);
+    assert_eq!(processes("71010"), [0; 0]);
     assert_eq!(stream.report("b").steps[0].1, "next\n");
     assert_eq!(stream.run("c", vec![sh("echo never")]).steps.len(), 0, "what was cancelled is never started");
 }
@@ -113,9 +113,9 @@ fn what_a_success_leaves_lives_on_and_what_a_failure_leaves_does_not() {
     assert!(report.steps[0].1.contains("done\n"));
     let report = stream.run("bad", vec![sh("sleep 71021 & exit 1")]);
     assert_eq!(report.steps[0].0, StepEnd::Exited(1));
-    assert_eq!((pod.processes("71020").len(), pod.processes("71021").len()), (1, 0));
-    pod.kill("71020");
-    eventually("the process that is left is reaped", || pod.processes("71020").is_empty());
+    assert_eq!((processes("71020").len(), processes("71021").len()), (1, 0));
+    kill_all("71020");
+    eventually("the process that is left is reaped", || processes("71020").is_empty());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_killed_supervisor_is_said_with_what_was_printed() {
     let partial = pod.path("runs/r/partial");
     eventually("the output is noted", || std::fs::read(&partial).is_ok_and(|b| b.windows(3).any(|w| w == b"two")));
     pod.kill_supervisor();
-    eventually("nothing is left", || pod.processes("71030").is_empty());
+    eventually("nothing is left", || processes("71030").is_empty());
     let report = pod.stream().run("r", vec![sh("echo again")]);
     assert!(matches!(report.end, RunEnd::Interrupted(_)), "{report:?}");
     assert_eq!(report.steps.len(), 2);
@@ -172,7 +172,7 @@ fn a_step_that_kills_its_keeper_fails_and_leaves_nothing() {
     let mut stream = pod.stream();
     let report = stream.run("r", vec![sh("sleep 71040 & kill -KILL $PPID; sleep 71041")]);
     assert!(matches!(report.end, RunEnd::Interrupted(_)), "{report:?}");
-    assert_eq!((pod.processes("71040").len(), pod.processes("71041").len()), (0, 0));
+    assert_eq!((processes("71040").len(), processes("71041").len()), (0, 0));
     assert_eq!(stream.run("s", vec![sh("echo fine")]).steps[0].1, "fine\n");
 }
 

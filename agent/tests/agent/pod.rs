@@ -57,7 +57,7 @@ impl Pod {
             let (mut frames, mut buffer) = (Frames::new(FROM_AGENT_MAX), vec![0; 65536]);
             while let Ok(read @ 1..) = stdout.read(&mut buffer) {
                 frames.push(&buffer[..read]);
-                while let Some(message) = frames.next().unwrap() {
+                while let Some(message) = frames.take().unwrap() {
                     let _ = sender.send(message);
                 }
             }
@@ -65,27 +65,10 @@ impl Pod {
         Stream { stdin: relay.stdin.take(), relay, heard }
     }
 
-    /// Processes whose command line has `word`.
-    pub fn processes(&self, word: &str) -> Vec<i32> {
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let has = |pid: &i32| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).split('\0').any(|argument| argument == word)
-        };
-        pids.filter(has).collect()
-    }
-
-    pub fn kill(&self, word: &str) {
-        for pid in self.processes(word) {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        }
-    }
-
     fn supervisors(&self) -> Vec<i32> {
         let directory = self.directory.to_string_lossy().into_owned();
-        let supervise = self.processes("supervise");
-        self.processes(&directory).into_iter().filter(|pid| supervise.contains(pid)).collect()
+        let supervise = processes("supervise");
+        processes(&directory).into_iter().filter(|pid| supervise.contains(pid)).collect()
     }
 
     pub fn kill_supervisor(&self) {
@@ -201,6 +184,23 @@ pub fn file(path: &Path, content: &str) -> Step {
 pub fn with_env(mut step: Step, name: &str, value: &str) -> Step {
     step.env.push(Variable { name: name.into(), value: value.into() });
     step
+}
+
+/// Processes whose command line has `word`.
+pub fn processes(word: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).split('\0').any(|argument| argument == word)
+    };
+    pids.filter(has).collect()
+}
+
+pub fn kill_all(word: &str) {
+    for pid in processes(word) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
 }
 
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

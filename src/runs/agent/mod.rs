@@ -24,6 +24,7 @@ use tokio::{
     sync::{Semaphore, mpsc, watch},
     time::{Instant, timeout_at},
 };
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{Left, Report, Request, RunEnd, Runner, Target, Wish, wished};
 use crate::{
@@ -86,11 +87,33 @@ impl Agent {
         let _ = order.map(|order| orders.send(order));
     }
 
-    fn attach(self: &Arc<Self>, request: &Request, run: &RunId, is_started: bool) -> mpsc::Receiver<Said> {
+    fn attach(self: &Arc<Self>, run: &Sent) -> mpsc::Receiver<Said> {
         let (said, receive) = mpsc::channel(4);
-        let start = if is_started { None } else { Some(frame::encode(&words::start(request, run))) };
-        self.order(&request.target, Some(Order::Attach(Attach { run: run.clone(), start, said })));
+        let (id, start) = (run.id.clone(), run.start.clone());
+        self.order(&run.target, Some(Order::Attach(Attach { run: id, start, said })));
         receive
+    }
+}
+
+/// A run as it is sent to a pod. The steps, with the contents of their files, are only kept until the agent has them.
+struct Sent {
+    id: RunId,
+    target: Target,
+    steps: usize,
+    timeout: Duration,
+    /// What starts it; absent once it has been started, so that it is only followed.
+    start: Option<Bytes>,
+}
+
+impl Sent {
+    fn new(request: Request) -> Option<Self> {
+        let id = RunId::new(&request.task_uid.0)?;
+        let start = (!request.is_started).then(|| frame::encode(&words::start(&request, &id)).into());
+        Some(Self { id, target: request.target, steps: request.steps.len(), timeout: request.timeout, start })
+    }
+
+    fn is_started(&self) -> bool {
+        self.start.is_none()
     }
 }
 
@@ -112,18 +135,17 @@ enum Heard {
 impl Runner for Arc<Agent> {
     fn run<'a>(
         &'a self,
-        request: &'a Request,
+        request: Request,
         report: &'a Report,
         mut wish: watch::Receiver<Wish>,
     ) -> BoxFuture<'a, (RunEnd, Left)> {
         async move {
-            let Some(run) = RunId::new(&request.task_uid.0) else {
+            let Some(mut run) = Sent::new(request) else {
                 return (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing);
             };
             let (mut settle, mut heeded) = (wish.clone(), (false, false));
             let mut limit = Limit(Instant::now() + FAR);
-            let mut answers = self.attach(request, &run, request.is_started);
-            let is_started = || request.is_started || report.lock().started_at.is_some();
+            let mut answers = self.attach(&run);
             loop {
                 let heard = async {
                     tokio::select! {
@@ -133,32 +155,31 @@ impl Runner for Arc<Agent> {
                         () = wished(&mut settle, Wish::Settle), if !heeded.1 => Heard::Settle,
                     }
                 };
-                let was_started = is_started();
                 match timeout_at(limit.0, heard).await {
                     Ok(Heard::Said(Some(Said::Message(message)))) => {
-                        if let ControlFlow::Break(end) = words::take(message, request, report, self.clock.now()) {
+                        if let ControlFlow::Break(end) = words::take(message, &run, report, self.clock.now()) {
                             return end;
                         }
-                        if !was_started && is_started() {
-                            limit.lower(request.timeout + PATIENCE);
+                        if run.start.take().is_some() {
+                            limit.lower(run.timeout + PATIENCE);
                         }
                     }
                     Ok(Heard::Said(Some(Said::Obstacle(words)))) => report.obstacle(&words),
-                    Ok(Heard::Said(Some(Said::Gone(words)))) if is_started() => {
+                    Ok(Heard::Said(Some(Said::Gone(words)))) if run.is_started() => {
                         return (RunEnd::Lost(words), Left::Unknown);
                     }
                     Ok(Heard::Said(Some(Said::Gone(words)))) => return (RunEnd::NotStarted(words), Left::Nothing),
-                    Ok(Heard::Said(None)) => answers = self.attach(request, &run, is_started()),
+                    Ok(Heard::Said(None)) => answers = self.attach(&run),
                     Ok(Heard::Cancel) => {
                         heeded.0 = true;
                         limit.lower(PATIENCE);
-                        self.order(&request.target, Some(Order::Cancel(run.clone())));
+                        self.order(&run.target, Some(Order::Cancel(run.id.clone())));
                     }
                     Ok(Heard::Settle) => {
                         heeded.1 = true;
                         limit.lower(SETTLING);
                     }
-                    Err(_) => return given_up(heeded, is_started()),
+                    Err(_) => return given_up(heeded, run.is_started()),
                 }
             }
         }

@@ -108,7 +108,7 @@ impl Socket {
     /// The next message of the agent. Nothing is lost where this is dropped before it is done.
     pub(super) async fn next(&mut self) -> Result<FromAgent, Trouble> {
         loop {
-            match self.frames.next() {
+            match self.frames.take() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
                 Err(malformed) => return Err(Trouble::Broken(malformed.to_string())),

@@ -10,6 +10,7 @@ use tokio::{
     sync::{SemaphorePermit, mpsc},
     time::{Instant, timeout, timeout_at},
 };
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{
     Agent,
@@ -46,7 +47,7 @@ pub(super) enum Said {
 pub(super) struct Attach {
     pub(super) run: RunId,
     /// The frame that starts it, until it is known to have been started.
-    pub(super) start: Option<Vec<u8>>,
+    pub(super) start: Option<Bytes>,
     pub(super) said: mpsc::Sender<Said>,
 }
 
@@ -70,7 +71,7 @@ struct Attached {
 
 impl Attached {
     /// Notes an order and returns what has to be sent for it.
-    fn take(&mut self, order: Order) -> Vec<u8> {
+    fn take(&mut self, order: Order) -> Bytes {
         match order {
             Order::Attach(attach) => {
                 let frame = ask(&attach);
@@ -78,18 +79,18 @@ impl Attached {
                 frame
             }
             Order::Cancel(run) => {
-                let frame = frame::encode(&ToAgent::Cancel { run: run.clone() });
+                let frame = cancel(&run);
                 self.cancelled.push(run);
                 frame
             }
-            Order::Say(message) => frame::encode(&message),
+            Order::Say(message) => frame::encode(&message).into(),
         }
     }
 
     /// What has to be sent on a new stream.
     fn all(&mut self) -> Vec<u8> {
         self.runs.retain(|_, attach| !attach.said.is_closed());
-        let cancels = self.cancelled.iter().map(|run| frame::encode(&ToAgent::Cancel { run: run.clone() }));
+        let cancels = self.cancelled.iter().map(cancel);
         self.runs.values().map(ask).chain(cancels).flatten().collect()
     }
 
@@ -124,8 +125,12 @@ impl Attached {
     }
 }
 
-fn ask(attach: &Attach) -> Vec<u8> {
-    attach.start.clone().unwrap_or_else(|| frame::encode(&ToAgent::Follow { run: attach.run.clone() }))
+fn ask(attach: &Attach) -> Bytes {
+    attach.start.clone().unwrap_or_else(|| frame::encode(&ToAgent::Follow { run: attach.run.clone() }).into())
+}
+
+fn cancel(run: &RunId) -> Bytes {
+    frame::encode(&ToAgent::Cancel { run: run.clone() }).into()
 }
 
 fn pause(failures: u32) -> Duration {
@@ -263,7 +268,7 @@ async fn converse(
             Err(_) if heard.elapsed() > SILENCE_MAX => return Some(Trouble::Broken("the stream is silent".into())),
             Err(_) => {
                 next_ping = Instant::now() + PING_EVERY;
-                frame::encode(&ToAgent::Ping)
+                frame::encode(&ToAgent::Ping).into()
             }
         };
         if let Err(trouble) = socket.send(&frames).await {

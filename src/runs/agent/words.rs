@@ -11,6 +11,7 @@ use arl_agent::{
 use arl_crds::{Action, Step};
 use jiff::Timestamp;
 
+use super::Sent;
 use crate::runs::{Left, Report, Request, RunEnd, StepEnd, StepRun};
 
 /// The most bytes of the agent's own words that are passed on.
@@ -42,21 +43,16 @@ fn step(step: &Step) -> message::Step {
 }
 
 /// Takes what the agent says of a run; breaks with its end.
-pub(super) fn take(
-    message: FromAgent,
-    request: &Request,
-    report: &Report,
-    now: Timestamp,
-) -> ControlFlow<(RunEnd, Left)> {
+pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timestamp) -> ControlFlow<(RunEnd, Left)> {
     match message {
-        FromAgent::Started { ago_us, .. } => begin(report, now - within(ago_us, request)),
+        FromAgent::Started { ago_us, .. } => begin(report, now - within(ago_us, run)),
         FromAgent::Step { index, started_us, ended_us, end, stdout, stderr, .. } => {
-            let (started, ended) = (within(started_us, request), within(ended_us, request));
+            let (started, ended) = (within(started_us, run), within(ended_us, run));
             begin(report, now - ended);
             let outputs = (Output::try_from(stdout), Output::try_from(stderr));
             if let (Ok(stdout), Ok(stderr)) = outputs {
                 let step = Told { index: index as usize, started, ended, end, stdout, stderr };
-                end_step(report, step, request.steps.len());
+                end_step(report, step, run.steps);
             }
         }
         FromAgent::Ended { end, survivors, .. } => {
@@ -73,8 +69,8 @@ pub(super) fn take(
 }
 
 /// A time span that a run of this Task can have.
-fn within(micros: u64, request: &Request) -> Duration {
-    Duration::from_micros(micros).min(request.timeout + super::PATIENCE)
+fn within(micros: u64, run: &Sent) -> Duration {
+    Duration::from_micros(micros).min(run.timeout + super::PATIENCE)
 }
 
 fn begin(report: &Report, at: Timestamp) {

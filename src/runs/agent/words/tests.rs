@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use arl_agent::message::Excerpt;
 use arl_crds::ExecutorMode;
-use serde_json::json;
 
 use super::*;
 use crate::{
@@ -14,23 +13,16 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_000_000_000 + millis).unwrap()
 }
 
-fn request(steps: usize) -> Request {
-    let step = |i: usize| json!({ "name": format!("s{i}"), "type": "Command", "command": ["true"] });
+fn sent(steps: usize) -> Sent {
     let key = |name: &str| Key { namespace: "ns".into(), name: name.into() };
-    Request {
-        task: key("t"),
-        task_uid: Uid("task".into()),
-        steps: (0..steps).map(|i| serde_json::from_value(step(i)).unwrap()).collect(),
-        timeout: Duration::from_secs(30),
-        target: Target {
-            pod: key("p"),
-            pod_uid: Uid("pod".into()),
-            container: "c".into(),
-            container_id: "c1".into(),
-            mode: ExecutorMode::Agent,
-        },
-        is_started: false,
-    }
+    let target = Target {
+        pod: key("p"),
+        pod_uid: Uid("pod".into()),
+        container: "c".into(),
+        container_id: "c1".into(),
+        mode: ExecutorMode::Agent,
+    };
+    Sent { id: run(), target, steps, timeout: Duration::from_secs(30), start: None }
 }
 
 fn run() -> RunId {
@@ -51,7 +43,7 @@ fn ended(end: message::RunEnd) -> FromAgent {
 fn told(steps: usize, messages: Vec<FromAgent>) -> (Report, Option<(RunEnd, Left)>) {
     let report = Report::new(Arc::new(|| {}));
     for message in messages {
-        if let ControlFlow::Break(end) = take(message, &request(steps), &report, at(10)) {
+        if let ControlFlow::Break(end) = take(message, &sent(steps), &report, at(10)) {
             return (report, Some(end));
         }
     }
