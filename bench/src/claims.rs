@@ -57,13 +57,26 @@ pub async fn bursts(bench: &Bench, results: &mut Results) -> Result<Kept> {
     let mut sizes: Vec<usize> = bench.flags.bursts.iter().copied().filter(|size| *size < largest).collect();
     sizes.push(largest);
     let mut kept = Kept { operator: Vec::new(), exec: Vec::new() };
-    for size in sizes {
-        kept.operator = burst(bench, results, Who::Operator, size, (0, if size == largest { keep } else { 0 })).await?;
+    for (index, size) in sizes.iter().enumerate() {
+        let after = match sizes.get(index + 1) {
+            // The pods that replace the claimed ones are those of the next burst.
+            Some(next) => After { keep: 0, idle: *next },
+            None => After { keep, idle: 0 },
+        };
+        kept.operator = burst(bench, results, Who::Operator, *size, 0, after).await?;
     }
     if bench.exec {
-        kept.exec = burst(bench, results, Who::Exec, keep, (keep, keep)).await?;
+        kept.exec = burst(bench, results, Who::Exec, keep, keep, After { keep, idle: 0 }).await?;
     }
     Ok(kept)
+}
+
+/// What a burst leaves.
+struct After {
+    /// Sandboxes.
+    keep: usize,
+    /// Idle pods of its pool.
+    idle: usize,
 }
 
 /// The names of Sandboxes that are Ready.
@@ -83,13 +96,15 @@ impl Kept {
     }
 }
 
-/// One burst between two of the floor. `others` pods are there already; `keep` Sandboxes stay and are returned.
+/// One burst between two of the floor, each begun when nothing else is going on. There are `others` pods already; returns the
+/// Sandboxes that stay.
 async fn burst(
     bench: &Bench,
     results: &mut Results,
     who: Who,
     size: usize,
-    (others, keep): (usize, usize),
+    others: usize,
+    after: After,
 ) -> Result<Vec<String>> {
     let workload = format!("claim, {size} at once");
     eprintln!("{workload}: {}", who.name());
@@ -106,10 +121,10 @@ async fn burst(
         Ok(Block::whole(burst.samples))
     };
     bench.measure(results, &workload, who, work).await?;
-    bench.scale(who, 0).await?;
+    bench.scale(who, after.idle).await?;
+    bench.real.delete_sandboxes(&names.split_off(after.keep.min(names.len()))).await?;
+    bench.real.has_pods(others + after.keep + after.idle).await?;
     floor_burst(bench, results, Some(&workload), size).await?;
-    bench.real.delete_sandboxes(&names.split_off(keep.min(names.len()))).await?;
-    bench.real.has_pods(others + keep).await?;
     Ok(names)
 }
 

@@ -8,7 +8,8 @@ use clap::Parser;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "arl-bench")]
 pub struct Flags {
-    /// A small run that shows whether everything works; its figures mean little, and --docs is left as it is.
+    /// A small run, with counts of its own, that shows whether everything works; its figures mean little, and the file of
+    /// --docs is left as it is.
     #[arg(long)]
     pub quick: bool,
     /// Kubeconfig of a cluster administrator.
@@ -37,7 +38,7 @@ pub struct Flags {
     #[arg(long)]
     pub docs: Option<PathBuf>,
     /// Claims one at a time; the pool is full before each.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 12)]
     pub claims: usize,
     /// Claims sent at once, from a pool with that many idle pods.
     #[arg(long, value_delimiter = ',', default_values_t = [20, 50])]
@@ -58,7 +59,7 @@ pub struct Flags {
     #[arg(long, default_value_t = 2)]
     pub windows: usize,
     /// For how long each time, in milliseconds.
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 2500)]
     pub window_ms: u64,
     /// Tasks that wait in one Sandbox at once.
     #[arg(long, default_value_t = 100)]
@@ -76,12 +77,12 @@ impl Flags {
             docs: None,
             claims: 2,
             bursts: Vec::new(),
-            burst_max: 8,
+            burst_max: 4,
             blocks: 2,
             block: 3,
-            parallel: vec![1, 8],
+            parallel: vec![1, 4],
             windows: 1,
-            window_ms: 1000,
+            window_ms: 800,
             queued: 10,
             ..flags
         }
