@@ -72,6 +72,12 @@ test-disruption: agent-image ## tests that restart parts of the local Kubernetes
 demo: agent-image ## run every example against the local Kubernetes and check what it prints
 	dev/demo
 
+.PHONY: bench
+bench: agent-image ## measure claims and Tasks, write the table of docs/performance.md; BENCH=--quick: a small run
+	cargo build --release -p arl-operator -p arl-bench
+	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml) -f deploy/rbac.yaml
+	target/release/arl-bench --docs docs/performance.md $(BENCH)
+
 .PHONY: test
 test: ## everything: local Kubernetes, unit tests, cluster tests, disruption, demo
 	$(MAKE) cluster-up

@@ -1,0 +1,135 @@
+//! What is compared, and how one measurement is taken.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    audit::Audit,
+    cluster::from,
+    flags::Flags,
+    place::{Place, pool},
+    process::Usage,
+    report::Results,
+    stats::Block,
+};
+
+/// Who is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The bare writes.
+    Floor,
+    /// The operator, with a pool that asks for no mode.
+    Operator,
+    /// The operator, with a pool in Exec mode.
+    Exec,
+}
+
+impl Who {
+    /// Its name in tables, pools and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Operator => "operator",
+            Self::Exec => "exec",
+        }
+    }
+}
+
+/// Everything that a measurement needs.
+pub struct Bench {
+    /// What was asked for.
+    pub flags: Flags,
+    /// Where the floor is.
+    pub floor: Arc<Place>,
+    /// Where the operator is.
+    pub real: Arc<Place>,
+    /// What the operator uses.
+    pub usage: Usage,
+    /// Where API writes are counted, if they are.
+    pub audit: Option<Audit>,
+    /// Whether there is a pool in Exec mode.
+    pub exec: bool,
+    /// How many pods the cluster has room for.
+    pub free_pods: usize,
+}
+
+impl Bench {
+    /// All that are compared, another one first each round, so that none always has the machine as the same other left it.
+    pub fn contestants(&self, round: usize) -> Vec<Who> {
+        let mut all = vec![Who::Floor, Who::Operator];
+        all.extend(self.exec.then_some(Who::Exec));
+        let first = round % all.len();
+        all.rotate_left(first);
+        all
+    }
+
+    /// Those with pods.
+    pub fn pools(&self) -> impl Iterator<Item = Who> {
+        [Some(Who::Operator), self.exec.then_some(Who::Exec)].into_iter().flatten()
+    }
+
+    /// Where a contestant is.
+    pub fn place(&self, who: Who) -> &Arc<Place> {
+        if who == Who::Floor { &self.floor } else { &self.real }
+    }
+
+    /// How many Sandboxes each contestant keeps for Tasks.
+    pub fn sandboxes(&self) -> usize {
+        let wanted = self.flags.parallel.iter().copied().max().unwrap_or_default().max(1);
+        wanted.min(self.free_pods / self.pools().count())
+    }
+
+    /// Measures some work and adds it to the results.
+    pub async fn measure(
+        &self,
+        results: &mut Results,
+        workload: &str,
+        who: Who,
+        work: impl Future<Output = Result<Block>>,
+    ) -> Result<()> {
+        let cpu = || if who == Who::Floor { Ok(None) } else { self.usage.cpu().map(Some) };
+        let mark = async || match &self.audit {
+            Some(audit) => anyhow::Ok(Some((audit, audit.mark().await?))),
+            None => Ok(None),
+        };
+        let from = mark().await?;
+        let cpu_before = cpu()?;
+        let block = work.await?;
+        let cpu_used = cpu()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        let writes = match (from, mark().await?) {
+            (Some((audit, from)), Some((_, to))) => Some(audit.writes(&self.place(who).server(), from, to)?),
+            _ => None,
+        };
+        results.series(workload, who).add(&block, cpu_used, writes);
+        Ok(())
+    }
+
+    fn pool_api(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(arl_crds::GROUP, "v1alpha1", "WarmPool");
+        let client = self.real.api::<k8s_openapi::api::core::v1::Pod>().into_client();
+        Api::namespaced_with(client, &self.real.ns, &ApiResource::from_gvk_with_plural(&kind, "warmpools"))
+    }
+
+    /// Creates the pools.
+    pub async fn create_pools(&self, replicas: usize) -> Result<()> {
+        for who in self.pools() {
+            let mode = (who == Who::Exec).then_some("Exec");
+            let pool = from(pool(who.name(), replicas, mode))?;
+            self.pool_api().create(&PostParams::default(), &pool).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets how many idle pods a pool keeps.
+    pub async fn scale(&self, who: Who, replicas: usize) -> Result<()> {
+        let change = json!({"spec": {"replicas": replicas}});
+        self.pool_api().patch(who.name(), &PatchParams::default(), &Patch::Merge(&change)).await?;
+        Ok(())
+    }
+}

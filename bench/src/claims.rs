@@ -1,0 +1,159 @@
+//! Claims: one at a time, and many at once.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::task::JoinSet;
+
+use crate::{
+    bench::{Bench, Who},
+    place::all,
+    report::Results,
+    stats::{Block, Sample},
+};
+
+/// Idle pods while claims come one at a time.
+const FEW: usize = 3;
+
+/// Claims one at a time. A pool is full again before the next claim, which is part of what is counted, not of the latency.
+pub async fn one_at_a_time(bench: &Bench, results: &mut Results) -> Result<()> {
+    eprintln!("claims, one at a time");
+    bench.create_pools(FEW).await?;
+    let idle = FEW * bench.pools().count();
+    bench.real.has_pods(idle).await?;
+    let warm_up = at_once(bench, Who::Floor, FEW).await?;
+    bench.floor.delete_sandboxes(&warm_up.names).await?;
+    let mut claimed = Vec::new();
+    for round in 0..bench.flags.claims {
+        for who in bench.contestants(round) {
+            let place = bench.place(who);
+            let name = place.name(who.name());
+            let work = async {
+                let sample = place.claim(&name, who.name()).await?;
+                if who != Who::Floor {
+                    bench.real.has_pods(idle + claimed.len() + 1).await?;
+                }
+                Ok(Block::one_by_one(vec![sample]))
+            };
+            bench.measure(results, "claim, one at a time", who, work).await?;
+            if who == Who::Floor {
+                place.delete_sandboxes(&[name]).await?;
+            } else {
+                claimed.push(name);
+            }
+        }
+    }
+    for who in bench.pools() {
+        bench.scale(who, 0).await?;
+    }
+    bench.real.delete_sandboxes(&claimed).await?;
+    bench.real.has_pods(0).await
+}
+
+/// Claims at once, from a pool with as many idle pods; the last burst leaves each pool's Sandboxes for the Tasks.
+pub async fn bursts(bench: &Bench, results: &mut Results) -> Result<Kept> {
+    let keep = bench.sandboxes();
+    let largest = bench.flags.burst_max.min(bench.free_pods).max(keep);
+    let mut sizes: Vec<usize> = bench.flags.bursts.iter().copied().filter(|size| *size < largest).collect();
+    sizes.push(largest);
+    let mut kept = Kept { operator: Vec::new(), exec: Vec::new() };
+    for (index, size) in sizes.iter().enumerate() {
+        let after = match sizes.get(index + 1) {
+            // The pods that replace the claimed ones are those of the next burst.
+            Some(next) => After { keep: 0, idle: *next },
+            None => After { keep, idle: 0 },
+        };
+        kept.operator = burst(bench, results, Who::Operator, *size, 0, after).await?;
+    }
+    if bench.exec {
+        kept.exec = burst(bench, results, Who::Exec, keep, keep, After { keep, idle: 0 }).await?;
+    }
+    Ok(kept)
+}
+
+/// What a burst leaves.
+struct After {
+    /// Sandboxes.
+    keep: usize,
+    /// Idle pods of its pool.
+    idle: usize,
+}
+
+/// The names of Sandboxes that are Ready.
+pub struct Kept {
+    operator: Vec<String>,
+    exec: Vec<String>,
+}
+
+impl Kept {
+    /// As many as each contestant has; those of the floor need not exist.
+    pub fn of(&self, who: Who) -> Vec<String> {
+        match who {
+            Who::Floor => (0..self.operator.len()).map(|number| format!("floor-{number}")).collect(),
+            Who::Operator => self.operator.clone(),
+            Who::Exec => self.exec.clone(),
+        }
+    }
+}
+
+/// One burst between two of the floor, each begun when nothing else is going on. There are `others` pods already; returns the
+/// Sandboxes that stay.
+async fn burst(
+    bench: &Bench,
+    results: &mut Results,
+    who: Who,
+    size: usize,
+    others: usize,
+    after: After,
+) -> Result<Vec<String>> {
+    let workload = format!("claim, {size} at once");
+    eprintln!("{workload}: {}", who.name());
+    bench.scale(who, size).await?;
+    bench.real.has_pods(others + size).await?;
+    // The first one only opens connections.
+    for is_measured in [false, true] {
+        floor_burst(bench, results, is_measured.then_some(workload.as_str()), size).await?;
+    }
+    let mut names = Vec::new();
+    let work = async {
+        let burst = at_once(bench, who, size).await?;
+        names = burst.names;
+        Ok(Block::whole(burst.samples))
+    };
+    bench.measure(results, &workload, who, work).await?;
+    bench.scale(who, after.idle).await?;
+    bench.real.delete_sandboxes(&names.split_off(after.keep.min(names.len()))).await?;
+    bench.real.has_pods(others + after.keep + after.idle).await?;
+    floor_burst(bench, results, Some(&workload), size).await?;
+    Ok(names)
+}
+
+async fn floor_burst(bench: &Bench, results: &mut Results, workload: Option<&str>, size: usize) -> Result<()> {
+    let mut names = Vec::new();
+    let work = async {
+        let burst = at_once(bench, Who::Floor, size).await?;
+        names = burst.names;
+        Ok(Block::whole(burst.samples))
+    };
+    match workload {
+        Some(workload) => bench.measure(results, workload, Who::Floor, work).await?,
+        None => drop(work.await?),
+    }
+    bench.floor.delete_sandboxes(&names).await
+}
+
+struct Burst {
+    names: Vec<String>,
+    samples: Vec<Sample>,
+}
+
+async fn at_once(bench: &Bench, who: Who, count: usize) -> Result<Burst> {
+    let place = bench.place(who);
+    let names: Vec<String> = (0..count).map(|_| place.name(who.name())).collect();
+    let mut claims = JoinSet::new();
+    for name in names.clone() {
+        let place = Arc::clone(place);
+        claims.spawn(async move { Ok(vec![place.claim(&name, who.name()).await?]) });
+    }
+    Ok(Burst { names, samples: all(claims).await? })
+}

@@ -1,0 +1,104 @@
+//! What is measured, how often, and where the results go.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Measures claims and Tasks from the client's side, beside the bare API writes that they cannot do without.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "arl-bench")]
+pub struct Flags {
+    /// A small run, with counts of its own, that shows whether everything works; its figures mean little, and the file of
+    /// --docs is left as it is.
+    #[arg(long)]
+    pub quick: bool,
+    /// Kubeconfig of a cluster administrator.
+    #[arg(long, default_value = ".cluster/kubeconfig")]
+    pub kubeconfig: PathBuf,
+    /// The operator to measure.
+    #[arg(long, default_value = "target/release/arl-operator")]
+    pub operator: PathBuf,
+    /// A further argument for the operator, such as --operator-arg=--log-level=debug; may be repeated.
+    #[arg(long, allow_hyphen_values = true)]
+    pub operator_arg: Vec<String>,
+    /// The API server's audit log; where there is none, API writes are not counted.
+    #[arg(long, default_value = ".cluster/audit.log")]
+    pub audit_log: PathBuf,
+    /// Do not count API writes.
+    #[arg(long)]
+    pub no_audit: bool,
+    /// Do not measure a pool in Exec mode beside the one in default mode. It is left out too where the cluster's
+    /// WarmPool has no spec.executor.mode.
+    #[arg(long)]
+    pub no_exec: bool,
+    /// Where the results go.
+    #[arg(long, default_value = "target/bench.json")]
+    pub json: PathBuf,
+    /// A file with the two marker lines between which the table goes.
+    #[arg(long)]
+    pub docs: Option<PathBuf>,
+    /// Claims one at a time; the pool is full before each.
+    #[arg(long, default_value_t = 12)]
+    pub claims: usize,
+    /// Claims sent at once, from a pool with that many idle pods.
+    #[arg(long, value_delimiter = ',', default_values_t = [20, 50])]
+    pub bursts: Vec<usize>,
+    /// The last burst is as many as the cluster has room for, and at most this.
+    #[arg(long, default_value_t = 100)]
+    pub burst_max: usize,
+    /// Blocks of Tasks one at a time.
+    #[arg(long, default_value_t = 8)]
+    pub blocks: usize,
+    /// Tasks in such a block.
+    #[arg(long, default_value_t = 10)]
+    pub block: usize,
+    /// Sandboxes that keep a Task in flight each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 64])]
+    pub parallel: Vec<usize>,
+    /// How often each of these is measured.
+    #[arg(long, default_value_t = 2)]
+    pub windows: usize,
+    /// For how long each time, in milliseconds.
+    #[arg(long, default_value_t = 2500)]
+    pub window_ms: u64,
+    /// Tasks that wait in one Sandbox at once.
+    #[arg(long, default_value_t = 100)]
+    pub queued: usize,
+}
+
+impl Flags {
+    /// The command line's flags, with those of a small run put in their place where it is asked for.
+    pub fn read() -> Self {
+        let flags = Self::parse();
+        if !flags.quick {
+            return flags;
+        }
+        Self {
+            docs: None,
+            claims: 2,
+            bursts: Vec::new(),
+            burst_max: 4,
+            blocks: 2,
+            block: 3,
+            parallel: vec![1, 4],
+            windows: 1,
+            window_ms: 800,
+            queued: 10,
+            ..flags
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        Flags::command().debug_assert();
+        let flags = Flags::parse_from(["arl-bench", "--bursts", "5,6", "--operator-arg", "--x=y"]);
+        assert_eq!((flags.bursts, flags.operator_arg), (vec![5, 6], vec!["--x=y".to_owned()]));
+    }
+}

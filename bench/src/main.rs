@@ -1,0 +1,139 @@
+//! How fast the operator is, seen by a client: from sending the create request to the watch event that shows the end. Beside it,
+//! in the same run and in turns, the bare API writes that nothing can do without: what counts is the ratio.
+#![forbid(unsafe_code)]
+
+mod audit;
+mod bench;
+mod claims;
+mod cluster;
+mod flags;
+mod floor;
+mod place;
+mod process;
+mod report;
+mod seen;
+mod stats;
+mod tasks;
+
+use std::{process::ExitCode, sync::Arc, time::Instant};
+
+use anyhow::{Context, Result, anyhow};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, config::Kubeconfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    audit::Audit,
+    bench::Bench,
+    cluster::{Cluster, client_of, from},
+    flags::Flags,
+    floor::Floor,
+    place::Place,
+    process::Operator,
+    report::{Report, Results},
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Flags::read()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("arl-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> Result<()> {
+    let began = Instant::now();
+    let cluster = Cluster::connect(&flags.kubeconfig).await?;
+    let kubernetes = cluster.version().await?;
+    cluster.is_prepared().await?;
+    if let Some(docs) = &flags.docs {
+        report::has_markers(docs)?;
+    }
+    let real = cluster.namespace("arl-bench-").await?;
+    let floor = match cluster.namespace("arl-bench-floor-").await {
+        Ok(floor) => floor,
+        Err(error) => {
+            cluster.delete_namespace(&real).await;
+            return Err(error);
+        }
+    };
+    let report = in_namespaces(&flags, &cluster, &real, &floor, kubernetes).await;
+    eprintln!("tidying up");
+    tokio::join!(cluster.delete_namespace(&real), cluster.delete_namespace(&floor));
+    let report = report?;
+    println!("{}", report.table());
+    report.write(&flags)?;
+    eprintln!("{:.0} s in all", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Starts who serves, and measures until all is measured, something fails or somebody interrupts.
+async fn in_namespaces(
+    flags: &Flags,
+    cluster: &Cluster,
+    real: &str,
+    floor: &str,
+    kubernetes: String,
+) -> Result<Report> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let floor_config: Kubeconfig = from(cluster.identity(floor).await?)?;
+    let server = Floor::new(client_of(&floor_config).await?, floor).await?;
+    let mut serving = tokio::spawn(server.serve());
+    let mut operator = Operator::start(flags, &cluster.identity(real).await?, real)?;
+    let bench = Bench {
+        flags: flags.clone(),
+        floor: Arc::new(Place::new(cluster.client.clone(), floor.to_owned())),
+        real: Arc::new(Place::new(cluster.client.clone(), real.to_owned())),
+        usage: operator.usage(),
+        audit: audit(flags, cluster, real),
+        exec: !flags.no_exec && has_modes(cluster).await?,
+        free_pods: cluster.free_pods().await?,
+    };
+    let measured = tokio::select! {
+        results = measure(&bench) => results,
+        failed = &mut serving => Err(match failed {
+            Ok(Err(error)) => error,
+            other => anyhow!("the floor ended: {other:?}"),
+        }),
+        failed = operator.ended() => Err(failed),
+        _ = terminate.recv() => Err(anyhow!("ended by SIGTERM")),
+        _ = interrupt.recv() => Err(anyhow!("interrupted")),
+    };
+    let memory_mb = bench.usage.memory_mb();
+    operator.stop().await;
+    serving.abort();
+    Ok(Report { results: measured?, memory_mb: memory_mb?, kubernetes, quick: flags.quick, exec: bench.exec })
+}
+
+async fn measure(bench: &Bench) -> Result<Results> {
+    let mut results = Results::default();
+    claims::one_at_a_time(bench, &mut results).await.context("claims, one at a time")?;
+    let kept = claims::bursts(bench, &mut results).await.context("claims at once")?;
+    tasks::one_at_a_time(bench, &mut results, &kept).await.context("Tasks, one at a time")?;
+    tasks::in_parallel(bench, &mut results, &kept).await.context("Tasks in parallel")?;
+    tasks::queued(bench, &mut results, &kept).await.context("queued Tasks")?;
+    Ok(results)
+}
+
+fn audit(flags: &Flags, cluster: &Cluster, ns: &str) -> Option<Audit> {
+    if flags.no_audit {
+        return None;
+    }
+    if !flags.audit_log.exists() {
+        eprintln!("{} does not exist: API writes are not counted", flags.audit_log.display());
+        return None;
+    }
+    let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), ns);
+    Some(Audit::new(flags.audit_log.clone(), api))
+}
+
+async fn has_modes(cluster: &Cluster) -> Result<bool> {
+    let has = cluster.has_modes().await?;
+    if !has {
+        eprintln!("the cluster's WarmPool has no spec.executor.mode: only the default is measured");
+    }
+    Ok(has)
+}

@@ -1,0 +1,148 @@
+//! A namespace in which things are measured, and whoever serves it.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use arl_crds::{Sandbox, Task};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams},
+    runtime::{WatchStreamExt, reflector, watcher},
+};
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    cluster::{ACCOUNT, from},
+    seen::{DEADLINE, Seen},
+    stats::Sample,
+};
+
+const DELETIONS_AT_ONCE: usize = 16;
+
+/// A namespace, its watches and its names.
+pub struct Place {
+    /// Its name.
+    pub ns: String,
+    client: Client,
+    sandboxes: Seen<Sandbox>,
+    tasks: Seen<Task>,
+    names: AtomicUsize,
+}
+
+impl Place {
+    /// The namespace `ns`, watched with the rights of `client`.
+    pub fn new(client: Client, ns: String) -> Self {
+        Self {
+            sandboxes: Seen::watch(Api::namespaced(client.clone(), &ns)),
+            tasks: Seen::watch(Api::namespaced(client.clone(), &ns)),
+            client,
+            ns,
+            names: AtomicUsize::new(0),
+        }
+    }
+
+    /// The objects of a kind in it.
+    pub fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.ns)
+    }
+
+    /// Who serves it, as the audit log has it.
+    pub fn server(&self) -> String {
+        format!("system:serviceaccount:{}:{ACCOUNT}", self.ns)
+    }
+
+    /// A name that nothing had before.
+    pub fn name(&self, prefix: &str) -> String {
+        format!("{prefix}-{:05}", self.names.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Creates a Sandbox and sees it become Ready.
+    pub async fn claim(&self, name: &str, pool: &str) -> Result<Sample> {
+        let sandbox = json!({"metadata": {"name": name}, "spec": {"poolRef": pool, "keepAlive": true}});
+        self.sandboxes.create(&from(sandbox)?).await
+    }
+
+    /// Creates a Task of one trivial command and sees it succeed.
+    pub async fn task(&self, sandbox: &str) -> Result<Sample> {
+        let step = json!({"name": "run", "type": "Command", "command": ["true"]});
+        // Waiting for its turn is free; the timeout is that of the run.
+        let spec = json!({"sandboxRef": sandbox, "timeout": "60s", "steps": [step]});
+        self.tasks.create(&from(json!({"metadata": {"name": self.name("task")}, "spec": spec}))?).await
+    }
+
+    /// Deletes all Tasks.
+    pub async fn delete_tasks(&self) -> Result<()> {
+        self.api::<Task>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        Ok(())
+    }
+
+    /// Deletes Sandboxes.
+    pub async fn delete_sandboxes(&self, names: &[String]) -> Result<()> {
+        let api = self.api::<Sandbox>();
+        let deletions = names.iter().map(|name| {
+            let api = api.clone();
+            async move { api.delete(name, &DeleteParams::default()).await.map(drop) }
+        });
+        stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE).try_collect::<()>().await?;
+        Ok(())
+    }
+
+    /// Waits until there are exactly so many pods, those being deleted included, and all of them Ready.
+    pub async fn has_pods(&self, count: usize) -> Result<()> {
+        let pods = self.api::<Pod>();
+        let (store, writer) = reflector::store::<Pod>();
+        let mut changes = Box::pin(watcher(pods, watcher::Config::default()).default_backoff().reflect(writer));
+        let as_wanted = async {
+            let mut complete = false;
+            while let Some(change) = changes.next().await {
+                // Until the first list is in, the store is empty.
+                complete |= matches!(change, Ok(watcher::Event::InitDone));
+                let all = store.state();
+                if complete && all.len() == count && all.iter().all(|pod| is_ready(pod)) {
+                    return;
+                }
+            }
+        };
+        let limit = DEADLINE + Duration::from_secs(2) * u32::try_from(count).unwrap_or_default();
+        timeout(limit, as_wanted).await.with_context(|| {
+            let ready = store.state().iter().filter(|pod| is_ready(pod)).count();
+            format!(
+                "{ready} of {count} pods are Ready after {limit:?}; see `kubectl get pods,wp -n {}`, or choose fewer with \
+                 --burst-max and --parallel",
+                self.ns
+            )
+        })
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    pod.meta().deletion_timestamp.is_none() && conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Waits for all of them; the first failure is that of all.
+pub async fn all(mut work: JoinSet<Result<Vec<Sample>>>) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    while let Some(done) = work.join_next().await {
+        samples.extend(done.context("a client of the benchmark panicked")??);
+    }
+    Ok(samples)
+}
+
+/// A pool of small pods; `mode` is left out where it is None.
+pub fn pool(name: &str, replicas: usize, mode: Option<&str>) -> Value {
+    let container = json!({
+        "name": "executor", "image": "busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "2147483647"],
+    });
+    let mut spec = json!({"replicas": replicas, "template": {"spec": {"containers": [container]}}});
+    if let Some(mode) = mode {
+        spec["executor"] = json!({"mode": mode});
+    }
+    json!({"apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": {"name": name}, "spec": spec})
+}
