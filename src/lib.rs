@@ -20,6 +20,7 @@ pub use arl_agent::output;
 pub mod arrival;
 pub mod cache;
 pub mod clock;
+pub mod connect;
 pub mod controller;
 pub mod effects;
 pub mod flags;

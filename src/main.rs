@@ -4,6 +4,7 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
+    connect,
     effects::{self, EventSink},
     flags::{Flags, LogFormat},
     operator,
@@ -18,9 +19,6 @@ use tokio::{
     task::JoinSet,
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
-
-/// The longest a connection to the API server may be silent.
-const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(330);
 
 /// The libraries log each failed request, some at level ERROR; whoever asked reports it once more, with the object.
 const QUIETER: &str = "kube_client::client=error,kube_client::client::builder=off,kube_client::client::tls=warn,kube_runtime::watcher=error,";
@@ -85,13 +83,10 @@ fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
 
 async fn connect(flags: &Flags) -> Result<Client, Box<dyn std::error::Error>> {
     let options = KubeConfigOptions { context: flags.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match &flags.kubeconfig {
+    let config = match &flags.kubeconfig {
         Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         None if flags.context.is_some() => Config::from_kubeconfig(&options).await?,
         None => Config::infer().await?,
     };
-    // Watches hear from the API server within 290 s and exec streams are pinged every 60 s: a connection that is silent for
-    // longer is dead, and would otherwise be waited on for ever.
-    config.read_timeout = Some(SILENCE_MAX);
-    Ok(Client::try_from(config)?)
+    Ok(connect::client(config)?)
 }

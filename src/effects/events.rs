@@ -1,5 +1,5 @@
-//! Events: what a person would want to know. Nobody waits for them, so they go out one at a time, after everything else,
-//! and are dropped rather than piled up.
+//! Events: what a person would want to know. Nobody waits for them, so they go out one at a time, and are dropped rather than
+//! piled up: one costs the API server as much as a Task's result does, which says the same.
 
 use std::fmt::Debug;
 
@@ -9,12 +9,16 @@ use kube::{
     Client, Resource,
     runtime::events::{Event as Published, EventType, Recorder, Reporter},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 /// The longest note the API accepts.
 const NOTE_MAX: usize = 1024;
 /// Events that may wait to go out.
 const WAITING: usize = 4096;
+
+/// Events of each type that go out a second in the long run, and at once after a quiet time.
+const PER_SECOND: f64 = 5.0;
+const BURST: f64 = 50.0;
 
 /// Something a person would want to know about an object.
 #[derive(Clone, Debug)]
@@ -57,7 +61,13 @@ impl EventSink {
 /// Publishes what comes in, until the sinks are gone.
 pub async fn publish(client: Client, instance: Option<String>, mut events: mpsc::Receiver<Event>) {
     let recorder = Recorder::new(client, Reporter { controller: arl_crds::labels::MANAGER.into(), instance });
+    let (mut normal, mut warning) = (Allowance::full(), Allowance::full());
     while let Some(Event { about, reason, note }) = events.recv().await {
+        let allowance = if reason.is_warning() { &mut warning } else { &mut normal };
+        if !allowance.take(Instant::now()) {
+            tracing::debug!(reason = reason.as_str(), note, "an Event was dropped: too many at once");
+            continue;
+        }
         let published = Published {
             type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
             reason: reason.as_str().into(),
@@ -68,5 +78,42 @@ pub async fn publish(client: Client, instance: Option<String>, mut events: mpsc:
         if let Err(error) = recorder.publish(&published, &about).await {
             tracing::debug!(%error, reason = reason.as_str(), "an Event could not be published");
         }
+    }
+}
+
+/// A token bucket.
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn full() -> Self {
+        Self { left: BURST, at: Instant::now() }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        self.left = (self.left + now.duration_since(self.at).as_secs_f64() * PER_SECOND).min(BURST);
+        self.at = now;
+        let allowed = self.left >= 1.0;
+        self.left -= if allowed { 1.0 } else { 0.0 };
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_is_let_through_and_then_so_many_a_second() {
+        let mut allowance = Allowance::full();
+        let start = Instant::now();
+        let taken = |allowance: &mut Allowance, after: u64| {
+            (0..1000).filter(|_| allowance.take(start + Duration::from_secs(after))).count()
+        };
+        assert_eq!((taken(&mut allowance, 1), taken(&mut allowance, 3), taken(&mut allowance, 99)), (50, 10, 50));
     }
 }

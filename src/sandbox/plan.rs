@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{SandboxPhase, reason::SandboxReason};
+use arl_crds::{SandboxPhase, SandboxStatus, reason::SandboxReason};
 use jiff::Timestamp;
 use kube::Resource;
 
@@ -15,6 +15,9 @@ use crate::{
 
 /// A Task shorter than this need not show up as Bound.
 pub(super) const SHORT_TASK: Duration = Duration::from_millis(100);
+
+/// Where no ttl runs, idleness is put on record for people only, once it has lasted this long.
+const RECORD_AFTER: Duration = Duration::from_secs(60);
 
 /// What the Sandbox is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +133,14 @@ fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option
     let idle_since = idle_since(observed, now);
     match ttl(spec.ttl_seconds_after_finished) {
         None if !spec.keep_alive && ran => (Decision::Release(SandboxReason::TasksFinished), None),
-        None => (hold(SandboxPhase::Ready, observed.last_finished), None),
+        None => {
+            let idle = observed.last_finished.filter(|at| Some(*at) > observed.status().and_then(recorded));
+            let record_at = idle.map(|at| at + RECORD_AFTER);
+            match record_at {
+                Some(at) if at <= now => (hold(SandboxPhase::Ready, idle), None),
+                _ => (hold(SandboxPhase::Ready, None), record_at),
+            }
+        }
         // Zero would end a Sandbox before its first Task could reach it.
         Some(Duration::ZERO) if !ran => (hold(SandboxPhase::Ready, None), None),
         Some(ttl) if idle_since + ttl <= now => (Decision::Expire, None),
@@ -157,10 +167,14 @@ fn idle_since(observed: &Observed, now: Timestamp) -> Timestamp {
     observed.last_finished.map_or(unseen, |last| last.max(unseen))
 }
 
+fn recorded(status: &SandboxStatus) -> Option<Timestamp> {
+    status.idle_since.as_ref().map(|t| t.0)
+}
+
 fn recorded_idle(observed: &Observed) -> Option<Timestamp> {
     let status = observed.status()?;
     let allocated = status.allocated_at.as_ref().map(|t| t.0);
-    status.idle_since.as_ref().map(|t| t.0).max(allocated)
+    recorded(status).max(allocated)
 }
 
 fn after_release(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) {
