@@ -111,7 +111,11 @@ fn the_chart_has_the_same_definitions() {
         let copy = read(&root().join("deploy/chart/files/crds").join(&*name));
         assert!(copy == read(&path), "deploy/chart/files/crds/{name} is not crds/{name}: run `make manifests`");
     }
-    assert_eq!(yaml_files("deploy/chart/files/crds").len(), yaml_files("crds").len(), "files in deploy/chart/files/crds");
+    assert_eq!(
+        yaml_files("deploy/chart/files/crds").len(),
+        yaml_files("crds").len(),
+        "files in deploy/chart/files/crds"
+    );
 }
 
 #[test]
