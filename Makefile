@@ -57,6 +57,10 @@ $(TOOLS)/helm-v3%/helm:
 $(TOOLS)/kubeconform-%/kubeconform:
 	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/yannh/kubeconform/cmd/kubeconform@$*
 
+.PHONY: helm
+helm: $(HELM) ## install the pinned Helm, and link it as target/helm
+	@mkdir -p target && ln -sfn $(HELM) target/helm
+
 .PHONY: manifests
 manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml, deploy/kustomize, the table in docs/install.md
 	dev/manifests
