@@ -7,7 +7,20 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/agent-image dev/demo dev/cluster/cluster
+SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/install-check dev/manifests dev/cluster/cluster
+
+# Built by Go at these versions, so that everybody renders the same; HELM=/usr/bin/helm uses another.
+HELM_VERSION := v4.3.1
+HELM3_VERSION := v3.22.0
+KUBECONFORM_VERSION := v0.8.0
+TOOLS := $(or $(ARL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arl)/tools
+HELM ?= $(TOOLS)/helm-$(HELM_VERSION)/helm
+HELM3 ?= $(TOOLS)/helm-$(HELM3_VERSION)/helm
+KUBECONFORM ?= $(TOOLS)/kubeconform-$(KUBECONFORM_VERSION)/kubeconform
+export HELM HELM3 KUBECONFORM
+
+IMAGE ?= arl-operator:dev
+export IMAGE
 # Threads of the tests that need a cluster: each test mostly waits.
 TEST_THREADS ?= 6
 
@@ -33,6 +46,33 @@ crds: ## write crds/*.yaml from the types in crds/src
 	  cargo run -q -p arl-crds --example generate -- $$name >crds/$$name.yaml.new && mv crds/$$name.yaml.new crds/$$name.yaml && \
 	  echo "crds/$$name.yaml" || { rm -f crds/$$name.yaml.new; exit 1; }; \
 	done
+	$(MAKE) manifests
+
+$(TOOLS)/helm-v4%/helm:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install helm.sh/helm/v4/cmd/helm@v4$*
+
+$(TOOLS)/helm-v3%/helm:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install helm.sh/helm/v3/cmd/helm@v3$*
+
+$(TOOLS)/kubeconform-%/kubeconform:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/yannh/kubeconform/cmd/kubeconform@$*
+
+.PHONY: helm
+helm: $(HELM) ## install the pinned Helm, and link it as target/helm
+	@mkdir -p target && ln -sfn $(HELM) target/helm
+
+.PHONY: manifests
+manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml, deploy/kustomize, the table in docs/install.md
+	dev/manifests
+	UPDATE_DOCS=1 cargo test -q -p arl-operator --test packaging the_documentation_has_every_value
+
+.PHONY: image
+image: ## make the image IMAGE (arl-operator:dev) and load it into the local Kubernetes
+	dev/image
+
+.PHONY: install-check
+install-check: cluster-up image $(HELM) ## install the image with the chart in the local Kubernetes, run a Task, upgrade, uninstall
+	dev/install-check
 
 .PHONY: build
 build: ## build the operator
@@ -57,7 +97,12 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 .PHONY: unit
 unit: ## tests that need no cluster
 	cargo test --workspace --lib --bins
+	cargo test -p arl-agent --test agent
 	cargo test -p arl-operator --test manifests --test architecture
+
+.PHONY: test-packaging
+test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml
+	cargo test -p arl-operator --test packaging
 
 .PHONY: test-cluster
 test-cluster: agent-image ## tests against the local Kubernetes
@@ -75,13 +120,14 @@ demo: agent-image ## run every example against the local Kubernetes and check wh
 .PHONY: bench
 bench: agent-image ## measure claims and Tasks, write the table of docs/performance.md; BENCH=--quick: a small run
 	cargo build --release -p arl-operator -p arl-bench
-	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml) -f deploy/rbac.yaml
+	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml) -f deploy/kustomize/base/rbac.yaml
 	target/release/arl-bench --docs docs/performance.md $(BENCH)
 
 .PHONY: test
 test: ## everything: local Kubernetes, unit tests, cluster tests, disruption, demo
 	$(MAKE) cluster-up
 	$(MAKE) unit
+	$(MAKE) test-packaging
 	$(MAKE) test-cluster
 	$(MAKE) test-disruption
 	$(MAKE) demo

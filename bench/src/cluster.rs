@@ -63,7 +63,7 @@ impl Cluster {
             })?;
         }
         if Api::<ClusterRole>::all(self.client.clone()).get_opt(ACCOUNT).await?.is_none() {
-            bail!("the cluster has no ClusterRole {ACCOUNT}; run `kubectl apply -f deploy/rbac.yaml`");
+            bail!("the cluster has no ClusterRole {ACCOUNT}; run `kubectl apply -f deploy/kustomize/base/rbac.yaml`");
         }
         Ok(())
     }

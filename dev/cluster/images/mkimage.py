@@ -29,6 +29,7 @@ def main():
     p.add_argument("--entrypoint", action="append")
     p.add_argument("--cmd", action="append")
     p.add_argument("--env", action="append", default=[])
+    p.add_argument("--user")
     a = p.parse_args()
 
     layer = a.out + ".layer"
@@ -41,7 +42,7 @@ def main():
         {
             "architecture": ARCH.get(machine, machine),
             "os": "linux",
-            "config": {"Env": [PATH] + a.env, "Entrypoint": a.entrypoint, "Cmd": a.cmd},
+            "config": {"Env": [PATH] + a.env, "Entrypoint": a.entrypoint, "Cmd": a.cmd, "User": a.user},
             "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest]},
         }
     ).encode()

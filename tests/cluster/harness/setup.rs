@@ -58,7 +58,7 @@ pub async fn cluster(client: &Client) {
             apply(&crds, &crd).await;
             await_condition(crds.clone(), &crd.name_any(), is_crd_established()).await.unwrap();
         }
-        let role: ClusterRole = only(&root().join("deploy/rbac.yaml"));
+        let role: ClusterRole = only(&root().join("deploy/kustomize/base/rbac.yaml"));
         apply(&Api::all(client.clone()), &role).await;
     };
     DONE.get_or_init(apply).await;
