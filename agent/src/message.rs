@@ -152,7 +152,7 @@ pub enum FromAgent {
     /// The agent does not work for this operator; in words. The last message of a stream.
     #[n(1)]
     Refused(#[n(0)] String),
-    /// A run has been started.
+    /// A run has been started. Left out where its end follows at once.
     #[n(2)]
     Started {
         /// The run.

@@ -18,6 +18,9 @@ use crate::step::{Done, Job, Outcome};
 /// How long the process of a step may take to end everything at its deadline or on request.
 const ENDING: Duration = Duration::from_secs(5);
 
+/// A run that ends sooner than this is not said to have been started before: one message less on its way to the operator.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
 /// The run in progress.
 pub struct Active {
     /// What is to be done.
@@ -26,6 +29,7 @@ pub struct Active {
     started: Instant,
     step_started: Instant,
     cancelled: bool,
+    announced: bool,
     /// When the process of the step must have answered.
     limit: Instant,
     /// The process of the step in progress, and the way to it.
@@ -44,7 +48,16 @@ impl Active {
     /// A run that starts now.
     pub fn new(start: Start) -> Self {
         let now = Instant::now();
-        Self { start, index: 0, started: now, step_started: now, cancelled: false, limit: now, process: None }
+        Self {
+            start,
+            index: 0,
+            started: now,
+            step_started: now,
+            cancelled: false,
+            announced: false,
+            limit: now,
+            process: None,
+        }
     }
 
     /// The word that it was started.
@@ -85,9 +98,23 @@ impl Active {
         }
     }
 
-    /// When to look whether the process of the step is overdue.
-    pub fn limit(&self) -> Instant {
-        self.limit
+    /// When to look at it again: to announce it, or to give up the process of its step.
+    pub fn due(&self) -> Instant {
+        if self.announced { self.limit } else { self.limit.min(self.started + ANNOUNCE_AFTER) }
+    }
+
+    /// Whether the process of the step has not answered in time.
+    pub fn is_overdue(&self) -> bool {
+        Instant::now() >= self.limit
+    }
+
+    /// The word that it was started, once, when it is due.
+    pub fn announcement(&mut self) -> Option<FromAgent> {
+        if self.announced || self.started.elapsed() < ANNOUNCE_AFTER {
+            return None;
+        }
+        self.announced = true;
+        Some(self.started())
     }
 
     /// The word on a step that is over, and what comes then.

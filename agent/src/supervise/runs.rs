@@ -51,9 +51,9 @@ impl Runs {
         self.active.as_ref()?.process.as_ref().map(|(_, peer)| peer)
     }
 
-    /// When the step in progress is overdue.
+    /// When to call [`Runs::look_at_time`] at the latest.
     pub fn due(&self) -> Option<Instant> {
-        self.active.as_ref().map(Active::limit)
+        self.active.as_ref().map(Active::due)
     }
 
     /// Those that have not ended.
@@ -163,9 +163,13 @@ impl Runs {
         }
     }
 
-    /// Gives up a step whose process has not ended it in time.
+    /// Announces a run that is not short, and gives up a step whose process has not ended it in time.
     pub fn look_at_time(&mut self) {
-        if self.due().is_some_and(|due| Instant::now() >= due) {
+        let Some(active) = &mut self.active else { return };
+        if let Some(started) = active.announcement() {
+            let run = active.start.run.clone();
+            self.tell_frames(&run, &frame::encode(&started));
+        } else if active.is_overdue() {
             self.step_lost();
         }
     }
@@ -185,7 +189,6 @@ impl Runs {
             let active = Active::new(start);
             match self.records.begin(&run) {
                 Ok(Begun::First) => {
-                    self.tell(&run, &[active.started()]);
                     self.active = Some(active);
                     self.start_step();
                 }
@@ -249,13 +252,9 @@ impl Runs {
 
     fn tell(&mut self, run: &RunId, messages: &[FromAgent]) {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
-        let lasting: Vec<u8> =
-            messages.iter().filter(|m| !matches!(m, FromAgent::Started { .. })).flat_map(frame::encode).collect();
-        if !lasting.is_empty() {
-            // On record before it is said: who asks again must hear the same.
-            let _ = self.records.append(run, &lasting);
-            self.told.entry(run.clone()).or_default().frames.extend(&lasting);
-        }
+        // On record before it is said: who asks again must hear the same.
+        let _ = self.records.append(run, &frames);
+        self.told.entry(run.clone()).or_default().frames.extend(&frames);
         self.tell_frames(run, &frames);
     }
 

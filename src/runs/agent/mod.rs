@@ -191,8 +191,9 @@ impl Runner for Arc<Agent> {
     }
 
     fn forget(&self, target: &Target, task: &Uid) {
-        if let Some(run) = RunId::new(&task.0) {
-            self.order(target, Some(Order::Say(ToAgent::Forget { run })));
+        // Where no stream is open, none is opened for this.
+        if let Some((run, orders)) = RunId::new(&task.0).zip(self.lock().get(&target.pod_uid)) {
+            let _ = orders.send(Order::Mention(ToAgent::Forget { run }));
         }
     }
 }

@@ -57,8 +57,8 @@ pub(super) enum Order {
     Attach(Attach),
     /// End a run.
     Cancel(RunId),
-    /// Say this once, if the stream is open.
-    Say(ToAgent),
+    /// Say this with what is said next: nobody waits for it.
+    Mention(ToAgent),
 }
 
 /// The runs of a pod that somebody waits for.
@@ -67,6 +67,8 @@ struct Attached {
     runs: BTreeMap<RunId, Attach>,
     /// Those to be ended, until they have.
     cancelled: Vec<RunId>,
+    /// Frames that go out with the next one.
+    mentions: Vec<u8>,
 }
 
 impl Attached {
@@ -83,8 +85,21 @@ impl Attached {
                 self.cancelled.push(run);
                 frame
             }
-            Order::Say(message) => frame::encode(&message).into(),
+            Order::Mention(message) => {
+                self.mentions.extend(frame::encode(&message));
+                Bytes::new()
+            }
         }
+    }
+
+    /// `frame` with what was to be mentioned; nothing, where there is no frame.
+    fn with_mentions(&mut self, frame: Bytes) -> Bytes {
+        if frame.is_empty() || self.mentions.is_empty() {
+            return frame;
+        }
+        let mut frames = std::mem::take(&mut self.mentions);
+        frames.extend_from_slice(&frame);
+        frames.into()
     }
 
     /// What has to be sent on a new stream.
@@ -271,7 +286,7 @@ async fn converse(
                 frame::encode(&ToAgent::Ping).into()
             }
         };
-        if let Err(trouble) = socket.send(&frames).await {
+        if let Err(trouble) = socket.send(&attached.with_mentions(frames)).await {
             return Some(trouble);
         }
     }
