@@ -17,6 +17,7 @@ mod endings;
 mod examples;
 mod files;
 mod harness;
+mod hostile;
 mod lifetimes;
 mod nodes;
 mod pools;

@@ -95,11 +95,26 @@ impl Agent {
 }
 
 /// How long a run may still take before it is given up.
-struct Limit(Instant);
+struct Limit {
+    at: Instant,
+    /// Whether this is the end. Before it another stream is tried: one may be dead, or spoilt, while the agent works.
+    last: bool,
+}
 
 impl Limit {
+    fn new(after: Duration) -> Self {
+        Self { at: Instant::now() + after, last: false }
+    }
+
     fn lower(&mut self, patience: Duration) {
-        self.0 = self.0.min(Instant::now() + patience);
+        self.at = self.at.min(Instant::now() + patience);
+    }
+
+    /// Whether there is one more try, which then is under way.
+    fn try_again(&mut self) -> bool {
+        let again = !self.last;
+        *self = Self { at: Instant::now() + PATIENCE, last: true };
+        again
     }
 }
 
@@ -121,7 +136,7 @@ impl Runner for Arc<Agent> {
                 return (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing);
             };
             let (mut settle, mut heeded) = (wish.clone(), (false, false));
-            let mut limit = Limit(Instant::now() + FAR);
+            let mut limit = Limit::new(if request.is_started { request.timeout + PATIENCE } else { FAR });
             let mut answers = self.attach(request, &run, request.is_started);
             let is_started = || request.is_started || report.lock().started_at.is_some();
             loop {
@@ -134,7 +149,7 @@ impl Runner for Arc<Agent> {
                     }
                 };
                 let was_started = is_started();
-                match timeout_at(limit.0, heard).await {
+                match timeout_at(limit.at, heard).await {
                     Ok(Heard::Said(Some(Said::Message(message)))) => {
                         if let ControlFlow::Break(end) = words::take(message, request, report, self.clock.now()) {
                             return end;
@@ -158,6 +173,7 @@ impl Runner for Arc<Agent> {
                         heeded.1 = true;
                         limit.lower(SETTLING);
                     }
+                    Err(_) if !heeded.1 && limit.try_again() => self.order(&request.target, Some(Order::Reopen)),
                     Err(_) => return given_up(heeded, is_started()),
                 }
             }

@@ -29,6 +29,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
 const IDLE_FAILURES: u32 = 8;
+/// What runs in place of the agent, or an agent that cannot work, is believed to stay so after so many openings in a row.
+const UNFIT_MAX: u32 = 8;
 /// More unfinished runs than a pod can have are not believed.
 const UNFINISHED_MAX: usize = 64;
 
@@ -58,6 +60,8 @@ pub(super) enum Order {
     Cancel(RunId),
     /// Say this once, if the stream is open.
     Say(ToAgent),
+    /// Open another stream: this one is of no use.
+    Reopen,
 }
 
 /// The runs of a pod that somebody waits for.
@@ -83,6 +87,7 @@ impl Attached {
                 frame
             }
             Order::Say(message) => frame::encode(&message),
+            Order::Reopen => Vec::new(),
         }
     }
 
@@ -128,6 +133,16 @@ fn ask(attach: &Attach) -> Vec<u8> {
     attach.start.clone().unwrap_or_else(|| frame::encode(&ToAgent::Follow { run: attach.run.clone() }))
 }
 
+fn unfit_or_gone(words: String, times: u32) -> Trouble {
+    if times < UNFIT_MAX {
+        return Trouble::Unfit(words);
+    }
+    Trouble::Gone(format!(
+        "the agent in the pod is of no use, {times} times in a row: {words}; code in the sandbox removed or changed it, or left \
+         it no room: use another Sandbox"
+    ))
+}
+
 fn pause(failures: u32) -> Duration {
     RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
 }
@@ -136,7 +151,7 @@ impl Agent {
     /// Keeps the stream to a pod until the pod is gone, or nobody needs a stream that cannot be opened.
     pub(super) async fn keep(self: Arc<Self>, target: Target, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut attached = Attached::default();
-        let mut failures = 0;
+        let (mut failures, mut unfit) = (0, 0);
         loop {
             let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
             let opened = timeout(OPENING_MAX, self.open(&target)).await;
@@ -144,12 +159,17 @@ impl Agent {
             let opened = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())));
             let trouble = match opened {
                 Ok((socket, unfinished)) => {
+                    unfit = 0;
                     let since = Instant::now();
                     self.end_unwanted(&target, unfinished, &attached);
                     let trouble = converse(socket, &mut attached, &mut orders).await;
                     // One that breaks at once is no better than one that cannot be opened.
                     failures = if since.elapsed() > SILENCE_MAX { 0 } else { failures };
                     trouble
+                }
+                Err(Trouble::Unfit(words)) => {
+                    unfit += 1;
+                    Some(unfit_or_gone(words, unfit))
                 }
                 Err(trouble) => Some(trouble),
             };
@@ -161,7 +181,7 @@ impl Agent {
                     attached.tell(|| Said::Gone(words.clone())).await;
                     break;
                 }
-                Some(Trouble::Broken(words)) => {
+                Some(Trouble::Broken(words) | Trouble::Unfit(words)) => {
                     tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
                     let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
                     attached.tell(|| Said::Obstacle(words.clone())).await;
@@ -206,7 +226,7 @@ impl Agent {
             FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
             // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
             FromAgent::Refused(words) => Err(Trouble::Broken(words)),
-            other => Err(Trouble::Broken(format!("the agent does not greet but says {other:.60?}"))),
+            other => Err(Trouble::Unfit(format!("the agent does not greet but says {other:.60?}"))),
         }
     }
 
@@ -253,6 +273,7 @@ async fn converse(
             }
         };
         let frames = match timeout_at(next_ping, turn).await {
+            Ok(Turn::Order(Some(Order::Reopen))) => return Some(Trouble::Broken("the agent does not answer".into())),
             Ok(Turn::Order(order)) => attached.take(order?),
             Ok(Turn::Message(Ok(message))) => {
                 heard = Instant::now();

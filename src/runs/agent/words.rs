@@ -61,7 +61,8 @@ pub(super) fn take(
         }
         FromAgent::Ended { end, survivors, .. } => {
             forget_unbegun(report);
-            return ControlFlow::Break((run_end(end), left(&survivors)));
+            let left = if matches!(end, message::RunEnd::Abandoned(_)) { Left::Unknown } else { left(&survivors) };
+            return ControlFlow::Break((run_end(end), left));
         }
         FromAgent::Unknown { .. } => {
             let words = "the pod has no record of the run; code in the sandbox may have removed it";
@@ -141,7 +142,7 @@ fn run_end(end: message::RunEnd) -> RunEnd {
         message::RunEnd::Completed => RunEnd::Completed,
         message::RunEnd::TimedOut => RunEnd::TimedOut,
         message::RunEnd::Cancelled => RunEnd::Cancelled,
-        message::RunEnd::Interrupted(words) => RunEnd::Lost(bounded(&words)),
+        message::RunEnd::Interrupted(words) | message::RunEnd::Abandoned(words) => RunEnd::Lost(bounded(&words)),
         message::RunEnd::Forgotten => RunEnd::Lost("its result was dropped as one that is on record".into()),
     }
 }

@@ -20,6 +20,17 @@ impl World {
         tokio::time::timeout(DEADLINE, running).await.unwrap_or_else(|_| panic!("in {pod}, not in time: {script}"))
     }
 
+    /// The command lines of everything that runs in the pod, sorted, but for this look and the agent.
+    pub async fn processes(&self, pod: &str) -> Vec<String> {
+        let listed = self.look_into(pod, "ps -o args").await;
+        let is_ours = |line: &str| line == "COMMAND" || line.contains("ps -o args");
+        let is_agent = |line: &str| line.starts_with("/.arl/agent ") || line.starts_with("/proc/self/exe ");
+        let mut lines: Vec<String> = listed.lines().map(|line| line.trim().to_owned()).collect();
+        lines.retain(|line| !is_ours(line) && !is_agent(line));
+        lines.sort();
+        lines
+    }
+
     /// Waits until a file of the pod has content, and returns it.
     pub async fn content_of(&self, pod: &str, path: &str) -> String {
         self.look_into(pod, &format!("until [ -s {path} ]; do sleep 0.1; done; cat {path}")).await
