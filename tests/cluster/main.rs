@@ -20,6 +20,8 @@ mod harness;
 mod hostile;
 mod lifetimes;
 mod nodes;
+mod plain_exec;
 mod pools;
 mod quiet;
+mod remains;
 mod tasks;
