@@ -27,3 +27,4 @@ mod quiet;
 mod remains;
 mod soak;
 mod tasks;
+mod templates;
