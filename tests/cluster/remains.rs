@@ -1,6 +1,7 @@
 //! What a step started ends with it, where it does not end well; what it left in the background after a success lives on.
 
 use arl_crds::{Task, TaskState};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::World;
@@ -68,6 +69,20 @@ async fn a_deleted_task_leaves_nothing() {
     world.start_operator().await;
     assert_eq!(world.output("last", "s", "echo last").await, "last\n");
     assert_eq!(world.processes(&pod).await, before, "deleted while the operator was away");
+}
+
+/// Such as one that was cancelled while the operator was away, which had not put its start on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_over_on_record_leaves_nothing() {
+    let (mut world, pod, before) = before_any_task("remains-over").await;
+    start_family(&world, &pod, "10m").await;
+    world.running("t").await;
+    world.kill();
+    let over = json!({"status": {"state": "Failed"}});
+    world.api::<Task>().patch_status("t", &PatchParams::default(), &Patch::Merge(over)).await.unwrap();
+    world.start_operator().await;
+    assert_eq!(world.output("next", "s", "echo next").await, "next\n", "it does not wait for what nobody wants");
+    assert_eq!(world.processes(&pod).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(5);
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Whether the Task of this name still has this uid, asked of the API server; where that cannot be known, it has.
+/// Whether the Task of this name still has this uid and is not over, asked of the API server; where that cannot be known, it has.
 pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// The runner that uses the agent.

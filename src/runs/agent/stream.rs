@@ -230,7 +230,7 @@ impl Agent {
         }
     }
 
-    /// Ends the runs of Tasks that were deleted while nobody watched.
+    /// Ends the runs of Tasks that were deleted, or that are over on record, while nobody watched.
     fn end_unwanted(self: &Arc<Self>, target: &Target, unfinished: Vec<Unfinished>, attached: &Attached) {
         for Unfinished { run, task } in unfinished.into_iter().take(UNFINISHED_MAX) {
             if attached.runs.contains_key(&run) || !run.is_valid() {
@@ -240,7 +240,7 @@ impl Agent {
             let (agent, target) = (Arc::clone(self), target.clone());
             tokio::spawn(async move {
                 if !asked.await {
-                    tracing::info!(pod = %target.pod.name, task, "the Task was deleted; its run ends");
+                    tracing::info!(pod = %target.pod.name, task, "the Task was deleted or is over; its run ends");
                     agent.order(&target, Some(Order::Cancel(run)));
                 }
             });
