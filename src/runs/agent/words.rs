@@ -78,10 +78,16 @@ fn within(micros: u64, request: &Request) -> Duration {
     Duration::from_micros(micros).min(request.timeout + super::PATIENCE)
 }
 
+/// What is said takes its time to arrive, so that of several estimates the earliest is the best.
 fn begin(report: &Report, at: Timestamp) {
-    if report.lock().started_at.is_none() {
-        report.lock().steps.push(StepRun::new(at));
-        report.started(at);
+    let known = report.lock().started_at;
+    match known {
+        None => {
+            report.lock().steps.push(StepRun::new(at));
+            report.started(at);
+        }
+        Some(known) if at < known => report.lock().started_at = Some(at),
+        Some(_) => {}
     }
 }
 
