@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{Task, WarmPool, labels};
+use arl_crds::{WarmPool, labels};
 use futures::FutureExt;
 use kube::{
     Api, Client,
