@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{Task, WarmPool, labels};
+use arl_crds::{WarmPool, labels};
 use futures::FutureExt;
 use kube::{
     Api, Client,
@@ -107,7 +107,7 @@ pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink) -> Arc<dyn 
     let effects = Arc::new(Effects::new(client.clone(), events));
     let still_wanted = Arc::new(move |task: Key, uid: Uid| {
         let effects = Arc::clone(&effects);
-        async move { effects.is_there::<Task>(&task, &uid).await }.boxed()
+        async move { effects.is_unfinished(&task, &uid).await }.boxed()
     });
     let agent = Agent::new(client.clone(), clock.clone(), still_wanted);
     Arc::new(ByMode { agent, exec: Exec::new(client.clone(), clock.clone()) })

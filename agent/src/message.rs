@@ -275,12 +275,15 @@ pub enum RunEnd {
     /// On request.
     #[n(2)]
     Cancelled,
-    /// The agent, or the process that ran the step, was ended; in words.
+    /// The process that ran the step was ended, and what the step had started with it; in words.
     #[n(3)]
     Interrupted(#[n(0)] String),
     /// It ended, and what it printed has been dropped on request.
     #[n(4)]
     Forgotten,
+    /// The agent was ended meanwhile, so that what the step started may live on; in words.
+    #[n(5)]
+    Abandoned(#[n(0)] String),
 }
 
 /// What was kept of an output.

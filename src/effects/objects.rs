@@ -72,10 +72,13 @@ impl Effects {
         self.call("get", K::KIND, key, api.get(&key.name)).await
     }
 
-    /// Whether this very object is there; where the API server does not answer, it is taken to be.
-    pub async fn is_there<K: Ours>(&self, key: &Key, uid: &Uid) -> bool {
-        match self.read::<K>(key).await {
-            Ok(Outcome::Done(object)) => Uid::of(&object) == *uid,
+    /// Whether this very Task is there and not over; where the API server does not answer, it is taken to be.
+    pub async fn is_unfinished(&self, task: &Key, uid: &Uid) -> bool {
+        match self.read::<Task>(task).await {
+            Ok(Outcome::Done(task)) => {
+                let state = task.status.as_ref().and_then(|status| status.state);
+                Uid::of(&task) == *uid && !state.is_some_and(TaskState::is_finished)
+            }
             Ok(Outcome::Gone) => false,
             Ok(_) | Err(_) => true,
         }

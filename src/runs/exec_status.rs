@@ -16,7 +16,8 @@ pub(super) fn command_end(status: &Status, shell: Option<&str>) -> Option<StepEn
     start_failure(status.message.as_deref().unwrap_or_default(), shell)
 }
 
-fn exit_code(status: &Status) -> Option<i32> {
+/// The code that the command exited with, where the frame says one.
+pub(super) fn exit_code(status: &Status) -> Option<i32> {
     let causes = status.details.as_ref()?.causes.as_ref()?;
     causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode"))?.message.as_ref()?.parse().ok()
 }

@@ -179,7 +179,7 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
         RunEnd::Completed => of_steps(run),
         RunEnd::Lost(words) => {
             let message = format!("{words}; a step may have run, and its end is not known");
-            return unless_explained(Verdict::new(TaskReason::Interrupted, message));
+            return unless_explained(with_remains(Verdict::new(TaskReason::Interrupted, message), &ended.left));
         }
         RunEnd::NotStarted(words) => match cause() {
             Some(cause) => cause,

@@ -18,11 +18,12 @@ pub(super) fn base(observed: &Observed) -> TaskStatus {
     let recorded = observed.row.status();
     let run = observed.run.as_ref().and_then(|run| Some((run.started_at?, run.target.container_id.clone())));
     let (started_at, container_id) = run.map(|(at, id)| (MicroTime(micros(at)), id)).unzip();
+    let starts = recorded.and_then(|s| s.started_at.clone()).into_iter().chain(started_at);
     TaskStatus {
         sandbox_uid: observed.sandbox_uid().map(|uid| uid.0),
         arrival: Some(observed.row.arrival.number),
         observed_generation: observed.row.task.metadata.generation,
-        started_at: recorded.and_then(|s| s.started_at.clone()).or(started_at),
+        started_at: starts.min_by_key(|at| at.0),
         container_id: recorded.and_then(|s| s.container_id.clone()).or(container_id),
         ..TaskStatus::default()
     }

@@ -132,6 +132,10 @@ async fn bad_pools_and_sandboxes_are_refused_with_a_remedy() {
         (manifest("WarmPool", "p", &json!({"replicas": 1})), "spec.template: Required value"),
         (manifest("WarmPool", "p", &json!({"template": template()})), "spec.replicas: Required value"),
         (with(pool(), "/spec/replicas", json!(-1)), "spec.replicas"),
+        (with(pool(), "/spec/executor", json!({"mode": "Shell"})), "Unsupported value: \"Shell\""),
+        (with(pool(), "/spec/executor", json!({"mode": "exec"})), "supported values: \"Agent\", \"Exec\""),
+        (with(pool(), "/spec/executor", json!({"container": ""})), "spec.executor.container"),
+        (with(pool(), "/spec/executor", json!({"container": long})), "spec.executor.container"),
         (with(sandbox(), "/spec/poolRef", json!("")), "spec.poolRef"),
         (manifest("Sandbox", "s", &json!({})), "spec.poolRef: Required value"),
         (with(sandbox(), "/spec/ttlSecondsAfterFinished", json!(-1)), "spec.ttlSecondsAfterFinished"),
@@ -186,6 +190,8 @@ async fn good_input_is_accepted_up_to_the_limits() {
         ("a workDir for a file", patch_step(&json!({"path": "x", "content": "x", "workDir": "/workspace"}))),
         ("arguments of any text", task(json!([command("a", &["true", "", "\u{fc}\u{4e2d}\n'\"=$HOME", "--"])]))),
         ("no pods", with(pool(), "/spec/replicas", json!(0))),
+        ("an executor", with(pool(), "/spec/executor", json!({"mode": "Exec", "container": "executor"}))),
+        ("an executor by default", with(pool(), "/spec/executor", json!({}))),
         ("ttl 0", with(sandbox(), "/spec/ttlSecondsAfterFinished", json!(0))),
         ("a name of 63", with(sandbox(), "/metadata/name", json!("n".repeat(63)))),
         ("a Task name of 200", with(step(json!({})), "/metadata/name", json!("n".repeat(200)))),
@@ -216,4 +222,25 @@ async fn a_template_is_kept_as_it_was_written() {
     world.pool_of("p", 0, &wanted).await;
     let kept = world.untyped("WarmPool").get("p").await.unwrap();
     assert_eq!(kept.data["spec"]["template"], wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ways_to_run_steps_are_explained() {
+    let world = World::without_operator("explain").await;
+    let kept = {
+        world.pool("p", 0).await;
+        world.untyped("WarmPool").get("p").await.unwrap().data["spec"]["executor"].clone()
+    };
+    assert!(kept.is_null() || kept == json!({"mode": "Agent"}), "the agent is the default: {kept}");
+    let explained = explain("warmpools.spec.executor.mode").await;
+    for words in ["Agent", "Exec", "pods/exec"] {
+        assert!(explained.contains(words), "{words} is not in {explained}");
+    }
+}
+
+async fn explain(field: &str) -> String {
+    let cluster = crate::harness::setup::root().join(".cluster");
+    let mut kubectl = tokio::process::Command::new(cluster.join("kubectl"));
+    let said = kubectl.arg("--kubeconfig").arg(cluster.join("kubeconfig")).args(["explain", field]).output().await;
+    String::from_utf8(said.unwrap().stdout).unwrap()
 }

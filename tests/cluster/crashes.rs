@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use arl_crds::{Sandbox, SandboxPhase, TaskState};
+use arl_crds::{Sandbox, SandboxPhase, Task, TaskState};
 use futures::future::join_all;
 use kube::ResourceExt;
 use serde_json::json;
@@ -11,23 +11,58 @@ use crate::harness::World;
 use crate::harness::make::{reason, shell, status};
 use crate::harness::wait::state;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_that_ran_during_a_crash_is_never_run_again() {
-    let mut world = World::with_sandbox("interrupted").await;
-    let steps = json!([shell("a", "echo ran >>/workspace/log; sleep 20"), shell("b", "echo b >>/workspace/log")]);
+/// Waits for a file of the workspace.
+fn until(file: &str) -> String {
+    format!("until [ -e /workspace/{file} ]; do sleep 0.1; done")
+}
+
+/// A world whose Task `t` has printed something and waits for `/workspace/go`; and the name of the pod.
+async fn with_a_task_in_the_middle(name: &str) -> (World, String) {
+    let world = World::with_sandbox(name).await;
+    let (go, end) = (until("go"), until("end"));
+    let script =
+        format!("echo a >>/workspace/log; echo before; {go}; echo during; touch /workspace/said; {end}; echo after");
+    let steps = json!([shell("a", &script), shell("b", "echo b >>/workspace/log; echo b")]);
     world.task_with("t", &json!({"sandboxRef": "s", "timeout": "10m", "steps": steps})).await;
     world.running("t").await;
-    let pod = world.phase("s", SandboxPhase::Bound).await.status.unwrap().pod_name.unwrap();
+    let pod = world.pod_of("s").await;
     world.content_of(&pod, "/workspace/log").await;
+    (world, pod)
+}
+
+async fn assert_whole(world: &World, pod: &str) {
+    let task = world.finished("t").await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Succeeded), "Succeeded"), "{:?}", task.status);
+    let outputs: Vec<_> = status(&task).steps.iter().map(|s| s.stdout.as_deref().unwrap_or_default()).collect();
+    assert_eq!(outputs, ["before\nduring\nafter\n", "b\n"], "whatever was printed, whoever listened");
+    assert_eq!(status(&task).steps[0].truncated, None);
+    assert_eq!(world.look_into(pod, "cat /workspace/log").await, "a\nb\n", "each step ran once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_ran_during_a_crash_ends_with_its_whole_output() {
+    let (mut world, pod) = with_a_task_in_the_middle("crash").await;
     world.kill();
+    world.look_into(&pod, &format!("touch /workspace/go; {}", until("said"))).await;
     world.task("next", "s", json!([shell("a", "cat /workspace/log")])).await;
     world.start_operator().await;
-    let task = world.finished("t").await;
-    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "Interrupted"), "{:?}", task.status);
-    assert_eq!(status(&task).exit_code, None, "nobody knows how it ended");
+    // The new operator is at work: what is printed from now on is printed after the crash.
+    world.one("next", "Queued", |t: &Task| t.status.is_some() && reason(t) == "Queued").await;
+    world.look_into(&pod, "touch /workspace/end").await;
+    assert_whole(&world, &pod).await;
     let next = world.finished("next").await;
-    assert_eq!(status(&next).stdout.as_deref(), Some("ran\n"), "once, and the queue goes on: {:?}", next.status);
+    assert_eq!(status(&next).stdout.as_deref(), Some("a\nb\n"), "the queue goes on: {:?}", next.status);
     assert!(world.operator_is_alive());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_ended_during_a_crash_is_reported() {
+    let (mut world, pod) = with_a_task_in_the_middle("crash-end").await;
+    world.kill();
+    let done = "until grep -q b /workspace/log; do sleep 0.1; done";
+    world.look_into(&pod, &format!("touch /workspace/go /workspace/end; {done}")).await;
+    world.start_operator().await;
+    assert_whole(&world, &pod).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

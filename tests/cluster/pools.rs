@@ -9,7 +9,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::make::template;
+use crate::harness::make::{manifest, template};
 
 /// A template whose pods can be told from those of another version.
 fn version(name: &str) -> Value {
@@ -100,6 +100,20 @@ async fn an_image_that_cannot_be_pulled_is_named() {
     let _mended: WarmPool = world.merge("p", &json!({"spec": {"template": template()}})).await;
     world.pool_is_ready("p", 1).await;
     world.recovered("p").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_does_not_exist_is_named() {
+    let world = World::new("no-container").await;
+    let spec = json!({"replicas": 1, "template": template(), "executor": {"container": "nosuch"}});
+    world.create(&manifest("WarmPool", "p", &spec)).await;
+    let pool = world.failing("p", "InvalidTemplate").await;
+    let conditions = pool.status.unwrap().conditions;
+    let said = &conditions.iter().find(|c| c.type_ == "PodsFailing").unwrap().message;
+    assert!(said.contains("nosuch") && said.contains("spec.executor.container"), "{said}");
+    let _mended: WarmPool = world.merge("p", &json!({"spec": {"executor": {"container": "executor"}}})).await;
+    world.recovered("p").await;
+    world.pool_is_ready("p", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

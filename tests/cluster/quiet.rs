@@ -19,9 +19,13 @@ async fn an_idle_operator_neither_writes_nor_reads() {
     // What follows from the last of these is written soon, and is not idling.
     world.pass(Duration::from_secs(5)).await;
     let Some(before) = world.requests().await else { return };
-    world.pass(Duration::from_secs(20)).await;
+    // Longer than a stream may be silent.
+    world.pass(Duration::from_secs(60)).await;
     let after = world.requests().await.unwrap();
     let idle = &after[before.len()..];
+    // A stream is logged when it ends.
+    let streams = after.iter().filter(|r| r.object_ref.subresource == "exec").count();
+    assert_eq!(streams, 0, "the stream to the Sandbox's pod is opened once and stays");
     let writes: Vec<_> = idle.iter().filter(|r| r.is_write()).collect();
     assert!(writes.is_empty(), "{writes:#?}");
     let mut reads = BTreeMap::<_, usize>::new();

@@ -123,7 +123,7 @@ impl Runs {
             };
             let words = "the agent was ended while the step ran: it was killed, or the container was";
             let ended =
-                FromAgent::Ended { run: run.clone(), end: RunEnd::Interrupted(words.into()), survivors: Vec::new() };
+                FromAgent::Ended { run: run.clone(), end: RunEnd::Abandoned(words.into()), survivors: Vec::new() };
             let added = [step, ended].iter().flat_map(frame::encode).collect::<Vec<_>>();
             let _ = self.records.append(run, &added);
             frames.extend(added);

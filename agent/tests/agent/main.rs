@@ -161,7 +161,7 @@ fn a_killed_supervisor_is_said_with_what_was_printed() {
     pod.kill_supervisor();
     eventually("nothing is left", || processes("71030").is_empty());
     let report = pod.stream().run("r", vec![sh("echo again")]);
-    assert!(matches!(report.end, RunEnd::Interrupted(_)), "{report:?}");
+    assert!(matches!(report.end, RunEnd::Abandoned(_)), "{report:?}");
     assert_eq!(report.steps.len(), 2);
     assert_eq!(report.steps[1], (StepEnd::Stopped, "two\n".into(), String::new()));
 }

@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(5);
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Whether the Task of this name still has this uid, asked of the API server; where that cannot be known, it has.
+/// Whether the Task of this name still has this uid and is not over, asked of the API server; where that cannot be known, it has.
 pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// The runner that uses the agent.
@@ -118,11 +118,26 @@ impl Sent {
 }
 
 /// How long a run may still take before it is given up.
-struct Limit(Instant);
+struct Limit {
+    at: Instant,
+    /// Whether this is the end. Before it another stream is tried: one may be dead, or spoilt, while the agent works.
+    last: bool,
+}
 
 impl Limit {
+    fn new(after: Duration) -> Self {
+        Self { at: Instant::now() + after, last: false }
+    }
+
     fn lower(&mut self, patience: Duration) {
-        self.0 = self.0.min(Instant::now() + patience);
+        self.at = self.at.min(Instant::now() + patience);
+    }
+
+    /// Whether there is one more try, which then is under way.
+    fn try_again(&mut self) -> bool {
+        let again = !self.last;
+        *self = Self { at: Instant::now() + PATIENCE, last: true };
+        again
     }
 }
 
@@ -144,7 +159,7 @@ impl Runner for Arc<Agent> {
                 return (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing);
             };
             let (mut settle, mut heeded) = (wish.clone(), (false, false));
-            let mut limit = Limit(Instant::now() + FAR);
+            let mut limit = Limit::new(if run.is_started() { run.timeout + PATIENCE } else { FAR });
             let mut answers = self.attach(&run);
             loop {
                 let heard = async {
@@ -155,7 +170,7 @@ impl Runner for Arc<Agent> {
                         () = wished(&mut settle, Wish::Settle), if !heeded.1 => Heard::Settle,
                     }
                 };
-                match timeout_at(limit.0, heard).await {
+                match timeout_at(limit.at, heard).await {
                     Ok(Heard::Said(Some(Said::Message(message)))) => {
                         if let ControlFlow::Break(end) = words::take(message, &run, report, self.clock.now()) {
                             return end;
@@ -179,6 +194,7 @@ impl Runner for Arc<Agent> {
                         heeded.1 = true;
                         limit.lower(SETTLING);
                     }
+                    Err(_) if !heeded.1 && limit.try_again() => self.order(&run.target, Some(Order::Reopen)),
                     Err(_) => return given_up(heeded, run.is_started()),
                 }
             }

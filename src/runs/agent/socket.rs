@@ -41,6 +41,9 @@ const WORDS_MAX: usize = 1024;
 pub(super) enum Trouble {
     /// It may work later; in words.
     Broken(String),
+    /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
+    /// pod, is in the way; in words.
+    Unfit(String),
     /// It never will: the pod is gone, or the agent is; in words.
     Gone(String),
 }
@@ -111,13 +114,13 @@ impl Socket {
             match self.frames.take() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
-                Err(malformed) => return Err(Trouble::Broken(malformed.to_string())),
+                Err(malformed) => return Err(Trouble::Unfit(malformed.to_string())),
             }
             let data = match self.raw.next().await {
                 Some(Ok(Message::Binary(data))) => data,
-                Some(Ok(Message::Close(_))) | None => return Err(self.ended("the stream was closed")),
+                Some(Ok(Message::Close(_))) | None => return Err(Trouble::Broken(self.ended("the stream was closed"))),
                 Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(self.ended(&error.to_string())),
+                Some(Err(error)) => return Err(Trouble::Broken(self.ended(&error.to_string()))),
             };
             match data.split_first() {
                 Some((&STDOUT, bytes)) => self.frames.push(bytes),
@@ -131,14 +134,15 @@ impl Socket {
         }
     }
 
-    fn ended(&self, how: &str) -> Trouble {
+    fn ended(&self, how: &str) -> String {
         let said = self.words.trim();
-        Trouble::Broken(if said.is_empty() { how.to_owned() } else { format!("{how}; {said}") })
+        if said.is_empty() { how.to_owned() } else { format!("{how}; {said}") }
     }
 
     /// The relay has ended, or could not be started: then the agent's file is not there any more, or spoilt.
     fn status(&self, bytes: &[u8]) -> Trouble {
         let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
+        let has_run = exec_status::exit_code(&status).is_some();
         let message = status.message.unwrap_or_default();
         let path = format!("{DIRECTORY}/{BINARY}");
         if exec_status::start_failure(&message, None).is_some() && message.contains(&path) {
@@ -146,6 +150,7 @@ impl Socket {
                 "{path} cannot be executed in the pod: code in the sandbox removed or changed it ({message})"
             ));
         }
-        self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message })
+        let words = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
+        if has_run { Trouble::Unfit(words) } else { Trouble::Broken(words) }
     }
 }

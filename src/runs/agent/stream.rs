@@ -30,6 +30,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
 const IDLE_FAILURES: u32 = 8;
+/// What runs in place of the agent, or an agent that cannot work, is believed to stay so after so many openings in a row.
+const UNFIT_MAX: u32 = 8;
 /// More unfinished runs than a pod can have are not believed.
 const UNFINISHED_MAX: usize = 64;
 
@@ -59,6 +61,8 @@ pub(super) enum Order {
     Cancel(RunId),
     /// Say this with what is said next: nobody waits for it.
     Mention(ToAgent),
+    /// Open another stream: this one is of no use.
+    Reopen,
 }
 
 /// The runs of a pod that somebody waits for.
@@ -89,6 +93,7 @@ impl Attached {
                 self.mentions.extend(frame::encode(&message));
                 Bytes::new()
             }
+            Order::Reopen => Bytes::new(),
         }
     }
 
@@ -148,6 +153,16 @@ fn cancel(run: &RunId) -> Bytes {
     frame::encode(&ToAgent::Cancel { run: run.clone() }).into()
 }
 
+fn unfit_or_gone(words: String, times: u32) -> Trouble {
+    if times < UNFIT_MAX {
+        return Trouble::Unfit(words);
+    }
+    Trouble::Gone(format!(
+        "the agent in the pod is of no use, {times} times in a row: {words}; code in the sandbox removed or changed it, or left \
+         it no room: use another Sandbox"
+    ))
+}
+
 fn pause(failures: u32) -> Duration {
     RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
 }
@@ -156,7 +171,7 @@ impl Agent {
     /// Keeps the stream to a pod until the pod is gone, or nobody needs a stream that cannot be opened.
     pub(super) async fn keep(self: Arc<Self>, target: Target, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut attached = Attached::default();
-        let mut failures = 0;
+        let (mut failures, mut unfit) = (0, 0);
         loop {
             let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
             let opened = timeout(OPENING_MAX, self.open(&target)).await;
@@ -164,12 +179,17 @@ impl Agent {
             let opened = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())));
             let trouble = match opened {
                 Ok((socket, unfinished)) => {
+                    unfit = 0;
                     let since = Instant::now();
                     self.end_unwanted(&target, unfinished, &attached);
                     let trouble = converse(socket, &mut attached, &mut orders).await;
                     // One that breaks at once is no better than one that cannot be opened.
                     failures = if since.elapsed() > SILENCE_MAX { 0 } else { failures };
                     trouble
+                }
+                Err(Trouble::Unfit(words)) => {
+                    unfit += 1;
+                    Some(unfit_or_gone(words, unfit))
                 }
                 Err(trouble) => Some(trouble),
             };
@@ -181,7 +201,7 @@ impl Agent {
                     attached.tell(|| Said::Gone(words.clone())).await;
                     break;
                 }
-                Some(Trouble::Broken(words)) => {
+                Some(Trouble::Broken(words) | Trouble::Unfit(words)) => {
                     tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
                     let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
                     attached.tell(|| Said::Obstacle(words.clone())).await;
@@ -226,11 +246,11 @@ impl Agent {
             FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
             // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
             FromAgent::Refused(words) => Err(Trouble::Broken(words)),
-            other => Err(Trouble::Broken(format!("the agent does not greet but says {other:.60?}"))),
+            other => Err(Trouble::Unfit(format!("the agent does not greet but says {other:.60?}"))),
         }
     }
 
-    /// Ends the runs of Tasks that were deleted while nobody watched.
+    /// Ends the runs of Tasks that were deleted, or that are over on record, while nobody watched.
     fn end_unwanted(self: &Arc<Self>, target: &Target, unfinished: Vec<Unfinished>, attached: &Attached) {
         for Unfinished { run, task } in unfinished.into_iter().take(UNFINISHED_MAX) {
             if attached.runs.contains_key(&run) || !run.is_valid() {
@@ -240,7 +260,7 @@ impl Agent {
             let (agent, target) = (Arc::clone(self), target.clone());
             tokio::spawn(async move {
                 if !asked.await {
-                    tracing::info!(pod = %target.pod.name, task, "the Task was deleted; its run ends");
+                    tracing::info!(pod = %target.pod.name, task, "the Task was deleted or is over; its run ends");
                     agent.order(&target, Some(Order::Cancel(run)));
                 }
             });
@@ -273,6 +293,7 @@ async fn converse(
             }
         };
         let frames = match timeout_at(next_ping, turn).await {
+            Ok(Turn::Order(Some(Order::Reopen))) => return Some(Trouble::Broken("the agent does not answer".into())),
             Ok(Turn::Order(order)) => attached.take(order?),
             Ok(Turn::Message(Ok(message))) => {
                 heard = Instant::now();

@@ -57,7 +57,8 @@ pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timesta
         }
         FromAgent::Ended { end, survivors, .. } => {
             forget_unbegun(report);
-            return ControlFlow::Break((run_end(end), left(&survivors)));
+            let left = if matches!(end, message::RunEnd::Abandoned(_)) { Left::Unknown } else { left(&survivors) };
+            return ControlFlow::Break((run_end(end), left));
         }
         FromAgent::Unknown { .. } => {
             let words = "the pod has no record of the run; code in the sandbox may have removed it";
@@ -73,10 +74,16 @@ fn within(micros: u64, run: &Sent) -> Duration {
     Duration::from_micros(micros).min(run.timeout + super::PATIENCE)
 }
 
+/// What is said takes its time to arrive, so that of several estimates the earliest is the best.
 fn begin(report: &Report, at: Timestamp) {
-    if report.lock().started_at.is_none() {
-        report.lock().steps.push(StepRun::new(at));
-        report.started(at);
+    let known = report.lock().started_at;
+    match known {
+        None => {
+            report.lock().steps.push(StepRun::new(at));
+            report.started(at);
+        }
+        Some(known) if at < known => report.lock().started_at = Some(at),
+        Some(_) => {}
     }
 }
 
@@ -137,7 +144,7 @@ fn run_end(end: message::RunEnd) -> RunEnd {
         message::RunEnd::Completed => RunEnd::Completed,
         message::RunEnd::TimedOut => RunEnd::TimedOut,
         message::RunEnd::Cancelled => RunEnd::Cancelled,
-        message::RunEnd::Interrupted(words) => RunEnd::Lost(bounded(&words)),
+        message::RunEnd::Interrupted(words) | message::RunEnd::Abandoned(words) => RunEnd::Lost(bounded(&words)),
         message::RunEnd::Forgotten => RunEnd::Lost("its result was dropped as one that is on record".into()),
     }
 }

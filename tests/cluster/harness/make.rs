@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{Task, TaskStatus};
+use arl_crds::{Sandbox, Task, TaskStatus};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Result};
 use serde_json::{Value, json};
@@ -42,6 +42,12 @@ pub fn shell(name: &str, script: &str) -> Value {
 /// A FilePatch step.
 pub fn file(name: &str, path: &str, content: &str) -> Value {
     json!({"name": name, "type": "FilePatch", "path": path, "content": content})
+}
+
+/// The step in another working directory.
+pub fn in_folder(mut step: Value, folder: &str) -> Value {
+    step["workDir"] = json!(folder);
+    step
 }
 
 /// The status of a Task that has one.
@@ -92,6 +98,12 @@ impl World {
         self.create(&manifest("WarmPool", name, &json!({"replicas": replicas, "template": template}))).await;
     }
 
+    /// A pool of one small pod with plain exec in place of the agent.
+    pub async fn exec_pool(&self, name: &str, template: &Value) {
+        let spec = json!({"replicas": 1, "template": template, "executor": {"mode": "Exec"}});
+        self.create(&manifest("WarmPool", name, &spec)).await;
+    }
+
     /// A Sandbox that stays after its Tasks.
     pub async fn sandbox(&self, name: &str, pool: &str) {
         self.sandbox_with(name, &json!({"poolRef": pool, "keepAlive": true})).await;
@@ -100,6 +112,12 @@ impl World {
     /// A Sandbox with this spec.
     pub async fn sandbox_with(&self, name: &str, spec: &Value) {
         self.create(&manifest("Sandbox", name, spec)).await;
+    }
+
+    /// Waits until the Sandbox has a pod, and returns the pod's name.
+    pub async fn pod_of(&self, sandbox: &str) -> String {
+        let has_pod = |s: &Sandbox| s.status.as_ref().is_some_and(|s| s.pod_name.is_some());
+        self.one(sandbox, "it has a pod", has_pod).await.status.unwrap().pod_name.unwrap()
     }
 
     /// A Task with these steps, and a timeout that only a hang reaches.

@@ -72,6 +72,14 @@ impl World {
         self.operator.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
+    /// The most memory that the operator has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let pid = self.operator.as_ref().expect("the operator runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+        peak.trim().parse::<u64>().unwrap() * 1024
+    }
+
     /// The objects of a kind in the test's namespace.
     pub fn api<K>(&self) -> Api<K>
     where

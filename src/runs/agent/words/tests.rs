@@ -100,3 +100,24 @@ fn words_and_numbers_of_the_agent_are_held_to_reason() {
     let Left::Survivors(words) = left(&names) else { panic!() };
     assert!(words.contains("0 (x)") && words.ends_with("and 992 more"));
 }
+
+#[test]
+fn the_earliest_estimate_of_the_start_holds() {
+    for (ago_us, started) in [(2000, at(7)), (4000, at(6))] {
+        let said = vec![FromAgent::Started { run: run(), ago_us }, step(0, message::StepEnd::Exited(0), "")];
+        let (report, _) = told(1, said);
+        let progress = report.lock();
+        assert_eq!(progress.started_at, Some(started), "{ago_us}");
+        assert_eq!(progress.steps[0].ended_at, Some(started + Duration::from_millis(3)), "never in the future");
+    }
+}
+
+#[test]
+fn what_may_live_on_is_not_taken_for_ended() {
+    let words = || "killed".to_owned();
+    for (end, left) in
+        [(message::RunEnd::Interrupted(words()), Left::Nothing), (message::RunEnd::Abandoned(words()), Left::Unknown)]
+    {
+        assert_eq!(told(1, vec![ended(end)]).1, Some((RunEnd::Lost(words()), left)));
+    }
+}

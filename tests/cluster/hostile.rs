@@ -1,0 +1,177 @@
+//! Steps that turn on their own pod harm that pod at most: their Task ends with a true reason, and nobody else notices.
+
+use arl_crds::{SandboxPhase, Task, TaskState};
+use serde_json::json;
+
+use crate::harness::World;
+use crate::harness::make::{message, reason, shell, status};
+use crate::harness::wait::state;
+
+const TIMEOUT_SECONDS: f64 = 20.0;
+/// What is beyond the timeout until a hung agent is given up, and much more than that for a busy machine.
+const GRACE_SECONDS: f64 = 60.0;
+
+struct Hostile {
+    world: World,
+    /// The hostile Task when it is over.
+    task: Task,
+}
+
+impl Hostile {
+    fn assert_end(&self, reasons: &[&str]) {
+        let task = &self.task;
+        assert!(reasons.contains(&reason(task)), "{reasons:?}, not {}: {:?}", reason(task), task.status);
+        let expected = if reason(task) == "Succeeded" { TaskState::Succeeded } else { TaskState::Failed };
+        assert_eq!(state(task), Some(expected));
+    }
+
+    fn assert_says(&self, words: &str) {
+        assert!(message(&self.task).contains(words), "{words:?} is not in {:?}", message(&self.task));
+    }
+}
+
+/// Runs a script in a Sandbox of its own, beside a Task in another one, and then a Task in a third.
+async fn hostile(name: &str, script: &str) -> Hostile {
+    hostile_within(name, script, "20s").await
+}
+
+async fn hostile_within(name: &str, script: &str, timeout: &str) -> Hostile {
+    let mut world = World::new(name).await;
+    world.pool("p", 2).await;
+    world.sandbox("bystander", "p").await;
+    world.sandbox("s", "p").await;
+    let ticks = "while ! [ -e /workspace/go ]; do echo tick; sleep 0.2; done; echo end";
+    let spec = json!({"sandboxRef": "bystander", "timeout": "10m", "steps": [shell("a", ticks)]});
+    world.task_with("beside", &spec).await;
+    world.running("beside").await;
+    let (pod, beside) = (world.pod_of("s").await, world.pod_of("bystander").await);
+    assert_ne!(pod, beside);
+
+    let spec = json!({"sandboxRef": "s", "timeout": timeout, "steps": [shell("a", script)]});
+    world.task_with("t", &spec).await;
+    let task = world.finished("t").await;
+    let (started, completed) =
+        (status(&task).started_at.as_ref().unwrap().0, status(&task).completed_at.as_ref().unwrap().0);
+    let took = completed.duration_since(started).as_secs_f64();
+    assert!(took < TIMEOUT_SECONDS + GRACE_SECONDS, "it took {took} s: {:?}", task.status);
+
+    world.sandbox("next", "p").await;
+    assert_eq!(world.output("next", "next", "echo fine").await, "fine\n");
+    assert_eq!(state(&world.running("beside").await), Some(TaskState::Running));
+    world.look_into(&beside, "touch /workspace/go").await;
+    let beside = world.finished("beside").await;
+    let out = status(&beside).stdout.as_deref().unwrap_or_default();
+    assert_eq!(state(&beside), Some(TaskState::Succeeded), "{:?}", beside.status);
+    assert!(out.starts_with("tick\n") && out.ends_with("tick\nend\n"), "{out:?}");
+    assert!(world.operator_is_alive());
+    Hostile { world, task }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_the_agents_files_harms_nothing_that_runs() {
+    let mut done = hostile("hostile-remove", "rm -rf /.arl/* && ls -A /.arl && echo removed").await;
+    done.assert_end(&["Succeeded"]);
+    assert_eq!(status(&done.task).stdout.as_deref(), Some("removed\n"));
+    assert_eq!(done.world.output("same", "s", "echo same").await, "same\n", "the stream is open");
+    // A new operator needs what was removed.
+    done.world.kill();
+    done.world.start_operator().await;
+    let task = done.world.run("late", "s", json!([shell("a", "true")])).await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "StartError"), "{:?}", task.status);
+    assert!(message(&task).contains("removed or changed"), "{}", message(&task));
+    assert_eq!(done.world.output("last", "next", "echo last").await, "last\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overwriting_the_agents_files_harms_nothing_that_runs() {
+    // The binary is in use and cannot be written to; it can be replaced.
+    let script = "cd /.arl; for f in $(find . -type f); do echo garbage >$f; done 2>/dev/null; \
+                  echo garbage >agent.bad; chmod 755 agent.bad; mv agent.bad agent; cat agent";
+    let mut done = hostile("hostile-overwrite", script).await;
+    done.assert_end(&["Succeeded"]);
+    assert_eq!(status(&done.task).stdout.as_deref(), Some("garbage\n"));
+    assert_eq!(done.world.output("same", "s", "echo same").await, "same\n");
+    done.world.kill();
+    done.world.start_operator().await;
+    let task = done.world.run("late", "s", json!([shell("a", "true")])).await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "StartError"), "{:?}", task.status);
+    assert!(message(&task).contains("removed or changed"), "{}", message(&task));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_everything_interrupts() {
+    let done = hostile("hostile-kill", "echo begun; sleep 0.5; kill -9 -1; sleep 7791").await;
+    done.assert_end(&["Interrupted"]);
+    assert_eq!(status(&done.task).stdout.as_deref(), Some("begun\n"), "what was noted is kept");
+    done.assert_says("killed");
+    // The shell that asked for it is the one process that its own signal spares.
+    let pod = done.world.pod_of("s").await;
+    let left = done.world.processes(&pod).await;
+    if left.iter().any(|line| line.contains("7791")) {
+        done.assert_says("may still run");
+    }
+    assert_eq!(done.world.output("same", "s", "echo same").await, "same\n", "a new agent is at work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_bomb_ends_at_its_time() {
+    // The shell waits without starting anything, which it could not.
+    let script = "echo begun; mkfifo /workspace/p; bomb() { while :; do bomb & done; }; bomb & read x </workspace/p";
+    let done = hostile_within("hostile-fork", script, "5s").await;
+    done.assert_end(&["TimedOut"]);
+    assert_eq!(status(&done.task).exit_code, Some(124));
+    if message(&done.task).contains("given up") {
+        return;
+    }
+    let pod = done.world.pod_of("s").await;
+    assert_eq!(done.world.processes(&pod).await, ["sleep 2147483647"]);
+    assert_eq!(done.world.output("same", "s", "echo same").await, "same\n");
+}
+
+const TO_THE_STREAM: &str = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q 'agent connect'; \
+                             then relay=$p; fi; done; [ -e $relay/fd/1 ] || exit 9";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_in_the_stream_breaks_only_the_stream() {
+    let script = format!("{TO_THE_STREAM}; head -c 100000 /dev/urandom >$relay/fd/1; echo written");
+    let done = hostile("hostile-garbage", &script).await;
+    done.assert_end(&["Succeeded"]);
+    assert_eq!(status(&done.task).stdout.as_deref(), Some("written\n"));
+    assert_eq!(done.world.output("same", "s", "echo same").await, "same\n");
+}
+
+/// A frame that never ends swallows what the agent says next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_never_ends_only_delays() {
+    let script = format!("{TO_THE_STREAM}; printf '\\000\\002\\000\\000' >$relay/fd/1; echo written");
+    let done = hostile("hostile-frame", &script).await;
+    done.assert_end(&["Succeeded"]);
+    assert_eq!(status(&done.task).stdout.as_deref(), Some("written\n"));
+}
+
+/// Whoever opens a pipe that nobody reads waits for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_made_to_hang_is_given_up() {
+    let script = "cd /.arl/runs/*; rm -f log; mkfifo log && echo made";
+    let done = hostile("hostile-hang", script).await;
+    done.assert_end(&["TimedOut"]);
+    done.assert_says("does not answer");
+    done.assert_says("given up");
+}
+
+/// A new operator has heard nothing of the run, and hears nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_before_a_crash_is_given_up_after_it() {
+    let mut world = World::with_sandbox("hostile-crash").await;
+    let script = "until [ -e /workspace/go ]; do sleep 0.1; done; cd /.arl/runs/*; rm -f log; mkfifo log";
+    world.task_with("t", &json!({"sandboxRef": "s", "timeout": "15s", "steps": [shell("a", script)]})).await;
+    world.running("t").await;
+    world.kill();
+    let hung = "touch /workspace/go; until [ -p /.arl/runs/*/log ]; do sleep 0.1; done";
+    world.look_into(&world.pod_of("s").await, hung).await;
+    world.start_operator().await;
+    let task = world.finished("t").await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "TimedOut"), "{:?}", task.status);
+    assert!(message(&task).contains("given up"), "{}", message(&task));
+    world.phase("s", SandboxPhase::Released).await;
+}

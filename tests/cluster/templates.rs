@@ -1,0 +1,118 @@
+//! Templates of all kinds take the agent, and stay what they are.
+
+use arl_crds::{SandboxPhase, TaskState, WarmPool};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::make::{IMAGE, command, file, manifest, shell, status, template};
+use crate::harness::wait::state;
+
+/// A Sandbox `s` on a pool `p` of a template; and its pod.
+async fn with_template(world: &World, template: &Value) -> Pod {
+    world.pool_of("p", 1, template).await;
+    world.sandbox("s", "p").await;
+    world.phase("s", SandboxPhase::Ready).await;
+    world.api::<Pod>().get(&world.pod_of("s").await).await.unwrap()
+}
+
+/// Writes, reads and fails in the Sandbox `s`, as the user `uid`.
+async fn assert_steps_work(world: &World, uid: &str) {
+    let steps = json!([file("write", "/workspace/f", "content\n"), shell("read", "cat /workspace/f; id -u")]);
+    let task = world.run("steps", "s", steps).await;
+    assert_eq!(state(&task), Some(TaskState::Succeeded), "{:?}", task.status);
+    assert_eq!(status(&task).stdout, Some(format!("content\n{uid}\n")));
+}
+
+/// What the pod security standard "restricted" asks for.
+fn restricted(mut template: Value) -> Value {
+    template["spec"]["securityContext"] =
+        json!({"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}});
+    template["spec"]["containers"][0]["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true});
+    template
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guaranteed_pod_without_root_stays_guaranteed() {
+    let world = World::new("guaranteed").await;
+    let mut python = restricted(template());
+    let executor = &mut python["spec"]["containers"][0];
+    executor["image"] = json!("python:3.9-slim");
+    executor["resources"] = json!({"limits": {"cpu": "200m", "memory": "128Mi"}});
+    let pod = with_template(&world, &python).await;
+    assert_eq!(pod.status.unwrap().qos_class.as_deref(), Some("Guaranteed"));
+    assert_steps_work(&world, "1000").await;
+    let script = "import os; print(os.getuid()); open('/workspace/p', 'w').write('x'); open('/p', 'w')";
+    let task = world.run("python", "s", json!([command("a", &["python3", "-c", script])])).await;
+    assert_eq!((status(&task).stdout.as_deref(), status(&task).exit_code), (Some("1000\n"), Some(1)));
+    assert!(status(&task).stderr.as_deref().unwrap().contains("Read-only file system"), "{:?}", task.status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_of_root_stays_one() {
+    let world = World::new("root").await;
+    with_template(&world, &template()).await;
+    assert_steps_work(&world, "0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restricted_namespace_takes_the_agent() {
+    let world = World::without_operator("restricted").await;
+    let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    namespaces.patch(&world.ns, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    let mut world = world;
+    world.start_operator().await;
+    world.pool("unfit", 1).await;
+    let refused = |p: &WarmPool| p.status.iter().flat_map(|s| &s.conditions).any(|c| c.reason == "Refused");
+    let pool = world.one("unfit", "Refused", refused).await;
+    let said = pool.status.unwrap().conditions.into_iter().find(|c| c.type_ == "PodsFailing").unwrap().message;
+    assert!(said.contains("executor") && !said.contains("arl-agent"), "only the template is at fault: {said}");
+
+    with_template(&world, &restricted(template())).await;
+    world.pool_is_ready("p", 1).await;
+    assert_steps_work(&world, "1000").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_run_in_the_named_container_and_the_others_stay_as_they_are() {
+    let world = World::new("second").await;
+    let mut two = template();
+    let mut named = two["spec"]["containers"][0].clone();
+    named["name"] = json!("second");
+    named["env"] = json!([{"name": "WHO", "value": "second"}]);
+    two["spec"]["containers"].as_array_mut().unwrap().push(named);
+    let spec = json!({"replicas": 1, "template": two, "executor": {"container": "second"}});
+    world.create(&manifest("WarmPool", "p", &spec)).await;
+    world.sandbox("s", "p").await;
+    assert_eq!(world.output("who", "s", "echo $WHO; ls -d /.arl").await, "second\n/.arl\n");
+    assert_steps_work(&world, "0").await;
+
+    // The look goes to the container named executor.
+    let pod = world.pod_of("s").await;
+    assert_eq!(world.look_into(&pod, "echo $WHO; ls -d /.arl 2>/dev/null; cat /workspace/f").await, "\ncontent\n");
+    let pod = world.api::<Pod>().get(&pod).await.unwrap();
+    let mounts = |container: usize| {
+        let mounts = pod.spec.as_ref().unwrap().containers[container].volume_mounts.clone().unwrap_or_default();
+        mounts.into_iter().filter(|m| m.mount_path.starts_with("/.arl")).count()
+    };
+    assert_eq!((mounts(0), mounts(1)), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_templates_own_init_container_does_its_work() {
+    let world = World::new("init").await;
+    let mut prepared = template();
+    prepared["spec"]["initContainers"] = json!([{
+        "name": "prepare", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "echo prepared >/workspace/prepared"],
+        "volumeMounts": [{"name": "workspace", "mountPath": "/workspace"}],
+    }]);
+    let pod = with_template(&world, &prepared).await;
+    let names: Vec<_> = pod.spec.unwrap().init_containers.unwrap().into_iter().map(|c| c.name).collect();
+    assert_eq!(names, ["arl-agent", "prepare"]);
+    assert_eq!(world.output("look", "s", "cat /workspace/prepared").await, "prepared\n");
+}
