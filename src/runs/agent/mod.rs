@@ -3,6 +3,7 @@
 //! A stream is only a way to the run: it may break, and this process may end, while the run goes on in the pod. Whoever comes
 //! back follows it and gets all of it. `arl_agent` says how the two talk.
 
+mod attached;
 mod socket;
 mod stream;
 mod words;
@@ -31,7 +32,7 @@ use crate::{
     clock::Clock,
     object::{Key, Uid},
 };
-use stream::{Attach, Order, Said};
+use attached::{Attach, Order, Said};
 
 /// Opening a stream costs the kubelet and the runtime a process: so many at a time for Sandboxes that nobody waits for, and
 /// so many for those with a Task.

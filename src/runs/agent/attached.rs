@@ -1,0 +1,131 @@
+//! The runs of a pod that somebody waits for, and what is said of them on its stream.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use arl_agent::{
+    frame,
+    message::{FromAgent, RunId, ToAgent},
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_tungstenite::tungstenite::Bytes;
+
+/// A run that does not take what is said of it would stall the others of its pod.
+const TAKING_MAX: Duration = Duration::from_secs(10);
+
+/// What a run hears.
+pub(super) enum Said {
+    /// This, from the agent.
+    Message(FromAgent),
+    /// That the agent cannot be reached now; in words.
+    Obstacle(String),
+    /// That it never will be; in words.
+    Gone(String),
+}
+
+/// A run that wants to be started, or only followed.
+pub(super) struct Attach {
+    pub(super) run: RunId,
+    /// The frame that starts it, until it is known to have been started.
+    pub(super) start: Option<Bytes>,
+    pub(super) said: mpsc::Sender<Said>,
+}
+
+/// What a stream is to do.
+pub(super) enum Order {
+    /// Start or follow a run.
+    Attach(Attach),
+    /// End a run.
+    Cancel(RunId),
+    /// Say this with what is said next: nobody waits for it.
+    Mention(ToAgent),
+    /// Open another stream: this one is of no use.
+    Reopen,
+}
+
+/// The runs of a pod that somebody waits for.
+#[derive(Default)]
+pub(super) struct Attached {
+    pub(super) runs: BTreeMap<RunId, Attach>,
+    /// Those to be ended, until they have.
+    cancelled: Vec<RunId>,
+    /// Frames that go out with the next one.
+    mentions: Vec<u8>,
+}
+
+impl Attached {
+    /// Notes an order and returns what has to be sent for it.
+    pub(super) fn take(&mut self, order: Order) -> Bytes {
+        match order {
+            Order::Attach(attach) => {
+                let frame = ask(&attach);
+                self.runs.insert(attach.run.clone(), attach);
+                frame
+            }
+            Order::Cancel(run) => {
+                let frame = cancel(&run);
+                self.cancelled.push(run);
+                frame
+            }
+            Order::Mention(message) => {
+                self.mentions.extend(frame::encode(&message));
+                Bytes::new()
+            }
+            Order::Reopen => Bytes::new(),
+        }
+    }
+
+    /// `frame` with what was to be mentioned; nothing, where there is no frame.
+    pub(super) fn with_mentions(&mut self, frame: Bytes) -> Bytes {
+        if frame.is_empty() || self.mentions.is_empty() {
+            return frame;
+        }
+        let mut frames = std::mem::take(&mut self.mentions);
+        frames.extend_from_slice(&frame);
+        frames.into()
+    }
+
+    /// What has to be sent on a new stream.
+    pub(super) fn all(&mut self) -> Vec<u8> {
+        self.runs.retain(|_, attach| !attach.said.is_closed());
+        let cancels = self.cancelled.iter().map(cancel);
+        self.runs.values().map(ask).chain(cancels).flatten().collect()
+    }
+
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.runs.retain(|_, attach| !attach.said.is_closed());
+        self.runs.is_empty()
+    }
+
+    pub(super) async fn deliver(&mut self, message: FromAgent) {
+        let (run, is_last) = match &message {
+            FromAgent::Started { run, .. } | FromAgent::Step { run, .. } => (run.clone(), false),
+            FromAgent::Ended { run, .. } | FromAgent::Unknown { run } => (run.clone(), true),
+            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong => return,
+        };
+        if let Some(attach) = self.runs.get_mut(&run) {
+            // From here on it is only followed, and its contents need no memory.
+            attach.start = None;
+            let taken = timeout(TAKING_MAX, attach.said.send(Said::Message(message))).await;
+            if is_last || !matches!(taken, Ok(Ok(()))) {
+                self.runs.remove(&run);
+            }
+        }
+        if is_last {
+            self.cancelled.retain(|other| *other != run);
+        }
+    }
+
+    pub(super) async fn tell(&self, said: impl Fn() -> Said) {
+        for attach in self.runs.values() {
+            let _ = timeout(TAKING_MAX, attach.said.send(said())).await;
+        }
+    }
+}
+
+fn ask(attach: &Attach) -> Bytes {
+    attach.start.clone().unwrap_or_else(|| frame::encode(&ToAgent::Follow { run: attach.run.clone() }).into())
+}
+
+fn cancel(run: &RunId) -> Bytes {
+    frame::encode(&ToAgent::Cancel { run: run.clone() }).into()
+}
