@@ -1,12 +1,13 @@
 //! Flags and start-up only; [`arl_operator`] says how the operator works.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
     effects::{self, EventSink},
     flags::{Flags, LogFormat},
     operator,
+    runs::{Exec, Runner},
 };
 use clap::Parser;
 use kube::{
@@ -45,8 +46,10 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
+    let runner: Arc<dyn Runner> = Arc::new(Exec::new(client.clone(), clock.clone()));
     for namespace in namespaces {
-        scopes.spawn(operator::run_scope(client.clone(), namespace, flags.clone(), clock.clone(), events.clone()));
+        let (flags, clock, runner) = (flags.clone(), clock.clone(), Arc::clone(&runner));
+        scopes.spawn(operator::run_scope(client.clone(), namespace, flags, clock, events.clone(), runner));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
 

@@ -19,7 +19,7 @@ use crate::{
     object::Key,
     pod::Pod,
     queue::Queue,
-    runs::{Exec, Runs},
+    runs::{Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
     triggers::Wake,
@@ -49,7 +49,14 @@ impl Queues {
 
 /// Looks after all objects in one namespace, or in all, until it is dropped. All references stay inside one namespace, so
 /// scopes have nothing in common.
-pub async fn run_scope(client: Client, namespace: Option<String>, flags: Flags, clock: Clock, events: EventSink) {
+pub async fn run_scope(
+    client: Client,
+    namespace: Option<String>,
+    flags: Flags,
+    clock: Clock,
+    events: EventSink,
+    runner: Arc<dyn Runner>,
+) {
     let queues = Queues::default();
     let wake_all = queues.clone();
     let watch = Arc::new(Watch {
@@ -74,9 +81,8 @@ pub async fn run_scope(client: Client, namespace: Option<String>, flags: Flags, 
     }
     tracing::info!(namespace = scope.unwrap_or("all"), "caches are complete; reconciling");
 
-    let effects = Arc::new(Effects::new(client.clone(), events));
+    let effects = Arc::new(Effects::new(client, events));
     let wake_tasks = Arc::clone(&queues.tasks);
-    let runner = Arc::new(Exec::new(client, clock.clone()));
     let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
     let pools = Arc::new(WarmPools::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone()));
     let sandboxes =

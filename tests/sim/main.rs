@@ -1,0 +1,100 @@
+//! The whole operator against a simulated cluster, in simulated time: one seed, one history.
+//!
+//! `cargo test --test sim` runs a fixed set of seeds and a crash at every write of the short scenarios; `make sim SEEDS=n` runs
+//! n seeds. A violation prints its seed and the command that repeats it.
+
+mod agenda;
+mod agent;
+mod call;
+mod controllers;
+mod converged;
+mod faults;
+mod history;
+mod invariants;
+mod kind;
+mod kubelet;
+mod patch;
+mod process;
+mod refusal;
+mod scenario;
+mod schema;
+mod seeds;
+mod select;
+mod server;
+mod store;
+mod trace;
+mod users;
+mod watch;
+mod world;
+
+use std::collections::BTreeMap;
+
+use faults::Faults;
+use history::{Plan, run};
+use process::Death;
+use seeds::{explain, verdict};
+
+/// Seeds that once found something, and what; they are run for ever.
+const FOUND: &[(u64, &str)] = &[];
+
+/// The fixed seeds of every test run.
+const FIXED: u64 = 150;
+
+#[test]
+fn fixed_seeds_and_those_that_found_something() {
+    let seeds: Vec<u64> = (0..FIXED).chain(FOUND.iter().map(|(seed, _)| *seed)).collect();
+    let total = seeds::run_all(&seeds);
+    println!("{total}");
+    assert_eq!(total.violations, 0);
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    for seed in [3, 1_000_003, 77_777] {
+        let (first, second) = (run(&Plan::of(seed)), run(&Plan::of(seed)));
+        assert_eq!((first.hash, first.events), (second.hash, second.events), "seed {seed}");
+    }
+}
+
+/// The operator dies before, and after, every single write of each short scenario, and another takes over.
+#[test]
+fn a_crash_at_every_write() {
+    let mut crashes = BTreeMap::new();
+    for scenario in scenario::SHORT {
+        let plan = |death| Plan { seed: 7, scenario: *scenario, faults: Faults::default(), death };
+        let whole = run(&plan(None));
+        assert!(verdict(&whole), "{}", explain(&plan(None), &whole));
+        for write in 1..=whole.writes {
+            for after_effect in [false, true] {
+                let plan = plan(Some(Death { write, after_effect }));
+                let report = run(&plan);
+                assert!(verdict(&report), "{}", explain(&plan, &report));
+                *crashes.entry(scenario.name).or_insert(0) += report.crashes;
+            }
+        }
+    }
+    println!("crashes: {crashes:?}");
+    assert!(crashes.values().all(|n| *n > 0), "{crashes:?}");
+}
+
+/// `SIM_SEED=n cargo test --test sim one_seed_aloud -- --ignored --nocapture` prints a whole history.
+#[test]
+#[ignore = "for people: SIM_SEED says which"]
+fn one_seed_aloud() {
+    let seed = seeds::from_environment("SIM_SEED").expect("SIM_SEED");
+    let plan = Plan::of(seed);
+    let report = run(&plan);
+    println!("{}\n{}", report.tail.join("\n"), explain(&plan, &report));
+    assert!(verdict(&report));
+}
+
+/// `make sim SEEDS=n`, from SIM_FROM on.
+#[test]
+#[ignore = "as long as one likes: SIM_SEEDS says how many"]
+fn many_seeds() {
+    let from = seeds::from_environment("SIM_FROM").unwrap_or(0);
+    let count = seeds::from_environment("SIM_SEEDS").expect("SIM_SEEDS");
+    let total = seeds::run_all(&(from..from + count).collect::<Vec<_>>());
+    println!("{total}");
+    assert_eq!(total.violations, 0);
+}
