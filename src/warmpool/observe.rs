@@ -20,9 +20,11 @@ pub(super) struct Observed {
     pub(super) pool: Arc<WarmPool>,
     pub(super) idle: Vec<Arc<Pod>>,
     pub(super) allocated: usize,
-    /// The highest number of any pod in sight; the one on record only where none is: a record may be ahead of what is in sight,
-    /// and numbers counted from it would not meet the pods that were just made.
+    /// The highest number of any pod in sight; the one on record only where none is: another operator's record may be ahead of
+    /// what is in sight, and numbers counted from it would not meet the pods that were just made.
     pub(super) last_number: i64,
+    /// The highest number on record, 0 where there is none.
+    pub(super) recorded_number: i64,
     pub(super) setback: Option<Setback>,
 }
 
@@ -42,9 +44,10 @@ impl Observed {
         let allocated: Vec<&Arc<Pod>> = of_state(PodIndex::Allocated(key.clone())).collect();
         let numbers =
             idle.iter().chain(allocated.iter().copied()).filter_map(|pod| manifest::number(pool, &pod.metadata));
-        let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number);
+        let recorded_number = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         Some(Self {
-            last_number: numbers.max().or(recorded).unwrap_or(0),
+            last_number: numbers.max().unwrap_or(recorded_number),
+            recorded_number,
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
             setback: setbacks.get(&uid),

@@ -21,8 +21,10 @@ pub enum Action {
     User(Deed),
     /// An operator process starts.
     Start,
-    /// One of the operator processes dies; which, by chance.
-    Crash,
+    /// Another operator process starts beside those that live.
+    Second,
+    /// An operator process learns that another one leads, and ends.
+    Depose(usize),
     /// One of the operator processes stands still for this long.
     Pause(Duration),
     /// It goes on.
@@ -59,7 +61,7 @@ impl Agenda {
     /// Drops what only disturbs.
     pub fn calm_down(&mut self) {
         let disturbs =
-            |a: &Action| matches!(a, Action::Crash | Action::Pause(_) | Action::ClockJump(_) | Action::Compact);
+            |a: &Action| matches!(a, Action::Second | Action::Pause(_) | Action::ClockJump(_) | Action::Compact);
         self.due.retain(|_, action| !disturbs(action));
     }
 

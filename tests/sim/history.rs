@@ -31,7 +31,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// So long the operator is then listened to.
 const SILENCE: Duration = Duration::from_secs(300);
 /// No history has as many events, except where something never stops.
-const EVENTS_MAX: u64 = 300_000;
+const EVENTS_MAX: u64 = 60_000;
 /// Perturbations that come by time come in this span.
 const DISTURBED: u64 = 30_000;
 
@@ -174,6 +174,14 @@ impl History {
     fn act(&mut self, action: Action) {
         match action {
             Action::Start => self.start(),
+            Action::Second => {
+                self.world.with(|s| {
+                    for number in s.alive() {
+                        s.soon((100, 8_000), Action::Depose(number));
+                    }
+                });
+                self.start();
+            }
             other => self.world.with(|s| s.act(other)),
         }
         self.world.wake_all();
@@ -237,7 +245,7 @@ impl State {
             let length = self.delay(200, 15_000);
             self.soon(span, Action::Pause(length));
         }
-        (0..faults.seconds).for_each(|_| self.soon(span, Action::Start));
+        (0..faults.seconds).for_each(|_| self.soon(span, Action::Second));
         (0..faults.compactions).for_each(|_| self.soon(span, Action::Compact));
         for _ in 0..faults.jumps {
             let jump = self.rng.i64(-20_000..20_000);
@@ -252,10 +260,8 @@ impl State {
         self.agenda.calm_down();
         self.store.quota = None;
         self.store.admission = None;
-        let alive = self.alive();
-        let keep = if self.rng.bool() { alive.len() } else { 1 };
-        for number in alive.iter().rev().skip(keep.max(1)) {
-            self.kill(*number);
+        for number in self.alive().into_iter().rev().skip(1) {
+            self.kill(number);
         }
         for process in &mut self.processes {
             (process.paused, process.lag) = (false, [0; 5]);
@@ -272,11 +278,9 @@ impl State {
             Action::EmptyNamespace(namespace) => self.empty_namespace(&namespace),
             Action::EndStep(run) => self.end_step(&run),
             Action::User(deed) => self.perform(&deed),
-            Action::Crash => {
-                if let Some(number) = self.any_process() {
-                    self.kill(number);
-                }
-            }
+            // One that stands still learns it only when it goes on, and a moment later.
+            Action::Depose(number) if self.processes[number].paused => self.soon((300, 1_500), Action::Depose(number)),
+            Action::Depose(number) => self.kill(number),
             Action::Pause(time) => {
                 if let Some(number) = self.any_process() {
                     self.fault(&format!("operator{number} stands still for {time:?}"));
@@ -293,7 +297,7 @@ impl State {
                 self.fault("old versions are forgotten");
                 self.store.compacted = self.store.version();
             }
-            Action::Start => {}
+            Action::Start | Action::Second => {}
         }
     }
 

@@ -33,7 +33,13 @@ pub fn run_all(seeds: &[u64]) -> Total {
     let work = || {
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
             let plan = Plan::of(*seed);
+            let began = std::time::Instant::now();
             let report = run(&plan);
+            if let (Some(slow), took) = (from_environment("SIM_SLOW_MS"), began.elapsed().as_millis())
+                && took > slow.into()
+            {
+                println!("seed {seed} ({}) took {took} ms for {} events", plan.scenario.name, report.events);
+            }
             if !verdict(&report) {
                 println!("{}", explain(&plan, &report));
             }
@@ -59,6 +65,13 @@ pub fn verdict(report: &Report) -> bool {
 
 /// What went wrong, the end of the history, and how to see it again.
 pub fn explain(plan: &Plan, report: &Report) -> String {
+    if verdict(report) {
+        let Report { events, crashes, faults, steps, .. } = report;
+        let (seed, scenario) = (plan.seed, plan.scenario.name);
+        return format!(
+            "seed {seed} ({scenario}): {events} events, {crashes} crashes, {faults} faults, {steps} steps, well"
+        );
+    }
     let again = match plan.death {
         None => {
             format!("SIM_SEED={} SIM_TRACE=1 cargo test --test sim one_seed_aloud -- --ignored --nocapture", plan.seed)

@@ -41,7 +41,7 @@ pub struct State {
     pub processes: Vec<Process>,
     /// How far the operators' wall clock is ahead of the API server's, in milliseconds.
     pub clock_ahead: i64,
-    /// How often the clock was read; each reading is a nanosecond later than the last.
+    /// How often the clock was read; each reading is a microsecond later than the last.
     readings: u64,
     seen: u64,
     /// Pages of lists that are still to be asked for: the version, and what is left.
@@ -110,7 +110,7 @@ impl World {
             let mut state = world.lock();
             state.readings += 1;
             let ahead = jiff::SignedDuration::from_millis(state.clock_ahead);
-            state.store.time() + ahead + Duration::from_nanos(state.readings)
+            state.store.time() + ahead + Duration::from_micros(state.readings)
         })
     }
 
@@ -149,7 +149,9 @@ impl State {
                 (_, None) => "removes",
                 _ => "changes",
             };
-            self.trace.say(&format!("{} {verb} {} at {}", entry.by, entry.id, entry.version));
+            let what =
+                entry.before.as_ref().zip(entry.after.as_ref()).map(|(b, a)| differences(b, a)).unwrap_or_default();
+            self.trace.say(&format!("{} {verb} {} at {}{what}", entry.by, entry.id, entry.version));
             self.invariants.check(&entry, &self.store, &self.agents);
             self.observe(&entry);
         }
@@ -188,9 +190,18 @@ impl State {
     pub fn alive(&self) -> Vec<usize> {
         (0..self.processes.len()).filter(|n| self.processes[*n].alive).collect()
     }
+}
 
-    /// When the process was started.
-    pub fn age(&self, number: usize) -> Duration {
-        Instant::now() - self.processes[number].started
+/// The fields that differ, and what short ones have become.
+fn differences(before: &Value, after: &Value) -> String {
+    let mut found = String::new();
+    for part in ["metadata", "spec", "status"] {
+        for (key, value) in after[part].as_object().into_iter().flatten().filter(|(key, _)| *key != "resourceVersion") {
+            if before[part].get(key) != Some(value) {
+                let text = if key == "conditions" { value[0]["reason"].to_string() } else { value.to_string() };
+                found += &if text.len() < 60 { format!(" {key}={text}") } else { format!(" {key}") };
+            }
+        }
     }
+    found
 }
