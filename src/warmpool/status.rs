@@ -37,7 +37,7 @@ pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
         )),
         phase: Some(phase(ready, observed.replicas())),
         // Only of pods that were seen: were it ahead of what is in sight, the next look would count past the pods just made.
-        last_pod_number: Some(observed.recorded_number.max(observed.last_number)),
+        last_pod_number: Some(observed.last_number),
         observed_generation: pool.metadata.generation,
         conditions: condition::merge(before, conditions(observed, ready), pool.metadata.generation, now),
     }

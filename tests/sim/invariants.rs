@@ -80,7 +80,8 @@ impl Invariants {
         let Some(("WarmPool", pool)) = controller(pod) else {
             return self.violated(format!("{id} was created without a pool that owns it"));
         };
-        let Some((replicas, rolled)) = self.asked.get(pool).copied() else { return };
+        // What is made for a pool that has just gone is the garbage collector's.
+        let Some((replicas, rolled)) = self.asked.get(pool).copied().filter(|_| store.by_uid(Kind::WarmPool, pool).is_some()) else { return };
         let idle =
             store.of(Kind::Pod).filter(|(_, p)| controller(p) == Some(("WarmPool", pool)) && is_alive(p)).count();
         let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled);

@@ -139,6 +139,10 @@ impl Watcher {
         if now >= self.until {
             return Step::End;
         }
+        // Once a watch is open, errors are events in it.
+        if self.at < s.store.compacted {
+            return self.expire(now);
+        }
         let Some(entry) = s.store.after(self.at).cloned() else {
             if now >= self.bookmark_at {
                 self.bookmark_at = now + BOOKMARK;
@@ -160,14 +164,16 @@ impl Watcher {
             return match s.rng.u8(..3) {
                 0 => Step::End,
                 1 => Step::Break,
-                _ => {
-                    self.until = now;
-                    Step::Say(json!({ "type": "ERROR", "object": Refusal::expired().status() }))
-                }
+                _ => self.expire(now),
             };
         }
         self.at = entry.version;
         Step::Say(event)
+    }
+
+    fn expire(&mut self, now: Instant) -> Step {
+        self.until = now;
+        Step::Say(json!({ "type": "ERROR", "object": Refusal::expired().status() }))
     }
 
     fn lag(&self, s: &State) -> u64 {
