@@ -53,7 +53,16 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 .PHONY: unit
 unit: ## tests that need no cluster
 	cargo test --workspace --lib --bins
-	cargo test -p arl-operator --test manifests --test architecture
+	cargo test -p arl-operator --test manifests --test architecture --test sim
+
+# Histories that `make sim` plays, and the first of them.
+SEEDS ?= 1000
+SIM_FROM ?= 0
+
+.PHONY: sim
+sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FROM on
+	SIM_SEEDS=$(SEEDS) SIM_FROM=$(SIM_FROM) cargo test -q -p arl-operator --test sim many_seeds -- --ignored --nocapture | tee target/sim.log; \
+	grep '^sim: ' target/sim.log
 
 .PHONY: test-cluster
 test-cluster: cluster-up ## tests against the local Kubernetes

@@ -55,7 +55,7 @@ impl Plan {
 }
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
     pub events: u64,
     pub hash: u64,
@@ -66,6 +66,13 @@ pub struct Report {
     pub steps: usize,
     pub violations: Vec<String>,
     pub tail: Vec<String>,
+}
+
+impl Report {
+    /// Of a history that did not come to its end: the simulation itself has a defect.
+    pub fn panicked() -> Self {
+        Self { violations: vec!["a panic, see above".to_owned()], ..Self::default() }
+    }
 }
 
 /// Runs a history.

@@ -81,7 +81,11 @@ impl Invariants {
             return self.violated(format!("{id} was created without a pool that owns it"));
         };
         // What is made for a pool that has just gone is the garbage collector's.
-        let Some((replicas, rolled)) = self.asked.get(pool).copied().filter(|_| store.by_uid(Kind::WarmPool, pool).is_some()) else { return };
+        let Some((replicas, rolled)) =
+            self.asked.get(pool).copied().filter(|_| store.by_uid(Kind::WarmPool, pool).is_some())
+        else {
+            return;
+        };
         let idle =
             store.of(Kind::Pod).filter(|(_, p)| controller(p) == Some(("WarmPool", pool)) && is_alive(p)).count();
         let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled);

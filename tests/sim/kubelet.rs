@@ -100,8 +100,9 @@ impl State {
                 self.end_container(&pod);
                 let evicted = |status: &mut Value| {
                     (status["phase"], status["reason"]) = (json!("Failed"), json!("Evicted"));
-                    status["containerStatuses"][0]["state"] =
-                        json!({ "terminated": { "reason": "Error", "exitCode": 137 } });
+                    if let Some(executor) = status.pointer_mut("/containerStatuses/0") {
+                        executor["state"] = json!({ "terminated": { "reason": "Error", "exitCode": 137 } });
+                    }
                 };
                 self.set_status(&id, evicted, Some(false));
             }

@@ -15,7 +15,7 @@ use crate::history::{Plan, Report, run};
 pub struct Total {
     seeds: u64,
     events: u64,
-    crashes: u64,
+    pub crashes: u64,
     faults: u64,
     pub violations: u64,
 }
@@ -27,21 +27,22 @@ impl fmt::Display for Total {
     }
 }
 
-/// Runs these seeds on all cores and prints what is wrong with them.
-pub fn run_all(seeds: &[u64]) -> Total {
+/// Runs these seeds and prints what is wrong with them.
+pub fn run_all(seeds: impl IntoIterator<Item = u64>) -> Total {
+    run_plans(&seeds.into_iter().map(Plan::of).collect::<Vec<_>>())
+}
+
+/// Runs these histories on all cores and prints what is wrong with them.
+pub fn run_plans(plans: &[Plan]) -> Total {
     let (next, total) = (AtomicUsize::new(0), Mutex::new(Total::default()));
+    let slow = from_environment("SIM_SLOW_MS").map(u128::from);
     let work = || {
-        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let plan = Plan::of(*seed);
+        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
             let began = std::time::Instant::now();
-            let report = run(&plan);
-            if let (Some(slow), took) = (from_environment("SIM_SLOW_MS"), began.elapsed().as_millis())
-                && took > slow.into()
-            {
-                println!("seed {seed} ({}) took {took} ms for {} events", plan.scenario.name, report.events);
-            }
-            if !verdict(&report) {
-                println!("{}", explain(&plan, &report));
+            let report = std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|_| Report::panicked());
+            let took = began.elapsed().as_millis();
+            if !verdict(&report) || slow.is_some_and(|slow| took > slow) {
+                println!("{}\n{took} ms", explain(plan, &report));
             }
             let mut total = total.lock().unwrap();
             total.seeds += 1;

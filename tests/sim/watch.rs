@@ -81,15 +81,11 @@ pub fn open(server: &ApiServer, call: &Call) -> Response<Answer> {
     let refused = server.world.with(|s| {
         s.trace.say(&format!("{} watches {} from {at}", server.who, kind.plural()));
         let rate = s.faults.watch;
-        if at < s.store.compacted || (server.who.is_operator() && Faults::happens(&mut s.rng, rate / 4)) {
+        let refused = server.who.is_operator() && Faults::happens(&mut s.rng, rate / 4);
+        if refused {
             s.fault(&format!("{} is refused a watch of {}", server.who, kind.plural()));
-            return Some(if s.rng.bool() {
-                Refusal::expired()
-            } else {
-                Refusal::new(500, "InternalError", "no watch")
-            });
         }
-        None
+        refused.then(|| Refusal::new([429, 500, 503][s.rng.usize(..3)], "InternalError", "no watch"))
     });
     if let Some(refusal) = refused {
         return response(refusal.code, &refusal.status());
