@@ -156,11 +156,10 @@ impl Streams {
 
     /// Reports what happens in the run until it is over.
     async fn follow(&self, id: &RunId, progress: &Progress) -> RunEnd {
-        let mut versions = self.world.versions();
         let mut seen = (0, false);
         loop {
-            versions.mark_unchanged();
             self.world.runs(self.who).await;
+            let pulse = self.world.pulse();
             let end = self.world.with(|s| {
                 let Some(run) = s.agents.runs.get(id) else {
                     return Some(RunEnd::Broken("the container ended".into()));
@@ -177,7 +176,7 @@ impl Streams {
             if let Some(end) = end {
                 return end;
             }
-            drop(versions.changed().await);
+            pulse.await;
         }
     }
 }

@@ -24,8 +24,9 @@ use crate::{
     world::{NS, State, World},
 };
 
-/// The longest that convergence may take once nothing disturbs: the operator's longest back-off is 60 s.
-const CONVERGED_WITHIN: Duration = Duration::from_secs(180);
+/// The longest that convergence may take once nothing disturbs: a request that hangs is given up after 330 s, and the
+/// operator's longest back-off is 60 s.
+const CONVERGED_WITHIN: Duration = Duration::from_secs(420);
 /// What follows from the last change is written by then.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 /// So long the operator is then listened to.

@@ -25,6 +25,9 @@ use crate::{
     world::{State, World},
 };
 
+/// A connection that is silent for so long is given up, as main.rs sets it.
+const SILENCE_MAX: Duration = Duration::from_secs(330);
+
 /// The body of an answer.
 pub type Answer = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -114,7 +117,7 @@ impl ApiServer {
         });
         let answer = under_way.await.map_err(io::Error::other)?;
         if hangs {
-            std::future::pending::<()>().await;
+            tokio::time::sleep(SILENCE_MAX).await;
         }
         tokio::time::sleep(back).await;
         self.world.runs(self.who).await;

@@ -111,15 +111,14 @@ pub fn open(server: &ApiServer, call: &Call) -> Response<Answer> {
 impl Watcher {
     /// The next line; none at the end.
     async fn line(&mut self) -> Option<io::Result<Value>> {
-        let mut versions = self.world.versions();
+        let world = Arc::clone(&self.world);
         while !self.over {
-            versions.mark_unchanged();
-            self.world.runs(self.who).await;
-            let world = Arc::clone(&self.world);
+            world.runs(self.who).await;
+            let pulse = world.pulse();
             match world.with(|s| self.step(s)) {
                 Step::Say(value) => return Some(Ok(value)),
                 Step::Skip => {}
-                Step::Wait(until) => drop(tokio::time::timeout_at(until, versions.changed()).await),
+                Step::Wait(until) => drop(tokio::time::timeout_at(until, pulse).await),
                 Step::End => self.over = true,
                 Step::Break => {
                     self.over = true;

@@ -10,7 +10,7 @@ use arl_operator::clock::Clock;
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, futures::Notified},
     time::Instant,
 };
 
@@ -52,8 +52,8 @@ pub struct State {
 
 pub struct World {
     state: Mutex<State>,
-    /// The latest version, for watches.
-    version: watch::Sender<u64>,
+    /// Something was written or has happened, for all who follow. Not a `watch` channel, which wakes in random order.
+    pulse: Notify,
     /// Something in the agenda or among the processes changed.
     pub changed: Notify,
 }
@@ -77,18 +77,21 @@ impl World {
             faults_met: 0,
             crashes: 0,
         };
-        Arc::new(Self { state: Mutex::new(state), version: watch::Sender::new(0), changed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), pulse: Notify::new(), changed: Notify::new() })
     }
 
     /// Does something, then has everybody look at what it changed.
     pub fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let before = (state.agenda.next(), state.crashes);
+        let version = state.store.version();
         let result = act(&mut state);
         state.settle();
-        let (version, changed) = (state.store.version(), before != (state.agenda.next(), state.crashes));
+        let (written, changed) = (version != state.store.version(), before != (state.agenda.next(), state.crashes));
         drop(state);
-        self.version.send_if_modified(|v| std::mem::replace(v, version) != version);
+        if written {
+            self.pulse.notify_waiters();
+        }
         if changed {
             self.changed.notify_one();
         }
@@ -99,8 +102,9 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn versions(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    /// Comes back when something happens after this call.
+    pub fn pulse(&self) -> Notified<'_> {
+        self.pulse.notified()
     }
 
     /// The operators' wall clock.
@@ -117,8 +121,8 @@ impl World {
     /// Comes back while the process may run: at once, when its pause is over, or never.
     pub async fn runs(&self, actor: Actor) {
         let Actor::Operator(number) = actor else { return };
-        let mut versions = self.version.subscribe();
         loop {
+            let pulse = self.pulse();
             let (alive, paused) = {
                 let state = self.lock();
                 (state.processes[number].alive, state.processes[number].paused)
@@ -126,15 +130,16 @@ impl World {
             if alive && !paused {
                 return;
             }
-            if !alive || versions.changed().await.is_err() {
+            if !alive {
                 std::future::pending::<()>().await;
             }
+            pulse.await;
         }
     }
 
     /// Wakes those that wait for a process to go on.
     pub fn wake_all(&self) {
-        self.version.send_modify(|_| {});
+        self.pulse.notify_waiters();
         self.changed.notify_one();
     }
 }
