@@ -11,6 +11,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "json!(..) reads best in the place of the argument")]
 
 mod admission;
+#[path = "../sim/api.rs"]
+mod api;
 mod claims;
 mod crashes;
 mod endings;
@@ -20,4 +22,5 @@ mod harness;
 mod lifetimes;
 mod pools;
 mod quiet;
+mod simulated;
 mod tasks;

@@ -34,8 +34,6 @@ pub struct Agents {
     runs: BTreeMap<RunId, AgentRun>,
     /// Where each step of each Task was started.
     starts: BTreeMap<(String, usize), Vec<String>>,
-    /// Whose Tasks each pod has run: the names of Sandboxes.
-    pub served: BTreeMap<String, String>,
 }
 
 impl Agents {

@@ -30,7 +30,7 @@ impl State {
         match entry.id.kind {
             Kind::Namespace if going => self.soon((1, 200), Action::EmptyNamespace(entry.id.name.clone())),
             Kind::WarmPool | Kind::Sandbox if going || entry.after.is_none() => {
-                self.soon((5, 800), Action::CollectGarbage)
+                self.soon((5, 800), Action::CollectGarbage);
             }
             // A pod may be made for an owner that has just gone.
             Kind::Pod if entry.before.is_none() => self.soon((200, 2_000), Action::CollectGarbage),
@@ -51,7 +51,7 @@ impl State {
                 }
                 Owners::Some(left) => {
                     drop(self.store.modify(&id, Part::Main, Actor::Controllers, |pod| {
-                        pod["metadata"]["ownerReferences"] = json!(left)
+                        pod["metadata"]["ownerReferences"] = json!(left);
                     }));
                 }
             }
@@ -98,7 +98,7 @@ impl State {
                 self.soon((50, 500), Action::CollectGarbage);
             } else {
                 drop(self.store.modify(&id, Part::Main, Actor::Controllers, |o| {
-                    drop(o["metadata"].as_object_mut().map(|m| m.remove("finalizers")))
+                    drop(o["metadata"].as_object_mut().map(|m| m.remove("finalizers")));
                 }));
             }
         }

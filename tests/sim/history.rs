@@ -29,6 +29,8 @@ use crate::{
 const CONVERGED_WITHIN: Duration = Duration::from_secs(420);
 /// What follows from the last change is written by then.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// A request that hangs is given up within this time, and followed by another.
+const HANGS: Duration = Duration::from_secs(350);
 /// So long the operator is then listened to.
 const SILENCE: Duration = Duration::from_secs(300);
 /// No history has as many events, except where something never stops.
@@ -122,7 +124,7 @@ impl History {
             }
             if Instant::now() > deadline {
                 self.world.with(|s| {
-                    s.invariants.violated(format!("not within {CONVERGED_WITHIN:?}: {}", missing.join("; ")))
+                    s.invariants.violated(format!("not within {CONVERGED_WITHIN:?}: {}", missing.join("; ")));
                 });
                 return;
             }
@@ -132,7 +134,8 @@ impl History {
 
     /// Nothing is left to do, so the operator asks for nothing.
     async fn listen(&mut self) {
-        if !self.drive(SETTLED_WITHIN).await {
+        let settled = if self.plan.faults.hang > 0 { HANGS } else { SETTLED_WITHIN };
+        if !self.drive(settled).await {
             return;
         }
         self.world.with(|s| {

@@ -1,15 +1,21 @@
 //! What must hold after every write, whatever went wrong before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use arl_crds::labels;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
-    agent::Agents,
     kind::{Id, Kind},
     store::{Entry, Store, controller, is_deleting, label, uid_of},
 };
+
+/// No view in a simulation is older.
+const STALE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Default)]
 pub struct Invariants {
@@ -21,6 +27,9 @@ pub struct Invariants {
     uses: BTreeMap<String, String>,
     /// The most replicas a pool has ever asked for, and whether its template ever changed, by uid.
     asked: BTreeMap<String, (i64, bool)>,
+    /// When idle pods of a pool were lost by others' doing, by the pool's uid: an old view of one that is gone may ask for its
+    /// name again, so each may cost a surplus pod until the view is new.
+    lost: BTreeMap<String, Vec<Instant>>,
     /// Tasks in the order of their creation, by uid.
     arrivals: BTreeMap<String, u64>,
     /// Whether there were ever two operator processes at once: then a pool may have surplus for a while.
@@ -36,7 +45,7 @@ impl Invariants {
     }
 
     /// Looks at one change.
-    pub fn check(&mut self, entry: &Entry, store: &Store, _agents: &Agents) {
+    pub fn check(&mut self, entry: &Entry, store: &Store) {
         match (entry.id.kind, &entry.after) {
             (Kind::Pod, Some(pod)) => self.pod(entry, pod, store),
             (Kind::Sandbox, Some(sandbox)) => self.sandbox(entry, sandbox),
@@ -51,6 +60,12 @@ impl Invariants {
         }
         if entry.id.kind == Kind::Pod && entry.by.is_operator() {
             self.deletion(entry, store);
+        } else if let Some(pod) = &entry.before
+            && let Some(("WarmPool", pool)) = controller(pod)
+            && is_alive(pod)
+            && !entry.after.as_deref().is_some_and(is_alive)
+        {
+            self.lost.entry(pool.to_owned()).or_default().push(entry.at);
         }
     }
 
@@ -88,7 +103,9 @@ impl Invariants {
         };
         let idle =
             store.of(Kind::Pod).filter(|(_, p)| controller(p) == Some(("WarmPool", pool)) && is_alive(p)).count();
-        let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled);
+        let recent = |at: &&Instant| at.elapsed() < STALE;
+        let lost = self.lost.get(pool).map_or(0, |lost| lost.iter().filter(recent).count());
+        let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled) + lost;
         if idle > most && !self.two_operators {
             self.violated(format!("{id} is idle pod {idle} of its pool, which never asked for more than {most}"));
         }

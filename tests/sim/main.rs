@@ -3,8 +3,12 @@
 //! `cargo test --test sim` runs a fixed set of seeds and a crash at every write of the short scenarios; `make sim SEEDS=n` runs
 //! n seeds. A violation prints its seed and the command that repeats it.
 
+// Time is simulated, and a simulation that cannot go on should say so at once.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod agenda;
 mod agent;
+mod api;
 mod call;
 mod controllers;
 mod converged;
@@ -53,6 +57,28 @@ fn one_seed_is_one_history() {
         let (first, second) = (run(&Plan::of(seed)), run(&Plan::of(seed)));
         assert_eq!((first.hash, first.events), (second.hash, second.events), "seed {seed}");
     }
+}
+
+/// The model answers as a real API server does; the cluster tests have the same dialogue with one.
+#[test]
+fn the_model_answers_as_the_api_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let said = runtime.block_on(async {
+        let world = world::World::new(0, Faults::default());
+        world.with(|s| s.perform(&users::Deed::Namespace));
+        let server = server::ApiServer { world, who: kind::Actor::User };
+        api::dialogue(kube::Client::new(server, world::NS), world::NS).await
+    });
+    assert_eq!(said, api::ANSWERS);
+}
+
+/// A thousand Sandboxes with a Task each, and all that can go wrong.
+#[test]
+fn a_thousand_sandboxes() {
+    let plan = Plan { scenario: scenario::THOUSAND, ..Plan::of(1_002) };
+    let report = run(&plan);
+    assert!(verdict(&report), "{}", explain(&plan, &report));
+    assert!(report.steps >= 500, "{} steps", report.steps);
 }
 
 /// The operator dies before, and after, every single write of each short scenario, and another takes over.

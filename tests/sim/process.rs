@@ -1,7 +1,5 @@
 //! The operator processes: who lives, who stands still, and when who dies.
 
-use tokio::time::Instant;
-
 /// When a process dies by plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Death {
@@ -20,13 +18,12 @@ pub struct Process {
     pub death: Option<Death>,
     /// How old what its watches report is, in milliseconds, a kind each.
     pub lag: [u64; 5],
-    pub started: Instant,
     /// Requests other than watches and the lists before them, since the count was last set to 0.
     pub requests: u64,
 }
 
 impl Process {
     pub fn new(lag: [u64; 5], death: Option<Death>) -> Self {
-        Self { alive: true, paused: false, writes: 0, death, lag, started: Instant::now(), requests: 0 }
+        Self { alive: true, paused: false, writes: 0, death, lag, requests: 0 }
     }
 }

@@ -56,10 +56,6 @@ pub const SHORT: &[Scenario] =
 /// A thousand Sandboxes at once.
 pub const THOUSAND: Scenario = Scenario { name: "thousand", deeds: thousand };
 
-pub fn named(name: &str) -> Option<Scenario> {
-    ALL.iter().chain(SHORT).chain([&THOUSAND]).find(|s| s.name == name).copied()
-}
-
 pub fn pool(name: &str, replicas: i64) -> Deed {
     Deed::Pool { name: name.into(), replicas, image: "v1".into() }
 }

@@ -60,7 +60,9 @@ fn shape(schema: &Value, value: &mut Value) {
         Value::Object(object) => {
             for (key, inner) in object {
                 let known = schema["properties"].get(key).or(schema.get("additionalProperties"));
-                known.into_iter().for_each(|schema| shape(schema, inner));
+                if let Some(schema) = known {
+                    shape(schema, inner);
+                }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| shape(&schema["items"], item)),

@@ -9,10 +9,7 @@ use std::{
 use arl_operator::clock::Clock;
 use fastrand::Rng;
 use serde_json::Value;
-use tokio::{
-    sync::{Notify, futures::Notified},
-    time::Instant,
-};
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     agenda::{Action, Agenda},
@@ -157,7 +154,7 @@ impl State {
             let what =
                 entry.before.as_ref().zip(entry.after.as_ref()).map(|(b, a)| differences(b, a)).unwrap_or_default();
             self.trace.say(&format!("{} {verb} {} at {}{what}", entry.by, entry.id, entry.version));
-            self.invariants.check(&entry, &self.store, &self.agents);
+            self.invariants.check(&entry, &self.store);
             self.observe(&entry);
         }
     }
@@ -204,7 +201,10 @@ fn differences(before: &Value, after: &Value) -> String {
         for (key, value) in after[part].as_object().into_iter().flatten().filter(|(key, _)| *key != "resourceVersion") {
             if before[part].get(key) != Some(value) {
                 let text = if key == "conditions" { value[0]["reason"].to_string() } else { value.to_string() };
-                found += &if text.len() < 60 { format!(" {key}={text}") } else { format!(" {key}") };
+                found.extend([" ", key.as_str()]);
+                if text.len() < 60 {
+                    found.extend(["=", &text]);
+                }
             }
         }
     }
