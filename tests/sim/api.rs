@@ -177,10 +177,9 @@ async fn watched(api: &Api<DynamicObject>) -> String {
             WatchEvent::Deleted(o) => format!("DELETED {}", o.name_any()),
             WatchEvent::Bookmark(_) | WatchEvent::Error(_) => continue,
         };
-        // A real scheduler reports that it leaves the pod alone.
-        if seen.last() != Some(&line)
-            && !(line == "MODIFIED b" || (line == "MODIFIED a" && !seen.contains(&"ADDED b".into())))
-        {
+        // A real scheduler writes to the pods as well: each kind of report counts once, in its place.
+        let early = line == "MODIFIED a" && !seen.contains(&"ADDED b".to_owned());
+        if !seen.contains(&line) && line != "MODIFIED b" && !early {
             seen.push(line);
         }
         if seen.last().is_some_and(|last| last == "DELETED a") {

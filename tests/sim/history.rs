@@ -188,7 +188,7 @@ impl History {
             Action::Second => {
                 self.world.with(|s| {
                     for number in s.alive() {
-                        s.soon((100, 8_000), Action::Depose(number));
+                        s.soon((100, 3_000), Action::Depose(number));
                     }
                 });
                 self.start();
