@@ -98,7 +98,16 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 unit: ## tests that need no cluster
 	cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
-	cargo test -p arl-operator --test manifests --test architecture
+	cargo test -p arl-operator --test manifests --test architecture --test sim
+
+# Histories that `make sim` plays, and the first of them.
+SEEDS ?= 1000
+SIM_FROM ?= 0
+
+.PHONY: sim
+sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FROM on
+	SIM_SEEDS=$(SEEDS) SIM_FROM=$(SIM_FROM) cargo test -q -p arl-operator --test sim many_seeds -- --ignored --nocapture | tee target/sim.log; \
+	grep '^sim: ' target/sim.log
 
 .PHONY: test-packaging
 test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml

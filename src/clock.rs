@@ -21,9 +21,10 @@ impl Clock {
         Self(Arc::new(read))
     }
 
-    /// The time of day.
+    /// The time of day, in microseconds: what the API keeps of a time, so that one that was written and read again is the same.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        let now = (self.0)();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     /// When the monotonic clock will show what the wall clock calls `at`, if neither jumps.
@@ -36,5 +37,20 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_the_same_when_it_comes_back_from_the_api() {
+        let precise = Timestamp::from_nanosecond(1_234_567_890_123_456_789).unwrap();
+        let now = Clock::new(move || precise).now();
+        let back: MicroTime = serde_json::from_value(serde_json::to_value(MicroTime(now)).unwrap()).unwrap();
+        assert_eq!(back.0, now);
     }
 }

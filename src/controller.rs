@@ -65,7 +65,7 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 
 /// Spreads retries: the sub-millisecond digits of the clock are as good as dice for that.
 fn chance(clock: &Clock) -> f64 {
-    f64::from(clock.now().subsec_nanosecond().unsigned_abs() % 1_000) / 1_000.0
+    f64::from(clock.now().subsec_nanosecond().unsigned_abs() / 1_000 % 1_000) / 1_000.0
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ impl Reconcile for WarmPools {
         let setback = self.carry_out(&observed.pool, &plan).await?;
         observed.setback = self.setbacks.update(&observed.uid(), setback, plan.cleared, now);
 
-        let wanted = status::status(&observed, &plan, now);
+        let wanted = status::status(&observed, now);
         if observed.pool.status.as_ref() != Some(&wanted) {
             let version = Version::of(&*observed.pool);
             if let Outcome::Done(pool) = self.effects.write_status::<WarmPool>(&version, &wanted).await? {

@@ -20,8 +20,8 @@ pub(super) struct Observed {
     pub(super) pool: Arc<WarmPool>,
     pub(super) idle: Vec<Arc<Pod>>,
     pub(super) allocated: usize,
-    /// The highest number of any pod in sight; the one on record only where none is: a record may be ahead of what is in sight,
-    /// and numbers counted from it would not meet the pods that were just made.
+    /// The highest number of any pod that is or was in sight. What was counts as well, or the view in which the last pod has
+    /// gone and its successors are still missing would ask for numbers below theirs.
     pub(super) last_number: i64,
     pub(super) setback: Option<Setback>,
 }
@@ -44,7 +44,7 @@ impl Observed {
             idle.iter().chain(allocated.iter().copied()).filter_map(|pod| manifest::number(pool, &pod.metadata));
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number);
         Some(Self {
-            last_number: numbers.max().or(recorded).unwrap_or(0),
+            last_number: numbers.max().max(recorded).unwrap_or(0),
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
             setback: setbacks.get(&uid),

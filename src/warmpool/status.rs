@@ -11,7 +11,6 @@ use kube::ResourceExt;
 
 use super::{
     observe::Observed,
-    plan::Plan,
     trouble::{self, Trouble},
 };
 
@@ -19,7 +18,7 @@ use super::{
 const PODS_FAILING: &str = "PodsFailing";
 
 /// What the status should be.
-pub(super) fn status(observed: &Observed, plan: &Plan, now: Timestamp) -> WarmPoolStatus {
+pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
     let pool = &observed.pool;
     let idle = observed.alive().count();
     let ready = observed.alive().filter(|pod| pod.is_ready()).count();
@@ -37,7 +36,8 @@ pub(super) fn status(observed: &Observed, plan: &Plan, now: Timestamp) -> WarmPo
             PodState::Ready.as_str()
         )),
         phase: Some(phase(ready, observed.replicas())),
-        last_pod_number: Some(observed.last_number.max(plan.create.last().copied().unwrap_or(0))),
+        // Only of pods that were seen: were it ahead of what is in sight, the next look would count past the pods just made.
+        last_pod_number: Some(observed.last_number),
         observed_generation: pool.metadata.generation,
         conditions: condition::merge(before, conditions(observed, ready), pool.metadata.generation, now),
     }

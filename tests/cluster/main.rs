@@ -11,6 +11,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "json!(..) reads best in the place of the argument")]
 
 mod admission;
+#[path = "../sim/api.rs"]
+mod api;
 mod claims;
 mod crashes;
 mod endings;
@@ -25,6 +27,7 @@ mod plain_exec;
 mod pools;
 mod quiet;
 mod remains;
+mod simulated;
 mod soak;
 mod tasks;
 mod templates;

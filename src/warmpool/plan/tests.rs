@@ -50,7 +50,8 @@ fn pod(pool: &WarmPool, number: i64, kind: P) -> Pod {
 fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
     let pool = pool(replicas);
     let idle: Vec<_> = (1..).zip(pods).map(|(n, kind)| Arc::new(pod(&pool, n, *kind))).collect();
-    Observed { last_number: i64::try_from(idle.len()).unwrap(), idle, allocated: 0, setback, pool: Arc::new(pool) }
+    let last_number = i64::try_from(idle.len()).unwrap();
+    Observed { last_number, idle, allocated: 0, setback, pool: Arc::new(pool) }
 }
 
 fn decided(replicas: i32, pods: &[P]) -> (Vec<i64>, Vec<String>) {

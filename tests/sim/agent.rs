@@ -1,0 +1,274 @@
+//! What runs in pods: an agent in each, which keeps the runs of its pod by the uid of their Task, and goes on with them whoever
+//! listens. A run that was started is followed by whoever asks for it again, and never started once more.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arl_crds::{ExecutorMode, Step, StepType};
+use arl_operator::{
+    object::Uid,
+    runs::{Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Target, Wish},
+};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::{
+    agenda::Action,
+    faults::Faults,
+    kind::{Actor, Kind},
+    world::{State, World},
+};
+
+/// A run: the pod it is in and its Task's uid.
+pub type RunId = (String, String);
+
+/// A run in a pod. What is on record of it outlives its container.
+#[derive(Debug)]
+struct AgentRun {
+    container: String,
+    started_at: Timestamp,
+    steps: Vec<Step>,
+    done: Vec<StepRun>,
+    end: Option<RunEnd>,
+}
+
+/// All agents.
+#[derive(Debug, Default)]
+pub struct Agents {
+    runs: BTreeMap<RunId, AgentRun>,
+    /// Where each step of each Task was started.
+    starts: BTreeMap<(String, usize), Vec<String>>,
+}
+
+impl Agents {
+    /// Everything in the container ends; that a run was started, and what it had printed, stays in the pod.
+    pub fn end_container(&mut self, container: &str) {
+        for run in self.runs.values_mut().filter(|run| run.container == container && run.end.is_none()) {
+            run.end = Some(RunEnd::Lost("the container ended".into()));
+        }
+    }
+
+    /// Steps that were started twice.
+    pub fn started_twice(&self) -> impl Iterator<Item = String> {
+        let twice = self.starts.iter().filter(|(_, places)| places.len() > 1);
+        twice.map(|((task, step), places)| {
+            format!("step {step} of Task {task} was started in {}", places.join(" and in "))
+        })
+    }
+
+    /// How many steps were started.
+    pub fn steps_started(&self) -> usize {
+        self.starts.len()
+    }
+}
+
+/// How long a step takes and how it ends: `["sim", milliseconds, exit code]`.
+fn script(step: &Step) -> (Duration, StepEnd) {
+    if step.type_ == StepType::FilePatch {
+        return (Duration::from_millis(1), StepEnd::Written);
+    }
+    let word = |n: usize| step.command.as_ref().and_then(|c| c.get(n)).and_then(|w| w.parse::<u32>().ok()).unwrap_or(0);
+    (Duration::from_millis(word(1).into()), StepEnd::Exited(word(2).try_into().unwrap_or(1)))
+}
+
+impl State {
+    fn begin(&mut self, request: &Request) -> RunId {
+        let id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
+        if self.agents.runs.contains_key(&id) {
+            self.trace.say(&format!("agent: run of {} is found again", request.task));
+            return id;
+        }
+        let run = AgentRun {
+            container: request.target.container_id.clone(),
+            started_at: self.store.time(),
+            steps: request.steps.clone(),
+            done: Vec::new(),
+            end: None,
+        };
+        self.agents.runs.insert(id.clone(), run);
+        self.agenda.after(request.timeout, Action::EndRun(id.clone(), RunEnd::TimedOut));
+        self.next_step(&id);
+        id
+    }
+
+    fn next_step(&mut self, id: &RunId) {
+        let started_at = self.store.time();
+        let Some(run) = self.agents.runs.get_mut(id) else { return };
+        let number = run.done.len();
+        let Some(step) = run.steps.get(number) else {
+            run.end = Some(RunEnd::Completed);
+            return;
+        };
+        let (takes, _) = script(step);
+        run.done.push(StepRun::new(started_at));
+        self.agents.starts.entry((id.1.clone(), number)).or_default().push(id.0.clone());
+        self.trace.say(&format!("agent: step {number} of {} starts in {}", id.1, id.0));
+        for twice in self.agents.started_twice() {
+            self.invariants.violated(twice);
+        }
+        self.agenda.after(takes, Action::EndStep(id.clone()));
+    }
+
+    /// The step that a run is at ends, if the run goes on.
+    pub fn end_step(&mut self, id: &RunId) {
+        let now = self.store.time();
+        let Some(run) = self.agents.runs.get_mut(id).filter(|run| run.end.is_none()) else { return };
+        let number = run.done.len() - 1;
+        let (_, end) = script(&run.steps[number]);
+        let success = end.is_success();
+        run.done[number].stdout.push(b"out");
+        (run.done[number].end, run.done[number].ended_at) = (Some(end), Some(now));
+        if success {
+            self.next_step(id);
+        } else {
+            run.end = Some(RunEnd::Completed);
+        }
+    }
+
+    /// A run that goes on is ended, with everything that it started.
+    pub fn end_run(&mut self, id: &RunId, end: RunEnd) {
+        if let Some(run) = self.agents.runs.get_mut(id).filter(|run| run.end.is_none()) {
+            run.end = Some(end);
+        }
+    }
+}
+
+/// How far from the pod a stream got.
+enum NoStream {
+    /// It may come about later.
+    Now,
+    /// The pod is gone.
+    Ever,
+}
+
+/// The operator's way to the agents.
+pub struct Streams {
+    pub world: Arc<World>,
+    pub who: Actor,
+}
+
+/// How long a run is given when its container was started again.
+const SETTLING: Duration = Duration::from_secs(5);
+
+impl Streams {
+    /// Starts or finds the run, where the pod is still the one that was meant.
+    async fn open(&self, request: &Request) -> Result<RunId, NoStream> {
+        self.world.runs(self.who).await;
+        let delay = self.world.with(|s| s.delay(1, 30));
+        tokio::time::sleep(delay).await;
+        self.world.runs(self.who).await;
+        self.world.with(|s| {
+            let wanted = &request.target;
+            let Some((_, pod)) = s.store.by_uid(Kind::Pod, &wanted.pod_uid.0) else { return Err(NoStream::Ever) };
+            if pod["status"]["containerStatuses"][0]["state"].get("running").is_none() {
+                return Err(NoStream::Now);
+            }
+            if self.breaks(s) {
+                if !request.is_started && s.rng.bool() {
+                    s.begin(request);
+                }
+                return Err(NoStream::Now);
+            }
+            let id = (wanted.pod_uid.0.clone(), request.task_uid.0.clone());
+            if request.is_started { Ok(id) } else { Ok(s.begin(request)) }
+        })
+    }
+
+    fn breaks(&self, s: &mut State) -> bool {
+        let rate = s.faults.stream;
+        let breaks = Faults::happens(&mut s.rng, rate);
+        if breaks {
+            s.fault(&format!("{}'s stream to an agent breaks", self.who));
+        }
+        breaks
+    }
+
+    /// Reports what happens in the run until it is over; `None`: the stream broke.
+    async fn follow(&self, id: &RunId, report: &Report) -> Option<RunEnd> {
+        let mut seen = (0, false);
+        loop {
+            self.world.runs(self.who).await;
+            let pulse = self.world.pulse();
+            let told = self.world.with(|s| {
+                let Some(run) = s.agents.runs.get(id) else {
+                    return Some(Some(RunEnd::Lost("the pod has no record of the run".into())));
+                };
+                let now = (run.done.len(), run.done.last().is_some_and(|s| s.ended_at.is_some()));
+                let (started_at, done, end) = (run.started_at, run.done.clone(), run.end.clone());
+                if seen != now && self.breaks(s) {
+                    return Some(None);
+                }
+                seen = now;
+                report.lock().steps = done;
+                Some(end).filter(Option::is_some).or_else(|| {
+                    report.started(started_at);
+                    None
+                })
+            });
+            if let Some(end) = told {
+                return end;
+            }
+            pulse.await;
+        }
+    }
+
+    async fn attempts(&self, request: &Request, report: &Report) -> RunEnd {
+        loop {
+            match self.open(request).await {
+                Ok(id) => {
+                    if let Some(end) = self.follow(&id, report).await {
+                        return end;
+                    }
+                    // Plain exec has no second stream.
+                    if request.target.mode == ExecutorMode::Exec {
+                        return RunEnd::Lost("the stream broke".into());
+                    }
+                }
+                Err(_) if request.target.mode == ExecutorMode::Exec => {
+                    return RunEnd::Lost("there is no stream".into());
+                }
+                Err(NoStream::Ever) => return RunEnd::Lost("the pod is gone".into()),
+                Err(NoStream::Now) => {}
+            }
+        }
+    }
+
+    async fn heeds(&self, request: &Request, mut wish: watch::Receiver<Wish>) -> RunEnd {
+        let wished = wish.wait_for(|wish| *wish != Wish::GoOn).await.map(|wish| *wish);
+        match wished {
+            Ok(Wish::Cancel) => {
+                let id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
+                self.world.runs(self.who).await;
+                self.world.with(|s| s.end_run(&id, RunEnd::Cancelled));
+                RunEnd::Cancelled
+            }
+            Ok(_) => {
+                tokio::time::sleep(SETTLING).await;
+                RunEnd::Lost("the container was started again".into())
+            }
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Runner for Streams {
+    fn run<'a>(
+        &'a self,
+        request: Request,
+        report: &'a Report,
+        wish: watch::Receiver<Wish>,
+    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        Box::pin(async move {
+            let end = tokio::select! {
+                biased;
+                end = self.attempts(&request, report) => end,
+                end = self.heeds(&request, wish) => end,
+            };
+            (end, Left::Nothing)
+        })
+    }
+
+    fn prepare(&self, _: &Target) {}
+
+    fn forget(&self, _: &Target, _: &Uid) {}
+}

@@ -1,0 +1,123 @@
+//! The cluster's own controllers: the garbage collector and the namespace controller.
+
+use serde_json::{Value, json};
+
+use crate::{
+    agenda::Action,
+    kind::{Actor, Id, Kind, NAMESPACED},
+    store::{Deletion, Entry, Part, is_deleting, uid_of},
+    world::State,
+};
+
+/// What somebody's owners are doing.
+enum Owners {
+    Present,
+    /// All are gone, or going and waiting for what they own.
+    Gone,
+    /// Some are gone: these references stay.
+    Some(Vec<Value>),
+}
+
+impl State {
+    /// Plans what follows from a change, whoever made it.
+    pub fn observe(&mut self, entry: &Entry) {
+        if entry.id.kind == Kind::Pod
+            && let Some(pod) = &entry.after
+        {
+            self.kubelet_observes(pod, entry.before.as_deref());
+        }
+        let going = entry.after.as_deref().is_some_and(is_deleting);
+        match entry.id.kind {
+            Kind::Namespace if going => self.soon((1, 200), Action::EmptyNamespace(entry.id.name.clone())),
+            Kind::WarmPool | Kind::Sandbox if going || entry.after.is_none() => {
+                self.soon((5, 800), Action::CollectGarbage);
+            }
+            // A pod may be made for an owner that has just gone.
+            Kind::Pod if entry.before.is_none() => self.soon((200, 2_000), Action::CollectGarbage),
+            _ => {}
+        }
+    }
+
+    /// Deletes what has lost its owners, and lets go those that wait for it.
+    pub fn collect_garbage(&mut self) {
+        let pods: Vec<_> = self.store.of(Kind::Pod).map(|(id, pod)| (id.clone(), (**pod).clone())).collect();
+        for (id, pod) in pods {
+            match self.owners(&id, &pod) {
+                Owners::Present => {}
+                Owners::Gone if is_deleting(&pod) => {}
+                Owners::Gone => {
+                    let this = Deletion { uid: Some(uid_of(&pod).to_owned()), ..Deletion::default() };
+                    drop(self.store.delete(&id, &this, Actor::Controllers));
+                }
+                Owners::Some(left) => {
+                    drop(self.store.modify(&id, Part::Main, Actor::Controllers, |pod| {
+                        pod["metadata"]["ownerReferences"] = json!(left);
+                    }));
+                }
+            }
+        }
+        self.let_go();
+    }
+
+    fn owners(&self, id: &Id, pod: &Value) -> Owners {
+        let owners = pod["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        if owners.is_empty() {
+            return Owners::Present;
+        }
+        let find = |owner: &Value| {
+            let kind = match owner["kind"].as_str()? {
+                "WarmPool" => Kind::WarmPool,
+                "Sandbox" => Kind::Sandbox,
+                _ => return None,
+            };
+            let found = self.store.get(&Id::new(kind, &id.namespace, owner["name"].as_str()?))?;
+            (uid_of(found) == owner["uid"].as_str()?).then_some(found)
+        };
+        let left: Vec<Value> = owners.iter().filter(|o| find(o).is_some_and(|o| !is_deleting(o))).cloned().collect();
+        match left.len() {
+            0 => Owners::Gone,
+            n if n == owners.len() => Owners::Present,
+            _ => Owners::Some(left),
+        }
+    }
+
+    /// Those that are deleted in the foreground go once they own nothing.
+    fn let_go(&mut self) {
+        let waiting: Vec<Id> = [Kind::WarmPool, Kind::Sandbox]
+            .into_iter()
+            .flat_map(|kind| self.store.of(kind))
+            .filter(|(_, object)| is_deleting(object))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in waiting {
+            let uid = self.store.get(&id).map(|o| uid_of(o).to_owned()).unwrap_or_default();
+            let owns = |pod: &Value| {
+                pod["metadata"]["ownerReferences"].as_array().is_some_and(|o| o.iter().any(|o| o["uid"] == uid))
+            };
+            if self.store.of(Kind::Pod).any(|(_, pod)| owns(pod)) {
+                self.soon((50, 500), Action::CollectGarbage);
+            } else {
+                drop(self.store.modify(&id, Part::Main, Actor::Controllers, |o| {
+                    drop(o["metadata"].as_object_mut().map(|m| m.remove("finalizers")));
+                }));
+            }
+        }
+    }
+
+    /// Deletes what is in a namespace that is going, then the namespace.
+    pub fn empty_namespace(&mut self, namespace: &str) {
+        let inside: Vec<Id> = NAMESPACED
+            .into_iter()
+            .flat_map(|kind| self.store.of(kind))
+            .map(|(id, _)| id.clone())
+            .filter(|id| id.namespace == namespace)
+            .collect();
+        if inside.is_empty() {
+            return self.store.remove(&Id::new(Kind::Namespace, "", namespace), Actor::Controllers);
+        }
+        for id in inside {
+            drop(self.store.delete(&id, &Deletion::default(), Actor::Controllers));
+        }
+        self.soon((100, 1_000), Action::EmptyNamespace(namespace.to_owned()));
+    }
+}

@@ -1,0 +1,158 @@
+//! What the specs ask for, once nothing disturbs any more.
+
+use arl_crds::labels;
+use serde_json::Value;
+
+use crate::{
+    invariants::{is_alive, is_finished},
+    kind::{Id, Kind},
+    kubelet::{ENDS, NO_SUCH_IMAGE},
+    store::{controller, is_deleting, label, uid_of},
+    world::State,
+};
+
+/// What is not yet as the specs ask; nothing, when all is.
+pub fn missing(state: &State) -> Vec<String> {
+    let mut missing = Vec::new();
+    pools(state, &mut missing);
+    sandboxes(state, &mut missing);
+    tasks(state, &mut missing);
+    pods(state, &mut missing);
+    missing
+}
+
+fn is_ready(pod: &Value) -> bool {
+    pod["status"]["conditions"][0]["status"] == "True"
+}
+
+/// Whether a pool can have what it asks for.
+fn is_obstructed(state: &State, pool: &Value) -> bool {
+    let image = pool["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
+    state.store.quota.is_some() || state.store.admission.is_some() || matches!(image, Some(NO_SUCH_IMAGE | ENDS))
+}
+
+fn pools(state: &State, missing: &mut Vec<String>) {
+    for (id, pool) in state.store.of(Kind::WarmPool) {
+        let (uid, replicas) = (uid_of(pool), pool["spec"]["replicas"].as_u64().unwrap_or(0));
+        let mine: Vec<&Value> =
+            state.store.of(Kind::Pod).map(|(_, p)| &**p).filter(|p| controller(p) == Some(("WarmPool", uid))).collect();
+        let template: arl_crds::template::PodTemplate =
+            serde_json::from_value(pool["spec"]["template"].clone()).unwrap_or_default();
+        let hash = template.fingerprint();
+        let current = |p: &&&Value| p["metadata"]["annotations"][labels::TEMPLATE_HASH] == hash.as_str();
+        let ready = mine.iter().filter(|p| is_alive(p) && is_ready(p)).count() as u64;
+        let fresh = mine.iter().filter(current).count();
+        let held = state
+            .store
+            .of(Kind::Pod)
+            .filter(|(p, pod)| {
+                p.namespace == id.namespace
+                    && label(pod, labels::WARMPOOL) == Some(&id.name)
+                    && label(pod, labels::POD_STATE) == Some("allocated")
+                    && is_alive(pod)
+            })
+            .count();
+        let status = &pool["status"];
+        if !is_obstructed(state, pool) && (ready != replicas || mine.len() as u64 != replicas || fresh != mine.len()) {
+            missing.push(format!(
+                "{id} asks for {replicas} pods: {ready} of {} are ready, {fresh} of the template",
+                mine.len()
+            ));
+        }
+        if status["ready"] != ready || status["allocated"] != held {
+            missing.push(format!(
+                "{id} has {ready} ready and {held} held pods and says {} and {}",
+                status["ready"], status["allocated"]
+            ));
+        }
+        if status["observedGeneration"] != pool["metadata"]["generation"] {
+            missing.push(format!("{id}'s status is of another generation"));
+        }
+    }
+}
+
+fn sandboxes(state: &State, missing: &mut Vec<String>) {
+    for (id, sandbox) in state.store.of(Kind::Sandbox) {
+        let (spec, status) = (&sandbox["spec"], &sandbox["status"]);
+        let owned: Vec<&Value> = owned_by(state, uid_of(sandbox)).collect();
+        let ended = tasks_of(state, id).any(|t| {
+            is_finished(t) && t["status"]["sandboxUID"] == uid_of(sandbox) && t["status"].get("startedAt").is_some()
+        });
+        let unfinished = tasks_of(state, id).any(|t| !is_finished(t));
+        let complaint = match status["phase"].as_str() {
+            None => Some("has no phase".to_owned()),
+            Some("Released") => (!owned.is_empty()).then(|| "is Released and still owns a pod".to_owned()),
+            Some("Pending") => pending(state, id, spec, &status["conditions"][0]["reason"]),
+            Some(_) => match owned.as_slice() {
+                [pod] if status["podUID"] == uid_of(pod) && is_alive(pod) => {
+                    let ran_out = spec["keepAlive"] != true
+                        && spec.get("ttlSecondsAfterFinished").is_none()
+                        && ended
+                        && !unfinished;
+                    let idle = spec
+                        .get("ttlSecondsAfterFinished")
+                        .and_then(Value::as_i64)
+                        .is_some_and(|ttl| ttl < 60 && (ttl > 0 || ended))
+                        && !unfinished;
+                    if ran_out {
+                        Some("should be Released: its Tasks have ended".to_owned())
+                    } else if idle {
+                        Some("should have expired".to_owned())
+                    } else {
+                        (status["phase"] == "Bound").then(|| "is Bound and nothing runs".to_owned())
+                    }
+                }
+                pods => Some(format!("has {} on record and owns {} pods", status["podUID"], pods.len())),
+            },
+        };
+        missing.extend(complaint.map(|c| format!("{id} {c}")));
+    }
+}
+
+fn pending(state: &State, id: &Id, spec: &Value, reason: &Value) -> Option<String> {
+    let name = spec["poolRef"].as_str().unwrap_or_default();
+    match state.store.get(&Id::new(Kind::WarmPool, &id.namespace, name)) {
+        None => (reason != "PoolNotFound").then(|| format!("has no pool and says {reason}")),
+        Some(pool) if pool["spec"]["replicas"] == 0 || is_obstructed(state, pool) => None,
+        Some(_) => Some(format!("waits for a pool that is there: {reason}")),
+    }
+}
+
+fn tasks(state: &State, missing: &mut Vec<String>) {
+    for (id, task) in state.store.of(Kind::Task).filter(|(_, t)| !is_finished(t)) {
+        let sandbox = Id::new(Kind::Sandbox, &id.namespace, task["spec"]["sandboxRef"].as_str().unwrap_or_default());
+        let reason = &task["status"]["conditions"][0]["reason"];
+        let waits = match state.store.get(&sandbox) {
+            None => reason == "SandboxNotFound",
+            Some(sandbox) => {
+                sandbox["status"]["phase"] == "Pending" && (reason == "SandboxNotReady" || reason == "Queued")
+            }
+        };
+        if !waits || task["status"]["state"] != "Pending" {
+            missing.push(format!("{id} has not ended: {} {reason}", task["status"]["state"]));
+        }
+    }
+}
+
+fn pods(state: &State, missing: &mut Vec<String>) {
+    for (id, pod) in state.store.of(Kind::Pod) {
+        let owner = controller(pod).and_then(|(kind, uid)| match kind {
+            "WarmPool" => state.store.by_uid(Kind::WarmPool, uid),
+            _ => state.store.by_uid(Kind::Sandbox, uid),
+        });
+        if owner.is_none() {
+            missing.push(format!("{id} is left over"));
+        } else if is_deleting(pod) {
+            missing.push(format!("{id} has not gone yet"));
+        }
+    }
+}
+
+fn owned_by<'a>(state: &'a State, uid: &'a str) -> impl Iterator<Item = &'a Value> {
+    state.store.of(Kind::Pod).map(|(_, p)| &**p).filter(move |p| controller(p) == Some(("Sandbox", uid)))
+}
+
+fn tasks_of<'a>(state: &'a State, sandbox: &'a Id) -> impl Iterator<Item = &'a Value> {
+    let names = |t: &&Value| t["spec"]["sandboxRef"] == sandbox.name.as_str();
+    state.store.of(Kind::Task).filter(|(id, _)| id.namespace == sandbox.namespace).map(|(_, t)| &**t).filter(names)
+}

@@ -1,0 +1,320 @@
+//! One history: the operator against the simulated cluster, from a seed to a verdict.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arl_operator::{
+    effects::{self, EventSink},
+    flags::Flags,
+    operator,
+};
+use clap::Parser;
+use kube::Client;
+use tokio::{task::AbortHandle, time::Instant};
+
+use crate::{
+    agenda::Action,
+    agent::Streams,
+    converged,
+    faults::Faults,
+    kind::Actor,
+    process::{Death, Process},
+    scenario::{self, Scenario},
+    server::ApiServer,
+    users::Deed,
+    world::{NS, State, World},
+};
+
+/// The longest that convergence may take once nothing disturbs: a request that hangs is given up after 330 s, and the
+/// operator's longest back-off is 60 s.
+const CONVERGED_WITHIN: Duration = Duration::from_secs(420);
+/// What follows from the last change is written by then.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+/// A request that hangs is given up within this time, and followed by another.
+const HANGS: Duration = Duration::from_secs(350);
+/// So long the operator is then listened to.
+const SILENCE: Duration = Duration::from_secs(300);
+/// No history has as many events, except where something never stops.
+const EVENTS_MAX: u64 = 60_000;
+/// Perturbations that come by time come in this span.
+const DISTURBED: u64 = 30_000;
+
+/// What to simulate.
+#[derive(Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub scenario: Scenario,
+    pub faults: Faults,
+    pub death: Option<Death>,
+}
+
+impl Plan {
+    /// The history of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let number = usize::try_from(seed).unwrap_or(0);
+        let scenario = if seed % 997 == 996 { scenario::THOUSAND } else { scenario::ALL[number % scenario::ALL.len()] };
+        Self { seed, scenario, faults: Faults::drawn(&mut rng), death: None }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub events: u64,
+    pub hash: u64,
+    pub crashes: u64,
+    pub faults: u64,
+    /// Writes of the first operator process.
+    pub writes: u64,
+    pub steps: usize,
+    pub violations: Vec<String>,
+    pub tail: Vec<String>,
+}
+
+impl Report {
+    /// Of a history that did not come to its end: the simulation itself has a defect.
+    pub fn panicked() -> Self {
+        Self { violations: vec!["a panic, see above".to_owned()], ..Self::default() }
+    }
+}
+
+/// Runs a history.
+pub fn run(plan: &Plan) -> Report {
+    fastrand::seed(plan.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut history =
+            History { world: World::new(plan.seed, plan.faults.clone()), plan: plan.clone(), tasks: BTreeMap::new() };
+        history.play().await;
+        history.report()
+    })
+}
+
+struct History {
+    world: Arc<World>,
+    plan: Plan,
+    tasks: BTreeMap<usize, AbortHandle>,
+}
+
+impl History {
+    async fn play(&mut self) {
+        self.world.with(|s| {
+            s.perform(&Deed::Namespace);
+            for (at, deed) in (self.plan.scenario.deeds)(&mut s.rng) {
+                s.agenda.after(Duration::from_millis(at), Action::User(deed));
+            }
+            s.agenda.after(Duration::ZERO, Action::Start);
+            s.plan_disturbances();
+        });
+        while !self.world.with(|s| s.agenda.users_are_done()) {
+            if !self.drive(Duration::from_millis(500)).await {
+                return;
+            }
+        }
+        self.world.with(State::calm_down);
+        self.world.wake_all();
+        let deadline = Instant::now() + CONVERGED_WITHIN;
+        loop {
+            if !self.drive(Duration::from_millis(500)).await {
+                return;
+            }
+            let missing = self.world.with(|s| converged::missing(s));
+            if missing.is_empty() {
+                break;
+            }
+            if Instant::now() > deadline {
+                self.world.with(|s| {
+                    s.invariants.violated(format!("not within {CONVERGED_WITHIN:?}: {}", missing.join("; ")));
+                });
+                return;
+            }
+        }
+        self.listen().await;
+    }
+
+    /// Nothing is left to do, so the operator asks for nothing.
+    async fn listen(&mut self) {
+        let settled = if self.plan.faults.hang > 0 { HANGS } else { SETTLED_WITHIN };
+        if !self.drive(settled).await {
+            return;
+        }
+        self.world.with(|s| {
+            s.trace.say("silence is expected from here on");
+            s.processes.iter_mut().for_each(|p| p.requests = 0);
+        });
+        if !self.drive(SILENCE).await {
+            return;
+        }
+        self.world.with(|s| {
+            let requests: u64 = s.processes.iter().filter(|p| p.alive).map(|p| p.requests).sum();
+            if requests > 0 {
+                s.invariants.violated(format!("{requests} requests with nothing left to do"));
+            }
+            for missing in converged::missing(s) {
+                s.invariants.violated(format!("converged, and then: {missing}"));
+            }
+        });
+    }
+
+    /// Lets this much time pass; false when the history is over before that.
+    async fn drive(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            while let Some(action) = self.world.with(|s| s.agenda.pop()) {
+                self.act(action);
+                self.bury();
+            }
+            self.bury();
+            let (next, over) = self.world.with(|s| {
+                if s.trace.events > EVENTS_MAX {
+                    s.invariants.violated(format!("more than {EVENTS_MAX} events: something never stops"));
+                }
+                (s.agenda.next(), !s.invariants.violations.is_empty())
+            });
+            if over {
+                return false;
+            }
+            if Instant::now() >= until {
+                return true;
+            }
+            let next = next.map_or(until, |at| at.min(until));
+            drop(tokio::time::timeout_at(next, self.world.changed.notified()).await);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Start => self.start(),
+            Action::Second => {
+                self.world.with(|s| {
+                    for number in s.alive() {
+                        s.soon((100, 3_000), Action::Depose(number));
+                    }
+                });
+                self.start();
+            }
+            other => self.world.with(|s| s.act(other)),
+        }
+        self.world.wake_all();
+    }
+
+    /// Ends the tasks of processes that have died.
+    fn bury(&mut self) {
+        let alive = self.world.with(|s| s.alive());
+        self.tasks.retain(|number, task| {
+            let lives = alive.contains(number);
+            if !lives {
+                task.abort();
+            }
+            lives
+        });
+    }
+
+    fn start(&mut self) {
+        let death = self.plan.death;
+        let number = self.world.with(|s| {
+            let number = s.processes.len();
+            let faults = s.faults.clone();
+            let lag = faults.lags(&mut s.rng);
+            s.invariants.two_operators |= !s.alive().is_empty();
+            s.processes.push(Process::new(lag, death.filter(|_| number == 0)));
+            s.trace.say(&format!("operator{number} starts, its watches late by {lag:?}"));
+            number
+        });
+        let who = Actor::Operator(number);
+        let client = Client::new(ApiServer { world: Arc::clone(&self.world), who }, NS);
+        let (events, waiting) = EventSink::new();
+        let flags = Flags::parse_from(["arl-operator"]);
+        let runner = Arc::new(Streams { world: Arc::clone(&self.world), who });
+        let scope = operator::run_scope(client.clone(), None, flags, self.world.clock(), events, runner);
+        let publisher = effects::publish(client, None, waiting);
+        let task = tokio::spawn(async move {
+            futures::join!(scope, publisher);
+        });
+        self.tasks.insert(number, task.abort_handle());
+    }
+
+    fn report(&self) -> Report {
+        self.world.with(|s| Report {
+            events: s.trace.events,
+            hash: s.trace.hash,
+            crashes: s.crashes,
+            faults: s.faults_met,
+            writes: s.processes.first().map_or(0, |p| p.writes),
+            steps: s.agents.steps_started(),
+            violations: s.invariants.violations.clone(),
+            tail: s.trace.tail().cloned().collect(),
+        })
+    }
+}
+
+impl State {
+    fn plan_disturbances(&mut self) {
+        let faults = self.faults.clone();
+        let span = (0, DISTURBED);
+        for _ in 0..faults.pauses {
+            let length = self.delay(200, 15_000);
+            self.soon(span, Action::Pause(length));
+        }
+        (0..faults.seconds).for_each(|_| self.soon(span, Action::Second));
+        (0..faults.compactions).for_each(|_| self.soon(span, Action::Compact));
+        for _ in 0..faults.jumps {
+            let jump = self.rng.i64(-20_000..20_000);
+            self.soon(span, Action::ClockJump(jump));
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    fn calm_down(&mut self) {
+        self.trace.say("nothing disturbs from here on");
+        self.faults = Faults::default();
+        self.agenda.calm_down();
+        self.store.quota = None;
+        self.store.admission = None;
+        for number in self.alive().into_iter().rev().skip(1) {
+            self.kill(number);
+        }
+        for process in &mut self.processes {
+            (process.paused, process.lag) = (false, [0; 5]);
+        }
+        if self.alive().is_empty() {
+            self.agenda.after(Duration::from_millis(100), Action::Start);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Kubelet(look, uid) => self.kubelet_looks(look, &uid),
+            Action::CollectGarbage => self.collect_garbage(),
+            Action::EmptyNamespace(namespace) => self.empty_namespace(&namespace),
+            Action::EndStep(run) => self.end_step(&run),
+            Action::EndRun(run, end) => self.end_run(&run, end),
+            Action::User(deed) => self.perform(&deed),
+            // One that stands still learns it only when it goes on, and a moment later.
+            Action::Depose(number) if self.processes[number].paused => self.soon((300, 1_500), Action::Depose(number)),
+            Action::Depose(number) => self.kill(number),
+            Action::Pause(time) => {
+                if let Some(number) = self.any_process() {
+                    self.fault(&format!("operator{number} stands still for {time:?}"));
+                    self.processes[number].paused = true;
+                    self.agenda.after(time, Action::Resume(number));
+                }
+            }
+            Action::Resume(number) => self.processes[number].paused = false,
+            Action::ClockJump(millis) => {
+                self.fault(&format!("the operators' clock jumps by {millis} ms"));
+                self.clock_ahead += millis;
+            }
+            Action::Compact => {
+                self.fault("old versions are forgotten");
+                self.store.compacted = self.store.version();
+            }
+            Action::Start | Action::Second => {}
+        }
+    }
+
+    fn any_process(&mut self) -> Option<usize> {
+        let alive = self.alive();
+        (!alive.is_empty()).then(|| alive[self.rng.usize(..alive.len())])
+    }
+}

@@ -1,0 +1,164 @@
+//! What becomes of pods: they are scheduled, start, restart, fail, and end.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    agenda::Action,
+    kind::{Actor, Id, Kind},
+    store::{Part, is_deleting, seconds},
+    world::State,
+};
+
+/// What the kubelet, or the scheduler before it, does next with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Schedule,
+    Start,
+    /// The containers have ended and the pod goes.
+    Finish,
+    /// The executor container ends, killed for its memory or by its own doing.
+    EndContainer {
+        oom: bool,
+    },
+    StartContainer,
+    Evict,
+    /// The readiness probe fails for a while.
+    Unready,
+    ReadyAgain,
+}
+
+/// How fast it all goes, in milliseconds from and to.
+#[derive(Clone, Debug)]
+pub struct Kubelet {
+    pub schedule: (u64, u64),
+    pub start: (u64, u64),
+    pub finish: (u64, u64),
+    pub restart: (u64, u64),
+}
+
+impl Default for Kubelet {
+    fn default() -> Self {
+        Self { schedule: (1, 20), start: (50, 1_500), finish: (5, 900), restart: (20, 3_000) }
+    }
+}
+
+/// A template with this image is never ready.
+pub const NO_SUCH_IMAGE: &str = "no-such-image";
+/// A template with this image ends by itself.
+pub const ENDS: &str = "ends";
+
+impl State {
+    /// Plans what follows from a change to a pod.
+    pub fn kubelet_observes(&mut self, pod: &Value, was: Option<&Value>) {
+        let uid = crate::store::uid_of(pod).to_owned();
+        let (schedule, finish) = (self.kubelet.schedule, self.kubelet.finish);
+        if was.is_none() {
+            self.soon(schedule, Action::Kubelet(Look::Schedule, uid));
+        } else if is_deleting(pod) && !was.is_some_and(is_deleting) {
+            let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0) * 1_000;
+            self.soon((finish.0.min(grace), finish.1.min(grace)), Action::Kubelet(Look::Finish, uid));
+        }
+    }
+
+    pub fn kubelet_looks(&mut self, look: Look, uid: &str) {
+        let Some((id, pod)) = self.store.by_uid(Kind::Pod, uid).map(|(id, pod)| (id.clone(), (**pod).clone())) else {
+            return;
+        };
+        let over = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+        let runs = pod["status"]["containerStatuses"][0]["state"].get("running").is_some();
+        let (start, restart) = (self.kubelet.start, self.kubelet.restart);
+        match look {
+            Look::Finish => {
+                self.end_container(&pod);
+                self.store.remove(&id, Actor::Kubelet);
+            }
+            _ if is_deleting(&pod) || over => {}
+            Look::Schedule => {
+                let node =
+                    self.store.modify(&id, Part::Main, Actor::Kubelet, |pod| pod["spec"]["nodeName"] = json!("node"));
+                if node.is_ok() {
+                    self.soon(start, Action::Kubelet(Look::Start, uid.to_owned()));
+                }
+            }
+            Look::Start => self.start(&id, &pod, uid),
+            Look::EndContainer { oom } if runs => {
+                self.end_container(&pod);
+                let reason = if oom { "OOMKilled" } else { "Error" };
+                let ended = json!({ "terminated": { "reason": reason, "exitCode": 137, "containerID": pod["status"]["containerStatuses"][0]["containerID"] } });
+                self.set_status(&id, |status| status["containerStatuses"][0]["state"] = ended, Some(false));
+                self.soon(restart, Action::Kubelet(Look::StartContainer, uid.to_owned()));
+            }
+            Look::StartContainer if !runs => {
+                let count = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(0) + 1;
+                let ended = pod["status"]["containerStatuses"][0]["state"].clone();
+                let executor = container(&pod, count, &ended);
+                self.set_status(&id, |status| status["containerStatuses"][0] = executor, Some(true));
+            }
+            Look::Evict => {
+                self.end_container(&pod);
+                let evicted = |status: &mut Value| {
+                    (status["phase"], status["reason"]) = (json!("Failed"), json!("Evicted"));
+                    if let Some(executor) = status.pointer_mut("/containerStatuses/0") {
+                        executor["state"] = json!({ "terminated": { "reason": "Error", "exitCode": 137 } });
+                    }
+                };
+                self.set_status(&id, evicted, Some(false));
+            }
+            Look::Unready if runs => {
+                self.set_status(&id, |_| {}, Some(false));
+                self.soon((100, 3_000), Action::Kubelet(Look::ReadyAgain, uid.to_owned()));
+            }
+            Look::ReadyAgain if runs => self.set_status(&id, |_| {}, Some(true)),
+            Look::EndContainer { .. } | Look::StartContainer | Look::Unready | Look::ReadyAgain => {}
+        }
+    }
+
+    fn start(&mut self, id: &Id, pod: &Value, uid: &str) {
+        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        if image == NO_SUCH_IMAGE {
+            let waiting = json!([{ "name": "executor", "restartCount": 0, "state": {
+                "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } } }]);
+            return self.set_status(id, |status| status["containerStatuses"] = waiting, Some(false));
+        }
+        let ends = image == ENDS;
+        let executor = container(pod, 0, &json!({}));
+        let running = |status: &mut Value| {
+            (status["phase"], status["podIP"]) = (json!("Running"), json!("10.0.0.1"));
+            status["containerStatuses"] = json!([executor]);
+        };
+        self.set_status(id, running, Some(true));
+        if ends {
+            self.agenda.after(Duration::from_millis(300), Action::Kubelet(Look::Evict, uid.to_owned()));
+        }
+    }
+
+    fn set_status(&mut self, id: &Id, change: impl FnOnce(&mut Value), ready: Option<bool>) {
+        let now = json!(seconds(self.store.time()));
+        drop(self.store.modify(id, Part::Status, Actor::Kubelet, |pod| {
+            change(&mut pod["status"]);
+            let Some(ready) = ready else { return };
+            let truth = if ready { "True" } else { "False" };
+            let same = pod["status"]["conditions"][0]["status"] == truth;
+            if !same {
+                pod["status"]["conditions"] = json!([{ "type": "Ready", "status": truth, "lastTransitionTime": now }]);
+            }
+        }));
+    }
+
+    /// What ran in the executor container is gone.
+    fn end_container(&mut self, pod: &Value) {
+        if let Some(container) = pod["status"]["containerStatuses"][0]["containerID"].as_str() {
+            self.agents.end_container(container);
+        }
+    }
+}
+
+fn container(pod: &Value, restarts: i64, last: &Value) -> Value {
+    json!({
+        "name": "executor", "restartCount": restarts, "lastState": last,
+        "containerID": format!("containerd://{}-{restarts}", crate::store::uid_of(pod)),
+        "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
+    })
+}

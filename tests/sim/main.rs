@@ -1,0 +1,128 @@
+//! The whole operator against a simulated cluster, in simulated time: one seed, one history.
+//!
+//! `cargo test --test sim` runs a fixed set of seeds and a crash at every write of the short scenarios; `make sim SEEDS=n` runs
+//! n seeds. A violation prints its seed and the command that repeats it.
+
+// Time is simulated, and a simulation that cannot go on should say so at once.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod agenda;
+mod agent;
+mod api;
+mod call;
+mod controllers;
+mod converged;
+mod faults;
+mod history;
+mod invariants;
+mod kind;
+mod kubelet;
+mod patch;
+mod process;
+mod refusal;
+mod scenario;
+mod schema;
+mod seeds;
+mod select;
+mod server;
+mod store;
+mod trace;
+mod users;
+mod watch;
+mod world;
+
+use faults::Faults;
+use history::{Plan, run};
+use process::Death;
+use seeds::{explain, verdict};
+
+/// Seeds that once found something, and what; they are run for ever.
+const FOUND: &[(u64, &str)] = &[
+    (66, "a watch from before a compaction"),
+    (73, "numbers asked for again once the last pod was out of sight"),
+    (146, "a list without an answer"),
+    (178, "a pod lost before it was in sight"),
+    (200, "a pod lost and made again before either was in sight"),
+];
+
+/// The fixed seeds of every test run.
+const FIXED: u64 = 60;
+
+#[test]
+fn fixed_seeds_and_those_that_found_something() {
+    let total = seeds::run_all((0..FIXED).chain(FOUND.iter().map(|(seed, _)| *seed)));
+    println!("{total}");
+    assert_eq!(total.violations, 0, "see above");
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let (from, count) =
+        (seeds::from_environment("SIM_FROM").unwrap_or(0), seeds::from_environment("SIM_TWICE").unwrap_or(10));
+    for seed in from..from + count {
+        let (first, second) = (run(&Plan::of(seed)), run(&Plan::of(seed)));
+        assert_eq!((first.hash, first.events), (second.hash, second.events), "seed {seed}");
+    }
+}
+
+/// The model answers as a real API server does; the cluster tests have the same dialogue with one.
+#[test]
+fn the_model_answers_as_the_api_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let said = runtime.block_on(async {
+        let world = world::World::new(0, Faults::default());
+        world.with(|s| s.perform(&users::Deed::Namespace));
+        let server = server::ApiServer { world, who: kind::Actor::User };
+        api::dialogue(kube::Client::new(server, world::NS), world::NS).await
+    });
+    assert_eq!(said, api::ANSWERS);
+}
+
+/// A thousand Sandboxes with a Task each, and all that can go wrong.
+#[test]
+fn a_thousand_sandboxes() {
+    let plan = Plan { scenario: scenario::THOUSAND, ..Plan::of(1_002) };
+    let report = run(&plan);
+    assert!(verdict(&report), "{}", explain(&plan, &report));
+    assert!(report.steps >= 500, "{} steps", report.steps);
+}
+
+/// The operator dies before, and after, every single write of each short scenario, and another takes over.
+#[test]
+fn a_crash_at_every_write() {
+    let mut plans = Vec::new();
+    for scenario in scenario::SHORT {
+        let plan = |death| Plan { seed: 7, scenario: *scenario, faults: Faults::default(), death };
+        let whole = run(&plan(None));
+        assert!(verdict(&whole), "{}", explain(&plan(None), &whole));
+        let deaths =
+            (1..=whole.writes).flat_map(|write| [false, true].map(|after_effect| Death { write, after_effect }));
+        plans.extend(deaths.map(|death| plan(Some(death))));
+    }
+    let total = seeds::run_plans(&plans);
+    println!("{total}");
+    assert_eq!(total.violations, 0, "see above");
+    assert!(total.crashes >= plans.len() as u64, "every one of {} histories has its crash: {total}", plans.len());
+}
+
+/// `SIM_SEED=n cargo test --test sim one_seed_aloud -- --ignored --nocapture` prints a whole history.
+#[test]
+#[ignore = "for people: SIM_SEED says which"]
+fn one_seed_aloud() {
+    let seed = seeds::from_environment("SIM_SEED").expect("SIM_SEED");
+    let plan = Plan::of(seed);
+    let report = run(&plan);
+    println!("{}\n{}", report.tail.join("\n"), explain(&plan, &report));
+    assert!(verdict(&report));
+}
+
+/// `make sim SEEDS=n`, from SIM_FROM on.
+#[test]
+#[ignore = "as long as one likes: SIM_SEEDS says how many"]
+fn many_seeds() {
+    let from = seeds::from_environment("SIM_FROM").unwrap_or(0);
+    let count = seeds::from_environment("SIM_SEEDS").expect("SIM_SEEDS");
+    let total = seeds::run_all(from..from + count);
+    println!("{total}");
+    assert_eq!(total.violations, 0);
+}

@@ -1,0 +1,90 @@
+//! Many histories, and what is said about them.
+
+use std::{
+    fmt,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::history::{Plan, Report, run};
+
+/// The sum of many histories.
+#[derive(Debug, Default)]
+pub struct Total {
+    seeds: u64,
+    events: u64,
+    pub crashes: u64,
+    faults: u64,
+    pub violations: u64,
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seeds, events, crashes, faults, violations } = self;
+        write!(f, "sim: {seeds} seeds, {events} events, {crashes} crashes, {faults} faults, {violations} violations")
+    }
+}
+
+/// Runs these seeds and prints what is wrong with them.
+pub fn run_all(seeds: impl IntoIterator<Item = u64>) -> Total {
+    run_plans(&seeds.into_iter().map(Plan::of).collect::<Vec<_>>())
+}
+
+/// Runs these histories on all cores and prints what is wrong with them.
+pub fn run_plans(plans: &[Plan]) -> Total {
+    let (next, total) = (AtomicUsize::new(0), Mutex::new(Total::default()));
+    let slow = from_environment("SIM_SLOW_MS").map(u128::from);
+    let work = || {
+        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let began = std::time::Instant::now();
+            let report = std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|_| Report::panicked());
+            let took = began.elapsed().as_millis();
+            if !verdict(&report) || slow.is_some_and(|slow| took > slow) {
+                println!("{}\n{took} ms", explain(plan, &report));
+            }
+            let mut total = total.lock().unwrap();
+            total.seeds += 1;
+            total.events += report.events;
+            total.crashes += report.crashes;
+            total.faults += report.faults;
+            total.violations += report.violations.len() as u64;
+        }
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..cores).for_each(|_| drop(scope.spawn(work)));
+    });
+    total.into_inner().unwrap()
+}
+
+/// Whether all was well.
+pub fn verdict(report: &Report) -> bool {
+    report.violations.is_empty()
+}
+
+/// What went wrong, the end of the history, and how to see it again.
+pub fn explain(plan: &Plan, report: &Report) -> String {
+    if verdict(report) {
+        let Report { events, crashes, faults, steps, .. } = report;
+        let (seed, scenario) = (plan.seed, plan.scenario.name);
+        return format!(
+            "seed {seed} ({scenario}): {events} events, {crashes} crashes, {faults} faults, {steps} steps, well"
+        );
+    }
+    let again = match plan.death {
+        None => {
+            format!("SIM_SEED={} SIM_TRACE=1 cargo test --test sim one_seed_aloud -- --ignored --nocapture", plan.seed)
+        }
+        Some(death) => format!("cargo test --test sim a_crash_at_every_write: {} with {death:?}", plan.scenario.name),
+    };
+    let tail: Vec<_> = report.tail.iter().rev().take(60).rev().map(String::as_str).collect();
+    let (seed, scenario, violations) = (plan.seed, plan.scenario.name, report.violations.join("\n  "));
+    format!("...\n{}\nseed {seed} ({scenario}) violates:\n  {violations}\nagain: {again}\n", tail.join("\n"))
+}
+
+/// A number from the environment.
+pub fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}

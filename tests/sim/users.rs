@@ -1,0 +1,174 @@
+//! What people do to the objects, and what happens to nodes and pods: all that the operator has to live with.
+
+use arl_crds::labels;
+use serde_json::{Value, json};
+
+use crate::{
+    agenda::Action,
+    kind::{Actor, Id, Kind},
+    kubelet::Look,
+    store::{Deletion, Part, label, uid_of},
+    world::{NS, State},
+};
+
+/// One deed. Names are those of objects in the one namespace.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    Pool {
+        name: String,
+        replicas: i64,
+        image: String,
+    },
+    Scale {
+        name: String,
+        replicas: i64,
+    },
+    Image {
+        name: String,
+        image: String,
+    },
+    Sandbox {
+        name: String,
+        pool: String,
+        spec: Value,
+    },
+    Task {
+        name: String,
+        sandbox: String,
+        spec: Value,
+    },
+    /// Merges into the spec.
+    Edit {
+        kind: Kind,
+        name: String,
+        spec: Value,
+    },
+    Annotate {
+        kind: Kind,
+        name: String,
+    },
+    Delete {
+        kind: Kind,
+        name: String,
+        foreground: bool,
+    },
+    /// One of the pods, by chance, has this happen to it.
+    Pod {
+        which: Which,
+        what: Fortune,
+    },
+    Namespace,
+    DeleteNamespace,
+    Quota(Option<usize>),
+    Admission(Option<String>),
+}
+
+/// Which pods may be met.
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    Idle,
+    Allocated,
+    Any,
+}
+
+/// What happens to a pod.
+#[derive(Clone, Copy, Debug)]
+pub enum Fortune {
+    Delete,
+    ForceDelete,
+    Kubelet(Look),
+    Annotate,
+}
+
+impl State {
+    /// Does it; what cannot be done (any more) is left.
+    pub fn perform(&mut self, deed: &Deed) {
+        let id = |kind, name: &str| Id::new(kind, NS, name);
+        let made = match deed {
+            Deed::Pool { name, replicas, image } => {
+                let spec = json!({ "replicas": replicas, "template": template(image) });
+                self.store.create(&id(Kind::WarmPool, name), json!({ "metadata": {}, "spec": spec }), Actor::User)
+            }
+            Deed::Scale { name, replicas } => self.edit(&id(Kind::WarmPool, name), &json!({ "replicas": replicas })),
+            Deed::Image { name, image } => {
+                self.edit(&id(Kind::WarmPool, name), &json!({ "template": template(image) }))
+            }
+            Deed::Sandbox { name, pool, spec } => {
+                let mut whole = json!({ "poolRef": pool });
+                json_patch::merge(&mut whole, spec);
+                self.store.create(&id(Kind::Sandbox, name), json!({ "metadata": {}, "spec": whole }), Actor::User)
+            }
+            Deed::Task { name, sandbox, spec } => {
+                let mut whole = json!({ "sandboxRef": sandbox });
+                json_patch::merge(&mut whole, spec);
+                self.store.create(&id(Kind::Task, name), json!({ "metadata": {}, "spec": whole }), Actor::User)
+            }
+            Deed::Edit { kind, name, spec } => self.edit(&id(*kind, name), spec),
+            Deed::Annotate { kind, name } => self.annotate(&id(*kind, name)),
+            Deed::Delete { kind, name, foreground } => {
+                let deletion = Deletion { foreground: *foreground, ..Deletion::default() };
+                self.store.delete(&id(*kind, name), &deletion, Actor::User)
+            }
+            Deed::Pod { which, what } => return self.strike(*which, *what),
+            Deed::Namespace => {
+                self.store.create(&Id::new(Kind::Namespace, "", NS), json!({ "metadata": {} }), Actor::User)
+            }
+            Deed::DeleteNamespace => {
+                self.store.delete(&Id::new(Kind::Namespace, "", NS), &Deletion::default(), Actor::User)
+            }
+            Deed::Quota(quota) => {
+                self.store.quota = *quota;
+                return self.trace.say(&format!("user sets a quota of {quota:?}"));
+            }
+            Deed::Admission(why) => {
+                self.store.admission.clone_from(why);
+                return self.trace.say(&format!("admission refuses pods: {why:?}"));
+            }
+        };
+        if let Err(refusal) = made {
+            self.trace.say(&format!("user: {deed:?} -> {}", refusal.message));
+        }
+    }
+
+    fn edit(&mut self, id: &Id, spec: &Value) -> Result<std::sync::Arc<Value>, crate::refusal::Refusal> {
+        self.store.modify(id, Part::Main, Actor::User, |object| json_patch::merge(&mut object["spec"], spec))
+    }
+
+    fn annotate(&mut self, id: &Id) -> Result<std::sync::Arc<Value>, crate::refusal::Refusal> {
+        let mark = json!(self.store.version().to_string());
+        self.store.modify(id, Part::Main, Actor::User, |object| {
+            let change = json!({ "metadata": { "annotations": { "note": mark } } });
+            json_patch::merge(object, &change);
+        })
+    }
+
+    fn strike(&mut self, which: Which, what: Fortune) {
+        let meets = |pod: &Value| match which {
+            Which::Any => true,
+            Which::Idle => label(pod, labels::POD_STATE) == Some("ready"),
+            Which::Allocated => label(pod, labels::POD_STATE) == Some("allocated"),
+        };
+        let pods: Vec<_> = self
+            .store
+            .of(Kind::Pod)
+            .filter(|(_, pod)| meets(pod))
+            .map(|(id, pod)| (id.clone(), uid_of(pod).to_owned()))
+            .collect();
+        if pods.is_empty() {
+            return;
+        }
+        let (id, uid) = pods[self.rng.usize(..pods.len())].clone();
+        self.trace.say(&format!("{id} meets {what:?}"));
+        let delete = |grace| Deletion { grace, ..Deletion::default() };
+        match what {
+            Fortune::Delete => drop(self.store.delete(&id, &delete(None), Actor::User)),
+            Fortune::ForceDelete => drop(self.store.delete(&id, &delete(Some(0)), Actor::User)),
+            Fortune::Annotate => drop(self.annotate(&id)),
+            Fortune::Kubelet(look) => self.agenda.after(std::time::Duration::ZERO, Action::Kubelet(look, uid)),
+        }
+    }
+}
+
+fn template(image: &str) -> Value {
+    json!({ "spec": { "containers": [{ "name": "executor", "image": image }] } })
+}

@@ -1,0 +1,203 @@
+//! Lists and watches.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::stream;
+use http::Response;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    call::Call,
+    faults::Faults,
+    kind::{Actor, Kind},
+    refusal::Refusal,
+    select::Selector,
+    server::{Answer, ApiServer, place, response},
+    store::Entry,
+    world::{State, World},
+};
+
+/// A quiet watch hears of the latest version this often.
+const BOOKMARK: Duration = Duration::from_secs(60);
+
+/// A list, in pages where a limit is asked for; later pages show what was there at the first.
+pub fn list(s: &mut State, call: &Call, kind: Kind) -> Result<Value, Refusal> {
+    let (version, mut items) = match call.asked("continue") {
+        "" => {
+            let selector = call.selector();
+            let here = |namespace: &str| call.namespace.as_deref().is_none_or(|ns| ns == namespace);
+            let found = s.store.of(kind).filter(|(id, object)| here(&id.namespace) && selector.matches(object));
+            (s.store.version(), found.map(|(_, object)| Arc::clone(object)).collect::<Vec<_>>())
+        }
+        token => {
+            s.pages.remove(token).filter(|(version, _)| *version >= s.store.compacted).ok_or_else(Refusal::expired)?
+        }
+    };
+    let limit =
+        call.number("limit").filter(|l| *l > 0).map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
+    let mut metadata = json!({ "resourceVersion": version.to_string() });
+    if items.len() > limit {
+        let rest = items.split_off(limit);
+        let token = format!("{}-{version}-{}", kind.plural(), rest.len());
+        metadata["continue"] = json!(token);
+        s.pages.insert(token, (version, rest));
+    }
+    Ok(json!({
+        "kind": format!("{}List", kind.name()), "apiVersion": kind.api_version(), "metadata": metadata,
+        "items": items.iter().map(|item| (**item).clone()).collect::<Vec<_>>(),
+    }))
+}
+
+/// A watch that is open.
+struct Watcher {
+    world: Arc<World>,
+    who: Actor,
+    kind: Kind,
+    namespace: Option<String>,
+    selector: Selector,
+    at: u64,
+    until: Instant,
+    bookmark_at: Instant,
+    over: bool,
+}
+
+/// What a watch does next.
+enum Step {
+    Say(Value),
+    Skip,
+    /// Nothing to say before this.
+    Wait(Instant),
+    End,
+    Break,
+}
+
+/// Answers a watch request.
+pub fn open(server: &ApiServer, call: &Call) -> Response<Answer> {
+    let Some(kind) = call.kind else { return response(404, &json!({})) };
+    let at = call.number("resourceVersion").unwrap_or(0);
+    let refused = server.world.with(|s| {
+        s.trace.say(&format!("{} watches {} from {at}", server.who, kind.plural()));
+        let rate = s.faults.watch;
+        let refused = server.who.is_operator() && Faults::happens(&mut s.rng, rate / 4);
+        if refused {
+            s.fault(&format!("{} is refused a watch of {}", server.who, kind.plural()));
+        }
+        refused.then(|| Refusal::new([429, 500, 503][s.rng.usize(..3)], "InternalError", "no watch"))
+    });
+    if let Some(refusal) = refused {
+        return response(refusal.code, &refusal.status());
+    }
+    let watcher = Watcher {
+        world: Arc::clone(&server.world),
+        who: server.who,
+        kind,
+        namespace: call.namespace.clone(),
+        selector: call.selector(),
+        at,
+        until: Instant::now() + Duration::from_secs(call.number("timeoutSeconds").unwrap_or(290)),
+        bookmark_at: Instant::now() + BOOKMARK,
+        over: false,
+    };
+    let lines = stream::unfold(watcher, |mut watcher| async move {
+        let line = watcher.line().await?;
+        Some((line.map(|l| http_body::Frame::data(Bytes::from(format!("{l}\n")))), watcher))
+    });
+    Response::new(StreamBody::new(lines).boxed_unsync())
+}
+
+impl Watcher {
+    /// The next line; none at the end.
+    async fn line(&mut self) -> Option<io::Result<Value>> {
+        let world = Arc::clone(&self.world);
+        while !self.over {
+            world.runs(self.who).await;
+            let pulse = world.pulse();
+            match world.with(|s| self.step(s)) {
+                Step::Say(value) => return Some(Ok(value)),
+                Step::Skip => {}
+                Step::Wait(until) => drop(tokio::time::timeout_at(until, pulse).await),
+                Step::End => self.over = true,
+                Step::Break => {
+                    self.over = true;
+                    return Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+                }
+            }
+        }
+        None
+    }
+
+    fn step(&mut self, s: &mut State) -> Step {
+        let now = Instant::now();
+        if now >= self.until {
+            return Step::End;
+        }
+        // Once a watch is open, errors are events in it.
+        if self.at < s.store.compacted {
+            return self.expire(now);
+        }
+        let Some(entry) = s.store.after(self.at).cloned() else {
+            if now >= self.bookmark_at {
+                self.bookmark_at = now + BOOKMARK;
+                return Step::Say(self.bookmark());
+            }
+            return Step::Wait(self.until.min(self.bookmark_at));
+        };
+        let visible = entry.at + Duration::from_millis(self.lag(s));
+        if visible > now {
+            return Step::Wait(self.until.min(visible));
+        }
+        let Some(event) = self.event(&entry) else {
+            self.at = entry.version;
+            return Step::Skip;
+        };
+        let rate = s.faults.watch;
+        if self.who.is_operator() && Faults::happens(&mut s.rng, rate) {
+            s.fault(&format!("{}'s watch of {} ends at {}", self.who, self.kind.plural(), self.at));
+            return match s.rng.u8(..3) {
+                0 => Step::End,
+                1 => Step::Break,
+                _ => self.expire(now),
+            };
+        }
+        self.at = entry.version;
+        Step::Say(event)
+    }
+
+    fn expire(&mut self, now: Instant) -> Step {
+        self.until = now;
+        Step::Say(json!({ "type": "ERROR", "object": Refusal::expired().status() }))
+    }
+
+    fn lag(&self, s: &State) -> u64 {
+        match self.who {
+            Actor::Operator(number) => s.processes[number].lag[place(self.kind)],
+            _ => 0,
+        }
+    }
+
+    fn bookmark(&self) -> Value {
+        json!({ "type": "BOOKMARK", "object": {
+            "kind": self.kind.name(), "apiVersion": self.kind.api_version(),
+            "metadata": { "resourceVersion": self.at.to_string(), "creationTimestamp": null },
+        }})
+    }
+
+    /// What a change looks like to this watch: an object that no longer matches is deleted, one that now does is added.
+    fn event(&self, entry: &Entry) -> Option<Value> {
+        let here = entry.id.kind == self.kind && self.namespace.as_ref().is_none_or(|ns| *ns == entry.id.namespace);
+        let matching = |object: &Option<Arc<Value>>| object.clone().filter(|o| here && self.selector.matches(o));
+        let (type_, mut object) = match (matching(&entry.before), matching(&entry.after)) {
+            (None, None) => return None,
+            (None, Some(after)) => ("ADDED", (*after).clone()),
+            (Some(_), Some(after)) => ("MODIFIED", (*after).clone()),
+            (Some(before), None) => {
+                ("DELETED", entry.after.as_ref().map_or_else(|| (*before).clone(), |a| (**a).clone()))
+            }
+        };
+        object["metadata"]["resourceVersion"] = json!(entry.version.to_string());
+        Some(json!({ "type": type_, "object": object }))
+    }
+}
