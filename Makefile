@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/demo dev/cluster/cluster
+SCRIPTS := .ci/run dev/demo dev/sim-mutants dev/cluster/cluster
 # Threads of the tests that need a cluster: each test mostly waits.
 TEST_THREADS ?= 6
 
@@ -63,6 +63,10 @@ SIM_FROM ?= 0
 sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FROM on
 	SIM_SEEDS=$(SEEDS) SIM_FROM=$(SIM_FROM) cargo test -q -p arl-operator --test sim many_seeds -- --ignored --nocapture | tee target/sim.log; \
 	grep '^sim: ' target/sim.log
+
+.PHONY: sim-mutants
+sim-mutants: ## break the operator on purpose, one way at a time: the simulator has to notice each
+	SEEDS=$(SEEDS) dev/sim-mutants
 
 .PHONY: test-cluster
 test-cluster: cluster-up ## tests against the local Kubernetes
