@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/install-check dev/manifests dev/cluster/cluster
+SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/install-check dev/manifests dev/sim-mutants dev/cluster/cluster
 
 # Built by Go at these versions, so that everybody renders the same; HELM=/usr/bin/helm uses another.
 HELM_VERSION := v4.3.1
@@ -108,6 +108,10 @@ SIM_FROM ?= 0
 sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FROM on
 	SIM_SEEDS=$(SEEDS) SIM_FROM=$(SIM_FROM) cargo test -q -p arl-operator --test sim many_seeds -- --ignored --nocapture | tee target/sim.log; \
 	grep '^sim: ' target/sim.log
+
+.PHONY: sim-mutants
+sim-mutants: ## break the operator on purpose, one way at a time: the simulator has to notice each
+	SEEDS=$(SEEDS) dev/sim-mutants
 
 .PHONY: test-packaging
 test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml

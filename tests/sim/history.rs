@@ -35,8 +35,6 @@ const HANGS: Duration = Duration::from_secs(350);
 const SILENCE: Duration = Duration::from_secs(300);
 /// No history has as many events, except where something never stops.
 const EVENTS_MAX: u64 = 60_000;
-/// Perturbations that come by time come in this span.
-const DISTURBED: u64 = 30_000;
 
 /// What to simulate.
 #[derive(Clone)]
@@ -245,76 +243,5 @@ impl History {
             violations: s.invariants.violations.clone(),
             tail: s.trace.tail().cloned().collect(),
         })
-    }
-}
-
-impl State {
-    fn plan_disturbances(&mut self) {
-        let faults = self.faults.clone();
-        let span = (0, DISTURBED);
-        for _ in 0..faults.pauses {
-            let length = self.delay(200, 15_000);
-            self.soon(span, Action::Pause(length));
-        }
-        (0..faults.seconds).for_each(|_| self.soon(span, Action::Second));
-        (0..faults.compactions).for_each(|_| self.soon(span, Action::Compact));
-        for _ in 0..faults.jumps {
-            let jump = self.rng.i64(-20_000..20_000);
-            self.soon(span, Action::ClockJump(jump));
-        }
-    }
-
-    /// Nothing goes wrong any more.
-    fn calm_down(&mut self) {
-        self.trace.say("nothing disturbs from here on");
-        self.faults = Faults::default();
-        self.agenda.calm_down();
-        self.store.quota = None;
-        self.store.admission = None;
-        for number in self.alive().into_iter().rev().skip(1) {
-            self.kill(number);
-        }
-        for process in &mut self.processes {
-            (process.paused, process.lag) = (false, [0; 5]);
-        }
-        if self.alive().is_empty() {
-            self.agenda.after(Duration::from_millis(100), Action::Start);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Kubelet(look, uid) => self.kubelet_looks(look, &uid),
-            Action::CollectGarbage => self.collect_garbage(),
-            Action::EmptyNamespace(namespace) => self.empty_namespace(&namespace),
-            Action::EndStep(run) => self.end_step(&run),
-            Action::EndRun(run, end) => self.end_run(&run, end),
-            Action::User(deed) => self.perform(&deed),
-            // One that stands still learns it only when it goes on, and a moment later.
-            Action::Depose(number) if self.processes[number].paused => self.soon((300, 1_500), Action::Depose(number)),
-            Action::Depose(number) => self.kill(number),
-            Action::Pause(time) => {
-                if let Some(number) = self.any_process() {
-                    self.fault(&format!("operator{number} stands still for {time:?}"));
-                    self.processes[number].paused = true;
-                    self.agenda.after(time, Action::Resume(number));
-                }
-            }
-            Action::Resume(number) => self.processes[number].paused = false,
-            Action::ClockJump(millis) => {
-                self.fault(&format!("the operators' clock jumps by {millis} ms"));
-                self.clock_ahead += millis;
-            }
-            Action::Compact => {
-                self.fault("old versions are forgotten");
-                self.store.compacted = self.store.version();
-            }
-            Action::Start | Action::Second => {}
-        }
-    }
-
-    fn any_process(&mut self) -> Option<usize> {
-        let alive = self.alive();
-        (!alive.is_empty()).then(|| alive[self.rng.usize(..alive.len())])
     }
 }

@@ -12,7 +12,9 @@ mod api;
 mod call;
 mod controllers;
 mod converged;
+mod disturbances;
 mod faults;
+mod fields;
 mod history;
 mod invariants;
 mod kind;
@@ -78,13 +80,13 @@ fn the_model_answers_as_the_api_does() {
     assert_eq!(said, api::ANSWERS);
 }
 
-/// A thousand Sandboxes with a Task each, and all that can go wrong.
+/// A hundred Sandboxes with a Task each, on a few pods; the thousand come up among many seeds.
 #[test]
-fn a_thousand_sandboxes() {
-    let plan = Plan { scenario: scenario::THOUSAND, ..Plan::of(1_002) };
+fn a_hundred_sandboxes() {
+    let plan = Plan { scenario: scenario::HUNDRED, ..Plan::of(1_002) };
     let report = run(&plan);
     assert!(verdict(&report), "{}", explain(&plan, &report));
-    assert!(report.steps >= 500, "{} steps", report.steps);
+    assert!(report.steps >= 50, "{} steps", report.steps);
 }
 
 /// The operator dies before, and after, every single write of each short scenario, and another takes over.

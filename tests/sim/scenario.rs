@@ -53,8 +53,11 @@ pub const ALL: &[Scenario] = scenarios![
 pub const SHORT: &[Scenario] =
     scenarios![smoke, claim_bursts, endings, queues, in_flight, template_change, pool_deleted, names_again];
 
-/// A thousand Sandboxes at once.
+/// A thousand Sandboxes on a few pods.
 pub const THOUSAND: Scenario = Scenario { name: "thousand", deeds: thousand };
+
+/// A hundred of them.
+pub const HUNDRED: Scenario = Scenario { name: "hundred", deeds: hundred };
 
 pub fn pool(name: &str, replicas: i64) -> Deed {
     Deed::Pool { name: name.into(), replicas, image: "v1".into() }
@@ -226,8 +229,16 @@ fn names_again(rng: &mut Rng) -> Deeds {
 }
 
 fn thousand(rng: &mut Rng) -> Deeds {
+    crowd(1_000, rng)
+}
+
+fn hundred(rng: &mut Rng) -> Deeds {
+    crowd(100, rng)
+}
+
+fn crowd(sandboxes: u32, rng: &mut Rng) -> Deeds {
     let mut deeds = vec![(0, pool("p", 20)), (10, pool("q", 5))];
-    for n in 0..1_000 {
+    for n in 0..sandboxes {
         let name = format!("s{n}");
         deeds.push((rng.u64(..20_000), sandbox(&name, if n % 4 == 0 { "q" } else { "p" }, n % 3 == 0, None)));
         deeds.push((rng.u64(..20_000), task(&format!("t{n}"), &name, &[(rng.u32(..50), 0)])));

@@ -36,6 +36,8 @@ pub fn run_all(seeds: impl IntoIterator<Item = u64>) -> Total {
 pub fn run_plans(plans: &[Plan]) -> Total {
     let (next, total) = (AtomicUsize::new(0), Mutex::new(Total::default()));
     let slow = from_environment("SIM_SLOW_MS").map(u128::from);
+    // Mutants are caught once.
+    let stop = std::env::var_os("SIM_STOP").is_some();
     let work = || {
         while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
             let began = std::time::Instant::now();
@@ -50,6 +52,9 @@ pub fn run_plans(plans: &[Plan]) -> Total {
             total.crashes += report.crashes;
             total.faults += report.faults;
             total.violations += report.violations.len() as u64;
+            if stop && total.violations > 0 {
+                return;
+            }
         }
     };
     std::thread::scope(|scope| {
