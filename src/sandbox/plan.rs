@@ -17,7 +17,7 @@ use crate::{
 pub(super) const SHORT_TASK: Duration = Duration::from_millis(100);
 
 /// Where no ttl runs, idleness is put on record for people only, once it has lasted this long.
-const RECORD_AFTER: Duration = Duration::from_secs(10);
+const RECORD_AFTER: Duration = Duration::from_secs(5);
 
 /// What the Sandbox is about.
 #[derive(Clone, Debug, PartialEq)]

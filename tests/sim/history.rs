@@ -28,7 +28,7 @@ use crate::{
 /// operator's longest back-off is 60 s.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(420);
 /// What follows from the last change is written by then.
-const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 /// A request that hangs is given up within this time, and followed by another.
 const HANGS: Duration = Duration::from_secs(350);
 /// So long the operator is then listened to.

@@ -145,8 +145,8 @@ fn idleness_is_recorded_lazily_and_a_restart_never_shortens_it() {
     assert_eq!(plan(&soon, at(6)).decision, hold(SandboxPhase::Ready, None), "not worth a write yet");
     let forever = Observed { last_finished: Some(at(50)), ..holder(&json!({ "keepAlive": true })) };
     let soon = plan(&forever, at(51));
-    assert_eq!((soon.decision, soon.look_again), (hold(SandboxPhase::Ready, None), Some(at(60))));
-    assert_eq!(plan(&forever, at(60)).decision, hold(SandboxPhase::Ready, Some(at(50))));
+    assert_eq!((soon.decision, soon.look_again), (hold(SandboxPhase::Ready, None), Some(at(55))));
+    assert_eq!(plan(&forever, at(55)).decision, hold(SandboxPhase::Ready, Some(at(50))));
     // Restarted at second 70: what ended before is unknown, at most a tenth of the ttl is added.
     let restarted = || Observed { watching_since: at(70), ..holder(&spec) };
     assert!(matches!(plan(&restarted(), at(109)).decision, Decision::Hold { .. }));
