@@ -38,7 +38,7 @@ pub struct State {
     pub processes: Vec<Process>,
     /// How far the operators' wall clock is ahead of the API server's, in milliseconds.
     pub clock_ahead: i64,
-    /// How often the clock was read; each reading is a microsecond later than the last.
+    /// How often the clock was read; each reading is a bit later than the last, by no whole microsecond.
     readings: u64,
     seen: u64,
     /// Pages of lists that are still to be asked for: the version, and what is left.
@@ -111,7 +111,7 @@ impl World {
             let mut state = world.lock();
             state.readings += 1;
             let ahead = jiff::SignedDuration::from_millis(state.clock_ahead);
-            state.store.time() + ahead + Duration::from_micros(state.readings)
+            state.store.time() + ahead + Duration::from_nanos(1_237 * state.readings)
         })
     }
 
