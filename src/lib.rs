@@ -12,6 +12,7 @@
 //! - [`effects`] is the only code that writes. Every write names the version it was decided on, so that an old cache, a second
 //!   operator or a crash in between cannot make it wrong.
 //! - [`runs`] executes steps in pods; reconcile starts, looks and ends, and never waits for a command.
+//! - [`leader`] lets one of several operators work: the others keep their caches warm and stand by.
 //! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod connect;
 pub mod controller;
 pub mod effects;
 pub mod flags;
+pub mod leader;
 pub mod object;
 pub mod operator;
 pub mod pod;

@@ -5,9 +5,10 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 use arl_operator::{
     clock::Clock,
     connect,
-    effects::{self, EventSink},
+    effects::{self, Effects, EventSink},
     flags::{Flags, LogFormat},
-    operator,
+    leader::{Candidate, Lost, Terms},
+    operator::{self, Common, Scope, Stage},
 };
 use clap::Parser;
 use kube::{
@@ -16,6 +17,7 @@ use kube::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::JoinSet,
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -37,30 +39,63 @@ async fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     start_logging(&flags)?;
+    let terms = Terms::of(&flags)?;
     let client = connect(&flags).await?;
     let clock = Clock::system();
     let (events, waiting) = EventSink::new();
-    let mut scopes = JoinSet::new();
-    scopes.spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
+    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
     let namespaces: Vec<Option<String>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
+    let scopes: Vec<_> = namespaces.into_iter().map(|namespace| Scope::new(namespace, clock.clone())).collect();
+    let election = terms.map(|terms| {
+        let effects = Effects::new(client.clone(), events.clone());
+        Candidate::new(terms, effects, clock.clone())
+    });
+    let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
     let runner = operator::pod_runner(&client, &clock, events.clone());
-    for namespace in namespaces {
-        let (flags, clock, events) = (flags.clone(), clock.clone(), events.clone());
-        scopes.spawn(operator::run_scope(client.clone(), namespace, flags, clock, events, Arc::clone(&runner)));
+    let common = Common { client, flags, clock, events, runner, stage: stage.subscribe() };
+    let mut work = JoinSet::new();
+    for scope in &scopes {
+        work.spawn(Arc::clone(scope).run(common.clone()));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    serve(&scopes, election, &stage, work).await
+}
 
+/// Until a signal comes or the Lease is lost. The Lease is given up once nothing works any more.
+async fn serve(
+    scopes: &[Arc<Scope>],
+    mut election: Option<Candidate>,
+    stage: &watch::Sender<Stage>,
+    mut work: JoinSet<()>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut end = Ok(());
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        Some(Err(error)) = scopes.join_next() => return Err(error.into()),
+        Some(Err(error)) = work.join_next() => return Err(error.into()),
+        lost = lead(scopes, election.as_mut(), stage) => end = Err(lost.into()),
     }
-    scopes.shutdown().await;
-    Ok(())
+    stage.send_replace(Stage::Stop);
+    while work.join_next().await.is_some() {}
+    if let Some(candidate) = election.filter(|_| end.is_ok()) {
+        candidate.resign().await;
+    }
+    end
+}
+
+/// Stands for election once the caches are complete: nobody shall hold the Lease who cannot work yet.
+async fn lead(scopes: &[Arc<Scope>], election: Option<&mut Candidate>, stage: &watch::Sender<Stage>) -> Lost {
+    let Some(candidate) = election else { return std::future::pending().await };
+    for scope in scopes {
+        scope.synced().await;
+    }
+    candidate.win().await;
+    stage.send_replace(Stage::Lead);
+    candidate.lead().await
 }
 
 fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {

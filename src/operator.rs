@@ -30,12 +30,43 @@ use crate::{
 /// A pool's changes come in bursts and nobody waits for its status: they are looked at together, after this long.
 const POOL_DEBOUNCE: Duration = Duration::from_millis(20);
 
+/// What all scopes of a process have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// The way to the API server.
+    pub client: Client,
+    /// What the operator was told.
+    pub flags: Flags,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where Events go.
+    pub events: EventSink,
+    /// What executes steps.
+    pub runner: Arc<dyn Runner>,
+    /// What this operator is to do.
+    pub stage: watch::Receiver<Stage>,
+}
+
+/// What an operator is to do; it only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// To keep its caches warm.
+    StandBy,
+    /// To work.
+    Lead,
+    /// To stop.
+    Stop,
+}
+
 /// The three queues of a scope.
 #[derive(Clone, Default)]
-struct Queues {
-    pools: Arc<Queue<Key>>,
-    sandboxes: Arc<Queue<Key>>,
-    tasks: Arc<Queue<Key>>,
+pub struct Queues {
+    /// WarmPools to look at.
+    pub pools: Arc<Queue<Key>>,
+    /// Sandboxes to look at.
+    pub sandboxes: Arc<Queue<Key>>,
+    /// Tasks to look at.
+    pub tasks: Arc<Queue<Key>>,
 }
 
 impl Queues {
@@ -48,58 +79,89 @@ impl Queues {
     }
 }
 
-/// Looks after all objects in one namespace, or in all, until it is dropped. All references stay inside one namespace, so
-/// scopes have nothing in common.
-pub async fn run_scope(
-    client: Client,
+/// All objects in one namespace, or in all namespaces. All references stay inside one namespace, so scopes have nothing in
+/// common.
+pub struct Scope {
     namespace: Option<String>,
-    flags: Flags,
-    clock: Clock,
-    events: EventSink,
-    runner: Arc<dyn Runner>,
-) {
-    let queues = Queues::default();
-    let wake_all = queues.clone();
-    let watch = Arc::new(Watch {
-        cache: Arc::default(),
-        clock: clock.clone(),
-        wake: Arc::new(move |wake| wake_all.wake(wake)),
-    });
+    queues: Queues,
+    watch: Arc<Watch>,
+    synced: watch::Sender<bool>,
+}
 
-    let mut tasks = JoinSet::new();
-    let scope = namespace.as_deref();
-    let pods = watcher::Config::default().labels(labels::WARMPOOL);
-    let synced = [
-        follow::<WarmPool>(&mut tasks, &watch, &client, scope, watcher::Config::default()),
-        follow::<SandboxRow>(&mut tasks, &watch, &client, scope, watcher::Config::default()),
-        follow::<TaskRow>(&mut tasks, &watch, &client, scope, watcher::Config::default()),
-        follow::<Pod>(&mut tasks, &watch, &client, scope, pods),
-    ];
-    for mut kind in synced {
-        if kind.wait_for(|synced| *synced).await.is_err() {
+impl Scope {
+    /// A scope that nobody looks after yet.
+    pub fn new(namespace: Option<String>, clock: Clock) -> Arc<Self> {
+        let queues = Queues::default();
+        let wake_all = queues.clone();
+        let watch = Arc::new(Watch { cache: Arc::default(), clock, wake: Arc::new(move |wake| wake_all.wake(wake)) });
+        Arc::new(Self { namespace, queues, watch, synced: watch::Sender::new(false) })
+    }
+
+    /// Whether its caches are complete.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Resolves when its caches are complete.
+    pub async fn synced(&self) {
+        // The sender is this scope's own, so there is always one.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// Looks after the scope until it is told to stop: watches at once, and works from when its caches are complete and this
+    /// operator leads. Once it is over, nothing of it works any more.
+    pub async fn run(self: Arc<Self>, common: Common) {
+        let mut stage = common.stage.clone();
+        let mut tasks = JoinSet::new();
+        tokio::select! {
+            () = self.work(common, &mut tasks) => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Stop) => {}
+        }
+        tasks.shutdown().await;
+    }
+
+    async fn work(&self, common: Common, tasks: &mut JoinSet<()>) {
+        let Common { client, flags, clock, events, runner, mut stage } = common;
+        let scope = self.namespace.as_deref();
+        let pods = watcher::Config::default().labels(labels::WARMPOOL);
+        let synced = [
+            follow::<WarmPool>(tasks, &self.watch, &client, scope, watcher::Config::default()),
+            follow::<SandboxRow>(tasks, &self.watch, &client, scope, watcher::Config::default()),
+            follow::<TaskRow>(tasks, &self.watch, &client, scope, watcher::Config::default()),
+            follow::<Pod>(tasks, &self.watch, &client, scope, pods),
+        ];
+        for mut kind in synced {
+            if kind.wait_for(|synced| *synced).await.is_err() {
+                return;
+            }
+        }
+        tracing::info!(namespace = scope.unwrap_or("all"), "caches are complete");
+        self.synced.send_replace(true);
+        if stage.wait_for(|stage| *stage == Stage::Lead).await.is_err() {
             return;
         }
-    }
-    tracing::info!(namespace = scope.unwrap_or("all"), "caches are complete; reconciling");
+        tracing::info!(namespace = scope.unwrap_or("all"), "reconciling");
 
-    let effects = Arc::new(Effects::new(client, events));
-    let wake_tasks = Arc::clone(&queues.tasks);
-    let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
-    let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
-    let pools = Arc::new(WarmPools::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone(), agent));
-    let sandboxes = Arc::new(Sandboxes::new(
-        Arc::clone(&watch),
-        Arc::clone(&effects),
-        Arc::clone(&runs),
-        clock.clone(),
-        flags.released_sandbox_ttl,
-    ));
-    let task_runner = Arc::new(Tasks::new(watch, effects, runs, clock.clone(), flags.task_ttl));
-    let workers = usize::from(flags.max_concurrent_reconciles);
-    controller::spawn(&mut tasks, workers, &queues.pools, &pools, &clock);
-    controller::spawn(&mut tasks, workers, &queues.sandboxes, &sandboxes, &clock);
-    controller::spawn(&mut tasks, workers, &queues.tasks, &task_runner, &clock);
-    while tasks.join_next().await.is_some() {}
+        let (watch, queues) = (&self.watch, &self.queues);
+        let effects = Arc::new(Effects::new(client, events));
+        let wake_tasks = Arc::clone(&queues.tasks);
+        let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
+        let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
+        let pools = Arc::new(WarmPools::new(Arc::clone(watch), Arc::clone(&effects), clock.clone(), agent));
+        let sandboxes = Arc::new(Sandboxes::new(
+            Arc::clone(watch),
+            Arc::clone(&effects),
+            Arc::clone(&runs),
+            clock.clone(),
+            flags.released_sandbox_ttl,
+        ));
+        let task_runner = Arc::new(Tasks::new(Arc::clone(watch), effects, runs, clock.clone(), flags.task_ttl));
+        let workers = usize::from(flags.max_concurrent_reconciles);
+        controller::spawn(tasks, workers, &queues.pools, &pools, &clock);
+        controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock);
+        controller::spawn(tasks, workers, &queues.tasks, &task_runner, &clock);
+        while tasks.join_next().await.is_some() {}
+    }
 }
 
 /// What runs steps in real pods.

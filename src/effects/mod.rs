@@ -5,6 +5,7 @@
 //! tell. Only an API failure is an [`Failure`], and is tried again.
 
 mod events;
+mod lease;
 mod objects;
 mod pods;
 
@@ -61,7 +62,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn refused(verb: &'static str, kind: &'static str, object: &Key, refusal: Refusal) -> Self {
+    /// A refusal that is tried again all the same: who may write can be changed.
+    pub(crate) fn refused(verb: &'static str, kind: &'static str, object: &Key, refusal: Refusal) -> Self {
         Self { verb, kind, object: object.clone(), cause: Cause::Refused(refusal.message) }
     }
 }

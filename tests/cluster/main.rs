@@ -16,6 +16,7 @@ mod crashes;
 mod endings;
 mod examples;
 mod files;
+mod ha;
 mod harness;
 mod lifetimes;
 mod nodes;
