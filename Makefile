@@ -66,6 +66,10 @@ manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml,
 	dev/manifests
 	UPDATE_DOCS=1 cargo test -q -p arl-operator --test packaging the_documentation_has_every_value
 
+.PHONY: docs
+docs: ## write what is made from the code: the table in docs/metrics.md
+	UPDATE_DOCS=1 cargo test -q -p arl-operator --test metrics the_documentation_has_every_metric
+
 .PHONY: image
 image: ## make the image IMAGE (arl-operator:dev) and load it into the local Kubernetes
 	dev/image
@@ -85,7 +89,8 @@ agent-image: cluster-up ## build the agent and load it into the cluster
 .PHONY: run
 run: agent-image build ## run the operator against the local Kubernetes, in the foreground
 	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml)
-	target/debug/arl-operator --kubeconfig .cluster/kubeconfig --log-format text
+	target/debug/arl-operator --kubeconfig .cluster/kubeconfig --log-format text \
+	  --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0
 
 .PHONY: lint
 lint: ## formatting, clippy with warnings as errors, shellcheck where it is installed
@@ -98,7 +103,7 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 unit: ## tests that need no cluster
 	cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
-	cargo test -p arl-operator --test manifests --test architecture
+	cargo test -p arl-operator --test manifests --test architecture --test metrics
 
 .PHONY: test-packaging
 test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml

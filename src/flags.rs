@@ -40,6 +40,12 @@ pub struct Flags {
     /// How to log.
     #[arg(long, env = "ARL_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
+    /// Address of /metrics, such as :8080 or 127.0.0.1:8080; 0: none.
+    #[arg(long, env = "ARL_METRICS_BIND_ADDRESS", default_value = ":8080")]
+    pub metrics_bind_address: String,
+    /// Address of /healthz and /readyz; 0: none.
+    #[arg(long, env = "ARL_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081")]
+    pub health_probe_bind_address: String,
     /// Work only while holding the Lease arl-operator, so that several operators can run of which one works.
     #[arg(long, env = "ARL_LEADER_ELECT", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,

@@ -13,6 +13,7 @@
 //!   operator or a crash in between cannot make it wrong.
 //! - [`runs`] executes steps in pods; reconcile starts, looks and ends, and never waits for a command.
 //! - [`leader`] lets one of several operators work: the others keep their caches warm and stand by.
+//! - [`metrics`] is what they count, and [`endpoints`] shows it, beside the probes.
 //! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
 #![forbid(unsafe_code)]
 
@@ -24,8 +25,10 @@ pub mod clock;
 pub mod connect;
 pub mod controller;
 pub mod effects;
+pub mod endpoints;
 pub mod flags;
 pub mod leader;
+pub mod metrics;
 pub mod object;
 pub mod operator;
 pub mod pod;

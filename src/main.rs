@@ -6,8 +6,10 @@ use arl_operator::{
     clock::Clock,
     connect,
     effects::{self, Effects, EventSink},
+    endpoints,
     flags::{Flags, LogFormat},
     leader::{Candidate, Lost, Terms},
+    metrics::{Catalogue, Metrics, Objects, Process},
     operator::{self, Common, Scope, Stage},
 };
 use clap::Parser;
@@ -40,7 +42,12 @@ async fn main() -> ExitCode {
 async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     start_logging(&flags)?;
     let terms = Terms::of(&flags)?;
-    let client = connect(&flags).await?;
+    let mut catalogue = Catalogue::default();
+    let metrics = Metrics::new(&mut catalogue);
+    metrics.set_build();
+    let scrapes = endpoints::listen("--metrics-bind-address", &flags.metrics_bind_address).await?;
+    let probes = endpoints::listen("--health-probe-bind-address", &flags.health_probe_bind_address).await?;
+    let client = connect(&flags, &metrics).await?;
     let clock = Clock::system();
     let (events, waiting) = EventSink::new();
     tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
@@ -48,14 +55,24 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let scopes: Vec<_> = namespaces.into_iter().map(|namespace| Scope::new(namespace, clock.clone())).collect();
+    let runner = operator::pod_runner(&client, &clock, events.clone(), &metrics);
+    let scopes: Vec<_> =
+        namespaces.into_iter().map(|namespace| Scope::new(namespace, &clock, &runner, &metrics)).collect();
+    catalogue.add_collector(Objects::ENTRIES, Objects::new(scopes.clone()));
+    catalogue.add_collector(Process::ENTRIES, Process);
+    if let Some(listener) = scrapes {
+        tokio::spawn(endpoints::metrics(listener, catalogue));
+    }
+    if let Some(listener) = probes {
+        tokio::spawn(endpoints::probes(listener, scopes.clone()));
+    }
     let election = terms.map(|terms| {
         let effects = Effects::new(client.clone(), events.clone());
-        Candidate::new(terms, effects, clock.clone())
+        let leads = metrics.leads.with([&terms.lease.name]);
+        Candidate::new(terms, effects, clock.clone(), leads)
     });
     let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
-    let runner = operator::pod_runner(&client, &clock, events.clone());
-    let common = Common { client, flags, clock, events, runner, stage: stage.subscribe() };
+    let common = Common { client, flags, clock, events, metrics, stage: stage.subscribe() };
     let mut work = JoinSet::new();
     for scope in &scopes {
         work.spawn(Arc::clone(scope).run(common.clone()));
@@ -116,12 +133,12 @@ fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn connect(flags: &Flags) -> Result<Client, Box<dyn std::error::Error>> {
+async fn connect(flags: &Flags, metrics: &Arc<Metrics>) -> Result<Client, Box<dyn std::error::Error>> {
     let options = KubeConfigOptions { context: flags.context.clone(), ..KubeConfigOptions::default() };
     let config = match &flags.kubeconfig {
         Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         None if flags.context.is_some() => Config::from_kubeconfig(&options).await?,
         None => Config::infer().await?,
     };
-    Ok(connect::client(config)?)
+    Ok(connect::client(config, metrics)?)
 }

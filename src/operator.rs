@@ -12,14 +12,15 @@ use kube::{
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    cache::{SandboxRow, Source, TaskRow, Watch},
+    cache::{Cache, SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
-    controller,
+    controller::{self, Reconcile},
     effects::{Effects, EventSink},
     flags::Flags,
+    metrics::Metrics,
     object::{Key, Uid},
     pod::Pod,
-    queue::Queue,
+    queue::{Counts, Queue},
     runs::{Agent, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
@@ -41,8 +42,8 @@ pub struct Common {
     pub clock: Clock,
     /// Where Events go.
     pub events: EventSink,
-    /// What executes steps.
-    pub runner: Arc<dyn Runner>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// What this operator is to do.
     pub stage: watch::Receiver<Stage>,
 }
@@ -59,7 +60,7 @@ pub enum Stage {
 }
 
 /// The three queues of a scope.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Queues {
     /// WarmPools to look at.
     pub pools: Arc<Queue<Key>>,
@@ -70,6 +71,16 @@ pub struct Queues {
 }
 
 impl Queues {
+    fn new(metrics: &Metrics) -> Self {
+        let queue = |name| Arc::new(Queue::new(Counts::of(metrics, name)));
+        Self { pools: queue(WarmPools::NAME), sandboxes: queue(Sandboxes::NAME), tasks: queue(Tasks::NAME) }
+    }
+
+    /// Each with its name in metrics.
+    pub fn named(&self) -> [(&'static str, &Queue<Key>); 3] {
+        [(WarmPools::NAME, &*self.pools), (Sandboxes::NAME, &*self.sandboxes), (Tasks::NAME, &*self.tasks)]
+    }
+
     fn wake(&self, wake: Wake) {
         match wake {
             Wake::Pool(key) => self.pools.add_at(key, Instant::now() + POOL_DEBOUNCE),
@@ -85,16 +96,50 @@ pub struct Scope {
     namespace: Option<String>,
     queues: Queues,
     watch: Arc<Watch>,
+    runs: Arc<Runs>,
     synced: watch::Sender<bool>,
 }
 
 impl Scope {
     /// A scope that nobody looks after yet.
-    pub fn new(namespace: Option<String>, clock: Clock) -> Arc<Self> {
-        let queues = Queues::default();
+    pub fn new(
+        namespace: Option<String>,
+        clock: &Clock,
+        runner: &Arc<dyn Runner>,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<Self> {
+        let queues = Queues::new(metrics);
         let wake_all = queues.clone();
-        let watch = Arc::new(Watch { cache: Arc::default(), clock, wake: Arc::new(move |wake| wake_all.wake(wake)) });
-        Arc::new(Self { namespace, queues, watch, synced: watch::Sender::new(false) })
+        let watch = Arc::new(Watch {
+            cache: Arc::default(),
+            clock: clock.clone(),
+            metrics: Arc::clone(metrics),
+            wake: Arc::new(move |wake| wake_all.wake(wake)),
+        });
+        let wake_task = Arc::clone(&queues.tasks);
+        let wake_task = Arc::new(move |key| wake_task.add(key));
+        let runs = Arc::new(Runs::new(Arc::clone(runner), clock.clone(), wake_task));
+        Arc::new(Self { namespace, queues, watch, runs, synced: watch::Sender::new(false) })
+    }
+
+    /// Its namespace, in words.
+    pub fn name(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("all namespaces")
+    }
+
+    /// What is known of its objects.
+    pub fn cache(&self) -> &Cache {
+        &self.watch.cache
+    }
+
+    /// Its queues.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// Its runs.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     /// Whether its caches are complete.
@@ -121,7 +166,7 @@ impl Scope {
     }
 
     async fn work(&self, common: Common, tasks: &mut JoinSet<()>) {
-        let Common { client, flags, clock, events, runner, mut stage } = common;
+        let Common { client, flags, clock, events, metrics, mut stage } = common;
         let scope = self.namespace.as_deref();
         let pods = watcher::Config::default().labels(labels::WARMPOOL);
         let synced = [
@@ -135,43 +180,55 @@ impl Scope {
                 return;
             }
         }
-        tracing::info!(namespace = scope.unwrap_or("all"), "caches are complete");
+        tracing::info!(namespace = self.name(), "caches are complete");
         self.synced.send_replace(true);
         if stage.wait_for(|stage| *stage == Stage::Lead).await.is_err() {
             return;
         }
-        tracing::info!(namespace = scope.unwrap_or("all"), "reconciling");
+        tracing::info!(namespace = self.name(), "reconciling");
 
-        let (watch, queues) = (&self.watch, &self.queues);
+        let (watch, queues, runs) = (&self.watch, &self.queues, &self.runs);
         let effects = Arc::new(Effects::new(client, events));
-        let wake_tasks = Arc::clone(&queues.tasks);
-        let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
         let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
-        let pools = Arc::new(WarmPools::new(Arc::clone(watch), Arc::clone(&effects), clock.clone(), agent));
+        let pools = Arc::new(WarmPools::new(
+            Arc::clone(watch),
+            Arc::clone(&effects),
+            clock.clone(),
+            agent,
+            Arc::clone(&metrics),
+        ));
         let sandboxes = Arc::new(Sandboxes::new(
             Arc::clone(watch),
             Arc::clone(&effects),
-            Arc::clone(&runs),
+            Arc::clone(runs),
             clock.clone(),
             flags.released_sandbox_ttl,
+            Arc::clone(&metrics),
         ));
-        let task_runner = Arc::new(Tasks::new(Arc::clone(watch), effects, runs, clock.clone(), flags.task_ttl));
+        let task_runner = Arc::new(Tasks::new(
+            Arc::clone(watch),
+            effects,
+            Arc::clone(runs),
+            clock.clone(),
+            flags.task_ttl,
+            Arc::clone(&metrics),
+        ));
         let workers = usize::from(flags.max_concurrent_reconciles);
-        controller::spawn(tasks, workers, &queues.pools, &pools, &clock);
-        controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock);
-        controller::spawn(tasks, workers, &queues.tasks, &task_runner, &clock);
+        controller::spawn(tasks, workers, &queues.pools, &pools, &clock, &metrics);
+        controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock, &metrics);
+        controller::spawn(tasks, workers, &queues.tasks, &task_runner, &clock, &metrics);
         while tasks.join_next().await.is_some() {}
     }
 }
 
 /// What runs steps in real pods.
-pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink) -> Arc<dyn Runner> {
+pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink, metrics: &Arc<Metrics>) -> Arc<dyn Runner> {
     let effects = Arc::new(Effects::new(client.clone(), events));
     let still_wanted = Arc::new(move |task: Key, uid: Uid| {
         let effects = Arc::clone(&effects);
         async move { effects.is_there::<Task>(&task, &uid).await }.boxed()
     });
-    let agent = Agent::new(client.clone(), clock.clone(), still_wanted);
+    let agent = Agent::new(client.clone(), clock.clone(), still_wanted, Arc::clone(metrics));
     Arc::new(ByMode { agent, exec: Exec::new(client.clone(), clock.clone()) })
 }
 

@@ -68,6 +68,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the API server answered, and refused.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.cause, Cause::Refused(_))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Cause {
     #[error("refused: {0}")]

@@ -15,6 +15,7 @@ use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 pub use terms::{BadTerms, Terms};
@@ -67,12 +68,15 @@ pub struct Candidate {
     seen: Option<Seen>,
     /// When the renewal was sent that counts; nothing while somebody else leads.
     renewed: Option<Instant>,
+    /// Shows whether this operator leads.
+    leads: Gauge,
 }
 
 impl Candidate {
     /// Stands for election on these terms. `effects` should be its own: renewals must not queue behind other writes.
-    pub fn new(terms: Terms, effects: Effects, clock: Clock) -> Self {
-        Self { terms, effects, clock, seen: None, renewed: None }
+    pub fn new(terms: Terms, effects: Effects, clock: Clock, leads: Gauge) -> Self {
+        leads.set(0);
+        Self { terms, effects, clock, seen: None, renewed: None, leads }
     }
 
     /// Waits until this operator leads.
@@ -85,6 +89,7 @@ impl Candidate {
                 tracing::warn!(error = %failure, "the Lease cannot be asked for; trying again");
             }
         }
+        self.leads.set(1);
         tracing::info!(lease = %self.terms.lease, identity = self.terms.identity, "leading");
     }
 
@@ -116,11 +121,13 @@ impl Candidate {
                 }
             }
         }
+        self.leads.set(0);
         Lost { lease: self.terms.lease.clone(), cause: trouble }
     }
 
     /// Gives the Lease up, if it is held. To be called once nothing writes any more.
     pub async fn resign(mut self) {
+        self.leads.set(0);
         let resigned = async {
             // A renewal may have been cut short, so that only the API server knows the version.
             self.look().await?;

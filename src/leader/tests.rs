@@ -88,7 +88,7 @@ impl Api {
         let (events, _) = EventSink::new();
         let effects = Effects::new(Client::new(service, "ns"), events);
         // A wall clock that stands still: nothing may rest on it.
-        Candidate::new(terms, effects, Clock::new(|| Timestamp::UNIX_EPOCH))
+        Candidate::new(terms, effects, Clock::new(|| Timestamp::UNIX_EPOCH), Gauge::default())
     }
 
     fn cut_off(&self, operator: &str) {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::World;
 use crate::harness::make::{shell, status};
-use crate::harness::operator::Operator;
+use crate::harness::operator::{Operator, PROBES};
 use crate::harness::setup;
 use crate::harness::wait::state;
 
@@ -30,6 +30,48 @@ async fn candidate(world: &World, name: &str, more: &[&str]) -> Operator {
 async fn leads(world: &World, name: &str) -> Lease {
     let holds = |lease: &Lease| lease.spec.as_ref().and_then(|s| s.holder_identity.as_deref()) == Some(name);
     world.one("arl-operator", &format!("held by {name}"), holds).await
+}
+
+/// The HTTP methods of an operator's requests.
+fn methods(metrics: &str) -> BTreeSet<&str> {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("rest_client_requests_total{"));
+    lines.filter_map(|line| line.split_once("method=\"")?.1.split('"').next()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_works_and_the_other_stands_by() {
+    let world = world("ha-one").await;
+    let first = candidate(&world, "first", &[]).await;
+    leads(&world, "first").await;
+    let second = candidate(&world, "second", &[]).await;
+    world.pool("p", 1).await;
+    world.pool_is_ready("p", 1).await;
+    world.sandbox("s", "p").await;
+    assert_eq!(world.output("t", "s", "echo hello").await, "hello\n");
+
+    let leader = first.metrics_with(&["leader_election_master_status{name=\"arl-operator\"} 1"]).await;
+    assert_eq!(methods(&leader), BTreeSet::from(["GET", "PATCH", "POST"]));
+    // Its caches are warm: it knows the Task that the other has run.
+    let known = format!("arl_tasks{{namespace=\"{}\",state=\"Succeeded\"}} 1.0", world.ns);
+    let standing_by = second.metrics_with(&["leader_election_master_status{name=\"arl-operator\"} 0", &known]).await;
+    assert_eq!(methods(&standing_by), BTreeSet::from(["GET"]), "it only reads");
+    for path in ["/healthz", "/readyz"] {
+        let answer = second.get(PROBES, path).await;
+        assert_eq!((answer.code, answer.body.as_str()), (200, "ok\n"), "{path} of one that stands by");
+    }
+}
+
+/// Its caches are never complete: it may not list what it is to watch.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_work_is_alive_and_not_ready_and_leaves_the_lease_to_others() {
+    let world = world("ha-blind").await;
+    let blind = candidate(&world, "blind", &["--watch-namespaces", "kube-system"]).await;
+    let sighted = candidate(&world, "sighted", &[]).await;
+    leads(&world, "sighted").await;
+    assert_eq!(blind.get(PROBES, "/healthz").await.code, 200);
+    let ready = blind.get(PROBES, "/readyz").await;
+    assert_eq!((ready.code, ready.body.contains("kube-system")), (503, true), "{}", ready.body);
+    assert_eq!(sighted.get(PROBES, "/readyz").await.code, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +97,7 @@ async fn a_leader_that_is_killed_in_a_burst_is_followed_and_nothing_runs_twice()
     let unfinished = all_states(&tasks).iter().filter(|s| !s.is_finished()).count();
     let killed = Instant::now();
     first.kill();
-    let lease = leads(&world, "second").await;
+    let lease = leads(world, "second").await;
     println!(
         "a leader was killed with {unfinished} of {COUNT} Tasks unfinished; the next led {:?} later",
         killed.elapsed()

@@ -20,6 +20,7 @@ mod ha;
 mod harness;
 mod lifetimes;
 mod nodes;
+mod observe;
 mod pools;
 mod quiet;
 mod tasks;

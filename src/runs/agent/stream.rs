@@ -149,6 +149,7 @@ impl Agent {
             let opened = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())));
             let trouble = match opened {
                 Ok((socket, unfinished)) => {
+                    self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
                     self.end_unwanted(&target, unfinished, &attached);
                     let trouble = converse(socket, &mut attached, &mut orders).await;
@@ -162,11 +163,13 @@ impl Agent {
             match trouble {
                 None => break,
                 Some(Trouble::Gone(words)) => {
+                    self.metrics.run_streams.with(["gone"]).inc();
                     tracing::debug!(pod = %target.pod.name, words, "no stream to the agent");
                     attached.tell(|| Said::Gone(words.clone())).await;
                     break;
                 }
                 Some(Trouble::Broken(words)) => {
+                    self.metrics.run_streams.with(["broken"]).inc();
                     tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
                     let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
                     attached.tell(|| Said::Obstacle(words.clone())).await;

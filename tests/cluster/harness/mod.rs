@@ -57,6 +57,11 @@ impl World {
         Operator::start(&kubeconfig, &self.ns, &log, &[&named, flags].concat())
     }
 
+    /// The operator.
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("no operator runs")
+    }
+
     /// Kills the operator with SIGKILL: it gets no chance to tidy up.
     pub fn kill(&mut self) {
         self.operator.take().expect("no operator runs").kill();
