@@ -24,6 +24,7 @@ pub mod cache;
 pub mod clock;
 pub mod connect;
 pub mod controller;
+pub mod definitions;
 pub mod effects;
 pub mod endpoints;
 pub mod flags;

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
-    connect,
+    connect, definitions,
     effects::{self, Effects, EventSink},
     endpoints,
     flags::{Flags, LogFormat},
@@ -50,6 +50,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     let client = connect(&flags, &metrics).await?;
     let clock = Clock::system();
     let (events, waiting) = EventSink::new();
+    tokio::spawn(definitions::compare(client.clone(), Arc::clone(&metrics)));
     tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
     let namespaces: Vec<Option<String>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
