@@ -13,10 +13,12 @@ SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/install-check dev/mani
 HELM_VERSION := v4.3.1
 HELM3_VERSION := v3.22.0
 KUBECONFORM_VERSION := v0.8.0
+PROMTOOL_VERSION := v0.316.0
 TOOLS := $(or $(ARL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arl)/tools
 HELM ?= $(TOOLS)/helm-$(HELM_VERSION)/helm
 HELM3 ?= $(TOOLS)/helm-$(HELM3_VERSION)/helm
 KUBECONFORM ?= $(TOOLS)/kubeconform-$(KUBECONFORM_VERSION)/kubeconform
+PROMTOOL ?= $(TOOLS)/promtool-$(PROMTOOL_VERSION)/promtool
 export HELM HELM3 KUBECONFORM
 
 IMAGE ?= arl-operator:dev
@@ -56,6 +58,9 @@ $(TOOLS)/helm-v3%/helm:
 
 $(TOOLS)/kubeconform-%/kubeconform:
 	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/yannh/kubeconform/cmd/kubeconform@$*
+
+$(TOOLS)/promtool-%/promtool:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/prometheus/prometheus/cmd/promtool@$*
 
 .PHONY: helm
 helm: $(HELM) ## install the pinned Helm, and link it as target/helm
@@ -108,6 +113,11 @@ unit: ## tests that need no cluster
 .PHONY: test-packaging
 test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml
 	cargo test -p arl-operator --test packaging
+
+.PHONY: test-alerts
+test-alerts: $(PROMTOOL) ## the alerts before Prometheus' own parser and made-up series (building promtool takes minutes, once)
+	$(PROMTOOL) check rules deploy/chart/files/alerts.yaml
+	$(PROMTOOL) test rules tests/metrics/alerts.test.yaml
 
 .PHONY: test-cluster
 test-cluster: agent-image ## tests against the local Kubernetes

@@ -13,6 +13,7 @@ use arl_operator::{
     operator::{self, Common, Scope, Stage},
 };
 use clap::Parser;
+use futures::FutureExt;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -105,12 +106,11 @@ async fn serve(
     end
 }
 
-/// Stands for election once the caches are complete: nobody shall hold the Lease who cannot work yet.
+/// Stands for election once the caches of some scope are complete: nobody shall hold the Lease who cannot work, and one
+/// namespace that is gone shall not stop the work in the others.
 async fn lead(scopes: &[Arc<Scope>], election: Option<&mut Candidate>, stage: &watch::Sender<Stage>) -> Lost {
     let Some(candidate) = election else { return std::future::pending().await };
-    for scope in scopes {
-        scope.synced().await;
-    }
+    futures::future::select_all(scopes.iter().map(|scope| scope.synced().boxed())).await;
     candidate.win().await;
     stage.send_replace(Stage::Lead);
     candidate.lead().await

@@ -1,6 +1,12 @@
 //! The operator put together: for each watched scope, four watches, three queues and their workers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arl_crds::{Task, WarmPool, labels};
 use futures::FutureExt;
@@ -68,12 +74,28 @@ pub struct Queues {
     pub sandboxes: Arc<Queue<Key>>,
     /// Tasks to look at.
     pub tasks: Arc<Queue<Key>>,
+    open: Arc<AtomicBool>,
 }
 
 impl Queues {
     fn new(metrics: &Metrics) -> Self {
         let queue = |name| Arc::new(Queue::new(Counts::of(metrics, name)));
-        Self { pools: queue(WarmPools::NAME), sandboxes: queue(Sandboxes::NAME), tasks: queue(Tasks::NAME) }
+        Self {
+            pools: queue(WarmPools::NAME),
+            sandboxes: queue(Sandboxes::NAME),
+            tasks: queue(Tasks::NAME),
+            open: Arc::default(),
+        }
+    }
+
+    /// Takes in every object there is, and from now on each that changes. Before, nobody would take keys out again, and those of
+    /// objects that come and go while this operator stands by would pile up.
+    fn open(&self, cache: &Cache) {
+        self.open.store(true, Ordering::SeqCst);
+        let tables = cache.read();
+        tables.pools.keys().for_each(|key| self.pools.add(key.clone()));
+        tables.sandboxes.keys().for_each(|key| self.sandboxes.add(key.clone()));
+        tables.tasks.keys().for_each(|key| self.tasks.add(key.clone()));
     }
 
     /// Each with its name in metrics.
@@ -81,7 +103,11 @@ impl Queues {
         [(WarmPools::NAME, &*self.pools), (Sandboxes::NAME, &*self.sandboxes), (Tasks::NAME, &*self.tasks)]
     }
 
+    /// Called while the tables are locked for writing, so that a change is seen here or by [`Queues::open`].
     fn wake(&self, wake: Wake) {
+        if !self.open.load(Ordering::SeqCst) {
+            return;
+        }
         match wake {
             Wake::Pool(key) => self.pools.add_at(key, Instant::now() + POOL_DEBOUNCE),
             Wake::Sandbox(key) => self.sandboxes.add(key),
@@ -213,6 +239,7 @@ impl Scope {
             flags.task_ttl,
             Arc::clone(&metrics),
         ));
+        queues.open(self.cache());
         let workers = usize::from(flags.max_concurrent_reconciles);
         controller::spawn(tasks, workers, &queues.pools, &pools, &clock, &metrics);
         controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock, &metrics);
@@ -249,4 +276,31 @@ where
     let (synced, complete) = watch::channel(false);
     tasks.spawn(Arc::clone(watch).run::<S>(api, config, synced));
     complete
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_piles_up_while_standing_by_and_nothing_is_forgotten() {
+        let queues = Queues::new(&Metrics::unread());
+        let cache = Cache::default();
+        for name in ["came-and-went", "stays"] {
+            queues.wake(Wake::Task(Key::new("ns", name)));
+        }
+        let task = json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "metadata": {"name": "stays", "namespace": "ns"},
+            "spec": {"sandboxRef": "s", "steps": []},
+        });
+        cache.write().tasks.apply(TaskRow::new(serde_json::from_value(task).unwrap()));
+        assert_eq!(queues.tasks.look().depth, 0);
+        queues.open(&cache);
+        queues.wake(Wake::Task(Key::new("ns", "new")));
+        assert_eq!(queues.tasks.next().await, Key::new("ns", "stays"));
+        assert_eq!(queues.tasks.next().await, Key::new("ns", "new"));
+        assert_eq!(queues.tasks.look().depth, 0);
+    }
 }

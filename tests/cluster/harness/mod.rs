@@ -49,12 +49,13 @@ impl World {
         self.operator = Some(Operator::start(&kubeconfig, &self.ns, &self.log, &[]));
     }
 
-    /// Starts one more operator, called `name`, with more flags. It ends with the returned value.
-    pub async fn another_operator(&self, name: &str, flags: &[&str]) -> Operator {
+    /// Starts one more operator, called `name`, that looks after these namespaces, with more flags. It ends with the returned
+    /// value.
+    pub async fn another_operator(&self, name: &str, namespaces: &str, flags: &[&str]) -> Operator {
         let kubeconfig = setup::kubeconfig(&self.client, &self.ns).await;
         let log = setup::logs().join(format!("{}.{name}.log", self.ns));
         let named = ["--pod-name", name, "--pod-namespace", &self.ns];
-        Operator::start(&kubeconfig, &self.ns, &log, &[&named, flags].concat())
+        Operator::start(&kubeconfig, namespaces, &log, &[&named, flags].concat())
     }
 
     /// The operator.

@@ -35,14 +35,14 @@ pub struct Answer {
 }
 
 impl Operator {
-    /// Starts one that looks after a namespace.
-    pub fn start(kubeconfig: &Path, ns: &str, log: &Path, flags: &[&str]) -> Self {
+    /// Starts one that looks after these namespaces, separated by commas.
+    pub fn start(kubeconfig: &Path, namespaces: &str, log: &Path, flags: &[&str]) -> Self {
         let path = log.to_owned();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_arl-operator"))
             .arg("--kubeconfig")
             .arg(kubeconfig)
-            .args(["--watch-namespaces", ns, "--log-format", "text", "--log-level", "info"])
+            .args(["--watch-namespaces", namespaces, "--log-format", "text", "--log-level", "info"])
             .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
             .args(flags)
             .env("NO_COLOR", "1")
