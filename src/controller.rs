@@ -34,6 +34,10 @@ pub fn spawn<R: Reconcile>(
     metrics: &Arc<Metrics>,
 ) {
     metrics.max_workers.with([R::NAME]).inc_by(i64::try_from(workers).unwrap_or(i64::MAX));
+    // There from the start: an increase from nothing to one would be none.
+    for counters in [&metrics.reconcile_errors, &metrics.reconcile_panics] {
+        drop(counters.with([R::NAME]));
+    }
     for _ in 0..workers {
         let (queue, reconciler, clock) = (Arc::clone(queue), Arc::clone(reconciler), clock.clone());
         let metrics = Arc::clone(metrics);

@@ -83,11 +83,14 @@ impl Candidate {
     pub async fn win(&mut self) {
         let mut turns = interval(self.terms.retry_period);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut said = String::new();
         while self.renewed.is_none() {
             turns.tick().await;
-            if let Err(failure) = self.try_to_win().await {
-                tracing::warn!(error = %failure, "the Lease cannot be asked for; trying again");
+            let trouble = self.try_to_win().await.err().map(|failure| failure.to_string()).unwrap_or_default();
+            if !trouble.is_empty() && trouble != said {
+                tracing::warn!(error = trouble, "the Lease cannot be had; trying again");
             }
+            said = trouble;
         }
         self.leads.set(1);
         tracing::info!(lease = %self.terms.lease, identity = self.terms.identity, "leading");

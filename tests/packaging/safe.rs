@@ -155,6 +155,21 @@ fn the_pod_is_not_best_effort_and_has_probes() {
 }
 
 #[test]
+fn the_pods_ports_are_those_that_the_operator_listens_on() {
+    let flags = arl_operator::flags::Flags::command();
+    let default = |name: &str| {
+        let flag = flags.get_arguments().find(|a| a.get_long() == Some(name)).expect("the flag");
+        flag.get_default_values()[0].to_str().unwrap().strip_prefix(':').unwrap().parse::<u16>().unwrap()
+    };
+    let ports = json!([
+        {"name": "metrics", "containerPort": default("metrics-bind-address"), "protocol": "TCP"},
+        {"name": "health", "containerPort": default("health-probe-bind-address"), "protocol": "TCP"},
+    ]);
+    let objects = chart("default", &[]);
+    assert_eq!(of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["ports"], ports);
+}
+
+#[test]
 fn every_variable_of_the_pod_is_a_flag_of_the_operator() {
     let flags = arl_operator::flags::Flags::command();
     let known: Vec<_> = flags.get_arguments().filter_map(|a| a.get_env()?.to_str()).collect();
