@@ -94,7 +94,16 @@ pub async fn metrics(listener: TcpListener, catalogue: Catalogue) -> io::Result<
 
 #[cfg(test)]
 mod tests {
+    use futures::{FutureExt, future::BoxFuture};
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::{
+        clock::Clock,
+        metrics::Metrics,
+        object::{Key, Uid},
+        runs::{Left, Report, Request, RunEnd, Runner, Target, Wish},
+    };
 
     #[tokio::test]
     async fn an_address_is_read_as_go_reads_it() {
@@ -108,6 +117,41 @@ mod tests {
         assert!(taken.starts_with("127.0.0.1:"), "{taken}");
         let error = listen("--x", &taken).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("--x={taken}: ")), "{error}");
+    }
+
+    struct NoRunner;
+
+    impl Runner for NoRunner {
+        fn run<'a>(&'a self, _: Request, _: &'a Report, _: watch::Receiver<Wish>) -> BoxFuture<'a, (RunEnd, Left)> {
+            std::future::pending().boxed()
+        }
+
+        fn prepare(&self, _: &Target) {}
+
+        fn forget(&self, _: &Target, _: &Uid) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_is_alive_as_long_as_its_workers_move() {
+        let runner: Arc<dyn Runner> = Arc::new(NoRunner);
+        let clock = Clock::new(|| jiff::Timestamp::UNIX_EPOCH);
+        let scopes = [Scope::new(Some("ns".into()), &clock, &runner, &Metrics::unread())];
+        let said = readiness(&scopes);
+        assert_eq!(said, (StatusCode::SERVICE_UNAVAILABLE, "the objects of ns are not all listed yet\n".to_owned()));
+
+        let queue = &scopes[0].queues().tasks;
+        queue.add(Key::new("ns", "a"));
+        queue.add(Key::new("ns", "b"));
+        tokio::time::advance(2 * STALLED).await;
+        assert_eq!(health(&scopes).0, StatusCode::OK, "it stands by: nobody has begun");
+        let key = queue.next().await;
+        tokio::time::advance(STALLED).await;
+        assert_eq!(health(&scopes).0, StatusCode::OK);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (code, said) = health(&scopes);
+        assert_eq!((code, said.contains("worker of task")), (StatusCode::SERVICE_UNAVAILABLE, true), "{said}");
+        queue.done(&key, None);
+        assert_eq!(health(&scopes).0, StatusCode::OK);
     }
 
     #[test]
