@@ -106,7 +106,8 @@ impl Candidate {
         while let Some(renewed) = self.renewed {
             let turn = async {
                 turns.tick().await;
-                self.renew().await
+                // A connection may be dead without anybody's knowing; there has to be time for another.
+                self.renew_within(patience / 2).await
             };
             match timeout_at(renewed + patience, turn).await {
                 Ok(Ok(ControlFlow::Continue(()))) => {}
@@ -114,9 +115,9 @@ impl Candidate {
                     self.renewed = None;
                     trouble = format!("{holder} holds it");
                 }
-                Ok(Err(failure)) => {
-                    tracing::warn!(error = %failure, "the Lease was not renewed; trying again");
-                    trouble = failure.to_string();
+                Ok(Err(words)) => {
+                    tracing::warn!(error = words, "the Lease was not renewed; trying again");
+                    trouble = words;
                 }
                 Err(_) => {
                     self.renewed = None;
@@ -166,6 +167,13 @@ impl Candidate {
             }
         };
         self.took(written, sent)
+    }
+
+    async fn renew_within(&mut self, patience: Duration) -> Result<ControlFlow<String>, String> {
+        match timeout_at(Instant::now() + patience, self.renew()).await {
+            Ok(renewed) => renewed.map_err(|failure| failure.to_string()),
+            Err(_) => Err(format!("no answer from the API server within {patience:?}")),
+        }
     }
 
     /// Renews the Lease; breaks with the holder where somebody else has it.

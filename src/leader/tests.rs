@@ -21,6 +21,8 @@ struct State {
     lease: Option<Value>,
     version: u64,
     cut_off: BTreeSet<String>,
+    /// How many requests are not answered.
+    unanswered: usize,
 }
 
 /// The one Lease, and the operators that cannot reach it.
@@ -41,7 +43,7 @@ fn refusal(code: u16, reason: &str) -> Answer {
 impl Api {
     fn handle(&self, operator: &str, method: &http::Method, body: &[u8]) -> Answer {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let State { lease, version, cut_off } = &mut *state;
+        let State { lease, version, cut_off, .. } = &mut *state;
         if cut_off.contains(operator) {
             return refusal(500, "InternalError");
         }
@@ -75,6 +77,9 @@ impl Api {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect_bytes().await.unwrap();
+                if api.leaves_unanswered() {
+                    std::future::pending::<()>().await;
+                }
                 Ok::<_, Infallible>(api.handle(name, &parts.method, &body))
             }
         });
@@ -89,6 +94,13 @@ impl Api {
         let effects = Effects::new(Client::new(service, "ns"), events);
         // A wall clock that stands still: nothing may rest on it.
         Candidate::new(terms, effects, Clock::new(|| Timestamp::UNIX_EPOCH), Gauge::default())
+    }
+
+    fn leaves_unanswered(&self) -> bool {
+        let mut state = self.0.lock().unwrap();
+        let left = state.unanswered > 0;
+        state.unanswered = state.unanswered.saturating_sub(1);
+        left
     }
 
     fn cut_off(&self, operator: &str) {
@@ -167,6 +179,23 @@ async fn a_short_outage_changes_nothing() {
         () = second.win() => panic!("two leaders"),
         () = outage => {}
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_never_answered_costs_a_leader_nothing() {
+    let api = Api::default();
+    let mut first = api.candidate("first");
+    first.win().await;
+    api.0.lock().unwrap().unanswered = 1;
+    tokio::select! {
+        lost = first.lead() => panic!("{lost}"),
+        () = tokio::time::sleep_until(Instant::now() + secs(60)) => {}
+    }
+    api.0.lock().unwrap().unanswered = usize::MAX;
+    let start = Instant::now();
+    let lost = first.lead().await.to_string();
+    assert!(lost.contains("no answer from the API server within 5s"), "{lost}");
+    assert!(start.elapsed() <= secs(10), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
