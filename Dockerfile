@@ -7,6 +7,9 @@ WORKDIR /source
 COPY . .
 # The platform's own folder: caches are shared between platforms.
 ARG TARGETARCH=native
+# The commit, for arl_build_info.
+ARG REVISION=unknown
+ENV ARL_REVISION=${REVISION}
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=target-${TARGETARCH},target=/source/target \
     target="$(uname -m)-unknown-linux-musl" && \

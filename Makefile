@@ -13,10 +13,12 @@ SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/install-check dev/mani
 HELM_VERSION := v4.3.1
 HELM3_VERSION := v3.22.0
 KUBECONFORM_VERSION := v0.8.0
+PROMTOOL_VERSION := v0.316.0
 TOOLS := $(or $(ARL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arl)/tools
 HELM ?= $(TOOLS)/helm-$(HELM_VERSION)/helm
 HELM3 ?= $(TOOLS)/helm-$(HELM3_VERSION)/helm
 KUBECONFORM ?= $(TOOLS)/kubeconform-$(KUBECONFORM_VERSION)/kubeconform
+PROMTOOL ?= $(TOOLS)/promtool-$(PROMTOOL_VERSION)/promtool
 export HELM HELM3 KUBECONFORM
 
 IMAGE ?= arl-operator:dev
@@ -57,6 +59,9 @@ $(TOOLS)/helm-v3%/helm:
 $(TOOLS)/kubeconform-%/kubeconform:
 	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/yannh/kubeconform/cmd/kubeconform@$*
 
+$(TOOLS)/promtool-%/promtool:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/prometheus/prometheus/cmd/promtool@$*
+
 .PHONY: helm
 helm: $(HELM) ## install the pinned Helm, and link it as target/helm
 	@mkdir -p target && ln -sfn $(HELM) target/helm
@@ -65,6 +70,10 @@ helm: $(HELM) ## install the pinned Helm, and link it as target/helm
 manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml, deploy/kustomize, the table in docs/install.md
 	dev/manifests
 	UPDATE_DOCS=1 cargo test -q -p arl-operator --test packaging the_documentation_has_every_value
+
+.PHONY: docs
+docs: ## write what is made from the code: the table in docs/metrics.md
+	UPDATE_DOCS=1 cargo test -q -p arl-operator --test metrics the_documentation_has_every_metric
 
 .PHONY: image
 image: ## make the image IMAGE (arl-operator:dev) and load it into the local Kubernetes
@@ -85,7 +94,8 @@ agent-image: cluster-up ## build the agent and load it into the cluster
 .PHONY: run
 run: agent-image build ## run the operator against the local Kubernetes, in the foreground
 	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml)
-	target/debug/arl-operator --kubeconfig .cluster/kubeconfig --log-format text
+	target/debug/arl-operator --kubeconfig .cluster/kubeconfig --log-format text \
+	  --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0
 
 .PHONY: lint
 lint: ## formatting, clippy with warnings as errors, shellcheck where it is installed
@@ -98,7 +108,7 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 unit: ## tests that need no cluster
 	cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
-	cargo test -p arl-operator --test manifests --test architecture --test sim
+	cargo test -p arl-operator --test manifests --test architecture --test metrics --test sim
 
 # Histories that `make sim` plays, and the first of them.
 SEEDS ?= 1000
@@ -116,6 +126,11 @@ sim-mutants: ## break the operator on purpose, one way at a time: the simulator 
 .PHONY: test-packaging
 test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml
 	cargo test -p arl-operator --test packaging
+
+.PHONY: test-alerts
+test-alerts: $(PROMTOOL) ## the alerts before Prometheus' own parser and made-up series (building promtool takes minutes, once)
+	$(PROMTOOL) check rules deploy/chart/files/alerts.yaml
+	$(PROMTOOL) test rules tests/metrics/alerts.test.yaml
 
 .PHONY: test-cluster
 test-cluster: agent-image ## tests against the local Kubernetes

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use arl_crds::duration;
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
 
 /// Runs code in warm Kubernetes pods: looks after WarmPools, Sandboxes and Tasks.
 #[derive(Clone, Debug, Parser)]
@@ -40,9 +40,33 @@ pub struct Flags {
     /// How to log.
     #[arg(long, env = "ARL_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
-    /// Name of this process in Events.
+    /// Address of /metrics, such as :8080 or 127.0.0.1:8080; 0: none.
+    #[arg(long, env = "ARL_METRICS_BIND_ADDRESS", default_value = ":8080")]
+    pub metrics_bind_address: String,
+    /// Address of /healthz and /readyz; 0: none.
+    #[arg(long, env = "ARL_HEALTH_PROBE_BIND_ADDRESS", default_value = ":8081")]
+    pub health_probe_bind_address: String,
+    /// Work only while holding the Lease arl-operator, so that several operators can run of which one works.
+    #[arg(long, env = "ARL_LEADER_ELECT", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: bool,
+    /// Namespace of the Lease; unset: POD_NAMESPACE.
+    #[arg(long, env = "ARL_LEADER_ELECTION_NAMESPACE")]
+    pub leader_election_namespace: Option<String>,
+    /// How long the others wait for a renewal of the Lease before one of them takes it.
+    #[arg(long, env = "ARL_LEADER_ELECTION_LEASE_DURATION", default_value = "15s", value_parser = go_duration)]
+    pub leader_election_lease_duration: Duration,
+    /// How long a leader may go without renewing the Lease before it stops.
+    #[arg(long, env = "ARL_LEADER_ELECTION_RENEW_DEADLINE", default_value = "10s", value_parser = go_duration)]
+    pub leader_election_renew_deadline: Duration,
+    /// The pause between two attempts to get or to renew the Lease.
+    #[arg(long, env = "ARL_LEADER_ELECTION_RETRY_PERIOD", default_value = "2s", value_parser = go_duration)]
+    pub leader_election_retry_period: Duration,
+    /// Name of this process in Events and in the Lease.
     #[arg(long, env = "POD_NAME")]
     pub pod_name: Option<String>,
+    /// Namespace of this process.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub pod_namespace: Option<String>,
 }
 
 /// How log lines look.

@@ -12,6 +12,8 @@
 //! - [`effects`] is the only code that writes. Every write names the version it was decided on, so that an old cache, a second
 //!   operator or a crash in between cannot make it wrong.
 //! - [`runs`] executes steps in pods; reconcile starts, looks and ends, and never waits for a command.
+//! - [`leader`] lets one of several operators work: the others keep their caches warm and stand by.
+//! - [`metrics`] is what they count, and [`endpoints`] shows it, beside the probes.
 //! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
 #![forbid(unsafe_code)]
 
@@ -22,8 +24,12 @@ pub mod cache;
 pub mod clock;
 pub mod connect;
 pub mod controller;
+pub mod definitions;
 pub mod effects;
+pub mod endpoints;
 pub mod flags;
+pub mod leader;
+pub mod metrics;
 pub mod object;
 pub mod operator;
 pub mod pod;

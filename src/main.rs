@@ -4,18 +4,23 @@ use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
-    connect,
-    effects::{self, EventSink},
+    connect, definitions,
+    effects::{self, Effects, EventSink},
+    endpoints,
     flags::{Flags, LogFormat},
-    operator,
+    leader::{Candidate, Lost, Terms},
+    metrics::{Catalogue, Metrics, Objects, Process},
+    operator::{self, Common, Scope, Stage},
 };
 use clap::Parser;
+use futures::FutureExt;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::JoinSet,
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -37,30 +42,78 @@ async fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     start_logging(&flags)?;
-    let client = connect(&flags).await?;
+    let terms = Terms::of(&flags)?;
+    let mut catalogue = Catalogue::default();
+    let metrics = Metrics::new(&mut catalogue);
+    metrics.set_build();
+    let scrapes = endpoints::listen("--metrics-bind-address", &flags.metrics_bind_address).await?;
+    let probes = endpoints::listen("--health-probe-bind-address", &flags.health_probe_bind_address).await?;
+    let client = connect(&flags, &metrics).await?;
     let clock = Clock::system();
     let (events, waiting) = EventSink::new();
-    let mut scopes = JoinSet::new();
-    scopes.spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
+    tokio::spawn(definitions::compare(client.clone(), Arc::clone(&metrics)));
+    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
     let namespaces: Vec<Option<String>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let runner = operator::pod_runner(&client, &clock, events.clone());
-    for namespace in namespaces {
-        let (flags, clock, events) = (flags.clone(), clock.clone(), events.clone());
-        scopes.spawn(operator::run_scope(client.clone(), namespace, flags, clock, events, Arc::clone(&runner)));
+    let runner = operator::pod_runner(&client, &clock, events.clone(), &metrics);
+    let scopes: Vec<_> =
+        namespaces.into_iter().map(|namespace| Scope::new(namespace, &clock, &runner, &metrics)).collect();
+    catalogue.add_collector(Objects::ENTRIES, Objects::new(scopes.clone()));
+    catalogue.add_collector(Process::ENTRIES, Process);
+    if let Some(listener) = scrapes {
+        tokio::spawn(endpoints::metrics(listener, catalogue));
+    }
+    if let Some(listener) = probes {
+        tokio::spawn(endpoints::probes(listener, scopes.clone()));
+    }
+    let election = terms.map(|terms| {
+        let effects = Effects::new(client.clone(), events.clone());
+        let leads = metrics.leads.with([&terms.lease.name]);
+        Candidate::new(terms, effects, clock.clone(), leads)
+    });
+    let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
+    let common = Common { client, flags, clock, events, metrics, stage: stage.subscribe() };
+    let mut work = JoinSet::new();
+    for scope in &scopes {
+        work.spawn(Arc::clone(scope).run(common.clone()));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    serve(&scopes, election, &stage, work).await
+}
 
+/// Until a signal comes or the Lease is lost. The Lease is given up once nothing works any more.
+async fn serve(
+    scopes: &[Arc<Scope>],
+    mut election: Option<Candidate>,
+    stage: &watch::Sender<Stage>,
+    mut work: JoinSet<()>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut end = Ok(());
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        Some(Err(error)) = scopes.join_next() => return Err(error.into()),
+        Some(Err(error)) = work.join_next() => return Err(error.into()),
+        lost = lead(scopes, election.as_mut(), stage) => end = Err(lost.into()),
     }
-    scopes.shutdown().await;
-    Ok(())
+    stage.send_replace(Stage::Stop);
+    while work.join_next().await.is_some() {}
+    if let Some(candidate) = election.filter(|_| end.is_ok()) {
+        candidate.resign().await;
+    }
+    end
+}
+
+/// Stands for election once the caches of some scope are complete: nobody shall hold the Lease who cannot work, and one
+/// namespace that is gone shall not stop the work in the others.
+async fn lead(scopes: &[Arc<Scope>], election: Option<&mut Candidate>, stage: &watch::Sender<Stage>) -> Lost {
+    let Some(candidate) = election else { return std::future::pending().await };
+    futures::future::select_all(scopes.iter().map(|scope| scope.synced().boxed())).await;
+    candidate.win().await;
+    stage.send_replace(Stage::Lead);
+    candidate.lead().await
 }
 
 fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
@@ -81,12 +134,12 @@ fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn connect(flags: &Flags) -> Result<Client, Box<dyn std::error::Error>> {
+async fn connect(flags: &Flags, metrics: &Arc<Metrics>) -> Result<Client, Box<dyn std::error::Error>> {
     let options = KubeConfigOptions { context: flags.context.clone(), ..KubeConfigOptions::default() };
     let config = match &flags.kubeconfig {
         Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
         None if flags.context.is_some() => Config::from_kubeconfig(&options).await?,
         None => Config::infer().await?,
     };
-    Ok(connect::client(config)?)
+    Ok(connect::client(config, metrics)?)
 }

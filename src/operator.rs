@@ -1,6 +1,12 @@
 //! The operator put together: for each watched scope, four watches, three queues and their workers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use arl_crds::{WarmPool, labels};
 use futures::FutureExt;
@@ -12,14 +18,15 @@ use kube::{
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    cache::{SandboxRow, Source, TaskRow, Watch},
+    cache::{Cache, SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
-    controller,
+    controller::{self, Reconcile},
     effects::{Effects, EventSink},
     flags::Flags,
+    metrics::Metrics,
     object::{Key, Uid},
     pod::Pod,
-    queue::Queue,
+    queue::{Counts, Queue},
     runs::{Agent, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
@@ -30,16 +37,77 @@ use crate::{
 /// A pool's changes come in bursts and nobody waits for its status: they are looked at together, after this long.
 const POOL_DEBOUNCE: Duration = Duration::from_millis(20);
 
+/// What all scopes of a process have in common.
+#[derive(Clone)]
+pub struct Common {
+    /// The way to the API server.
+    pub client: Client,
+    /// What the operator was told.
+    pub flags: Flags,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where Events go.
+    pub events: EventSink,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What this operator is to do.
+    pub stage: watch::Receiver<Stage>,
+}
+
+/// What an operator is to do; it only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// To keep its caches warm.
+    StandBy,
+    /// To work.
+    Lead,
+    /// To stop.
+    Stop,
+}
+
 /// The three queues of a scope.
-#[derive(Clone, Default)]
-struct Queues {
-    pools: Arc<Queue<Key>>,
-    sandboxes: Arc<Queue<Key>>,
-    tasks: Arc<Queue<Key>>,
+#[derive(Clone)]
+pub struct Queues {
+    /// WarmPools to look at.
+    pub pools: Arc<Queue<Key>>,
+    /// Sandboxes to look at.
+    pub sandboxes: Arc<Queue<Key>>,
+    /// Tasks to look at.
+    pub tasks: Arc<Queue<Key>>,
+    open: Arc<AtomicBool>,
 }
 
 impl Queues {
+    fn new(metrics: &Metrics) -> Self {
+        let queue = |name| Arc::new(Queue::new(Counts::of(metrics, name)));
+        Self {
+            pools: queue(WarmPools::NAME),
+            sandboxes: queue(Sandboxes::NAME),
+            tasks: queue(Tasks::NAME),
+            open: Arc::default(),
+        }
+    }
+
+    /// Takes in every object there is, and from now on each that changes. Before, nobody would take keys out again, and those of
+    /// objects that come and go while this operator stands by would pile up.
+    fn open(&self, cache: &Cache) {
+        self.open.store(true, Ordering::SeqCst);
+        let tables = cache.read();
+        tables.pools.keys().for_each(|key| self.pools.add(key.clone()));
+        tables.sandboxes.keys().for_each(|key| self.sandboxes.add(key.clone()));
+        tables.tasks.keys().for_each(|key| self.tasks.add(key.clone()));
+    }
+
+    /// Each with its name in metrics.
+    pub fn named(&self) -> [(&'static str, &Queue<Key>); 3] {
+        [(WarmPools::NAME, &*self.pools), (Sandboxes::NAME, &*self.sandboxes), (Tasks::NAME, &*self.tasks)]
+    }
+
+    /// Called while the tables are locked for writing, so that a change is seen here or by [`Queues::open`].
     fn wake(&self, wake: Wake) {
+        if !self.open.load(Ordering::SeqCst) {
+            return;
+        }
         match wake {
             Wake::Pool(key) => self.pools.add_at(key, Instant::now() + POOL_DEBOUNCE),
             Wake::Sandbox(key) => self.sandboxes.add(key),
@@ -48,68 +116,146 @@ impl Queues {
     }
 }
 
-/// Looks after all objects in one namespace, or in all, until it is dropped. All references stay inside one namespace, so
-/// scopes have nothing in common.
-pub async fn run_scope(
-    client: Client,
+/// All objects in one namespace, or in all namespaces. All references stay inside one namespace, so scopes have nothing in
+/// common.
+pub struct Scope {
     namespace: Option<String>,
-    flags: Flags,
-    clock: Clock,
-    events: EventSink,
-    runner: Arc<dyn Runner>,
-) {
-    let queues = Queues::default();
-    let wake_all = queues.clone();
-    let watch = Arc::new(Watch {
-        cache: Arc::default(),
-        clock: clock.clone(),
-        wake: Arc::new(move |wake| wake_all.wake(wake)),
-    });
+    queues: Queues,
+    watch: Arc<Watch>,
+    runs: Arc<Runs>,
+    synced: watch::Sender<bool>,
+}
 
-    let mut tasks = JoinSet::new();
-    let scope = namespace.as_deref();
-    let pods = watcher::Config::default().labels(labels::WARMPOOL);
-    let synced = [
-        follow::<WarmPool>(&mut tasks, &watch, &client, scope, watcher::Config::default()),
-        follow::<SandboxRow>(&mut tasks, &watch, &client, scope, watcher::Config::default()),
-        follow::<TaskRow>(&mut tasks, &watch, &client, scope, watcher::Config::default()),
-        follow::<Pod>(&mut tasks, &watch, &client, scope, pods),
-    ];
-    for mut kind in synced {
-        if kind.wait_for(|synced| *synced).await.is_err() {
+impl Scope {
+    /// A scope that nobody looks after yet.
+    pub fn new(
+        namespace: Option<String>,
+        clock: &Clock,
+        runner: &Arc<dyn Runner>,
+        metrics: &Arc<Metrics>,
+    ) -> Arc<Self> {
+        let queues = Queues::new(metrics);
+        let wake_all = queues.clone();
+        let watch = Arc::new(Watch {
+            cache: Arc::default(),
+            clock: clock.clone(),
+            metrics: Arc::clone(metrics),
+            wake: Arc::new(move |wake| wake_all.wake(wake)),
+        });
+        let wake_task = Arc::clone(&queues.tasks);
+        let wake_task = Arc::new(move |key| wake_task.add(key));
+        let runs = Arc::new(Runs::new(Arc::clone(runner), clock.clone(), wake_task));
+        Arc::new(Self { namespace, queues, watch, runs, synced: watch::Sender::new(false) })
+    }
+
+    /// Its namespace, in words.
+    pub fn name(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("all namespaces")
+    }
+
+    /// What is known of its objects.
+    pub fn cache(&self) -> &Cache {
+        &self.watch.cache
+    }
+
+    /// Its queues.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// Its runs.
+    pub fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    /// Whether its caches are complete.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    /// Resolves when its caches are complete.
+    pub async fn synced(&self) {
+        // The sender is this scope's own, so there is always one.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// Looks after the scope until it is told to stop: watches at once, and works from when its caches are complete and this
+    /// operator leads. Once it is over, nothing of it works any more.
+    pub async fn run(self: Arc<Self>, common: Common) {
+        let mut stage = common.stage.clone();
+        let mut tasks = JoinSet::new();
+        tokio::select! {
+            () = self.work(common, &mut tasks) => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Stop) => {}
+        }
+        tasks.shutdown().await;
+    }
+
+    async fn work(&self, common: Common, tasks: &mut JoinSet<()>) {
+        let Common { client, flags, clock, events, metrics, mut stage } = common;
+        let scope = self.namespace.as_deref();
+        let pods = watcher::Config::default().labels(labels::WARMPOOL);
+        let synced = [
+            follow::<WarmPool>(tasks, &self.watch, &client, scope, watcher::Config::default()),
+            follow::<SandboxRow>(tasks, &self.watch, &client, scope, watcher::Config::default()),
+            follow::<TaskRow>(tasks, &self.watch, &client, scope, watcher::Config::default()),
+            follow::<Pod>(tasks, &self.watch, &client, scope, pods),
+        ];
+        for mut kind in synced {
+            if kind.wait_for(|synced| *synced).await.is_err() {
+                return;
+            }
+        }
+        tracing::info!(namespace = self.name(), "caches are complete");
+        self.synced.send_replace(true);
+        if stage.wait_for(|stage| *stage == Stage::Lead).await.is_err() {
             return;
         }
-    }
-    tracing::info!(namespace = scope.unwrap_or("all"), "caches are complete; reconciling");
+        tracing::info!(namespace = self.name(), "reconciling");
 
-    let effects = Arc::new(Effects::new(client, events));
-    let wake_tasks = Arc::clone(&queues.tasks);
-    let runs = Arc::new(Runs::new(runner, clock.clone(), Arc::new(move |key| wake_tasks.add(key))));
-    let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
-    let pools = Arc::new(WarmPools::new(Arc::clone(&watch), Arc::clone(&effects), clock.clone(), agent));
-    let sandboxes = Arc::new(Sandboxes::new(
-        Arc::clone(&watch),
-        Arc::clone(&effects),
-        Arc::clone(&runs),
-        clock.clone(),
-        flags.released_sandbox_ttl,
-    ));
-    let task_runner = Arc::new(Tasks::new(watch, effects, runs, clock.clone(), flags.task_ttl));
-    let workers = usize::from(flags.max_concurrent_reconciles);
-    controller::spawn(&mut tasks, workers, &queues.pools, &pools, &clock);
-    controller::spawn(&mut tasks, workers, &queues.sandboxes, &sandboxes, &clock);
-    controller::spawn(&mut tasks, workers, &queues.tasks, &task_runner, &clock);
-    while tasks.join_next().await.is_some() {}
+        let (watch, queues, runs) = (&self.watch, &self.queues, &self.runs);
+        let effects = Arc::new(Effects::new(client, events));
+        let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
+        let pools = Arc::new(WarmPools::new(
+            Arc::clone(watch),
+            Arc::clone(&effects),
+            clock.clone(),
+            agent,
+            Arc::clone(&metrics),
+        ));
+        let sandboxes = Arc::new(Sandboxes::new(
+            Arc::clone(watch),
+            Arc::clone(&effects),
+            Arc::clone(runs),
+            clock.clone(),
+            flags.released_sandbox_ttl,
+            Arc::clone(&metrics),
+        ));
+        let task_runner = Arc::new(Tasks::new(
+            Arc::clone(watch),
+            effects,
+            Arc::clone(runs),
+            clock.clone(),
+            flags.task_ttl,
+            Arc::clone(&metrics),
+        ));
+        queues.open(self.cache());
+        let workers = usize::from(flags.max_concurrent_reconciles);
+        controller::spawn(tasks, workers, &queues.pools, &pools, &clock, &metrics);
+        controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock, &metrics);
+        controller::spawn(tasks, workers, &queues.tasks, &task_runner, &clock, &metrics);
+        while tasks.join_next().await.is_some() {}
+    }
 }
 
 /// What runs steps in real pods.
-pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink) -> Arc<dyn Runner> {
+pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink, metrics: &Arc<Metrics>) -> Arc<dyn Runner> {
     let effects = Arc::new(Effects::new(client.clone(), events));
     let still_wanted = Arc::new(move |task: Key, uid: Uid| {
         let effects = Arc::clone(&effects);
         async move { effects.is_unfinished(&task, &uid).await }.boxed()
     });
-    let agent = Agent::new(client.clone(), clock.clone(), still_wanted);
+    let agent = Agent::new(client.clone(), clock.clone(), still_wanted, Arc::clone(metrics));
     Arc::new(ByMode { agent, exec: Exec::new(client.clone(), clock.clone()) })
 }
 
@@ -130,4 +276,31 @@ where
     let (synced, complete) = watch::channel(false);
     tasks.spawn(Arc::clone(watch).run::<S>(api, config, synced));
     complete
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_piles_up_while_standing_by_and_nothing_is_forgotten() {
+        let queues = Queues::new(&Metrics::unread());
+        let cache = Cache::default();
+        for name in ["came-and-went", "stays"] {
+            queues.wake(Wake::Task(Key::new("ns", name)));
+        }
+        let task = json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "metadata": {"name": "stays", "namespace": "ns"},
+            "spec": {"sandboxRef": "s", "steps": []},
+        });
+        cache.write().tasks.apply(TaskRow::new(serde_json::from_value(task).unwrap()));
+        assert_eq!(queues.tasks.look().depth, 0);
+        queues.open(&cache);
+        queues.wake(Wake::Task(Key::new("ns", "new")));
+        assert_eq!(queues.tasks.next().await, Key::new("ns", "stays"));
+        assert_eq!(queues.tasks.next().await, Key::new("ns", "new"));
+        assert_eq!(queues.tasks.look().depth, 0);
+    }
 }

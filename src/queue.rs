@@ -10,20 +10,59 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use tokio::{sync::Notify, time::Instant};
+
+use crate::metrics::Metrics;
 
 /// A queue of keys to reconcile.
 #[derive(Debug)]
 pub struct Queue<K> {
     inner: Mutex<Inner<K>>,
     changed: Notify,
+    counts: Counts,
+}
+
+/// Where a queue counts.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    adds: Counter,
+    retries: Counter,
+    waited: Histogram,
+    worked: Histogram,
+}
+
+impl Counts {
+    /// In the metrics of queues of this name.
+    pub fn of(metrics: &Metrics, name: &str) -> Self {
+        Self {
+            adds: metrics.queue_adds.with([name]),
+            retries: metrics.queue_retries.with([name]),
+            waited: metrics.queue_seconds.with([name]),
+            worked: metrics.queue_work_seconds.with([name]),
+        }
+    }
+}
+
+/// What goes on in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Keys that wait.
+    pub depth: usize,
+    /// How long the keys that are worked on have been so, together.
+    pub unfinished: Duration,
+    /// How long the one longest worked on has been so.
+    pub longest: Duration,
+    /// How long keys have waited without a worker's taking or finishing any, where there are workers.
+    pub stalled: Duration,
 }
 
 #[derive(Debug)]
 struct Inner<K> {
     ready: VecDeque<K>,
-    queued: BTreeSet<K>,
-    active: BTreeSet<K>,
+    queued: BTreeMap<K, Instant>,
+    active: BTreeMap<K, Instant>,
+    moved: Instant,
     again: BTreeSet<K>,
     timers: BTreeMap<K, Instant>,
     deadlines: BTreeSet<(Instant, K)>,
@@ -34,13 +73,16 @@ struct Inner<K> {
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-impl<K: Clone + Ord> Default for Queue<K> {
-    fn default() -> Self {
+impl<K: Clone + Ord> Queue<K> {
+    /// An empty queue that counts here.
+    pub fn new(counts: Counts) -> Self {
         Self {
+            counts,
             inner: Mutex::new(Inner {
                 ready: VecDeque::new(),
-                queued: BTreeSet::new(),
-                active: BTreeSet::new(),
+                queued: BTreeMap::new(),
+                active: BTreeMap::new(),
+                moved: Instant::now(),
                 again: BTreeSet::new(),
                 timers: BTreeMap::new(),
                 deadlines: BTreeSet::new(),
@@ -49,12 +91,12 @@ impl<K: Clone + Ord> Default for Queue<K> {
             changed: Notify::new(),
         }
     }
-}
 
-impl<K: Clone + Ord> Queue<K> {
     /// Has `key` reconciled soon.
     pub fn add(&self, key: K) {
-        self.lock().add(key);
+        if self.lock().add(key) {
+            self.counts.adds.inc();
+        }
         self.changed.notify_one();
     }
 
@@ -70,7 +112,8 @@ impl<K: Clone + Ord> Queue<K> {
             let deadline = {
                 let mut inner = self.lock();
                 inner.fire(Instant::now());
-                if let Some(key) = inner.take() {
+                if let Some((key, waited)) = inner.take() {
+                    self.counts.waited.observe(waited.as_secs_f64());
                     if !inner.ready.is_empty() {
                         self.changed.notify_one();
                     }
@@ -91,7 +134,7 @@ impl<K: Clone + Ord> Queue<K> {
     pub fn done(&self, key: &K, look_again: Option<Instant>) {
         let mut inner = self.lock();
         inner.failures.remove(key);
-        inner.finish(key);
+        self.counts.worked.observe(inner.finish(key).as_secs_f64());
         if let Some(at) = look_again {
             inner.set_timer(key.clone(), at);
         }
@@ -105,11 +148,25 @@ impl<K: Clone + Ord> Queue<K> {
         let failures = inner.failures.entry(key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
         let delay = backoff(*failures, RETRY_MIN, RETRY_MAX).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
-        inner.finish(key);
+        self.counts.worked.observe(inner.finish(key).as_secs_f64());
+        self.counts.retries.inc();
         inner.set_timer(key.clone(), Instant::now() + delay);
         drop(inner);
         self.changed.notify_one();
         delay
+    }
+
+    /// What goes on in it now.
+    pub fn look(&self) -> Look {
+        let inner = self.lock();
+        let ages = || inner.active.values().map(Instant::elapsed);
+        let waits = !inner.ready.is_empty() && !inner.active.is_empty();
+        Look {
+            depth: inner.ready.len(),
+            unfinished: ages().sum(),
+            longest: ages().max().unwrap_or_default(),
+            stalled: if waits { inner.moved.elapsed() } else { Duration::ZERO },
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -123,27 +180,37 @@ pub fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
 }
 
 impl<K: Clone + Ord> Inner<K> {
-    fn add(&mut self, key: K) {
-        if self.active.contains(&key) {
-            self.again.insert(key);
-        } else if self.queued.insert(key.clone()) {
+    /// Whether it was not queued already.
+    fn add(&mut self, key: K) -> bool {
+        if self.active.contains_key(&key) {
+            return self.again.insert(key);
+        }
+        let is_new = !self.queued.contains_key(&key);
+        if is_new {
+            self.queued.insert(key.clone(), Instant::now());
             self.ready.push_back(key);
         }
+        is_new
     }
 
-    fn take(&mut self) -> Option<K> {
+    /// The next key, and how long it waited.
+    fn take(&mut self) -> Option<(K, Duration)> {
         let key = self.ready.pop_front()?;
-        self.queued.remove(&key);
-        self.active.insert(key.clone());
+        let waited = self.queued.remove(&key).map(|since| since.elapsed()).unwrap_or_default();
+        self.moved = Instant::now();
+        self.active.insert(key.clone(), self.moved);
         self.clear_timer(&key);
-        Some(key)
+        Some((key, waited))
     }
 
-    fn finish(&mut self, key: &K) {
-        self.active.remove(key);
+    /// How long it was worked on.
+    fn finish(&mut self, key: &K) -> Duration {
+        let worked = self.active.remove(key).map(|since| since.elapsed()).unwrap_or_default();
+        self.moved = Instant::now();
         if self.again.remove(key) {
             self.add(key.clone());
         }
+        worked
     }
 
     fn set_timer(&mut self, key: K, at: Instant) {
@@ -175,6 +242,37 @@ impl<K: Clone + Ord> Inner<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Catalogue;
+
+    fn queue() -> Queue<&'static str> {
+        Queue::new(Counts::of(&Metrics::unread(), "test"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_can_be_seen() {
+        let mut catalogue = Catalogue::default();
+        let queue = Queue::new(Counts::of(&Metrics::new(&mut catalogue), "test"));
+        queue.add("a");
+        queue.add("b");
+        queue.add("b");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(queue.look(), Look { depth: 2, ..Look::default() }, "nobody works: nothing is stalled");
+        let key = queue.next().await;
+        tokio::time::advance(Duration::from_secs(7)).await;
+        let seven = Duration::from_secs(7);
+        assert_eq!(queue.look(), Look { depth: 1, unfinished: seven, longest: seven, stalled: seven });
+        queue.failed(&key, 1.0);
+        assert_eq!(queue.look(), Look { depth: 1, ..Look::default() });
+        let text = catalogue.text().unwrap();
+        for line in [
+            "workqueue_adds_total{name=\"test\"} 2",
+            "workqueue_retries_total{name=\"test\"} 1",
+            "workqueue_queue_duration_seconds_sum{name=\"test\"} 5.0",
+            "workqueue_work_duration_seconds_sum{name=\"test\"} 7.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
 
     async fn idle(queue: &Queue<&'static str>) -> bool {
         tokio::time::timeout(Duration::from_millis(1), queue.next()).await.is_err()
@@ -182,7 +280,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_served_in_order_and_once() {
-        let queue = Queue::default();
+        let queue = queue();
         for key in ["b", "a", "b", "c"] {
             queue.add(key);
         }
@@ -192,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_added_while_worked_on_is_worked_on_once_more_afterwards() {
-        let queue = Queue::default();
+        let queue = queue();
         queue.add("a");
         assert_eq!(queue.next().await, "a");
         queue.add("a");
@@ -206,7 +304,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_earliest_timer_counts_and_work_clears_it() {
-        let queue = Queue::default();
+        let queue = queue();
         let start = Instant::now();
         queue.add_at("a", start + Duration::from_secs(60));
         queue.add_at("a", start + Duration::from_secs(5));
@@ -222,7 +320,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn retries_back_off_and_success_forgets_them() {
-        let queue = Queue::default();
+        let queue = queue();
         let mut delays = Vec::new();
         queue.add("a");
         for _ in 0..12 {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::{
     cache::{Change, Row, SandboxRow, Source, Table, Tables, TaskRow},
     clock::Clock,
+    metrics::{self, Metrics},
     object::{Key, Uid},
     pod::Pod,
 };
@@ -47,7 +48,7 @@ fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
 impl Source for WarmPool {
     type Object = Self;
 
-    fn row(mut object: Self) -> Self {
+    fn row(mut object: Self, _: Timestamp) -> Self {
         object.metadata.managed_fields = None;
         object
     }
@@ -69,12 +70,23 @@ impl Source for WarmPool {
 impl Source for Pod {
     type Object = Self;
 
-    fn row(object: Self) -> Self {
+    fn row(object: Self, _: Timestamp) -> Self {
         object.slim()
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
         &mut tables.pods
+    }
+
+    fn measure(change: &Change<Self>, metrics: &Metrics) {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else { return };
+        let times = after.metadata.creation_timestamp.as_ref().zip(after.ready_since());
+        if let (false, Some((created, ready)), Some(pool)) = (before.is_ready(), times, after.pool())
+            && after.is_idle()
+        {
+            let seconds = metrics::seconds(created.0, ready);
+            metrics.pod_ready_seconds.with([&pool.namespace, &pool.name]).observe(seconds);
+        }
     }
 
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
@@ -94,9 +106,9 @@ impl Source for Pod {
 impl Source for SandboxRow {
     type Object = Sandbox;
 
-    fn row(mut object: Sandbox) -> Self {
+    fn row(mut object: Sandbox, now: Timestamp) -> Self {
         object.metadata.managed_fields = None;
-        Self::new(object)
+        Self::new(object).heard_of(now)
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
@@ -130,8 +142,8 @@ impl Source for SandboxRow {
 impl Source for TaskRow {
     type Object = Task;
 
-    fn row(object: Task) -> Self {
-        Self::new(object)
+    fn row(object: Task, now: Timestamp) -> Self {
+        Self::new(object).heard_of(now)
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {

@@ -55,6 +55,7 @@ impl Operator {
             .arg("--kubeconfig")
             .arg(&kubeconfig)
             .args(["--watch-namespaces", ns, "--log-format", "text"])
+            .args(["--metrics-bind-address", "0", "--health-probe-bind-address", "0"])
             .args(&flags.operator_arg)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::table::Row;
@@ -64,6 +64,7 @@ pub struct SandboxRow {
     pub sandbox: Arc<Sandbox>,
     /// Its place among the Sandboxes that wait for a pod.
     pub arrival: Arrival,
+    heard_of: Timestamp,
 }
 
 /// What Sandboxes are found by.
@@ -79,7 +80,18 @@ impl SandboxRow {
     /// A row for an object just read.
     pub fn new(sandbox: Sandbox) -> Self {
         let arrival = Arrival::of(&sandbox, sandbox.status.as_ref().and_then(|s| s.arrival), None);
-        Self { sandbox: Arc::new(sandbox), arrival }
+        Self { sandbox: Arc::new(sandbox), arrival, heard_of: Timestamp::MAX }
+    }
+
+    /// The same, heard of at this time.
+    #[must_use]
+    pub fn heard_of(self, now: Timestamp) -> Self {
+        Self { heard_of: now, ..self }
+    }
+
+    /// When it was created, to less than a second if this operator saw it.
+    pub fn created_at(&self) -> Timestamp {
+        created_at(&self.sandbox.metadata, self.heard_of)
     }
 
     /// The pool it wants a pod of.
@@ -126,8 +138,16 @@ impl Row for SandboxRow {
     fn succeed(&mut self, before: &Self) {
         if before.sandbox.metadata.uid == self.sandbox.metadata.uid {
             self.arrival.number = before.arrival.number;
+            self.heard_of = before.heard_of;
         }
     }
+}
+
+/// The API keeps whole seconds. One that was heard of right after its creation was created a moment before; one that was found
+/// later has only what the API keeps.
+fn created_at(metadata: &ObjectMeta, heard_of: Timestamp) -> Timestamp {
+    let recorded = metadata.creation_timestamp.as_ref().map_or(heard_of, |at| at.0);
+    if heard_of.duration_since(recorded) < SignedDuration::from_secs(2) { heard_of.max(recorded) } else { recorded }
 }
 
 /// A Task without its contents and outputs, and its place in the queue.
@@ -139,6 +159,7 @@ pub struct TaskRow {
     pub invalid: Option<InvalidSpec>,
     /// Its place among the Tasks of its Sandbox.
     pub arrival: Arrival,
+    heard_of: Timestamp,
 }
 
 /// What Tasks are found by.
@@ -161,7 +182,18 @@ impl TaskRow {
             (status.stdout, status.stderr) = (None, None);
             status.steps.iter_mut().for_each(|s| (s.stdout, s.stderr) = (None, None));
         }
-        Self { task: Arc::new(task), invalid, arrival }
+        Self { task: Arc::new(task), invalid, arrival, heard_of: Timestamp::MAX }
+    }
+
+    /// The same, heard of at this time.
+    #[must_use]
+    pub fn heard_of(self, now: Timestamp) -> Self {
+        Self { heard_of: now, ..self }
+    }
+
+    /// When it was created, to less than a second if this operator saw it.
+    pub fn created_at(&self) -> Timestamp {
+        created_at(&self.task.metadata, self.heard_of)
     }
 
     /// The Sandbox it names.
@@ -219,6 +251,7 @@ impl Row for TaskRow {
     fn succeed(&mut self, before: &Self) {
         if before.task.metadata.uid == self.task.metadata.uid {
             self.arrival.number = before.arrival.number;
+            self.heard_of = before.heard_of;
         }
     }
 }

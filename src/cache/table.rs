@@ -93,6 +93,11 @@ impl<R: Row> Table<R> {
         self.index.get(index).map_or(0, BTreeSet::len)
     }
 
+    /// All rows, by key.
+    pub fn rows(&self) -> impl Iterator<Item = &R> {
+        self.rows.values().map(AsRef::as_ref)
+    }
+
     /// All keys.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.rows.keys()

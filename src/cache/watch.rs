@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::{
     Api, Resource,
     core::DeserializeGuard,
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use super::{Cache, Change, Row, Table, Tables};
 use crate::{
     clock::Clock,
+    metrics::Metrics,
     object::Key,
     triggers::{self, Wake},
 };
@@ -45,14 +47,17 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
     /// The kind as the API has it.
     type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
 
-    /// The row for an object.
-    fn row(object: Self::Object) -> Self;
+    /// The row for an object that was heard of now.
+    fn row(object: Self::Object, now: Timestamp) -> Self;
 
     /// The table for the rows.
     fn table(tables: &mut Tables) -> &mut Table<Self>;
 
     /// Who has to look after a change.
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake>;
+
+    /// Counts what a change shows.
+    fn measure(_change: &Change<Self>, _metrics: &Metrics) {}
 
     /// Keeps what must outlive the row.
     fn remember(_change: &Change<Self>, _tables: &mut Tables, _clock: &Clock) {}
@@ -64,6 +69,8 @@ pub struct Watch {
     pub cache: Arc<Cache>,
     /// The wall clock.
     pub clock: Clock,
+    /// What is counted of changes.
+    pub metrics: Arc<Metrics>,
     /// Told of everyone who has to look.
     pub wake: Arc<dyn Fn(Wake) + Send + Sync>,
 }
@@ -102,7 +109,7 @@ impl Watch {
     /// Takes over what the answer to a write says, without waiting for the watch to say it too: what is decided next is
     /// decided on it. Only of an object that is there: a watch may have told of its deletion meanwhile.
     pub fn learn<S: Source>(&self, object: S::Object) {
-        let row = S::row(object);
+        let row = S::row(object, self.clock.now());
         let mut tables = self.cache.write();
         if S::table(&mut tables).precedes(&row) {
             self.apply(row, &mut tables);
@@ -118,7 +125,7 @@ impl Watch {
     fn read<S: Source>(&self, object: DeserializeGuard<S::Object>, listed: bool) {
         match object.0 {
             Ok(object) => {
-                let row = S::row(object);
+                let row = S::row(object, self.clock.now());
                 let mut tables = self.cache.write();
                 let table = S::table(&mut tables);
                 let same = table.get(&row.key()).is_some_and(|present| present.metadata().uid == row.metadata().uid);
@@ -155,6 +162,7 @@ impl Watch {
 
     fn tell<S: Source>(&self, change: &Change<S>, tables: &mut Tables) {
         S::remember(change, tables, &self.clock);
+        S::measure(change, &self.metrics);
         for wake in triggers::distinct(S::wakes(change, tables)) {
             (self.wake)(wake);
         }

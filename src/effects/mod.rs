@@ -5,6 +5,7 @@
 //! tell. Only an API failure is an [`Failure`], and is tried again.
 
 mod events;
+mod lease;
 mod objects;
 mod pods;
 
@@ -61,8 +62,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn refused(verb: &'static str, kind: &'static str, object: &Key, refusal: Refusal) -> Self {
+    /// A refusal that is tried again all the same: who may write can be changed.
+    pub(crate) fn refused(verb: &'static str, kind: &'static str, object: &Key, refusal: Refusal) -> Self {
         Self { verb, kind, object: object.clone(), cause: Cause::Refused(refusal.message) }
+    }
+}
+
+impl Failure {
+    /// Whether the API server answered, and refused.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.cause, Cause::Refused(_))
     }
 }
 

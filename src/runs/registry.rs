@@ -105,6 +105,11 @@ impl Runs {
         }
     }
 
+    /// How many runs have not ended.
+    pub fn active(&self) -> usize {
+        self.lock().values().filter(|run| run.ended.is_none()).count()
+    }
+
     /// What is known of the run of a Task.
     pub fn view(&self, task: &Uid) -> Option<RunView> {
         self.lock().get(task).map(|run| {

@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Effects, Event, Failure, Outcome, live_tasks_unfinished},
+    metrics::{self, Metrics},
     object::{Key, Uid, Version},
     pod::Pod,
     runs::Runs,
@@ -38,6 +39,7 @@ pub struct Sandboxes {
     clock: Clock,
     /// How long a released Sandbox is kept that does not say so itself.
     released_ttl: Option<std::time::Duration>,
+    metrics: Arc<Metrics>,
     /// When the caches were complete: what ended before is known only from what was recorded.
     watching_since: Timestamp,
     /// Sandboxes with a claim whose status is not known to be written. Only saves a live list; a restart lists anyway.
@@ -52,9 +54,10 @@ impl Sandboxes {
         runs: Arc<Runs>,
         clock: Clock,
         released_ttl: Option<std::time::Duration>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let watching_since = clock.now();
-        Self { watch, effects, runs, clock, released_ttl, watching_since, claiming: Mutex::default() }
+        Self { watch, effects, runs, clock, released_ttl, metrics, watching_since, claiming: Mutex::default() }
     }
 
     fn is_claiming(&self, uid: &Uid) -> bool {
@@ -92,12 +95,18 @@ impl Sandboxes {
     /// Claims a pod; the pod then counts as this Sandbox's.
     async fn claim(&self, observed: &mut Observed, claim: &Claim) -> Result<bool, Failure> {
         self.note_claiming(&observed.uid(), true);
-        let claimed = self.effects.claim(claim).await?;
+        let (namespace, pool) = (observed.key().namespace, observed.pool_name());
+        let claimed = self.effects.claim(claim).await.inspect_err(|failure| {
+            if failure.is_refusal() {
+                self.metrics.claims.with([&namespace, pool, "refused"]).inc();
+            }
+        })?;
         if let Outcome::Done(pod) = claimed {
             self.watch.learn::<Pod>(pod.clone());
             observed.owned.push(Arc::new(pod.slim()));
             return Ok(true);
         }
+        self.metrics.claim_conflicts.with([&namespace, pool]).inc();
         // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
         self.note_claiming(&observed.uid(), false);
         Ok(false)
@@ -112,6 +121,9 @@ impl Sandboxes {
         let written = self.effects.write_status::<Sandbox>(&version, &wanted).await?;
         if let Outcome::Done(sandbox) = written {
             self.watch.learn::<SandboxRow>(sandbox);
+            if observed.is_unallocated() && wanted.pod_uid.is_some() {
+                self.count_claim(observed);
+            }
             self.note_claiming(&observed.uid(), false);
             for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {
                 self.effects.event(Event::about(observed.sandbox(), reason, note));
@@ -119,6 +131,16 @@ impl Sandboxes {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    fn count_claim(&self, observed: &Observed) {
+        // One that found a pod at once had nothing written to its status before.
+        let result = if observed.status().is_some() { "waited" } else { "warm" };
+        let key = observed.key();
+        let labels = [key.namespace.as_str(), observed.pool_name(), result];
+        self.metrics.claims.with(labels).inc();
+        let took = metrics::seconds(observed.row.created_at(), self.clock.now());
+        self.metrics.claim_seconds.with(labels).observe(took);
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
@@ -145,6 +167,7 @@ impl Sandboxes {
 
 impl Reconcile for Sandboxes {
     const KIND: &'static str = "Sandbox";
+    const NAME: &'static str = "sandbox";
 
     async fn reconcile(&self, key: &Key) -> Next {
         let Some(mut observed) = Observed::read(&self.watch.cache, key, self.watching_since, self.released_ttl) else {

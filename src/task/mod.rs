@@ -5,6 +5,7 @@
 //!
 //! Woken by its own changes, by those of its Sandbox and pod, when it comes to the head of the queue, and when its run is over.
 
+mod measure;
 mod observe;
 mod plan;
 mod report;
@@ -19,6 +20,7 @@ use crate::{
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Effects, Event, Failure, Outcome},
+    metrics::Metrics,
     object::{Key, Uid, Version},
     runs::{Left, Request, Runs, Target, Wish},
 };
@@ -33,6 +35,7 @@ pub struct Tasks {
     clock: Clock,
     /// How long a finished Task is kept that does not say so itself.
     finished_ttl: Option<Duration>,
+    metrics: Arc<Metrics>,
 }
 
 impl Tasks {
@@ -43,8 +46,9 @@ impl Tasks {
         runs: Arc<Runs>,
         clock: Clock,
         finished_ttl: Option<Duration>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { watch, effects, runs, clock, finished_ttl }
+        Self { watch, effects, runs, clock, finished_ttl, metrics }
     }
 
     /// Ends the runs of Tasks that were deleted in flight.
@@ -108,6 +112,9 @@ impl Tasks {
             ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
         };
         let timeout = observed.row.task.spec.timeout().unwrap_or_default();
+        if is_started {
+            self.metrics.runs_reattached.inc();
+        }
         let (task, task_uid) = (version.key, version.uid);
         self.runs.start(Request { task, task_uid, steps, timeout, target: target.clone(), is_started });
         Ok(())
@@ -136,6 +143,10 @@ impl Tasks {
             if outcome != Outcome::TooLarge {
                 break;
             }
+            self.metrics.status_shrunk.inc();
+        }
+        if outcome == Outcome::Done(()) {
+            measure::finished(&self.metrics, &observed.row, &full, &steps);
         }
         if outcome == Outcome::Done(()) || outcome == Outcome::Gone {
             self.runs.forget(&uid);
@@ -169,6 +180,7 @@ impl Tasks {
 
 impl Reconcile for Tasks {
     const KIND: &'static str = "Task";
+    const NAME: &'static str = "task";
 
     async fn reconcile(&self, key: &Key) -> Next {
         let observed = Observed::read(&self.watch.cache, key, &self.runs, self.finished_ttl);

@@ -21,12 +21,20 @@ use crate::{
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Effects, Event, Failure, Outcome},
+    metrics::Metrics,
     object::{Key, Version},
+    pod::Pod,
 };
 use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
+use kube::ResourceExt;
 use observe::Observed;
 use setback::{Setback, Setbacks};
+
+/// Whether an idle pod has ended or is kept from starting.
+pub fn is_failing(pod: &Pod) -> bool {
+    pod.is_terminal() || trouble::of(pod).is_some()
+}
 
 /// Looks after WarmPools.
 pub struct WarmPools {
@@ -34,19 +42,31 @@ pub struct WarmPools {
     effects: Arc<Effects>,
     clock: Clock,
     agent: AgentImage,
+    metrics: Arc<Metrics>,
     setbacks: Setbacks,
 }
 
 impl WarmPools {
     /// Reads what `watch` knows, writes through `effects`; pods get their agent from `agent`.
-    pub fn new(watch: Arc<Watch>, effects: Arc<Effects>, clock: Clock, agent: AgentImage) -> Self {
-        Self { watch, effects, clock, agent, setbacks: Setbacks::default() }
+    pub fn new(
+        watch: Arc<Watch>,
+        effects: Arc<Effects>,
+        clock: Clock,
+        agent: AgentImage,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { watch, effects, clock, agent, metrics, setbacks: Setbacks::default() }
     }
 
     /// Does what the plan says and returns what stood in its way.
-    async fn carry_out(&self, pool: &WarmPool, plan: &plan::Plan) -> Result<Option<Setback>, Failure> {
+    async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Result<Option<Setback>, Failure> {
+        let pool = &*observed.pool;
         for pod in &plan.delete {
-            self.effects.delete_pod(pod).await?;
+            if let Outcome::Done(()) = self.effects.delete_pod(pod).await?
+                && let Some(reason) = observed.why_replaced(&pod.uid)
+            {
+                self.metrics.pod_replacements.with([&pod.key.namespace, &pool.name_any(), reason]).inc();
+            }
         }
         // One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
         for number in &plan.create {
@@ -62,6 +82,7 @@ impl WarmPools {
 
 impl Reconcile for WarmPools {
     const KIND: &'static str = "WarmPool";
+    const NAME: &'static str = "warmpool";
 
     async fn reconcile(&self, key: &Key) -> Next {
         let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.setbacks) else {
@@ -70,7 +91,7 @@ impl Reconcile for WarmPools {
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let now = self.clock.now();
         let plan = plan::plan(&observed, now);
-        let setback = self.carry_out(&observed.pool, &plan).await?;
+        let setback = self.carry_out(&observed, &plan).await?;
         observed.setback = self.setbacks.update(&observed.uid(), setback, plan.cleared, now);
 
         let wanted = status::status(&observed, now);

@@ -60,6 +60,16 @@ impl Observed {
         usize::try_from(self.pool.spec.replicas).unwrap_or(0)
     }
 
+    /// Why an idle pod that is deleted is to be replaced; nothing where it is just one too many.
+    pub(super) fn why_replaced(&self, uid: &Uid) -> Option<&'static str> {
+        let pod = self.idle.iter().find(|pod| Uid::of(&***pod) == *uid)?;
+        match () {
+            () if pod.is_terminal() => Some("ended"),
+            () if pod.template_hash() != Some(&self.pool.spec.fingerprint()) => Some("outdated"),
+            () => None,
+        }
+    }
+
     /// The idle pods that are, or will be, of use.
     pub(super) fn alive(&self) -> impl Iterator<Item = &Pod> {
         self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_alive())

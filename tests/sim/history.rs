@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arl_operator::{
     effects::{self, EventSink},
     flags::Flags,
-    operator,
+    metrics::{Catalogue, Metrics},
+    operator::{Common, Scope, Stage},
+    runs::Runner,
 };
 use clap::Parser;
 use kube::Client;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use crate::{
     agenda::Action,
@@ -223,11 +225,15 @@ impl History {
         let client = Client::new(ApiServer { world: Arc::clone(&self.world), who }, NS);
         let (events, waiting) = EventSink::new();
         let flags = Flags::parse_from(["arl-operator"]);
-        let runner = Arc::new(Streams { world: Arc::clone(&self.world), who });
-        let scope = operator::run_scope(client.clone(), None, flags, self.world.clock(), events, runner);
+        let runner: Arc<dyn Runner> = Arc::new(Streams { world: Arc::clone(&self.world), who });
+        let (clock, metrics) = (self.world.clock(), Metrics::new(&mut Catalogue::default()));
+        let scope = Scope::new(None, &clock, &runner, &metrics);
+        let stage = watch::Sender::new(Stage::Lead);
+        let common = Common { client: client.clone(), flags, clock, events, metrics, stage: stage.subscribe() };
         let publisher = effects::publish(client, None, waiting);
         let task = tokio::spawn(async move {
-            futures::join!(scope, publisher);
+            futures::join!(scope.run(common), publisher);
+            drop(stage);
         });
         self.tasks.insert(number, task.abort_handle());
     }

@@ -30,6 +30,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::{Left, Report, Request, RunEnd, Runner, Target, Wish, wished};
 use crate::{
     clock::Clock,
+    metrics::Metrics,
     object::{Key, Uid},
 };
 use attached::{Attach, Order, Said};
@@ -52,6 +53,7 @@ pub struct Agent {
     client: Client,
     clock: Clock,
     still_wanted: StillWanted,
+    metrics: Arc<Metrics>,
     streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<Order>>>,
     opening_idle: Semaphore,
     opening_busy: Semaphore,
@@ -59,11 +61,12 @@ pub struct Agent {
 
 impl Agent {
     /// Runs through `client`; runs found in a pod whose Task is not `still_wanted` are ended.
-    pub fn new(client: Client, clock: Clock, still_wanted: StillWanted) -> Arc<Self> {
+    pub fn new(client: Client, clock: Clock, still_wanted: StillWanted, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             client,
             clock,
             still_wanted,
+            metrics,
             streams: Mutex::default(),
             opening_idle: Semaphore::new(OPENING_IDLE),
             opening_busy: Semaphore::new(OPENING_BUSY),

@@ -60,6 +60,7 @@ impl Agent {
             let trouble = match opened {
                 Ok((socket, unfinished)) => {
                     unfit = 0;
+                    self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
                     self.end_unwanted(&target, unfinished, &attached);
                     let trouble = converse(socket, &mut attached, &mut orders).await;
@@ -77,11 +78,13 @@ impl Agent {
             match trouble {
                 None => break,
                 Some(Trouble::Gone(words)) => {
+                    self.metrics.run_streams.with(["gone"]).inc();
                     tracing::debug!(pod = %target.pod.name, words, "no stream to the agent");
                     attached.tell(|| Said::Gone(words.clone())).await;
                     break;
                 }
                 Some(Trouble::Broken(words) | Trouble::Unfit(words)) => {
+                    self.metrics.run_streams.with(["broken"]).inc();
                     tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
                     let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
                     attached.tell(|| Said::Obstacle(words.clone())).await;

@@ -4,16 +4,16 @@ pub mod audit;
 mod dump;
 mod exec;
 pub mod make;
+pub mod operator;
 pub mod record;
 pub mod setup;
 pub mod wait;
 
-use std::fs::OpenOptions;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
+use operator::Operator;
 
 /// A namespace of its own for one test, and the operator that serves only that.
 pub struct World {
@@ -22,7 +22,7 @@ pub struct World {
     /// The test's namespace.
     pub ns: String,
     log: PathBuf,
-    operator: Option<Child>,
+    operator: Option<Operator>,
 }
 
 impl World {
@@ -46,35 +46,36 @@ impl World {
     pub async fn start_operator(&mut self) {
         assert!(self.operator.is_none(), "the operator runs already");
         let kubeconfig = setup::kubeconfig(&self.client, &self.ns).await;
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_arl-operator"))
-            .arg("--kubeconfig")
-            .arg(&kubeconfig)
-            .args(["--watch-namespaces", &self.ns, "--log-format", "text", "--log-level", "info"])
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("the operator starts");
-        self.operator = Some(child);
+        self.operator = Some(Operator::start(&kubeconfig, &self.ns, &self.log, &[]));
+    }
+
+    /// Starts one more operator, called `name`, that looks after these namespaces, with more flags. It ends with the returned
+    /// value.
+    pub async fn another_operator(&self, name: &str, namespaces: &str, flags: &[&str]) -> Operator {
+        let kubeconfig = setup::kubeconfig(&self.client, &self.ns).await;
+        let log = setup::logs().join(format!("{}.{name}.log", self.ns));
+        let named = ["--pod-name", name, "--pod-namespace", &self.ns];
+        Operator::start(&kubeconfig, namespaces, &log, &[&named, flags].concat())
+    }
+
+    /// The operator.
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("no operator runs")
     }
 
     /// Kills the operator with SIGKILL: it gets no chance to tidy up.
     pub fn kill(&mut self) {
-        let mut child = self.operator.take().expect("no operator runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        self.operator.take().expect("no operator runs").kill();
     }
 
     /// Whether the operator has not exited by itself.
     pub fn operator_is_alive(&mut self) -> bool {
-        self.operator.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+        self.operator.as_mut().is_some_and(Operator::is_alive)
     }
 
     /// The most memory that the operator has had so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let pid = self.operator.as_ref().expect("the operator runs").id();
+        let pid = self.operator().pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
         peak.trim().parse::<u64>().unwrap() * 1024
@@ -111,12 +112,6 @@ impl Drop for World {
         });
         if tidied.join().is_err() {
             eprintln!("namespace {} could not be tidied up", self.ns);
-        }
-        if let Some(mut child) = self.operator.take() {
-            let ended = child.kill().and_then(|()| child.wait());
-            if let Err(error) = ended {
-                eprintln!("the operator of {} could not be ended: {error}", self.ns);
-            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -54,20 +54,21 @@ pub async fn cluster(client: &Client) {
     let apply = async || {
         let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
         for name in ["warmpools", "sandboxes", "tasks"] {
-            let crd: CustomResourceDefinition = only(&root().join(format!("crds/{name}.yaml")));
+            let crd: CustomResourceDefinition =
+                only(&root().join(format!("crds/{name}.yaml")), "CustomResourceDefinition");
             apply(&crds, &crd).await;
             await_condition(crds.clone(), &crd.name_any(), is_crd_established()).await.unwrap();
         }
-        let role: ClusterRole = only(&root().join("deploy/kustomize/base/rbac.yaml"));
+        let role: ClusterRole = only(&root().join("deploy/kustomize/base/rbac.yaml"), "ClusterRole");
         apply(&Api::all(client.clone()), &role).await;
     };
     DONE.get_or_init(apply).await;
 }
 
-/// The first document of a file that is of the wanted type.
-fn only<K: DeserializeOwned>(path: &Path) -> K {
-    let found = documents(path).into_iter().find_map(|d| serde_json::from_value(d).ok());
-    found.unwrap_or_else(|| panic!("{} has no {}", path.display(), std::any::type_name::<K>()))
+/// The document of a kind in a file.
+fn only<K: DeserializeOwned>(path: &Path, kind: &str) -> K {
+    let found = documents(path).into_iter().find(|document| document["kind"] == kind);
+    from(found.unwrap_or_else(|| panic!("{} has no {kind}", path.display())))
 }
 
 async fn apply<K>(api: &Api<K>, object: &K)
@@ -96,6 +97,20 @@ pub async fn namespace(client: &Client, name: &str) -> String {
     // Pods are refused until the namespace has its default account, a moment after it was created.
     await_condition(accounts, "default", |a: Option<&ServiceAccount>| a.is_some()).await.unwrap();
     ns
+}
+
+/// Gives the namespace's ServiceAccount the chart's rights on the Lease.
+pub async fn allow_election(client: &Client, ns: &str) {
+    let path = root().join("deploy/kustomize/base/rbac-leader-election.yaml");
+    let mut role: Role = only(&path, "Role");
+    role.metadata.namespace = Some(ns.to_owned());
+    apply(&Api::namespaced(client.clone(), ns), &role).await;
+    let mut binding: RoleBinding = only(&path, "RoleBinding");
+    binding.metadata.namespace = Some(ns.to_owned());
+    for subject in binding.subjects.iter_mut().flatten() {
+        subject.namespace = Some(ns.to_owned());
+    }
+    apply(&Api::namespaced(client.clone(), ns), &binding).await;
 }
 
 fn from<K: DeserializeOwned>(value: Value) -> K {

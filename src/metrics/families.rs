@@ -1,0 +1,174 @@
+//! Families of metrics, and the catalogue of all there are.
+
+use std::fmt::Debug;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::text,
+    metrics::{
+        MetricType, TypedMetric,
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::Histogram,
+    },
+    registry::{Metric, Registry},
+};
+
+/// What a metric is, for those who read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name as Prometheus stores it, except for the suffixes that a histogram's series have.
+    pub name: &'static str,
+    /// counter, gauge or histogram.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it counts, with the unit.
+    pub help: &'static str,
+}
+
+/// All metrics of one operator, with what is needed to describe and to show them.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    registry: Registry,
+    entries: Vec<Entry>,
+}
+
+impl Catalogue {
+    /// Everything there is, in the order in which it was added.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// All values, as OpenMetrics text.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+
+    /// Adds what is computed when it is asked for.
+    pub fn add_collector(&mut self, entries: &[Entry], collector: impl Collector) {
+        self.entries.extend(entries);
+        self.registry.register_collector(Box::new(collector));
+    }
+
+    pub(super) fn single(&mut self, name: &'static str, help: &'static str) -> Counter {
+        let counter = Counter::default();
+        self.note::<Counter>(name, &[], help, counter.clone());
+        counter
+    }
+
+    pub(super) fn counters<const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str; N],
+        help: &'static str,
+    ) -> Counters<N> {
+        self.family(name, labels, help, &[])
+    }
+
+    pub(super) fn gauges<const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str; N],
+        help: &'static str,
+    ) -> Gauges<N> {
+        self.family(name, labels, help, &[])
+    }
+
+    pub(super) fn histograms<const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str; N],
+        buckets: &'static [f64],
+        help: &'static str,
+    ) -> Histograms<N> {
+        self.family(name, labels, help, buckets)
+    }
+
+    fn family<M, const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str; N],
+        help: &'static str,
+        buckets: &'static [f64],
+    ) -> Labelled<M, N>
+    where
+        Labelled<M, N>: Debug,
+        M: TypedMetric,
+        Family<Values<N>, M, Make>: Metric,
+    {
+        let family = Family::new_with_constructor(Make(buckets));
+        self.note::<M>(name, labels, help, family.clone());
+        Labelled { labels, family }
+    }
+
+    fn note<M: TypedMetric>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+        metric: impl Metric,
+    ) {
+        let kind = match M::TYPE {
+            MetricType::Counter => "counter",
+            MetricType::Histogram => "histogram",
+            _ => "gauge",
+        };
+        // The library adds the suffix that every counter has.
+        self.registry.register(name.strip_suffix("_total").unwrap_or(name), help, metric);
+        self.entries.push(Entry { name, kind, labels, help });
+    }
+}
+
+type Values<const N: usize> = [(&'static str, String); N];
+
+/// Makes the members of a family; the buckets are a histogram's.
+#[derive(Clone, Debug)]
+pub struct Make(&'static [f64]);
+
+impl MetricConstructor<Counter> for Make {
+    fn new_metric(&self) -> Counter {
+        Counter::default()
+    }
+}
+
+impl MetricConstructor<Gauge> for Make {
+    fn new_metric(&self) -> Gauge {
+        Gauge::default()
+    }
+}
+
+impl MetricConstructor<Histogram> for Make {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(self.0.iter().copied())
+    }
+}
+
+/// Metrics that differ in `N` labels.
+#[derive(Clone, Debug)]
+pub struct Labelled<M, const N: usize> {
+    labels: &'static [&'static str; N],
+    family: Family<Values<N>, M, Make>,
+}
+
+/// Counters with `N` labels.
+pub type Counters<const N: usize> = Labelled<Counter, N>;
+/// Gauges with `N` labels.
+pub type Gauges<const N: usize> = Labelled<Gauge, N>;
+/// Histograms with `N` labels.
+pub type Histograms<const N: usize> = Labelled<Histogram, N>;
+
+impl<M: Clone, const N: usize> Labelled<M, N>
+where
+    Make: MetricConstructor<M>,
+{
+    /// The one with these values, in the order of the labels. Values must be few: no name of a Sandbox, a Task or a pod.
+    pub fn with(&self, values: [&str; N]) -> M {
+        let mut values = values.into_iter();
+        let labelled = self.labels.map(|label| (label, values.next().unwrap_or_default().to_owned()));
+        self.family.get_or_create_owned(&labelled)
+    }
+}

@@ -1,0 +1,183 @@
+//! What the caches and queues show, computed when it is asked for: there is nothing that could be forgotten to be counted down.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arl_crds::{SandboxPhase, reason::SandboxReason};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+};
+
+use super::Entry;
+use crate::{
+    cache::{Row, SandboxRow, Tables},
+    object::Key,
+    operator::Scope,
+    pod::Pod,
+    warmpool,
+};
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Entry {
+    Entry { name, kind: "gauge", labels, help }
+}
+
+const DEPTH: Entry = gauge("workqueue_depth", &["name"], "Keys that wait in the queue");
+const UNFINISHED: Entry = gauge(
+    "workqueue_unfinished_work_seconds",
+    &["name"],
+    "How long the keys now worked on have been so, together, in seconds",
+);
+const LONGEST: Entry = gauge(
+    "workqueue_longest_running_processor_seconds",
+    &["name"],
+    "How long the key longest worked on has been so, in seconds",
+);
+const PODS: Entry = gauge(
+    "arl_warmpool_pods",
+    &["namespace", "warmpool", "state"],
+    "Pods of a pool: pending, ready (idle, can be claimed), allocated or failing (idle, ended or kept from starting)",
+);
+const DESIRED: Entry =
+    gauge("arl_warmpool_desired_pods", &["namespace", "warmpool"], "Idle pods that a pool is to keep: spec.replicas");
+const SANDBOXES: Entry = gauge("arl_sandboxes", &["namespace", "phase"], "Sandboxes by phase");
+const WAITING: Entry = gauge(
+    "arl_sandboxes_waiting",
+    &["namespace", "warmpool", "reason"],
+    "Sandboxes that have no pod yet, by why; warmpool is empty where the pool does not exist",
+);
+const TASKS: Entry = gauge("arl_tasks", &["namespace", "state"], "Tasks by state");
+const RUNS: Entry = gauge("arl_runs_active", &[], "Tasks whose steps this operator runs or follows now");
+
+/// Values by the values of the labels.
+type Series = BTreeMap<Vec<String>, f64>;
+
+/// The scopes of an operator, to be looked at.
+pub struct Objects(Vec<Arc<Scope>>);
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Objects of {} scopes", self.0.len())
+    }
+}
+
+impl Objects {
+    /// What it tells.
+    pub const ENTRIES: &'static [Entry] = &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, SANDBOXES, WAITING, TASKS, RUNS];
+
+    /// Looks at these scopes.
+    pub fn new(scopes: Vec<Arc<Scope>>) -> Self {
+        Self(scopes)
+    }
+
+    fn queues(&self) -> [Series; 3] {
+        let mut found = [Series::new(), Series::new(), Series::new()];
+        for (name, queue) in self.0.iter().flat_map(|scope| scope.queues().named()) {
+            let (name, look) = (vec![name.to_owned()], queue.look());
+            *found[0].entry(name.clone()).or_default() += count(look.depth);
+            *found[1].entry(name.clone()).or_default() += look.unfinished.as_secs_f64();
+            let longest = found[2].entry(name).or_default();
+            *longest = longest.max(look.longest.as_secs_f64());
+        }
+        found
+    }
+
+    fn runs(&self) -> Series {
+        let active: usize = self.0.iter().map(|scope| scope.runs().active()).sum();
+        Series::from([(Vec::new(), count(active))])
+    }
+}
+
+/// Counts of objects are far below the 2^52 that a number of a metric can hold exactly.
+#[allow(clippy::cast_precision_loss)]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+fn add(series: &mut Series, labels: &[&str]) {
+    *series.entry(labels.iter().map(|label| (*label).to_owned()).collect()).or_default() += 1.0;
+}
+
+/// What is in the tables: pods, those wanted, Sandboxes, those that wait, Tasks.
+fn of(tables: &Tables) -> [Series; 5] {
+    let [mut pods, mut desired, mut sandboxes, mut waiting, mut tasks] = <[Series; 5]>::default();
+    for Key { namespace, name } in tables.pools.keys() {
+        for state in ["pending", "ready", "allocated", "failing"] {
+            pods.insert([namespace, name, state].map(Into::into).to_vec(), 0.0);
+        }
+    }
+    for pool in tables.pools.rows() {
+        let Key { namespace, name } = pool.key();
+        desired.insert(vec![namespace, name], f64::from(pool.spec.replicas));
+    }
+    for (pool, pod) in tables.pods.rows().filter_map(|pod| Some((pod.pool()?, pod))) {
+        if let Some(state) = state(pod) {
+            add(&mut pods, &[&pool.namespace, &pool.name, state]);
+        }
+    }
+    for row in tables.sandboxes.rows() {
+        let namespace = row.key().namespace;
+        let phase = row.sandbox.status.as_ref().and_then(|s| s.phase).unwrap_or(SandboxPhase::Pending);
+        add(&mut sandboxes, &[&namespace, &format!("{phase:?}")]);
+        if row.is_waiting() {
+            let pool = row.pool();
+            let known = tables.pools.get(&pool).map_or("", |_| &pool.name);
+            add(&mut waiting, &[&namespace, known, why_waiting(row)]);
+        }
+    }
+    for row in tables.tasks.rows() {
+        add(&mut tasks, &[&row.key().namespace, &format!("{:?}", row.state())]);
+    }
+    [pods, desired, sandboxes, waiting, tasks]
+}
+
+fn state(pod: &Pod) -> Option<&'static str> {
+    match () {
+        () if pod.is_deleting() => None,
+        () if !pod.is_idle() => Some("allocated"),
+        () if warmpool::is_failing(pod) => Some("failing"),
+        () if pod.is_ready() => Some("ready"),
+        () => Some("pending"),
+    }
+}
+
+fn why_waiting(row: &SandboxRow) -> &'static str {
+    let recorded = row.sandbox.status.as_ref().and_then(|s| s.conditions.first()).map(|c| c.reason.as_str());
+    let known = SandboxReason::ALL.iter().find(|reason| Some(reason.as_str()) == recorded);
+    known.map_or(SandboxReason::Claiming.as_str(), |reason| reason.as_str())
+}
+
+fn encode(encoder: &mut DescriptorEncoder<'_>, entry: Entry, series: &Series) -> Result<(), std::fmt::Error> {
+    if series.is_empty() {
+        return Ok(());
+    }
+    let mut gauge = encoder.encode_descriptor(entry.name, entry.help, None, MetricType::Gauge)?;
+    for (values, value) in series {
+        let labels: Vec<_> = entry.labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
+        if labels.is_empty() {
+            gauge.encode_gauge(value)?;
+        } else {
+            ConstGauge::new(*value).encode(gauge.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+impl Collector for Objects {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (entry, series) in [DEPTH, UNFINISHED, LONGEST].into_iter().zip(self.queues()) {
+            encode(&mut encoder, entry, &series)?;
+        }
+        // No namespace is in two scopes, so that the parts only have to be put together.
+        let mut all = <[Series; 5]>::default();
+        for scope in &self.0 {
+            for (all, part) in all.iter_mut().zip(of(&scope.cache().read())) {
+                all.extend(part);
+            }
+        }
+        for (entry, series) in [PODS, DESIRED, SANDBOXES, WAITING, TASKS].into_iter().zip(all) {
+            encode(&mut encoder, entry, &series)?;
+        }
+        encode(&mut encoder, RUNS, &self.runs())
+    }
+}

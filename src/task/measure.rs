@@ -1,0 +1,35 @@
+//! What is counted of a Task that has ended.
+
+use arl_crds::TaskStatus;
+
+use crate::{
+    cache::{Row, TaskRow},
+    metrics::{Metrics, seconds},
+    runs::StepRun,
+};
+
+/// Counts the end that `status` reports, of the steps that were run.
+pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, runs: &[StepRun]) {
+    let namespace = row.key().namespace;
+    let reason = status.conditions.first().map_or("", |c| c.reason.as_str());
+    metrics.tasks_finished.with([&namespace, reason]).inc();
+    if let Some(started) = &status.started_at {
+        metrics.task_queue_seconds.with([&namespace]).observe(seconds(row.created_at(), started.0));
+        if let Some(completed) = &status.completed_at {
+            metrics.task_seconds.with([&namespace]).observe(seconds(started.0, completed.0));
+        }
+    }
+    for (step, spec) in status.steps.iter().zip(&row.task.spec.steps) {
+        if let (Some(started), Some(completed)) = (&step.started_at, &step.completed_at) {
+            let kind = format!("{:?}", spec.type_);
+            metrics.step_seconds.with([&namespace, &kind]).observe(seconds(started.0, completed.0));
+        }
+    }
+    for run in runs {
+        for (stream, output) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
+            if output.text().1 {
+                metrics.output_truncated.with([stream]).inc();
+            }
+        }
+    }
+}
