@@ -36,8 +36,8 @@ struct AgentRun {
 #[derive(Debug, Default)]
 pub struct Agents {
     runs: BTreeMap<RunId, AgentRun>,
-    /// Where each step of each Task was started.
-    starts: BTreeMap<(String, usize), Vec<String>>,
+    /// Where each step of each Task was started, a Sandbox each: one that was deleted and made again under its name is another.
+    starts: BTreeMap<(String, usize, String), Vec<String>>,
 }
 
 impl Agents {
@@ -51,8 +51,8 @@ impl Agents {
     /// Steps that were started twice.
     pub fn started_twice(&self) -> impl Iterator<Item = String> {
         let twice = self.starts.iter().filter(|(_, places)| places.len() > 1);
-        twice.map(|((task, step), places)| {
-            format!("step {step} of Task {task} was started in {}", places.join(" and in "))
+        twice.map(|((task, step, sandbox), places)| {
+            format!("step {step} of Task {task} was started for Sandbox {sandbox} in {}", places.join(" and in "))
         })
     }
 
@@ -101,7 +101,10 @@ impl State {
         };
         let (takes, _) = script(step);
         run.done.push(StepRun::new(started_at));
-        self.agents.starts.entry((id.1.clone(), number)).or_default().push(id.0.clone());
+        let owner =
+            self.store.by_uid(Kind::Pod, &id.0).map(|(_, pod)| pod["metadata"]["ownerReferences"][0]["uid"].clone());
+        let sandbox = owner.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        self.agents.starts.entry((id.1.clone(), number, sandbox)).or_default().push(id.0.clone());
         self.trace.say(&format!("agent: step {number} of {} starts in {}", id.1, id.0));
         for twice in self.agents.started_twice() {
             self.invariants.violated(twice);

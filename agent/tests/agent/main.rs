@@ -107,13 +107,15 @@ fn what_is_cancelled_ends_and_the_next_run_begins() {
 fn what_a_success_leaves_lives_on_and_what_a_failure_leaves_does_not() {
     let pod = Pod::new("background");
     let mut stream = pod.stream();
-    let script = "(while true; do echo chatter; sleep 0.01; done) & sleep 71020 & echo done";
-    let report = stream.run("good", vec![sh(script), sh("true")]);
+    let chatter = "sh -c 'while true; do echo chatter; sleep 0.01; done' 71022 & ";
+    let script = format!("{chatter} sleep 71020 & echo done");
+    let report = stream.run("good", vec![sh(&script), sh("true")]);
     assert_eq!((report.end, report.steps.len()), (RunEnd::Completed, 2), "its pipes are not waited for");
     assert!(report.steps[0].1.contains("done\n"));
     let report = stream.run("bad", vec![sh("sleep 71021 & exit 1")]);
     assert_eq!(report.steps[0].0, StepEnd::Exited(1));
     assert_eq!((processes("71020").len(), processes("71021").len()), (1, 0));
+    kill_all("71022");
     kill_all("71020");
     eventually("the process that is left is reaped", || processes("71020").is_empty());
 }
