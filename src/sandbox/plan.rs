@@ -184,7 +184,12 @@ fn after_release(observed: &Observed, now: Timestamp) -> (Decision, Option<Times
         return (Decision::Released, None);
     };
     let due = observed.last_finished.map_or(released_at, |last| last.max(released_at)) + ttl;
-    if due <= now && observed.unfinished == 0 { (Decision::Expire, None) } else { (Decision::Released, Some(due)) }
+    match observed.unfinished {
+        _ if due > now => (Decision::Released, Some(due)),
+        0 => (Decision::Expire, None),
+        // The end of the last of them wakes it.
+        _ => (Decision::Released, None),
+    }
 }
 
 fn ttl(seconds: Option<i32>) -> Option<Duration> {

@@ -81,6 +81,9 @@ fn sandboxes(state: &State, missing: &mut Vec<String>) {
         let unfinished = tasks_of(state, id).any(|t| !is_finished(t));
         let complaint = match status["phase"].as_str() {
             None => Some("has no phase".to_owned()),
+            Some("Released") if is_short(&spec["ttlSecondsAfterFinished"]) && !unfinished => {
+                Some("is Released and should have gone".to_owned())
+            }
             Some("Released") => (!owned.is_empty()).then(|| "is Released and still owns a pod".to_owned()),
             Some("Pending") => pending(state, id, spec, &status["conditions"][0]["reason"]),
             Some(_) => match owned.as_slice() {
@@ -119,6 +122,9 @@ fn pending(state: &State, id: &Id, spec: &Value, reason: &Value) -> Option<Strin
 }
 
 fn tasks(state: &State, missing: &mut Vec<String>) {
+    let expired = |t: &Value| is_finished(t) && is_short(&t["spec"]["ttlSecondsAfterFinished"]);
+    let left = state.store.of(Kind::Task).filter(|(_, t)| expired(t));
+    missing.extend(left.map(|(id, _)| format!("{id} has ended and should have gone")));
     for (id, task) in state.store.of(Kind::Task).filter(|(_, t)| !is_finished(t)) {
         let sandbox = Id::new(Kind::Sandbox, &id.namespace, task["spec"]["sandboxRef"].as_str().unwrap_or_default());
         let reason = &task["status"]["conditions"][0]["reason"];
@@ -132,6 +138,11 @@ fn tasks(state: &State, missing: &mut Vec<String>) {
             missing.push(format!("{id} has not ended: {} {reason}", task["status"]["state"]));
         }
     }
+}
+
+/// A time to live that ends within the simulation.
+fn is_short(ttl: &Value) -> bool {
+    ttl.as_i64().is_some_and(|seconds| seconds < 60)
 }
 
 fn pods(state: &State, missing: &mut Vec<String>) {

@@ -30,8 +30,6 @@ pub struct Invariants {
     /// When idle pods of a pool were lost by others' doing, by the pool's uid: an old view of one that is gone may ask for its
     /// name again, so each may cost a surplus pod until the view is new.
     lost: BTreeMap<String, Vec<Instant>>,
-    /// Tasks in the order of their creation, by uid.
-    arrivals: BTreeMap<String, u64>,
     /// Whether there were ever two operator processes at once: then a pool may have surplus for a while.
     pub two_operators: bool,
     reported: BTreeSet<String>,
@@ -133,9 +131,6 @@ impl Invariants {
 
     /// A Task that has ended stays as it is, and Tasks of a Sandbox run one at a time, in order.
     fn task(&mut self, entry: &Entry, task: &Value, store: &Store) {
-        if entry.before.is_none() {
-            self.arrivals.insert(uid_of(task).to_owned(), entry.version);
-        }
         let Some(before) = &entry.before else { return };
         if is_finished(before) && before["status"] != task["status"] {
             self.violated(format!(
@@ -147,13 +142,13 @@ impl Invariants {
         if !starts {
             return;
         }
-        let mine = self.arrivals.get(uid_of(task)).copied();
+        let mine = arrival(task);
         let first = store.of(Kind::Task).find(|(id, other)| {
             **id != entry.id
                 && id.namespace == entry.id.namespace
                 && other["spec"]["sandboxRef"] == task["spec"]["sandboxRef"]
                 && !is_finished(other)
-                && (other["status"]["state"] == "Running" || self.arrivals.get(uid_of(other)).copied() < mine)
+                && (other["status"]["state"] == "Running" || arrival(other) < mine)
         });
         if let Some((other, _)) = first {
             let what = format!("{} starts although {other} comes first and has not ended", entry.id);
@@ -190,4 +185,11 @@ pub fn is_alive(pod: &Value) -> bool {
 
 pub fn is_finished(task: &Value) -> bool {
     matches!(task["status"]["state"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+/// A Task's place in the queue: of those of one second, that comes first which the operator saw first, at whatever version.
+fn arrival(task: &Value) -> (String, i64) {
+    let created = task["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+    let version = || crate::store::version_of(task).parse().unwrap_or(i64::MAX);
+    (created, task["status"]["arrival"].as_i64().unwrap_or_else(version))
 }

@@ -44,6 +44,7 @@ const FOUND: &[(u64, &str)] = &[
     (73, "numbers asked for again once the last pod was out of sight"),
     (146, "a list without an answer"),
     (178, "a pod lost before it was in sight"),
+    (1_054, "a Released Sandbox, due to go, that an unfinished Task names"),
     (200, "a pod lost and made again before either was in sight"),
 ];
 

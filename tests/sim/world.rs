@@ -9,7 +9,10 @@ use std::{
 use arl_operator::clock::Clock;
 use fastrand::Rng;
 use serde_json::Value;
-use tokio::sync::{Notify, futures::Notified};
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
 
 use crate::{
     agenda::{Action, Agenda},
@@ -22,6 +25,9 @@ use crate::{
     store::Store,
     trace::Trace,
 };
+
+/// So often the clock is read within one instant only by somebody who never waits.
+const SPINS: u64 = 100_000;
 
 /// The namespace that everything happens in.
 pub const NS: &str = "ns";
@@ -40,6 +46,8 @@ pub struct State {
     pub clock_ahead: i64,
     /// How often the clock was read; each reading is a bit later than the last, by no whole microsecond.
     readings: u64,
+    /// The present instant and the number of readings before it.
+    moment: (Instant, u64),
     seen: u64,
     /// Pages of lists that are still to be asked for: the version, and what is left.
     pub pages: BTreeMap<String, (u64, Vec<Arc<Value>>)>,
@@ -69,6 +77,7 @@ impl World {
             processes: Vec::new(),
             clock_ahead: 0,
             readings: 0,
+            moment: (Instant::now(), 0),
             seen: 0,
             pages: BTreeMap::new(),
             faults_met: 0,
@@ -110,6 +119,16 @@ impl World {
         Clock::new(move || {
             let mut state = world.lock();
             state.readings += 1;
+            if state.moment.0 != Instant::now() {
+                state.moment = (Instant::now(), state.readings);
+            }
+            if state.readings - state.moment.1 > SPINS {
+                state.invariants.violated("the operator works without an end and asks for nothing".to_owned());
+                drop(state);
+                world.changed.notify_one();
+                // Nothing else stops it: it never waits.
+                panic!("{SPINS} readings of the clock within one instant");
+            }
             let ahead = jiff::SignedDuration::from_millis(state.clock_ahead);
             state.store.time() + ahead + Duration::from_nanos(1_237 * state.readings)
         })

@@ -167,6 +167,8 @@ fn released_is_for_good() {
     let plan_one = plan(&with_pod, at(1));
     assert_eq!((plan_one.decision, plan_one.surplus.len()), (Decision::Released, 1), "a left-over pod is deleted");
     let kept = Observed { released_ttl: Some(Duration::from_secs(60)), ..released() };
+    let needed = Observed { unfinished: 1, released_ttl: Some(Duration::from_secs(60)), ..released() };
+    assert_eq!(plan(&needed, at(10_000)).look_again, None, "a time in the past would be looked at without an end");
     assert_eq!(plan(&kept, at(59)).look_again, Some(at(60)));
     assert_eq!(plan(&kept, at(60)).decision, Decision::Expire);
 }
