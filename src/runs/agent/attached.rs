@@ -14,6 +14,8 @@ const TAKING_MAX: Duration = Duration::from_secs(10);
 
 /// What a run hears.
 pub(super) enum Said {
+    /// That it was sent to the agent, from which it has not heard yet.
+    Sent,
     /// This, from the agent.
     Message(FromAgent),
     /// That the agent cannot be reached now; in words.
@@ -27,6 +29,8 @@ pub(super) struct Attach {
     pub(super) run: RunId,
     /// The frame that starts it, until it is known to have been started.
     pub(super) start: Option<Bytes>,
+    /// Whether it was told that it was sent.
+    pub(super) sent: bool,
     pub(super) said: mpsc::Sender<Said>,
 }
 
@@ -112,6 +116,14 @@ impl Attached {
         }
         if is_last {
             self.cancelled.retain(|other| *other != run);
+        }
+    }
+
+    /// What was asked for is on its way.
+    pub(super) async fn sent(&mut self) {
+        for attach in self.runs.values_mut().filter(|attach| !attach.sent) {
+            attach.sent = true;
+            let _ = timeout(TAKING_MAX, attach.said.send(Said::Sent)).await;
         }
     }
 

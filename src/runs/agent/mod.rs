@@ -94,7 +94,7 @@ impl Agent {
     fn attach(self: &Arc<Self>, run: &Sent) -> mpsc::Receiver<Said> {
         let (said, receive) = mpsc::channel(4);
         let (id, start) = (run.id.clone(), run.start.clone());
-        self.order(&run.target, Some(Order::Attach(Attach { run: id, start, said })));
+        self.order(&run.target, Some(Order::Attach(Attach { run: id, start, sent: false, said })));
         receive
     }
 }
@@ -107,13 +107,22 @@ struct Sent {
     timeout: Duration,
     /// What starts it; absent once it has been started, so that it is only followed.
     start: Option<Bytes>,
+    /// Whether it went to the agent, so that it may have been started.
+    may_run: bool,
 }
 
 impl Sent {
     fn new(request: Request) -> Option<Self> {
         let id = RunId::new(&request.task_uid.0)?;
         let start = (!request.is_started).then(|| frame::encode(&words::start(&request, &id)).into());
-        Some(Self { id, target: request.target, steps: request.steps.len(), timeout: request.timeout, start })
+        Some(Self {
+            id,
+            target: request.target,
+            steps: request.steps.len(),
+            timeout: request.timeout,
+            may_run: start.is_none(),
+            start,
+        })
     }
 
     fn is_started(&self) -> bool {
@@ -179,9 +188,14 @@ impl Runner for Arc<Agent> {
                         if let ControlFlow::Break(end) = words::take(message, &run, report, self.clock.now()) {
                             return end;
                         }
-                        if run.start.take().is_some() {
-                            limit.lower(run.timeout + PATIENCE);
+                        if run.start.take().is_some() && !heeded.0 {
+                            limit = Limit::new(run.timeout + PATIENCE);
                         }
+                    }
+                    Ok(Heard::Said(Some(Said::Sent))) => {
+                        // It may have to wait for the end of a run before it, whose Task was deleted.
+                        run.may_run = true;
+                        limit.lower(run.timeout + 2 * PATIENCE);
                     }
                     Ok(Heard::Said(Some(Said::Obstacle(words)))) => report.obstacle(&words),
                     Ok(Heard::Said(Some(Said::Gone(words)))) if run.is_started() => {
@@ -199,7 +213,7 @@ impl Runner for Arc<Agent> {
                         limit.lower(SETTLING);
                     }
                     Err(_) if !heeded.1 && limit.try_again() => self.order(&run.target, Some(Order::Reopen)),
-                    Err(_) => return given_up(heeded, run.is_started()),
+                    Err(_) => return given_up(heeded, run.may_run),
                 }
             }
         }
@@ -218,8 +232,8 @@ impl Runner for Arc<Agent> {
     }
 }
 
-fn given_up((cancelled, settling): (bool, bool), is_started: bool) -> (RunEnd, Left) {
-    let left = if is_started { Left::Survivors("the agent in the pod does not answer".into()) } else { Left::Unknown };
+fn given_up((cancelled, settling): (bool, bool), may_run: bool) -> (RunEnd, Left) {
+    let left = if may_run { Left::Survivors("the agent in the pod does not answer".into()) } else { Left::Unknown };
     match (cancelled, settling) {
         (true, _) => (RunEnd::Cancelled, left),
         (_, true) => (RunEnd::Lost("the container was started again".into()), Left::Nothing),

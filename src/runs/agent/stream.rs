@@ -165,6 +165,7 @@ async fn converse(
     if let Err(trouble) = socket.send(&attached.all()).await {
         return Some(trouble);
     }
+    attached.sent().await;
     let mut heard = Instant::now();
     let mut next_ping = heard + PING_EVERY;
     loop {
@@ -193,5 +194,6 @@ async fn converse(
         if let Err(trouble) = socket.send(&attached.with_mentions(frames)).await {
             return Some(trouble);
         }
+        attached.sent().await;
     }
 }
