@@ -171,7 +171,7 @@ impl Runner for Arc<Agent> {
             let Some(mut run) = Sent::new(request) else {
                 return (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing);
             };
-            let (mut settle, mut heeded) = (wish.clone(), (false, false));
+            let (mut settle, mut heeded, mut sent_at) = (wish.clone(), (false, false), None);
             let mut limit = Limit::new(if run.is_started() { run.timeout + PATIENCE } else { FAR });
             let mut answers = self.attach(&run);
             loop {
@@ -195,6 +195,7 @@ impl Runner for Arc<Agent> {
                     Ok(Heard::Said(Some(Said::Sent))) => {
                         // It may have to wait for the end of a run before it, whose Task was deleted.
                         run.may_run = true;
+                        sent_at = Some(self.clock.now());
                         limit.lower(run.timeout + 2 * PATIENCE);
                     }
                     Ok(Heard::Said(Some(Said::Obstacle(words)))) => report.obstacle(&words),
@@ -213,7 +214,12 @@ impl Runner for Arc<Agent> {
                         limit.lower(SETTLING);
                     }
                     Err(_) if !heeded.1 && limit.try_again() => self.order(&run.target, Some(Order::Reopen)),
-                    Err(_) => return given_up(heeded, run.may_run),
+                    Err(_) => {
+                        if let Some(at) = sent_at {
+                            report.started(at);
+                        }
+                        return given_up(heeded, run.may_run);
+                    }
                 }
             }
         }
