@@ -83,22 +83,15 @@ pub fn end(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(WaitStatus)) -> Vec<St
     }
     loop {
         let mut left = descendants(spared);
-        let untouchable: BTreeSet<i32> = left
-            .keys()
-            .copied()
-            .filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL) == Err(Errno::EPERM))
-            .collect();
+        left.retain(|_, process| process.state != b'Z');
+        let is_late = since.elapsed() > PATIENCE;
+        let refused = |pid: &&i32| kill(Pid::from_raw(**pid), Signal::SIGKILL) == Err(Errno::EPERM);
+        let untouchable = left.keys().filter(refused).count();
         while let Some(status) = reap() {
             reaped(status);
         }
-        left.retain(|_, process| process.state != b'Z');
-        let only_untouchable = left.keys().all(|pid| untouchable.contains(pid));
-        if left.is_empty() || only_untouchable || since.elapsed() > PATIENCE {
-            left = descendants(spared);
-            left.retain(|_, process| process.state != b'Z');
-            if left.is_empty() || only_untouchable || since.elapsed() > PATIENCE {
-                return left.iter().map(|(pid, process)| format!("{pid} ({})", process.name)).collect();
-            }
+        if untouchable == left.len() || is_late {
+            return left.iter().map(|(pid, process)| format!("{pid} ({})", process.name)).collect();
         }
         std::thread::sleep(PAUSE);
     }
