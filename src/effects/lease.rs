@@ -3,12 +3,12 @@
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{PatchParams, PostParams},
     core::ObjectMeta,
 };
 use serde_json::json;
 
-use super::{Effects, Failure, Outcome};
+use super::{Effects, Failure, Outcome, objects::json_patch};
 use crate::object::{Key, Version};
 
 impl Effects {
@@ -33,9 +33,9 @@ impl Effects {
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version },
             { "op": "add", "path": "/spec", "value": spec },
         ]);
-        let patch = match serde_json::from_value(patch) {
-            Ok(operations) => Patch::Json::<()>(operations),
-            Err(error) => return Ok(Outcome::Refused(super::Refusal { code: 400, message: error.to_string() })),
+        let patch = match json_patch(patch) {
+            Ok(patch) => patch,
+            Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         let params = PatchParams::default();
         self.call("patch", "Lease", &version.key, api.patch(&version.key.name, &params, &patch)).await

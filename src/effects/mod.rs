@@ -66,9 +66,7 @@ impl Failure {
     pub(crate) fn refused(verb: &'static str, kind: &'static str, object: &Key, refusal: Refusal) -> Self {
         Self { verb, kind, object: object.clone(), cause: Cause::Refused(refusal.message) }
     }
-}
 
-impl Failure {
     /// Whether the API server answered, and refused.
     pub fn is_refusal(&self) -> bool {
         matches!(self.cause, Cause::Refused(_))

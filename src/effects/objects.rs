@@ -8,9 +8,9 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Effects, Failure, Outcome};
+use super::{Effects, Failure, Outcome, Refusal};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
@@ -49,9 +49,9 @@ impl Effects {
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version },
             { "op": "add", "path": "/status", "value": status },
         ]);
-        let patch = match serde_json::from_value(patch) {
-            Ok(operations) => Patch::Json::<()>(operations),
-            Err(error) => return Ok(Outcome::Refused(super::Refusal { code: 400, message: error.to_string() })),
+        let patch = match json_patch(patch) {
+            Ok(patch) => patch,
+            Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         let params = PatchParams::default();
         let written = self
@@ -75,10 +75,7 @@ impl Effects {
     /// Whether this very Task is there and not over; where the API server does not answer, it is taken to be.
     pub async fn is_unfinished(&self, task: &Key, uid: &Uid) -> bool {
         match self.read::<Task>(task).await {
-            Ok(Outcome::Done(task)) => {
-                let state = task.status.as_ref().and_then(|status| status.state);
-                Uid::of(&task) == *uid && !state.is_some_and(TaskState::is_finished)
-            }
+            Ok(Outcome::Done(task)) => Uid::of(&task) == *uid && !is_finished(&task),
             Ok(Outcome::Gone) => false,
             Ok(_) | Err(_) => true,
         }
@@ -91,6 +88,12 @@ impl Effects {
         let deleted = self.call("delete", K::KIND, &version.key, api.delete(&version.key.name, &params)).await?;
         Ok(without_value(deleted))
     }
+}
+
+/// The operations of a JSON patch; what is none is refused here as the API server would.
+pub(super) fn json_patch(operations: Value) -> Result<Patch<()>, Refusal> {
+    let operations = serde_json::from_value(operations);
+    operations.map(Patch::Json).map_err(|error| Refusal { code: 400, message: error.to_string() })
 }
 
 /// Background deletion of just this version.
@@ -117,6 +120,9 @@ pub async fn live_tasks_unfinished(effects: &Effects, sandbox: &Key) -> Result<b
     let api: Api<Task> = Api::namespaced(effects.client.clone(), &sandbox.namespace);
     let params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name));
     let listed = effects.call("list", "Tasks of", sandbox, api.list(&params)).await?;
-    let unfinished = |task: &Task| !task.status.as_ref().and_then(|s| s.state).is_some_and(TaskState::is_finished);
-    Ok(matches!(listed, Outcome::Done(tasks) if tasks.iter().any(unfinished)))
+    Ok(matches!(listed, Outcome::Done(tasks) if !tasks.iter().all(is_finished)))
+}
+
+fn is_finished(task: &Task) -> bool {
+    task.status.as_ref().and_then(|status| status.state).is_some_and(TaskState::is_finished)
 }

@@ -4,7 +4,7 @@ use arl_crds::labels::{self, PodState};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, PatchParams, PostParams},
     core::DynamicObject,
     discovery::ApiResource,
 };
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Effects, Failure, Outcome,
-    objects::{unchanged, without_value},
+    objects::{json_patch, unchanged, without_value},
 };
 use crate::{
     object::{Key, Version},
@@ -78,9 +78,9 @@ impl Effects {
             { "op": "add", "path": annotation(labels::DO_NOT_DISRUPT), "value": "true" },
             { "op": "replace", "path": "/metadata/ownerReferences", "value": [claim.owner] },
         ]);
-        let patch = match serde_json::from_value(patch) {
-            Ok(operations) => Patch::Json::<()>(operations),
-            Err(error) => return Ok(Outcome::Refused(super::Refusal { code: 400, message: error.to_string() })),
+        let patch = match json_patch(patch) {
+            Ok(patch) => patch,
+            Err(refusal) => return Ok(Outcome::Refused(refusal)),
         };
         let key = &claim.pod.key;
         let api = self.pods(&key.namespace);
