@@ -27,6 +27,9 @@ pub use report::{Progress, Report, StepRun};
 
 use crate::object::{Key, Uid};
 
+/// A Task shorter than this need not be seen to run, nor its Sandbox to be bound.
+pub const SHORT_TASK: Duration = Duration::from_millis(100);
+
 /// Where steps run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

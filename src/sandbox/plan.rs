@@ -11,10 +11,8 @@ use crate::{
     effects::Claim,
     object::{Uid, Version},
     pod::Pod,
+    runs::SHORT_TASK,
 };
-
-/// A Task shorter than this need not show up as Bound.
-pub(super) const SHORT_TASK: Duration = Duration::from_millis(100);
 
 /// Where no ttl runs, idleness is put on record for people only, once it has lasted this long.
 const RECORD_AFTER: Duration = Duration::from_secs(5);

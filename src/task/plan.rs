@@ -8,16 +8,14 @@ use jiff::Timestamp;
 use super::observe::Observed;
 use crate::{
     pod::Pod,
-    runs::{Ended, Left, RunEnd, RunView, StepEnd, Target, Wish},
+    runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Target, Wish},
 };
 
 /// A plain exec's KILL, or a run whose end is not known, may be the first sign of a container's or a pod's end. The kubelet
 /// looks once a second and was seen to report more than 5 s late on a very busy node.
 const GRACE: Duration = Duration::from_secs(10);
-/// 128 + SIGKILL.
-const KILLED: i32 = 137;
-/// A Task that runs longer than this is shown to.
-const SHORT_TASK: Duration = Duration::from_millis(100);
+/// The exit code of a command that was killed: 128 + SIGKILL.
+pub(super) const KILLED: i32 = 137;
 /// A later step that runs longer than this is shown to.
 const SHORT_STEP: Duration = Duration::from_secs(1);
 

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     observe::Observed,
-    plan::Verdict,
-    status::{base, micros, untouched, with_conditions},
+    plan::{KILLED, Verdict},
+    status::{base, untouched, with_conditions},
 };
 use crate::{
     output::{self, HEAD, TAIL},
@@ -21,12 +21,9 @@ pub(super) const BUDGETS: [usize; 4] = [512 * 1024, 128 * 1024, 16 * 1024, 0];
 
 /// The exit code of a command that the timeout ended, as timeout(1) has it.
 const TIMED_OUT: i32 = 124;
-/// The exit code of a command that was killed: 128 + SIGKILL.
-const KILLED: i32 = 137;
 
 /// The whole status, with all the output that was kept.
 pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun], now: Timestamp) -> TaskStatus {
-    let now = micros(now);
     let specs = &observed.row.task.spec.steps;
     let mut status = base(observed);
     let succeeded = verdict.reason == TaskReason::Succeeded;
@@ -60,8 +57,8 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
 /// A step that was started.
 fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, now: Timestamp) -> StepStatus {
     let mut step = untouched(name, StepState::Failed);
-    step.started_at = Some(MicroTime(micros(run.started_at)));
-    step.completed_at = Some(MicroTime(run.ended_at.map_or(now, micros)));
+    step.started_at = Some(MicroTime(run.started_at));
+    step.completed_at = Some(MicroTime(run.ended_at.unwrap_or(now)));
     if type_ == StepType::Command {
         let ((stdout, out_cut), (stderr, err_cut)) = (run.stdout.text(), run.stderr.text());
         (step.stdout, step.stderr) = (Some(stdout), Some(stderr));

@@ -17,7 +17,7 @@ use crate::runs::{StepRun, Target};
 pub(super) fn base(observed: &Observed) -> TaskStatus {
     let recorded = observed.row.status();
     let run = observed.run.as_ref().and_then(|run| Some((run.started_at?, run.target.container_id.clone())));
-    let (started_at, container_id) = run.map(|(at, id)| (MicroTime(micros(at)), id)).unzip();
+    let (started_at, container_id) = run.map(|(at, id)| (MicroTime(at), id)).unzip();
     let starts = recorded.and_then(|s| s.started_at.clone()).into_iter().chain(started_at);
     TaskStatus {
         sandbox_uid: observed.sandbox_uid().map(|uid| uid.0),
@@ -91,7 +91,7 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
 /// The status of a Task whose first step is about to start.
 pub(super) fn starting(observed: &Observed, target: &Target, now: Timestamp) -> TaskStatus {
     let mut status = base(observed);
-    status.started_at = Some(MicroTime(micros(now)));
+    status.started_at = Some(MicroTime(now));
     status.container_id = Some(target.container_id.clone());
     running(observed, status, target, &[], now)
 }
@@ -113,8 +113,8 @@ fn running(
     status.state = Some(TaskState::Running);
     status.step = specs.get(current).map(|s| s.name.clone());
     let step = |(i, spec): (usize, &Step)| StepStatus {
-        started_at: runs.get(i).map(|run| MicroTime(micros(run.started_at))),
-        completed_at: runs.get(i).and_then(|run| run.ended_at).map(|at| MicroTime(micros(at))),
+        started_at: runs.get(i).map(|run| MicroTime(run.started_at)),
+        completed_at: runs.get(i).and_then(|run| run.ended_at).map(MicroTime),
         ..untouched(
             &spec.name,
             match i.cmp(&current) {
@@ -127,11 +127,6 @@ fn running(
     status.steps = specs.iter().enumerate().map(step).collect();
     let message = format!("running in container {} of pod {}", target.container, target.pod.name);
     with_conditions(observed, status, (Truth::False, Truth::Unknown), (TaskReason::Running, &message), now)
-}
-
-/// What the API keeps of a time.
-pub(super) fn micros(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 /// What a person would want to know of the end of a Task.
