@@ -42,13 +42,15 @@ pub fn spawn<R: Reconcile>(
         let (queue, reconciler, clock) = (Arc::clone(queue), Arc::clone(reconciler), clock.clone());
         let metrics = Arc::clone(metrics);
         set.spawn(async move {
+            let active = metrics.active_workers.with([R::NAME]);
+            let seconds = metrics.reconcile_seconds.with([R::NAME]);
             loop {
                 let key = queue.next().await;
-                let (active, start) = (metrics.active_workers.with([R::NAME]), Instant::now());
+                let start = Instant::now();
                 active.inc();
                 let result = work(&*reconciler, &queue, &clock, key).await;
                 active.dec();
-                metrics.reconcile_seconds.with([R::NAME]).observe(start.elapsed().as_secs_f64());
+                seconds.observe(start.elapsed().as_secs_f64());
                 if result == PANIC {
                     metrics.reconcile_panics.with([R::NAME]).inc();
                 }

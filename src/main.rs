@@ -26,7 +26,7 @@ use tokio::{
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The libraries log each failed request, some at level ERROR; whoever asked reports it once more, with the object.
-const QUIETER: &str = "kube_client::client=error,kube_client::client::builder=off,kube_client::client::tls=warn,kube_runtime::watcher=error,";
+const QUIETER: &str = "kube_client::client=error,kube_client::client::tls=warn,kube_runtime::watcher=error,";
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -90,14 +90,18 @@ impl Attached {
 
     /// What has to be sent on a new stream.
     pub(super) fn all(&mut self) -> Vec<u8> {
-        self.runs.retain(|_, attach| !attach.said.is_closed());
+        self.leave_out_abandoned();
         let cancels = self.cancelled.iter().map(cancel);
         self.runs.values().map(ask).chain(cancels).flatten().collect()
     }
 
     pub(super) fn is_idle(&mut self) -> bool {
-        self.runs.retain(|_, attach| !attach.said.is_closed());
+        self.leave_out_abandoned();
         self.runs.is_empty()
+    }
+
+    fn leave_out_abandoned(&mut self) {
+        self.runs.retain(|_, attach| !attach.said.is_closed());
     }
 
     pub(super) async fn deliver(&mut self, message: FromAgent) {

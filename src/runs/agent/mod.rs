@@ -107,22 +107,13 @@ struct Sent {
     timeout: Duration,
     /// What starts it; absent once it has been started, so that it is only followed.
     start: Option<Bytes>,
-    /// Whether it went to the agent, so that it may have been started.
-    may_run: bool,
 }
 
 impl Sent {
     fn new(request: Request) -> Option<Self> {
         let id = RunId::new(&request.task_uid.0)?;
         let start = (!request.is_started).then(|| frame::encode(&words::start(&request, &id)).into());
-        Some(Self {
-            id,
-            target: request.target,
-            steps: request.steps.len(),
-            timeout: request.timeout,
-            may_run: start.is_none(),
-            start,
-        })
+        Some(Self { id, target: request.target, steps: request.steps.len(), timeout: request.timeout, start })
     }
 
     fn is_started(&self) -> bool {
@@ -194,7 +185,6 @@ impl Runner for Arc<Agent> {
                     }
                     Ok(Heard::Said(Some(Said::Sent))) => {
                         // It may have to wait for the end of a run before it, whose Task was deleted.
-                        run.may_run = true;
                         sent_at = Some(self.clock.now());
                         limit.lower(run.timeout + 2 * PATIENCE);
                     }
@@ -218,7 +208,7 @@ impl Runner for Arc<Agent> {
                         if let Some(at) = sent_at {
                             report.started(at);
                         }
-                        return given_up(heeded, run.may_run);
+                        return given_up(heeded, run.is_started() || sent_at.is_some());
                     }
                 }
             }

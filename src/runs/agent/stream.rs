@@ -16,7 +16,7 @@ use super::{
     attached::{Attached, Order, Said},
     socket::{Socket, Trouble},
 };
-use crate::{object::Uid, runs::Target};
+use crate::{object::Uid, queue::backoff, runs::Target};
 
 /// Proxies and load balancers cut streams that are idle for a minute or more.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(50);
 /// exec on a pod that is being removed can hang for ever (kubernetes#129144).
 const OPENING_MAX: Duration = Duration::from_secs(15);
-const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
 const IDLE_FAILURES: u32 = 8;
@@ -41,10 +41,6 @@ fn unfit_or_gone(words: String, times: u32) -> Trouble {
         "the agent in the pod is of no use, {times} times in a row: {words}; code in the sandbox removed or changed it, or left \
          it no room: use another Sandbox"
     ))
-}
-
-fn pause(failures: u32) -> Duration {
-    RETRY_FIRST.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)
 }
 
 impl Agent {
@@ -93,7 +89,7 @@ impl Agent {
             if attached.is_idle() && failures > IDLE_FAILURES {
                 break;
             }
-            if let Ok(order) = timeout(pause(failures), orders.recv()).await {
+            if let Ok(order) = timeout(backoff(failures, RETRY_FIRST, RETRY_MAX), orders.recv()).await {
                 let Some(order) = order else { break };
                 attached.take(order);
             }

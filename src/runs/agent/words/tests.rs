@@ -22,7 +22,7 @@ fn sent(steps: usize) -> Sent {
         container_id: "c1".into(),
         mode: ExecutorMode::Agent,
     };
-    Sent { id: run(), target, steps, timeout: Duration::from_secs(30), start: None, may_run: true }
+    Sent { id: run(), target, steps, timeout: Duration::from_secs(30), start: None }
 }
 
 fn run() -> RunId {
