@@ -136,11 +136,13 @@ impl Running {
         let survivors = if succeeded { Vec::new() } else { self.end_tree() };
         self.stdout.drain_rest();
         self.stderr.drain_rest();
+        self.reap();
         Done {
             outcome,
             stdout: Excerpt::from(&self.stdout.output),
             stderr: Excerpt::from(&self.stderr.output),
             survivors,
+            is_free: !tree::has_children(),
         }
     }
 

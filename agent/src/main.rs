@@ -3,7 +3,7 @@
 //! - `install` copies it into the volume that the pool's pods share with it (an init container does);
 //! - `connect` relays the operator's exec stream to the supervisor, which it starts where there is none;
 //! - `supervise` keeps the runs and their records, and outlives every stream;
-//! - `step` runs one step and is the reaper of everything that the step starts.
+//! - `step` runs steps and is the reaper of everything that they start.
 #![forbid(unsafe_code)]
 // One thread and no runtime: there is nobody else whom a short sleep could keep waiting.
 #![allow(clippy::disallowed_methods)]

@@ -1,10 +1,11 @@
-//! `step`: runs one step, for the supervisor at the other end of its standard input, and reaps all that the step starts.
+//! `step`: runs steps, one after the other, for the supervisor at the other end of its standard input, and reaps all that they
+//! start. Once a step leaves processes behind, it stays with those and runs no other.
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -59,46 +60,56 @@ pub struct Done {
     /// What could not be ended.
     #[n(3)]
     pub survivors: Vec<String>,
+    /// Whether nothing is left of the step, so that the process takes another.
+    #[n(4)]
+    pub is_free: bool,
 }
 
 impl Done {
     /// For an end without outputs.
     pub fn without_output(end: StepEnd) -> Self {
         let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
-        Self { outcome: Outcome::Ended(end), stdout, stderr, survivors: Vec::new() }
+        Self { outcome: Outcome::Ended(end), stdout, stderr, survivors: Vec::new(), is_free: true }
     }
 }
 
-/// Does what the job on standard input says, answers there, and stays as long as the step left processes behind.
+/// Does what the jobs on standard input say, answers there, and stays as long as there are processes that a step left behind.
 pub fn step() -> Result<(), String> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let mut control = File::from(control);
-    let job = receive(&mut control)?;
-    let deadline = Instant::now() + Duration::from_millis(job.remaining_ms);
-    let partial = PathBuf::from(&job.partial);
-    let running = match prepare(&job.step) {
-        Err(end) => Err(end),
-        Ok(()) => match &job.step.action {
-            Action::File { path, content } => {
-                let written = file::replace(Path::new(path), content.as_bytes());
-                Err(written.map_or_else(StepEnd::NotWritten, |()| StepEnd::Written))
+    let home = File::open(".").map_err(|error| format!("the working directory cannot be opened: {error}"))?;
+    while let Some(job) = receive(&mut control)? {
+        let deadline = Instant::now() + Duration::from_millis(job.remaining_ms);
+        let running = match prepare(&home, &job.step) {
+            Err(end) => Err(end),
+            Ok(()) => match &job.step.action {
+                Action::File { path, content } => {
+                    let written = file::replace(Path::new(path), content.as_bytes());
+                    Err(written.map_or_else(StepEnd::NotWritten, |()| StepEnd::Written))
+                }
+                Action::Command(arguments) => command::start(arguments, &job.step.env),
+            },
+        };
+        match running {
+            Err(end) => answer(&mut control, &Done::without_output(end))?,
+            Ok(mut command) => {
+                let done = command.follow(&control, deadline, Path::new(&job.partial));
+                answer(&mut control, &done)?;
+                if !done.is_free {
+                    drop(control);
+                    command.outlive();
+                    return Ok(());
+                }
             }
-            Action::Command(arguments) => command::start(arguments, &job.step.env),
-        },
-    };
-    match running {
-        Err(end) => answer(&mut control, &Done::without_output(end)),
-        Ok(mut command) => {
-            let done = command.follow(&control, deadline, &partial);
-            answer(&mut control, &done)?;
-            drop(control);
-            command.outlive();
-            Ok(())
         }
     }
+    Ok(())
 }
 
-fn prepare(step: &Step) -> Result<(), StepEnd> {
+/// Goes where the step is to run, which may not be where the one before ran.
+fn prepare(home: &File, step: &Step) -> Result<(), StepEnd> {
+    nix::unistd::fchdir(home)
+        .map_err(|error| StepEnd::StartError(format!("the working directory is lost: {error}")))?;
     let Some(directory) = &step.work_dir else { return Ok(()) };
     std::env::set_current_dir(directory).map_err(|error| match &step.action {
         Action::Command(_) => StepEnd::NotExecutable { code: 126, words: format!("workDir {directory}: {error}") },
@@ -106,18 +117,20 @@ fn prepare(step: &Step) -> Result<(), StepEnd> {
     })
 }
 
-/// Reads the job and not a byte more: the next one is the word to end.
-fn receive(control: &mut File) -> Result<Job, String> {
+/// Reads a job and not a byte more: what comes while its step runs is the word to end. None, where there will be no more.
+fn receive(control: &mut File) -> Result<Option<Job>, String> {
     let mut frame = vec![0; 4];
-    control
-        .read_exact(&mut frame)
-        .map_err(|error| format!("called without a job, which the supervisor gives: {error}"))?;
+    match control.read_exact(&mut frame) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        other => other.map_err(|error| format!("no job can be read, which the supervisor gives: {error}"))?,
+    }
     let length = frame.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
     frame.resize(4 + length.min(TO_AGENT_MAX), 0);
     control.read_exact(&mut frame[4..]).map_err(|error| error.to_string())?;
     let mut frames = Frames::new(TO_AGENT_MAX);
     frames.push(&frame);
-    frames.take().map_err(|error| error.to_string())?.ok_or_else(|| "a job that is too long".into())
+    let job = frames.take().map_err(|error| error.to_string())?;
+    job.map(Some).ok_or_else(|| "a job that is too long".into())
 }
 
 fn answer(control: &mut File, done: &Done) -> Result<(), String> {

@@ -1,21 +1,15 @@
-//! The run in progress: one at a time, one step at a time, each in a process of its own.
+//! The run in progress: one at a time, one step at a time.
 
 use std::{
-    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use arl_agent::{
-    frame::FROM_AGENT_MAX,
-    message::{FromAgent, RunEnd, Start, StepEnd},
-};
+use arl_agent::message::{FromAgent, RunEnd, Start, StepEnd};
 
-use super::peer::Peer;
 use crate::step::{Done, Job, Outcome};
 
-/// How long the process of a step may take to end everything at its deadline or on request.
+/// How long a worker may take to end everything at its deadline or on request.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// A run that ends sooner than this is not said to have been started before: one message less on its way to the operator.
@@ -30,10 +24,8 @@ pub struct Active {
     step_started: Instant,
     cancelled: bool,
     announced: bool,
-    /// When the process of the step must have answered.
+    /// When the worker must have answered.
     limit: Instant,
-    /// The process of the step in progress, and the way to it.
-    pub process: Option<(i32, Peer)>,
 }
 
 /// What follows from the end of a step.
@@ -48,16 +40,7 @@ impl Active {
     /// A run that starts now.
     pub fn new(start: Start) -> Self {
         let now = Instant::now();
-        Self {
-            start,
-            index: 0,
-            started: now,
-            step_started: now,
-            cancelled: false,
-            announced: false,
-            limit: now,
-            process: None,
-        }
+        Self { start, index: 0, started: now, step_started: now, cancelled: false, announced: false, limit: now }
     }
 
     /// The word that it was started.
@@ -69,41 +52,33 @@ impl Active {
         Duration::from_millis(self.start.timeout_ms).saturating_sub(self.started.elapsed())
     }
 
-    /// Starts the process of the step whose turn it is.
-    pub fn start_step(&mut self, partial: &Path) -> Result<(), StepEnd> {
+    /// The step whose turn it is, which begins now.
+    pub fn next_job(&mut self, partial: &Path) -> Result<Job, StepEnd> {
         let Some(step) = self.start.steps.get(self.index).cloned() else {
             return Err(StepEnd::StartError("there is no such step".into()));
         };
         self.step_started = Instant::now();
         let remaining = self.remaining();
         self.limit = Instant::now() + remaining + ENDING;
-        let job = Job {
+        Ok(Job {
             step,
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
             partial: partial.to_string_lossy().into_owned(),
-        };
-        let process = spawn(&job)
-            .map_err(|error| StepEnd::StartError(format!("no process can be started in the container: {error}")))?;
-        self.process = Some(process);
-        Ok(())
+        })
     }
 
-    /// Asks the step in progress to end.
+    /// Notes that it is to end.
     pub fn cancel(&mut self) {
         self.cancelled = true;
         self.limit = self.limit.min(Instant::now() + ENDING);
-        if let Some((_, peer)) = &mut self.process {
-            // Any word does; the process listens for nothing else.
-            peer.send(&true);
-        }
     }
 
-    /// When to look at it again: to announce it, or to give up the process of its step.
+    /// When to look at it again: to announce it, or to give its worker up.
     pub fn due(&self) -> Instant {
         if self.announced { self.limit } else { self.limit.min(self.started + ANNOUNCE_AFTER) }
     }
 
-    /// Whether the process of the step has not answered in time.
+    /// Whether the worker has not answered in time.
     pub fn is_overdue(&self) -> bool {
         Instant::now() >= self.limit
     }
@@ -149,7 +124,7 @@ impl Active {
         (message, next, done.survivors)
     }
 
-    /// How the run ends whose step's process was lost.
+    /// How the run ends whose worker was lost.
     pub fn lost(&self) -> RunEnd {
         if self.cancelled {
             RunEnd::Cancelled
@@ -159,20 +134,6 @@ impl Active {
             RunEnd::Interrupted("the agent's process that ran the step was killed".into())
         }
     }
-}
-
-fn spawn(job: &Job) -> std::io::Result<(i32, Peer)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let child = Command::new("/proc/self/exe")
-        .arg("step")
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut peer = Peer::new(ours, 2 * FROM_AGENT_MAX)?;
-    peer.send(job);
-    peer.flush();
-    Ok((i32::try_from(child.id()).unwrap_or_default(), peer))
 }
 
 /// A time as messages say it.

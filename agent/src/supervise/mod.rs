@@ -7,6 +7,7 @@
 mod active;
 mod peer;
 mod runs;
+mod worker;
 
 use std::{
     collections::BTreeMap,
@@ -98,7 +99,7 @@ struct Supervisor {
 enum Source {
     Listener,
     Children,
-    Step,
+    Worker,
     Relay(u64),
 }
 
@@ -109,7 +110,7 @@ impl Supervisor {
                 match source {
                     Source::Listener => self.accept(),
                     Source::Children => while let Ok(Some(_)) = self.children.read_signal() {},
-                    Source::Step => self.runs.hear_step(),
+                    Source::Worker => self.runs.hear_worker(),
                     Source::Relay(number) => self.hear_relay(number),
                 }
             }
@@ -124,7 +125,7 @@ impl Supervisor {
             (Source::Listener, (self.listener.as_fd(), PollFlags::POLLIN)),
             (Source::Children, (self.children.as_fd(), PollFlags::POLLIN)),
         ];
-        sources.extend(self.runs.step().map(|peer| (Source::Step, peer.interest())));
+        sources.extend(self.runs.worker().map(|peer| (Source::Worker, peer.interest())));
         sources.extend(self.relays.iter().map(|(number, relay)| (Source::Relay(*number), relay.peer.interest())));
         let mut fds: Vec<_> = sources.iter().map(|(_, (fd, flags))| PollFd::new(*fd, *flags)).collect();
         let due = self.runs.due().map_or(NEVER, |due| due.saturating_duration_since(Instant::now()));

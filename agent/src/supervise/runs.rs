@@ -14,10 +14,11 @@ use nix::{sys::wait::WaitStatus, unistd::Pid};
 use super::{
     active::{Active, Next},
     peer::Peer,
+    worker::Worker,
 };
 use crate::{
     records::{Begun, Partial, Records},
-    step::{Done, Outcome},
+    step::{Done, Job, Outcome},
     tree,
 };
 
@@ -34,6 +35,8 @@ pub struct Runs {
     told: BTreeMap<RunId, Told>,
     waiting: VecDeque<Start>,
     active: Option<Active>,
+    /// Runs the step in progress; between steps it waits for the next.
+    worker: Option<Worker>,
     /// Processes of steps, this one's and those that stay with what their steps left in the background.
     processes: BTreeSet<i32>,
     news: Vec<(u64, Vec<u8>)>,
@@ -43,12 +46,12 @@ impl Runs {
     /// None yet but those on record.
     pub fn new(records: Records) -> Self {
         let (told, waiting, processes, news) = Default::default();
-        Self { records, told, waiting, active: None, processes, news }
+        Self { records, told, waiting, active: None, worker: None, processes, news }
     }
 
-    /// The way to the step in progress.
-    pub fn step(&self) -> Option<&Peer> {
-        self.active.as_ref()?.process.as_ref().map(|(_, peer)| peer)
+    /// The way to the worker.
+    pub fn worker(&self) -> Option<&Peer> {
+        self.worker.as_ref().map(|worker| &worker.peer)
     }
 
     /// When to call [`Runs::look_at_time`] at the latest.
@@ -135,6 +138,7 @@ impl Runs {
     pub fn cancel(&mut self, run: &RunId) {
         if let Some(active) = self.active.as_mut().filter(|active| active.start.run == *run) {
             active.cancel();
+            self.worker.iter_mut().for_each(Worker::cancel);
         } else if self.waiting.iter().any(|start| start.run == *run) {
             self.waiting.retain(|start| start.run != *run);
             let _ = self.records.begin(run);
@@ -151,19 +155,24 @@ impl Runs {
         }
     }
 
-    /// Takes what the process of the step in progress says, or its silence.
-    pub fn hear_step(&mut self) {
-        let Some((_, peer)) = self.active.as_mut().and_then(|active| active.process.as_mut()) else { return };
-        peer.flush();
-        peer.read();
-        match peer.take::<Done>() {
-            Some(done) => self.step_ended(done),
-            None if !peer.is_open() => self.step_lost(),
+    /// Takes what the worker says, or its silence.
+    pub fn hear_worker(&mut self) {
+        let Some(worker) = &mut self.worker else { return };
+        worker.peer.flush();
+        worker.peer.read();
+        let (done, is_there) = (worker.peer.take::<Done>(), worker.peer.is_open());
+        match done {
+            _ if self.active.is_none() => drop(self.worker.take_if(|_| !is_there)),
+            Some(done) => {
+                self.worker.take_if(|worker| !done.is_free || worker.is_cancelled());
+                self.step_ended(done);
+            }
+            None if !is_there => self.step_lost(),
             None => {}
         }
     }
 
-    /// Announces a run that is not short, and gives up a step whose process has not ended it in time.
+    /// Announces a run that is not short, and gives up a step that its worker has not ended in time.
     pub fn look_at_time(&mut self) {
         let Some(active) = &mut self.active else { return };
         if let Some(started) = active.announcement() {
@@ -174,7 +183,7 @@ impl Runs {
         }
     }
 
-    /// Waits for children that have ended; orphans of a step whose process was killed are among them.
+    /// Waits for children that have ended; orphans of a worker that was killed are among them.
     pub fn reap(&mut self) {
         while let Some(status) = tree::reap() {
             forget_process(&mut self.processes, status);
@@ -208,15 +217,27 @@ impl Runs {
     fn start_step(&mut self) {
         let Some(active) = &mut self.active else { return };
         let partial = self.records.partial(&active.start.run);
-        match active.start_step(&partial) {
-            Ok(()) => self.processes.extend(active.process.iter().map(|(pid, _)| *pid)),
-            Err(end) => self.step_ended(Done::without_output(end)),
+        let given = active.next_job(&partial).and_then(|job| self.give(&job));
+        if let Err(end) = given {
+            self.step_ended(Done::without_output(end));
         }
+    }
+
+    /// Gives a job to the worker, of which there is one from then on.
+    fn give(&mut self, job: &Job) -> Result<(), StepEnd> {
+        let waiting = self.worker.take_if(Worker::is_there);
+        let worker = match waiting {
+            Some(worker) => worker,
+            None => Worker::start()
+                .map_err(|error| StepEnd::StartError(format!("no process can be started in the container: {error}")))?,
+        };
+        self.processes.insert(worker.pid);
+        self.worker.insert(worker).give(job);
+        Ok(())
     }
 
     fn step_ended(&mut self, done: Done) {
         let Some(active) = &mut self.active else { return };
-        active.process = None;
         let run = active.start.run.clone();
         let (step, next, survivors) = active.ended(done);
         match next {
@@ -235,15 +256,15 @@ impl Runs {
     /// What its process leaves behind is ended here, where it comes to: this process is the next reaper above.
     fn step_lost(&mut self) {
         let Some(active) = &mut self.active else { return };
-        if let Some((pid, _)) = active.process.take() {
-            self.processes.remove(&pid);
+        if let Some(worker) = self.worker.take() {
+            self.processes.remove(&worker.pid);
         }
         let (run, end) = (active.start.run.clone(), active.lost());
         let mut processes = std::mem::take(&mut self.processes);
         let survivors = tree::end(&processes.clone(), &mut |status| forget_process(&mut processes, status));
         self.processes = processes;
         let Partial { stdout, stderr } = self.records.read_partial(&run);
-        let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new() };
+        let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new(), is_free: false };
         let (step, ..) = active.ended(done);
         self.active = None;
         self.tell(&run, &[step, ended(&run, end, survivors)]);

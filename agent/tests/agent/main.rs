@@ -5,7 +5,7 @@ mod pod;
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use arl_agent::message::{FromAgent, RunEnd, StepEnd, ToAgent, VERSION};
+use arl_agent::message::{FromAgent, RunEnd, Step, StepEnd, ToAgent, VERSION};
 use pod::{PATIENCE, Pod, command, eventually, file, id, kill_all, processes, sh, with_env};
 
 #[test]
@@ -118,6 +118,30 @@ fn what_a_success_leaves_lives_on_and_what_a_failure_leaves_does_not() {
     kill_all("71022");
     kill_all("71020");
     eventually("the process that is left is reaped", || processes("71020").is_empty());
+}
+
+#[test]
+fn one_process_runs_step_after_step_until_something_stays_with_it() {
+    let pod = Pod::new("worker");
+    let mut stream = pod.stream();
+    let mut keeper = |run: &str, step| {
+        let report = stream.run(run, vec![step]);
+        let (end, stdout, _) = &report.steps[0];
+        assert_eq!((end, &report.end), (&StepEnd::Exited(0), &RunEnd::Completed), "{report:?}");
+        stdout.trim().to_owned()
+    };
+    let first = keeper("first", Step { work_dir: Some("/tmp".into()), ..sh("pwd >&2; echo $PPID") });
+    let second = keeper("second", sh("test $(pwd) != /tmp; echo $PPID"));
+    assert_eq!(first, second, "it is the same process, back in its directory");
+    assert_eq!(keeper("third", sh("sleep 71050 & echo $PPID")), first);
+    let fourth = keeper("fourth", sh("echo $PPID"));
+    assert_ne!(fourth, first, "the first one stays with what the third step left behind");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(fourth.parse().unwrap()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    eventually("it is gone", || !std::path::Path::new(&format!("/proc/{fourth}")).exists());
+    assert_ne!(keeper("fifth", sh("echo $PPID")), fourth, "one that was killed meanwhile is replaced");
+    kill_all("71050");
+    eventually("nobody stays for nothing", || processes("step").iter().all(|pid| pid.to_string() != first));
 }
 
 #[test]

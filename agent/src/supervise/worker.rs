@@ -1,0 +1,59 @@
+//! The process that runs steps, and the way to it.
+
+use std::{
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    process::{Command, Stdio},
+};
+
+use arl_agent::frame::FROM_AGENT_MAX;
+
+use super::peer::Peer;
+use crate::step::Job;
+
+/// A process that runs one step at a time.
+pub struct Worker {
+    /// Its id.
+    pub pid: i32,
+    /// The way to it.
+    pub peer: Peer,
+    cancelled: bool,
+}
+
+impl Worker {
+    /// Starts one.
+    pub fn start() -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new("/proc/self/exe")
+            .arg("step")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        Ok(Self { pid, peer: Peer::new(ours, 2 * FROM_AGENT_MAX)?, cancelled: false })
+    }
+
+    /// Whether it still waits: one that the user's code killed since its last step is seen here.
+    pub fn is_there(&mut self) -> bool {
+        self.peer.read();
+        self.peer.is_open()
+    }
+
+    /// Gives it a step to run.
+    pub fn give(&mut self, job: &Job) {
+        self.peer.send(job);
+        self.peer.flush();
+    }
+
+    /// Asks it to end the step; it may have, so that the word is left over and it can take no other step.
+    pub fn cancel(&mut self) {
+        self.cancelled = true;
+        // Any word does; while a step runs it listens for nothing else.
+        self.peer.send(&true);
+    }
+
+    /// Whether it was asked to end its step.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+}
