@@ -107,7 +107,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::queue::Counts;
+    use crate::queue::{Counts, Load};
 
     struct Fragile(AtomicUsize);
 
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_stays_with_its_object_and_is_tried_again_later() {
-        let queue = Queue::new(Counts::of(&Metrics::unread(), Fragile::NAME));
+        let queue = Queue::new(Counts::of(&Metrics::unread(), Fragile::NAME), Load::default());
         let (queue, fragile) = (Arc::new(queue), Arc::new(Fragile(AtomicUsize::new(0))));
         let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
         for name in ["bad", "good"] {

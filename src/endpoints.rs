@@ -102,6 +102,7 @@ mod tests {
         clock::Clock,
         metrics::Metrics,
         object::{Key, Uid},
+        queue::Load,
         runs::{Left, Report, Request, RunEnd, Runner, Target, Wish},
     };
 
@@ -135,7 +136,7 @@ mod tests {
     async fn an_operator_is_alive_as_long_as_its_workers_move() {
         let runner: Arc<dyn Runner> = Arc::new(NoRunner);
         let clock = Clock::new(|| jiff::Timestamp::UNIX_EPOCH);
-        let scopes = [Scope::new(Some("ns".into()), &clock, &runner, &Metrics::unread())];
+        let scopes = [Scope::new(Some("ns".into()), &clock, &runner, &Metrics::unread(), &Load::default())];
         let said = readiness(&scopes);
         assert_eq!(said, (StatusCode::SERVICE_UNAVAILABLE, "the objects of ns are not all listed yet\n".to_owned()));
 

@@ -11,6 +11,7 @@ use arl_operator::{
     leader::{Candidate, Lost, Terms},
     metrics::{Catalogue, Metrics, Objects, Process},
     operator::{self, Common, Scope, Stage},
+    queue::Load,
 };
 use clap::Parser;
 use futures::FutureExt;
@@ -57,9 +58,10 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let runner = operator::pod_runner(&client, &clock, events.clone(), &metrics);
+    let claims = Load::default();
+    let runner = operator::pod_runner(&client, &clock, events.clone(), &metrics, &claims);
     let scopes: Vec<_> =
-        namespaces.into_iter().map(|namespace| Scope::new(namespace, &clock, &runner, &metrics)).collect();
+        namespaces.into_iter().map(|namespace| Scope::new(namespace, &clock, &runner, &metrics, &claims)).collect();
     catalogue.add_collector(Objects::ENTRIES, Objects::new(scopes.clone()));
     catalogue.add_collector(Process::ENTRIES, Process);
     if let Some(listener) = scrapes {

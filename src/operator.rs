@@ -26,7 +26,7 @@ use crate::{
     metrics::Metrics,
     object::{Key, Uid},
     pod::Pod,
-    queue::{Counts, Queue},
+    queue::{Counts, Load, Queue},
     runs::{Agent, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
@@ -78,12 +78,12 @@ pub struct Queues {
 }
 
 impl Queues {
-    fn new(metrics: &Metrics) -> Self {
-        let queue = |name| Arc::new(Queue::new(Counts::of(metrics, name)));
+    fn new(metrics: &Metrics, claims: &Load) -> Self {
+        let queue = |name, load: &Load| Arc::new(Queue::new(Counts::of(metrics, name), load.clone()));
         Self {
-            pools: queue(WarmPools::NAME),
-            sandboxes: queue(Sandboxes::NAME),
-            tasks: queue(Tasks::NAME),
+            pools: queue(WarmPools::NAME, &Load::default()),
+            sandboxes: queue(Sandboxes::NAME, claims),
+            tasks: queue(Tasks::NAME, &Load::default()),
             open: Arc::default(),
         }
     }
@@ -127,14 +127,15 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope that nobody looks after yet.
+    /// A scope that nobody looks after yet. `claims` are all scopes' Sandboxes that are to be looked at.
     pub fn new(
         namespace: Option<String>,
         clock: &Clock,
         runner: &Arc<dyn Runner>,
         metrics: &Arc<Metrics>,
+        claims: &Load,
     ) -> Arc<Self> {
-        let queues = Queues::new(metrics);
+        let queues = Queues::new(metrics, claims);
         let wake_all = queues.clone();
         let watch = Arc::new(Watch {
             cache: Arc::default(),
@@ -248,14 +249,20 @@ impl Scope {
     }
 }
 
-/// What runs steps in real pods.
-pub fn pod_runner(client: &Client, clock: &Clock, events: EventSink, metrics: &Arc<Metrics>) -> Arc<dyn Runner> {
+/// What runs steps in real pods; `claims` come before what no Task waits for.
+pub fn pod_runner(
+    client: &Client,
+    clock: &Clock,
+    events: EventSink,
+    metrics: &Arc<Metrics>,
+    claims: &Load,
+) -> Arc<dyn Runner> {
     let effects = Arc::new(Effects::new(client.clone(), events));
     let still_wanted = Arc::new(move |task: Key, uid: Uid| {
         let effects = Arc::clone(&effects);
         async move { effects.is_unfinished(&task, &uid).await }.boxed()
     });
-    let agent = Agent::new(client.clone(), clock.clone(), still_wanted, Arc::clone(metrics));
+    let agent = Agent::new(client.clone(), clock.clone(), still_wanted, Arc::clone(metrics), claims.clone());
     Arc::new(ByMode { agent, exec: Exec::new(client.clone(), clock.clone()) })
 }
 
@@ -286,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_piles_up_while_standing_by_and_nothing_is_forgotten() {
-        let queues = Queues::new(&Metrics::unread());
+        let queues = Queues::new(&Metrics::unread(), &Load::default());
         let cache = Cache::default();
         for name in ["came-and-went", "stays"] {
             queues.wake(Wake::Task(Key::new("ns", name)));

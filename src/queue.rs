@@ -11,7 +11,10 @@ use std::{
 };
 
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::metrics::Metrics;
 
@@ -21,6 +24,26 @@ pub struct Queue<K> {
     inner: Mutex<Inner<K>>,
     changed: Notify,
     counts: Counts,
+}
+
+/// How many keys wait or are worked on in the queues that have it in common.
+#[derive(Clone, Debug, Default)]
+pub struct Load(watch::Sender<usize>);
+
+impl Load {
+    /// Resolves when there are none.
+    pub async fn none(&self) {
+        // The sender is held here, so there is always one.
+        let _ = self.0.subscribe().wait_for(|keys| *keys == 0).await;
+    }
+
+    fn more(&self) {
+        self.0.send_modify(|keys| *keys += 1);
+    }
+
+    fn less(&self) {
+        self.0.send_modify(|keys| *keys -= 1);
+    }
 }
 
 /// Where a queue counts.
@@ -59,6 +82,7 @@ pub struct Look {
 
 #[derive(Debug)]
 struct Inner<K> {
+    load: Load,
     ready: VecDeque<K>,
     queued: BTreeMap<K, Instant>,
     active: BTreeMap<K, Instant>,
@@ -74,11 +98,12 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl<K: Clone + Ord> Queue<K> {
-    /// An empty queue that counts here.
-    pub fn new(counts: Counts) -> Self {
+    /// An empty queue that counts here, and adds to `load`.
+    pub fn new(counts: Counts, load: Load) -> Self {
         Self {
             counts,
             inner: Mutex::new(Inner {
+                load,
                 ready: VecDeque::new(),
                 queued: BTreeMap::new(),
                 active: BTreeMap::new(),
@@ -189,6 +214,7 @@ impl<K: Clone + Ord> Inner<K> {
         if is_new {
             self.queued.insert(key.clone(), Instant::now());
             self.ready.push_back(key);
+            self.load.more();
         }
         is_new
     }
@@ -210,6 +236,7 @@ impl<K: Clone + Ord> Inner<K> {
         if self.again.remove(key) {
             self.add(key.clone());
         }
+        self.load.less();
         worked
     }
 
@@ -245,13 +272,13 @@ mod tests {
     use crate::metrics::Catalogue;
 
     fn queue() -> Queue<&'static str> {
-        Queue::new(Counts::of(&Metrics::unread(), "test"))
+        Queue::new(Counts::of(&Metrics::unread(), "test"), Load::default())
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_goes_on_can_be_seen() {
         let mut catalogue = Catalogue::default();
-        let queue = Queue::new(Counts::of(&Metrics::new(&mut catalogue), "test"));
+        let queue = Queue::new(Counts::of(&Metrics::new(&mut catalogue), "test"), Load::default());
         queue.add("a");
         queue.add("b");
         queue.add("b");
@@ -272,6 +299,25 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_a_load_until_no_work_on_them_is_left() {
+        let load = Load::default();
+        let queue = Queue::new(Counts::of(&Metrics::unread(), "test"), load.clone());
+        let is_none = async || tokio::time::timeout(Duration::from_millis(1), load.none()).await.is_ok();
+        assert!(is_none().await);
+        queue.add("a");
+        queue.add("a");
+        assert!(!is_none().await, "one waits");
+        queue.next().await;
+        queue.add("a");
+        assert!(!is_none().await, "one is worked on");
+        queue.done(&"a", None);
+        assert!(!is_none().await, "it waits once more");
+        queue.next().await;
+        queue.failed(&"a", 1.0);
+        assert!(is_none().await, "what has its time to come is none yet");
     }
 
     async fn idle(queue: &Queue<&'static str>) -> bool {

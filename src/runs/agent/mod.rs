@@ -32,11 +32,12 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     object::{Key, Uid},
+    queue::Load,
 };
 use attached::{Attach, Order, Said};
 
-/// Opening a stream costs the kubelet and the runtime a process: so many at a time for Sandboxes that nobody waits for, and
-/// so many for those with a Task.
+/// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
+/// and only while no Sandbox waits for its pod; so many for those with a Task.
 const OPENING_IDLE: usize = 4;
 const OPENING_BUSY: usize = 16;
 /// The agent ends everything within 5 s of a timeout or a request; one that has not answered by then does not.
@@ -54,19 +55,28 @@ pub struct Agent {
     clock: Clock,
     still_wanted: StillWanted,
     metrics: Arc<Metrics>,
+    claims: Load,
     streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<Order>>>,
     opening_idle: Semaphore,
     opening_busy: Semaphore,
 }
 
 impl Agent {
-    /// Runs through `client`; runs found in a pod whose Task is not `still_wanted` are ended.
-    pub fn new(client: Client, clock: Clock, still_wanted: StillWanted, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Runs through `client`; runs found in a pod whose Task is not `still_wanted` are ended; `claims` come before streams that
+    /// nobody waits for.
+    pub fn new(
+        client: Client,
+        clock: Clock,
+        still_wanted: StillWanted,
+        metrics: Arc<Metrics>,
+        claims: Load,
+    ) -> Arc<Self> {
         Arc::new(Self {
             client,
             clock,
             still_wanted,
             metrics,
+            claims,
             streams: Mutex::default(),
             opening_idle: Semaphore::new(OPENING_IDLE),
             opening_busy: Semaphore::new(OPENING_BUSY),

@@ -111,10 +111,16 @@ impl Agent {
             tokio::select! {
                 biased;
                 order = orders.recv() => drop(attached.take(order?)),
-                permit = self.opening_idle.acquire() => return permit.ok(),
+                permit = self.idle_permit() => return permit,
             }
         }
         self.opening_busy.acquire().await.ok()
+    }
+
+    async fn idle_permit(&self) -> Option<SemaphorePermit<'_>> {
+        let permit = self.opening_idle.acquire().await.ok();
+        self.claims.none().await;
+        permit
     }
 
     async fn open(&self, target: &Target) -> Result<(Socket, Vec<Unfinished>), Trouble> {
