@@ -60,7 +60,9 @@ impl Agent {
                     self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
                     self.end_unwanted(&target, unfinished, &attached);
+                    self.metrics.open_streams.inc();
                     let trouble = converse(socket, &mut attached, &mut orders).await;
+                    self.metrics.open_streams.dec();
                     // One that breaks at once is no better than one that cannot be opened.
                     failures = if since.elapsed() > SILENCE_MAX { 0 } else { failures };
                     trouble
