@@ -40,6 +40,10 @@ pub struct Flags {
     /// How to log.
     #[arg(long, env = "ARL_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
+    /// Address of an OpenTelemetry collector, such as http://collector.monitoring:4318, that gets a trace of each Sandbox; unset:
+    /// none. Other settings are OpenTelemetry's own variables, OTEL_SERVICE_NAME and so on.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
     /// Address of /metrics, such as :8080 or 127.0.0.1:8080; 0: none.
     #[arg(long, env = "ARL_METRICS_BIND_ADDRESS", default_value = ":8080")]
     pub metrics_bind_address: String,

@@ -37,5 +37,6 @@ pub mod queue;
 pub mod runs;
 pub mod sandbox;
 pub mod task;
+pub mod traces;
 pub mod triggers;
 pub mod warmpool;

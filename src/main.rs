@@ -12,6 +12,7 @@ use arl_operator::{
     metrics::{Catalogue, Metrics, Objects, Process},
     operator::{self, Common, Scope, Stage},
     queue::Load,
+    traces::{Exporter, InvalidEndpoint, Traces},
 };
 use clap::Parser;
 use futures::FutureExt;
@@ -76,13 +77,23 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         Candidate::new(terms, effects, clock.clone(), leads)
     });
     let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
-    let common = Common { client, flags, clock, events, metrics, stage: stage.subscribe() };
+    let traces = export_traces(&flags)?;
+    let common = Common { client, flags, clock, events, metrics, traces, stage: stage.subscribe() };
     let mut work = JoinSet::new();
     for scope in &scopes {
         work.spawn(Arc::clone(scope).run(common.clone()));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     serve(&scopes, election, &stage, work).await
+}
+
+/// Where spans go: to the collector that was named, or nowhere.
+fn export_traces(flags: &Flags) -> Result<Traces, InvalidEndpoint> {
+    let Some(endpoint) = &flags.otlp_endpoint else { return Ok(Traces::default()) };
+    let exporter = Exporter::new(endpoint)?;
+    let (traces, waiting) = Traces::new();
+    tokio::spawn(exporter.export(waiting));
+    Ok(traces)
 }
 
 /// Until a signal comes or the Lease is lost. The Lease is given up once nothing works any more.

@@ -30,6 +30,7 @@ use crate::{
     runs::{Agent, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
+    traces::Traces,
     triggers::Wake,
     warmpool::{AgentImage, WarmPools},
 };
@@ -50,6 +51,8 @@ pub struct Common {
     pub events: EventSink,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where spans go.
+    pub traces: Traces,
     /// What this operator is to do.
     pub stage: watch::Receiver<Stage>,
 }
@@ -193,7 +196,7 @@ impl Scope {
     }
 
     async fn work(&self, common: Common, tasks: &mut JoinSet<()>) {
-        let Common { client, flags, clock, events, metrics, mut stage } = common;
+        let Common { client, flags, clock, events, metrics, traces, mut stage } = common;
         let scope = self.namespace.as_deref();
         let pods = watcher::Config::default().labels(labels::WARMPOOL);
         let synced = [
@@ -215,7 +218,7 @@ impl Scope {
         tracing::info!(namespace = self.name(), "reconciling");
 
         let (watch, queues, runs) = (&self.watch, &self.queues, &self.runs);
-        let effects = Arc::new(Effects::new(client, events));
+        let effects = Arc::new(Effects::new(client, events).tracing_to(traces));
         let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
         let pools = Arc::new(WarmPools::new(
             Arc::clone(watch),

@@ -18,7 +18,7 @@ pub use events::{Event, EventSink, publish};
 pub use objects::live_tasks_unfinished;
 pub use pods::{Claim, NewPod};
 
-use crate::object::Key;
+use crate::{object::Key, traces::Traces};
 
 /// No call to the API server takes longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -88,12 +88,24 @@ pub struct Effects {
     client: Client,
     permits: Semaphore,
     events: EventSink,
+    traces: Traces,
 }
 
 impl Effects {
     /// Writes through `client`; Events go to `events`.
     pub fn new(client: Client, events: EventSink) -> Self {
-        Self { client, permits: Semaphore::new(CALLS), events }
+        Self { client, permits: Semaphore::new(CALLS), events, traces: Traces::default() }
+    }
+
+    /// The same, with spans going to `traces`.
+    #[must_use]
+    pub fn tracing_to(self, traces: Traces) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Where spans go.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Tells people that something happened; never waits and never fails.

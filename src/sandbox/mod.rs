@@ -27,6 +27,7 @@ use crate::{
     object::{Key, Uid, Version},
     pod::Pod,
     runs::Runs,
+    traces,
 };
 use observe::Observed;
 use plan::{Decision, Plan};
@@ -123,6 +124,8 @@ impl Sandboxes {
             self.watch.learn::<SandboxRow>(sandbox);
             if observed.is_unallocated() && wanted.pod_uid.is_some() {
                 self.count_claim(observed);
+                let pod = wanted.pod_name.as_deref().unwrap_or_default();
+                self.effects.traces().take(|| traces::claim(&observed.row, pod, self.clock.now()));
             }
             self.note_claiming(&observed.uid(), false);
             for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {

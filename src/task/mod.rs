@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     object::{Key, Uid, Version},
     runs::{Left, Request, Runs, Target, Wish},
+    traces,
 };
 use observe::Observed;
 use plan::{Decision, Verdict};
@@ -147,6 +148,8 @@ impl Tasks {
         }
         if outcome == Outcome::Done(()) {
             measure::finished(&self.metrics, &observed.row, &full, &steps);
+            let sandbox = observed.sandbox.as_ref().map(|row| &*row.sandbox);
+            self.effects.traces().take(|| traces::task(&observed.row, &full, sandbox));
         }
         if outcome == Outcome::Done(()) || outcome == Outcome::Gone {
             self.runs.forget(&uid);

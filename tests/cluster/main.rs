@@ -33,3 +33,4 @@ mod simulated;
 mod soak;
 mod tasks;
 mod templates;
+mod traces;

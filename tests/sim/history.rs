@@ -9,6 +9,7 @@ use arl_operator::{
     operator::{Common, Scope, Stage},
     queue::Load,
     runs::Runner,
+    traces::Traces,
 };
 use clap::Parser;
 use kube::Client;
@@ -230,7 +231,15 @@ impl History {
         let (clock, metrics) = (self.world.clock(), Metrics::new(&mut Catalogue::default()));
         let scope = Scope::new(None, &clock, &runner, &metrics, &Load::default());
         let stage = watch::Sender::new(Stage::Lead);
-        let common = Common { client: client.clone(), flags, clock, events, metrics, stage: stage.subscribe() };
+        let common = Common {
+            client: client.clone(),
+            flags,
+            clock,
+            events,
+            metrics,
+            traces: Traces::default(),
+            stage: stage.subscribe(),
+        };
         let publisher = effects::publish(client, None, waiting);
         let task = tokio::spawn(async move {
             futures::join!(scope.run(common), publisher);
