@@ -1,7 +1,7 @@
 //! `supervise`: keeps the runs. One process a container, started by the first relay, detached from all of them; it ends with
 //! the container.
 //!
-//! It trusts nobody: relays may come and go, the process of a step may be killed, and its files may be spoilt by the user's
+//! It trusts nobody: relays may come and go, a worker may be killed, and its files may be spoilt by the user's
 //! code, which runs beside it with the same rights.
 
 mod active;

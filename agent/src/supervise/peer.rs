@@ -1,4 +1,4 @@
-//! Whoever is at the other end of a socket: a relay, or the process of a step. Nobody is waited for.
+//! Whoever is at the other end of a socket: a relay, or a worker. Nobody is waited for.
 
 use std::{
     io::{ErrorKind, Read, Write},

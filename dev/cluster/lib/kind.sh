@@ -57,7 +57,8 @@ kind_problem() {
 kind_create() {
   mkdir -p "$OUT/audit"
   sed -e "s,@HERE@,$HERE,g" -e "s,@OUT@,$OUT,g" "$HERE/kind.yaml" >"$OUT/kind.yaml"
-  "$KIND" create cluster --name "$KIND_NAME" --config "$OUT/kind.yaml" --kubeconfig "$OUT/kubeconfig" --wait 180s
+  "$KIND" create cluster --name "$KIND_NAME" ${KIND_NODE_IMAGE:+--image "$KIND_NODE_IMAGE"} \
+    --config "$OUT/kind.yaml" --kubeconfig "$OUT/kubeconfig" --wait 180s
   # for users other than root
   docker exec "$(kind_node)" chmod a+r /var/log/kubernetes-audit/audit.log
 }
