@@ -42,8 +42,9 @@ pub struct WarmPoolSpec {
     #[schemars(range(min = 0))]
     pub replicas: i32,
     /// Template of the pool's pods: a PodTemplateSpec, kept as it was written. The three labels of the operator win over the
-    /// template's own; terminationGracePeriodSeconds is 1 where the template leaves it out. Changing the template replaces idle
-    /// pods one by one; allocated pods are left alone.
+    /// template's own. Where the template leaves them out, terminationGracePeriodSeconds is 1, and automountServiceAccountToken is
+    /// false unless the template names a ServiceAccount. Changing the template replaces idle pods one by one; allocated pods are
+    /// left alone.
     pub template: PodTemplate,
     /// How the steps of Tasks are run in the pool's pods. Changing it replaces the idle pods.
     #[serde(default)]
