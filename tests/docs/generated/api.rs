@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use arl_crds::reason::EventReason;
 use serde_json::Value;
 
-use crate::{definitions, kind, schema};
+use crate::{DEFINITIONS, kind, schema};
 
 /// Fields of a type that Kubernetes describes; what is inside them is left out.
 const FOREIGN: [(&str, &str); 2] = [("spec.template", "PodTemplateSpec"), ("status.conditions", "[]Condition")];
@@ -46,7 +46,7 @@ pub fn events() -> String {
 }
 
 pub fn reference() -> String {
-    definitions().iter().map(of_kind).collect()
+    DEFINITIONS.iter().map(of_kind).collect()
 }
 
 fn of_kind(crd: &Value) -> String {
