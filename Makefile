@@ -72,7 +72,7 @@ manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml,
 	$(MAKE) docs
 
 .PHONY: docs
-docs: ## write what is made from the code: docs/api.md, the tables in docs/metrics.md and docs/install.md
+docs: ## write what is made from the code: the API reference, the tables of flags, metrics and the chart's values
 	UPDATE_DOCS=1 cargo test -q -p arl-operator --test docs generated
 
 .PHONY: image

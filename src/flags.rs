@@ -37,7 +37,7 @@ pub struct Flags {
     /// out unless the filter names kube_client or kube_runtime.
     #[arg(long, env = "ARL_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-    /// How to log.
+    /// How to log: json, one object a line, or text, for people.
     #[arg(long, env = "ARL_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
     /// Address of /metrics, such as :8080 or 127.0.0.1:8080; 0: none.

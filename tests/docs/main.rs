@@ -8,6 +8,7 @@ mod links;
 mod markdown;
 mod names;
 mod objects;
+mod rights;
 
 use std::{path::Path, sync::LazyLock};
 

@@ -1,6 +1,7 @@
 //! The parts of the documentation that are made from the code. `make docs` writes them; without it, a difference is an error.
 
 mod api;
+mod flags;
 mod metrics;
 mod values;
 
@@ -32,6 +33,11 @@ fn every_field_is_in_the_reference() {
 #[test]
 fn every_event_is_in_the_reference() {
     keep("docs/api.md", "events", &api::events());
+}
+
+#[test]
+fn every_flag_is_in_the_table() {
+    keep("docs/flags.md", "flags", &flags::table());
 }
 
 #[test]
