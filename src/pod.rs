@@ -268,3 +268,23 @@ impl Pod {
         self.executor_status().filter(|c| c.state.running.is_some())?.container_id.as_deref()
     }
 }
+
+/// How a pod that is no more of use was lost, such as `ended as Failed Evicted The node was low on resource: memory.`; none is one
+/// that is gone.
+pub fn how_lost(pod: Option<&Pod>) -> String {
+    match pod {
+        None => "is gone".to_owned(),
+        Some(pod) if pod.is_terminal() => {
+            let status = &pod.status;
+            let said = [status.reason.as_str(), status.message.as_str()].join(" ");
+            format!("ended as {} {}", status.phase, said.trim()).trim_end().to_owned()
+        }
+        Some(pod) => {
+            let target = pod
+                .condition("DisruptionTarget")
+                .map(|c| format!(" ({}: {})", c.reason, c.message))
+                .unwrap_or_default();
+            format!("was deleted{target}")
+        }
+    }
+}

@@ -27,6 +27,11 @@ impl Output {
         self.tail.extend(rest);
     }
 
+    /// How many bytes were printed.
+    pub fn printed(&self) -> usize {
+        self.total
+    }
+
     /// What was kept: of the beginning, of the end, and how many bytes there were.
     pub fn parts(&self) -> (Vec<u8>, Vec<u8>, usize) {
         (self.head.clone(), self.tail.iter().copied().collect(), self.total)

@@ -11,8 +11,8 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{ErrorKind, Write},
-    os::unix::fs::PermissionsExt,
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +21,7 @@ use arl_agent::{
     message::{Excerpt, FromAgent, RunId},
 };
 use minicbor::{Decode, Encode};
+use nix::libc::O_NONBLOCK;
 
 /// The outputs of a step in progress.
 #[derive(Debug, Default, Encode, Decode)]
@@ -63,7 +64,8 @@ impl Records {
 
     /// The uid of the pod.
     pub fn pod(&self) -> std::io::Result<String> {
-        fs::read_to_string(self.directory.join("pod"))
+        let bytes = read(&self.directory.join("pod"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The file that only one supervisor can have locked.
@@ -105,13 +107,13 @@ impl Records {
 
     /// Adds frames to the log of a run.
     pub fn append(&self, run: &RunId, frames: &[u8]) -> std::io::Result<()> {
-        OpenOptions::new().append(true).create(true).open(self.run(run).join("log"))?.write_all(frames)
+        unhindered().append(true).create(true).open(self.run(run).join("log"))?.write_all(frames)
     }
 
     /// What was said of a run, as far as it can be read: its end may be missing, cut or spoilt.
     pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
-        frames.push(&fs::read(self.run(run).join("log")).unwrap_or_default());
+        frames.push(&read(&self.run(run).join("log")).unwrap_or_default());
         std::iter::from_fn(|| frames.take().ok().flatten()).collect()
     }
 
@@ -119,13 +121,13 @@ impl Records {
     pub fn forget(&self, run: &RunId, last: &FromAgent) {
         let log = self.run(run).join("log");
         // A full volume, or a user's code, may be in the way: the run's directory, which matters, is not touched.
-        let _ = fs::write(log, frame::encode(last));
+        let _ = write(&log, &frame::encode(last));
         let _ = fs::remove_file(self.partial(run));
     }
 
     /// What the step in progress had printed when it was last noted.
     pub fn read_partial(&self, run: &RunId) -> Partial {
-        fs::read(self.partial(run)).ok().and_then(|bytes| minicbor::decode(&bytes).ok()).unwrap_or_default()
+        read(&self.partial(run)).ok().and_then(|bytes| minicbor::decode(&bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -135,5 +137,22 @@ pub fn write_partial(path: &Path, partial: &Partial) {
     let _ = minicbor::encode(partial, &mut bytes);
     let new = path.with_extension("new");
     // Only for the case that the container dies: a full volume must not end a step.
-    let _ = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
+    let _ = write(&new, &bytes).and_then(|()| fs::rename(&new, path));
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    unhindered().read(true).open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    unhindered().write(true).create(true).truncate(true).open(path)?.write_all(bytes)
+}
+
+/// To open files where the user's code may have put a pipe in their place, at which one would wait for ever.
+pub fn unhindered() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(O_NONBLOCK);
+    options
 }

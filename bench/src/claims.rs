@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::{
     bench::{Bench, Who},
     place::all,
-    report::Results,
+    report::{Grown, Results},
     stats::{Block, Sample},
 };
 
@@ -63,7 +63,13 @@ pub async fn bursts(bench: &Bench, results: &mut Results) -> Result<Kept> {
             Some(next) => After { keep: 0, idle: *next },
             None => After { keep, idle: 0 },
         };
+        let (before, _) = bench.usage.memory_mb()?;
         kept.operator = burst(bench, results, Who::Operator, *size, 0, after).await?;
+        if !kept.operator.is_empty() {
+            let streams = kept.operator.len();
+            bench.usage.has_streams(streams).await?;
+            results.grown = Some(Grown { sandboxes: streams, mb: bench.usage.memory_mb()?.0 - before });
+        }
     }
     if bench.exec {
         kept.exec = burst(bench, results, Who::Exec, keep, keep, After { keep, idle: 0 }).await?;

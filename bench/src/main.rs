@@ -87,7 +87,7 @@ async fn in_namespaces(
         flags: flags.clone(),
         floor: Arc::new(Place::new(cluster.client.clone(), floor.to_owned())),
         real: Arc::new(Place::new(cluster.client.clone(), real.to_owned())),
-        usage: operator.usage(),
+        usage: operator.usage.clone(),
         audit: audit(flags, cluster, real),
         exec: !flags.no_exec && has_modes(cluster).await?,
         free_pods: cluster.free_pods().await?,

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Stdio,
@@ -11,9 +12,14 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::{Child, Command},
+    time::{interval, timeout},
+};
 
-use crate::flags::Flags;
+use crate::{flags::Flags, seen::DEADLINE};
 
 /// The kernel counts processor time for user space in these, whatever its own tick is.
 const TICKS_PER_S: u64 = 100;
@@ -25,6 +31,8 @@ pub struct Operator {
     kubeconfig: PathBuf,
     /// What it logged.
     pub log: PathBuf,
+    /// Where to read what it uses.
+    pub usage: Usage,
 }
 
 impl Drop for Operator {
@@ -51,11 +59,13 @@ impl Operator {
             .with_context(|| format!("{} cannot be written", kubeconfig.display()))?;
         let log = folder.join("operator.log");
         let output = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        // Free now; nobody else on this machine is known to want it.
+        let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = Command::new(&flags.operator)
             .arg("--kubeconfig")
             .arg(&kubeconfig)
             .args(["--watch-namespaces", ns, "--log-format", "text"])
-            .args(["--metrics-bind-address", "0", "--health-probe-bind-address", "0"])
+            .args(["--metrics-bind-address", &metrics.to_string(), "--health-probe-bind-address", "0"])
             .args(&flags.operator_arg)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
@@ -67,7 +77,8 @@ impl Operator {
                 format!("{} does not start; build it: cargo build --release -p arl-operator", flags.operator.display())
             })?;
         let pid = child.id().context("the operator ended at once")?;
-        Ok(Self { child, pid, kubeconfig, log })
+        let usage = Usage { proc: PathBuf::from(format!("/proc/{pid}")), metrics };
+        Ok(Self { child, pid, kubeconfig, log, usage })
     }
 
     /// Waits for an end that nobody asked for.
@@ -84,22 +95,20 @@ impl Operator {
             eprintln!("the operator, process {}, could not be ended: {error}", self.pid);
         }
     }
-
-    /// Where to read what it uses.
-    pub fn usage(&self) -> Usage {
-        Usage(PathBuf::from(format!("/proc/{}", self.pid)))
-    }
 }
 
-/// A process's entry in /proc.
+/// What can be read of it: its entry in /proc, and its metrics.
 #[derive(Clone, Debug)]
-pub struct Usage(PathBuf);
+pub struct Usage {
+    proc: PathBuf,
+    metrics: SocketAddr,
+}
 
 impl Usage {
     /// Processor time used so far.
     pub fn cpu(&self) -> Result<Duration> {
         let stat = self.read("stat")?;
-        let ticks = ticks(&stat).with_context(|| format!("{}/stat is not understood: {stat}", self.0.display()))?;
+        let ticks = ticks(&stat).with_context(|| format!("{}/stat is not understood: {stat}", self.proc.display()))?;
         Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_S))
     }
 
@@ -107,12 +116,35 @@ impl Usage {
     pub fn memory_mb(&self) -> Result<(f64, f64)> {
         let status = self.read("status")?;
         let field =
-            |name| megabytes(&status, name).with_context(|| format!("{}/status has no {name}", self.0.display()));
+            |name| megabytes(&status, name).with_context(|| format!("{}/status has no {name}", self.proc.display()));
         Ok((field("VmRSS:")?, field("VmHWM:")?))
     }
 
+    /// Waits until it has so many streams to agents open.
+    pub async fn has_streams(&self, streams: usize) -> Result<()> {
+        let line = format!("arl_run_streams_open {streams}");
+        let mut ticks = interval(Duration::from_millis(200));
+        let open = async {
+            loop {
+                ticks.tick().await;
+                if self.metrics().await?.lines().any(|found| found == line) {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        timeout(DEADLINE, open).await.with_context(|| format!("never in the operator's metrics: {line}"))?
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        let mut stream = TcpStream::connect(self.metrics).await.context("the operator's metrics cannot be read")?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
     fn read(&self, file: &str) -> Result<String> {
-        let path = self.0.join(file);
+        let path = self.proc.join(file);
         fs::read_to_string(&path)
             .with_context(|| format!("{}: the operator ended, or this is not Linux", path.display()))
     }

@@ -12,27 +12,47 @@ const END: &str = "<!-- make bench: end -->";
 
 /// All that was measured, in the order in which it was.
 #[derive(Debug, Default)]
-pub struct Results(Vec<(String, Who, Series)>);
+pub struct Results {
+    series: Vec<(String, Who, Series)>,
+    /// What the operator's memory grew by with so many Sandboxes, each with its stream.
+    pub grown: Option<Grown>,
+}
+
+/// A growth of the operator's resident memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Grown {
+    /// With so many Sandboxes more.
+    pub sandboxes: usize,
+    /// By so much, in MB.
+    pub mb: f64,
+}
+
+impl Grown {
+    /// For each of them, in KB.
+    fn kb_each(self) -> f64 {
+        self.mb * 1024.0 / f64::from(u32::try_from(self.sandboxes.max(1)).unwrap_or(u32::MAX))
+    }
+}
 
 impl Results {
     /// The series of a workload and a contestant, empty at first.
     pub fn series(&mut self, workload: &str, who: Who) -> &mut Series {
-        let found = self.0.iter().position(|(w, by, _)| w == workload && *by == who);
+        let found = self.series.iter().position(|(w, by, _)| w == workload && *by == who);
         let at = found.unwrap_or_else(|| {
-            self.0.push((workload.to_owned(), who, Series::default()));
-            self.0.len() - 1
+            self.series.push((workload.to_owned(), who, Series::default()));
+            self.series.len() - 1
         });
-        &mut self.0[at].2
+        &mut self.series[at].2
     }
 
     fn find(&self, workload: &str, who: Who) -> Option<&Series> {
-        self.0.iter().find(|(w, by, _)| w == workload && *by == who).map(|(.., series)| series)
+        self.series.iter().find(|(w, by, _)| w == workload && *by == who).map(|(.., series)| series)
     }
 
     /// Workloads in order, each with who took part, the floor first.
     fn grouped(&self) -> Vec<(&str, Vec<(Who, &Series)>)> {
         let mut groups: Vec<(&str, Vec<(Who, &Series)>)> = Vec::new();
-        for (workload, ..) in &self.0 {
+        for (workload, ..) in &self.series {
             if groups.iter().all(|(known, _)| known != workload) {
                 let all = [Who::Floor, Who::Operator, Who::Exec];
                 let series = all.into_iter().filter_map(|who| Some((who, self.find(workload, who)?)));
@@ -82,6 +102,14 @@ impl Report {
         let (now, most) = self.memory_mb;
         lines.push(String::new());
         lines.push(format!("Memory of the operator: {now:.1} MB resident at the end, {most:.1} MB at most."));
+        if let Some(grown) = self.results.grown {
+            lines.push(format!(
+                "It grew by {:.1} MB with {} Sandboxes that have a stream each: {:.0} KB a Sandbox.",
+                grown.mb,
+                grown.sandboxes,
+                grown.kb_each()
+            ));
+        }
         if !self.exec {
             lines.push("Exec mode was not measured beside the default.".to_owned());
         }
@@ -102,7 +130,7 @@ impl Report {
             })
         };
         let per_s = |who| self.results.find("Tasks, 32 in parallel", who).and_then(Series::per_s);
-        let rows = self.results.0.iter().map(|(workload, who, series)| {
+        let rows = self.results.series.iter().map(|(workload, who, series)| {
             json!({
                 "workload": workload,
                 "who": who.name(),
@@ -128,7 +156,11 @@ impl Report {
                 "floor_per_s": per_s(Who::Floor),
                 "exec_per_s": per_s(Who::Exec),
             },
-            "operator": {"rss_mb": self.memory_mb.0, "rss_max_mb": self.memory_mb.1},
+            "operator": {
+                "rss_mb": self.memory_mb.0,
+                "rss_max_mb": self.memory_mb.1,
+                "stream_kb": self.results.grown.map(Grown::kb_each),
+            },
             "rows": rows.collect::<Vec<_>>(),
         })
     }

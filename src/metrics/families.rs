@@ -54,10 +54,14 @@ impl Catalogue {
         self.registry.register_collector(Box::new(collector));
     }
 
-    pub(super) fn single(&mut self, name: &'static str, help: &'static str) -> Counter {
-        let counter = Counter::default();
-        self.note::<Counter>(name, &[], help, counter.clone());
-        counter
+    pub(super) fn single<M: TypedMetric + Metric + Clone + Default>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+    ) -> M {
+        let metric = M::default();
+        self.note::<M>(name, &[], help, metric.clone());
+        metric
     }
 
     pub(super) fn counters<const N: usize>(

@@ -10,7 +10,7 @@ mod process;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 pub use families::{Catalogue, Counters, Entry, Gauges, Histograms};
 pub use objects::Objects;
@@ -55,7 +55,9 @@ pub struct Metrics {
     pub task_seconds: Histograms<1>,
     pub step_seconds: Histograms<2>,
     pub run_streams: Counters<1>,
+    pub open_streams: Gauge,
     pub runs_reattached: Counter,
+    pub output_bytes: Counters<1>,
     pub output_truncated: Counters<1>,
     pub status_shrunk: Counter,
 }
@@ -90,7 +92,9 @@ impl Metrics {
             task_seconds: c.histograms("arl_task_seconds", &["namespace"], RUN, "From the start of a Task's first step until its end, in seconds"),
             step_seconds: c.histograms("arl_step_seconds", &["namespace", "type"], RUN, "How long steps took, in seconds, by their type"),
             run_streams: c.counters("arl_run_streams_total", &["result"], "Streams to agents in pods: opened, broken (tried again) or gone (with the pod)"),
+            open_streams: c.single("arl_run_streams_open", "Streams to agents in pods that are open now"),
             runs_reattached: c.single("arl_run_reattached_total", "Runs on record as started that this operator follows again"),
+            output_bytes: c.counters("arl_output_bytes_total", &["stream"], "Bytes that steps printed, those that were not kept included, by stream: stdout or stderr"),
             output_truncated: c.counters("arl_output_truncated_total", &["stream"], "Outputs of steps of which only the beginning and the end were kept: stdout or stderr"),
             status_shrunk: c.single("arl_status_shrunk_total", "Results of Tasks that the API server called too large and that were shortened"),
         })

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{observe::Observed, plan::Decision};
-use crate::{object::Uid, pod::Pod};
+use crate::{
+    object::Uid,
+    pod::{self, Pod},
+};
 
 /// What the status should be.
 pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -> SandboxStatus {
@@ -108,27 +111,9 @@ fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) 
         SandboxReason::TasksFinished => format!(
             "its Tasks have finished, so pod {pod} was deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
         ),
-        _ => format!("pod {pod} {}; the workspace is lost: create another Sandbox", how_lost(observed.pod())),
+        _ => format!("pod {pod} {}; the workspace is lost: create another Sandbox", pod::how_lost(observed.pod())),
     };
     ready(Truth::False, reason, message)
-}
-
-fn how_lost(pod: Option<&Pod>) -> String {
-    match pod {
-        None => "is gone".to_owned(),
-        Some(pod) if pod.is_terminal() => {
-            let status = &pod.status;
-            let said = [status.reason.as_str(), status.message.as_str()].join(" ");
-            format!("ended as {} {}", status.phase, said.trim()).trim_end().to_owned()
-        }
-        Some(pod) => {
-            let target = pod
-                .condition("DisruptionTarget")
-                .map(|c| format!(" ({}: {})", c.reason, c.message))
-                .unwrap_or_default();
-            format!("was deleted{target}")
-        }
-    }
 }
 
 /// What a person would want to know of the step from `before` to `after`.

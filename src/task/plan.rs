@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::observe::Observed;
 use crate::{
-    pod::Pod,
+    pod::{Pod, how_lost},
     runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Target, Wish},
 };
 
@@ -225,7 +225,8 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
         return None;
     }
     let name = observed.sandbox.as_ref().and_then(|s| s.sandbox.status.as_ref()?.pod_name.clone()).unwrap_or_default();
-    let message = format!("pod {name} was deleted, evicted, or ended; the workspace is lost: use another Sandbox");
+    let lost = how_lost(observed.pod.as_deref());
+    let message = format!("pod {name} {lost}; the workspace is lost: use another Sandbox");
     Some(Verdict::new(TaskReason::PodLost, message))
 }
 

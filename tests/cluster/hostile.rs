@@ -4,7 +4,7 @@ use arl_crds::{SandboxPhase, Task, TaskState};
 use serde_json::json;
 
 use crate::harness::World;
-use crate::harness::make::{message, reason, shell, status};
+use crate::harness::make::{message, reason, shell, status, template};
 use crate::harness::wait::state;
 
 const TIMEOUT_SECONDS: f64 = 20.0;
@@ -128,6 +128,37 @@ async fn a_fork_bomb_ends_at_its_time() {
     assert_eq!(done.world.output("same", "s", "echo same").await, "same\n");
 }
 
+/// The volume of a pool's pods can hold as much as the node; a smaller one is put in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_volume_starts_nothing_more_and_is_told() {
+    let world = World::new("hostile-full").await;
+    let mut template = template();
+    template["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    world.pool_of("p", 1, &template).await;
+    world.sandbox("s", "p").await;
+    let fill = "mount -t tmpfs -o size=16k,nr_inodes=2 none /.arl/runs && cat /dev/zero >/.arl/runs/full; echo filled";
+    assert_eq!(world.output("t", "s", fill).await, "filled\n", "what cannot be put on record is told all the same");
+    let task = world.run("next", "s", json!([shell("a", "true")])).await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "StartError"), "{:?}", task.status);
+    assert!(message(&task).contains("No space left"), "{}", message(&task));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_more_of_the_nodes_disk_than_allowed_loses_the_pod() {
+    let world = World::new("hostile-disk").await;
+    let mut template = template();
+    template["spec"]["containers"][0]["resources"] = json!({"limits": {"ephemeral-storage": "16Mi"}});
+    world.pool_of("p", 1, &template).await;
+    world.sandbox("s", "p").await;
+    let fill = "dd if=/dev/zero of=/.arl/full bs=1M count=64; echo filled; sleep 7797";
+    let task = world.run("t", "s", json!([shell("a", fill)])).await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "PodLost"), "{:?}", task.status);
+    assert!(message(&task).contains("Evicted") && message(&task).contains("16Mi"), "{}", message(&task));
+    world.phase("s", SandboxPhase::Released).await;
+    world.sandbox("next", "p").await;
+    assert_eq!(world.output("fine", "next", "echo fine").await, "fine\n");
+}
+
 const TO_THE_STREAM: &str = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q 'agent connect'; \
                              then relay=$p; fi; done; [ -e $relay/fd/1 ] || exit 9";
 
@@ -149,26 +180,39 @@ async fn a_frame_that_never_ends_only_delays() {
     assert_eq!(status(&done.task).stdout.as_deref(), Some("written\n"));
 }
 
-/// Whoever opens a pipe that nobody reads waits for ever.
+const STOP_THE_AGENT: &str = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q ' [s]upervise '; \
+                              then kill -STOP ${p#/proc/}; fi; done";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_is_made_to_hang_is_given_up() {
-    let script = "cd /.arl/runs/*; rm -f log; mkfifo log && echo made";
-    let done = hostile("hostile-hang", script).await;
+    let done = hostile("hostile-hang", STOP_THE_AGENT).await;
     done.assert_end(&["TimedOut"]);
     done.assert_says("does not answer");
     done.assert_says("given up");
+}
+
+/// A new operator reaches the agent, which does not say a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_stopped_starts_nothing_and_is_told() {
+    let mut world = World::with_sandbox("hostile-stopped").await;
+    assert_eq!(world.output("first", "s", "echo first").await, "first\n");
+    world.kill();
+    world.look_into(&world.pod_of("s").await, STOP_THE_AGENT).await;
+    world.start_operator().await;
+    let task = world.run("t", "s", json!([shell("a", "true")])).await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "StartError"), "{:?}", task.status);
+    assert!(message(&task).contains("does not greet"), "{}", message(&task));
 }
 
 /// A new operator has heard nothing of the run, and hears nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_hangs_before_a_crash_is_given_up_after_it() {
     let mut world = World::with_sandbox("hostile-crash").await;
-    let script = "until [ -e /workspace/go ]; do sleep 0.1; done; cd /.arl/runs/*; rm -f log; mkfifo log";
+    let script = "sleep 7796";
     world.task_with("t", &json!({"sandboxRef": "s", "timeout": "15s", "steps": [shell("a", script)]})).await;
     world.running("t").await;
     world.kill();
-    let hung = "touch /workspace/go; until [ -p /.arl/runs/*/log ]; do sleep 0.1; done";
-    world.look_into(&world.pod_of("s").await, hung).await;
+    world.look_into(&world.pod_of("s").await, STOP_THE_AGENT).await;
     world.start_operator().await;
     let task = world.finished("t").await;
     assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "TimedOut"), "{:?}", task.status);

@@ -11,7 +11,7 @@ mod worker;
 
 use std::{
     collections::BTreeMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::Write,
     os::{fd::AsFd, unix::net::UnixListener},
     path::Path,
@@ -29,7 +29,10 @@ use nix::{
     sys::signalfd::SignalFd,
 };
 
-use crate::{command::watch_children, records::Records};
+use crate::{
+    command::watch_children,
+    records::{Records, unhindered},
+};
 use peer::Peer;
 use runs::Runs;
 
@@ -45,7 +48,7 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     let records = Records::new(directory);
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("{what}: {error}");
     let pod = records.pod().map_err(|error| failed("the uid of the pod cannot be read")(&error))?;
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(records.lock());
+    let lock = unhindered().write(true).create(true).open(records.lock());
     let lock = lock.map_err(|error| failed("the lock cannot be opened")(&error))?;
     let _lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,

@@ -212,6 +212,25 @@ fn a_step_that_destroys_the_records_is_still_reported() {
 }
 
 #[test]
+fn pipes_in_place_of_the_records_make_nobody_wait() {
+    let pod = Pod::new("pipes");
+    let mut stream = pod.stream();
+    let script = format!(
+        "cd {}; rm -f log partial; for f in log partial partial.new; do mkfifo $f; done; echo made; sleep 0.3; echo on",
+        pod.path("runs/r1").display()
+    );
+    let report = stream.run("r1", vec![sh(&script)]);
+    assert_eq!(report.steps, [(StepEnd::Exited(0), "made\non\n".into(), String::new())]);
+    stream.say(&ToAgent::Forget { run: id("r1") });
+    assert_eq!(stream.run("r2", vec![sh("echo fine")]).end, RunEnd::Completed);
+    pod.kill_supervisor();
+    let mut stream = pod.stream();
+    stream.say(&ToAgent::Follow { run: id("r1") });
+    let report = stream.report("r1");
+    assert!(matches!(report.end, RunEnd::Abandoned(_)), "{report:?}");
+}
+
+#[test]
 fn files_are_replaced_whole() {
     let pod = Pod::new("files");
     let mut stream = pod.stream();

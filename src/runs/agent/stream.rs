@@ -24,6 +24,8 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(50);
 /// exec on a pod that is being removed can hang for ever (kubernetes#129144).
 const OPENING_MAX: Duration = Duration::from_secs(15);
+/// An agent that has not greeted by then is stopped, or not the agent.
+const GREETING_MAX: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
@@ -50,16 +52,17 @@ impl Agent {
         let (mut failures, mut unfit) = (0, 0);
         loop {
             let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
-            let opened = timeout(OPENING_MAX, self.open(&target)).await;
+            let opened = self.open(&target).await;
             drop(permit);
-            let opened = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())));
             let trouble = match opened {
                 Ok((socket, unfinished)) => {
                     unfit = 0;
                     self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
                     self.end_unwanted(&target, unfinished, &attached);
+                    self.metrics.open_streams.inc();
                     let trouble = converse(socket, &mut attached, &mut orders).await;
+                    self.metrics.open_streams.dec();
                     // One that breaks at once is no better than one that cannot be opened.
                     failures = if since.elapsed() > SILENCE_MAX { 0 } else { failures };
                     trouble
@@ -124,10 +127,12 @@ impl Agent {
     }
 
     async fn open(&self, target: &Target) -> Result<(Socket, Vec<Unfinished>), Trouble> {
-        let mut socket = Socket::open(&self.client, target).await?;
+        let opened = timeout(OPENING_MAX, Socket::open(&self.client, target)).await;
+        let mut socket = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())))?;
         let hello = ToAgent::Hello { version: VERSION, pod: target.pod_uid.0.clone() };
         socket.send(&frame::encode(&hello)).await?;
-        match socket.next().await? {
+        let greeting = timeout(GREETING_MAX, socket.next()).await;
+        match greeting.unwrap_or_else(|_| Err(Trouble::Unfit("the agent does not greet".into())))? {
             FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
             // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
             FromAgent::Refused(words) => Err(Trouble::Broken(words)),
