@@ -69,11 +69,11 @@ helm: $(HELM) ## install the pinned Helm, and link it as target/helm
 .PHONY: manifests
 manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml, deploy/kustomize, the table in docs/install.md
 	dev/manifests
-	UPDATE_DOCS=1 cargo test -q -p arl-operator --test packaging the_documentation_has_every_value
+	$(MAKE) docs
 
 .PHONY: docs
-docs: ## write what is made from the code: the table in docs/metrics.md
-	UPDATE_DOCS=1 cargo test -q -p arl-operator --test metrics the_documentation_has_every_metric
+docs: ## write what is made from the code: the API reference, the tables of flags, metrics and the chart's values
+	UPDATE_DOCS=1 cargo test -q -p arl-operator --test docs generated
 
 .PHONY: image
 image: ## make the image IMAGE (arl-operator:dev) and load it into the local Kubernetes
@@ -108,7 +108,7 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 unit: ## tests that need no cluster
 	cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
-	cargo test -p arl-operator --test manifests --test architecture --test metrics --test sim
+	cargo test -p arl-operator --test manifests --test architecture --test docs --test metrics --test sim
 
 # Histories that `make sim` plays, and the first of them.
 SEEDS ?= 1000

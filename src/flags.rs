@@ -37,7 +37,7 @@ pub struct Flags {
     /// out unless the filter names kube_client or kube_runtime.
     #[arg(long, env = "ARL_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-    /// How to log.
+    /// How to log: json, one object a line, or text, for people.
     #[arg(long, env = "ARL_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
     /// Address of an OpenTelemetry collector, such as http://collector.monitoring:4318, that gets a trace of each Sandbox; unset:

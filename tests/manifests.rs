@@ -1,10 +1,9 @@
-//! The files users apply: the CustomResourceDefinitions, the examples and the permissions.
+//! The files users apply: the CustomResourceDefinitions and the permissions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arl_crds::{Sandbox, Task, WarmPool};
 use serde_json::{Value, json};
 
 /// Client-side `kubectl apply` keeps the whole object in an annotation of at most 262144 bytes.
@@ -169,80 +168,6 @@ fn names_columns_and_subresources_are_those_of_the_documentation() {
     }
 }
 
-/// Parses `document` as its kind and checks what the schema alone cannot.
-fn check_example(document: &Value) -> Result<&'static str, String> {
-    if document["apiVersion"] != json!("arl.infra.io/v1alpha1") {
-        return Err(format!("apiVersion {}", document["apiVersion"]));
-    }
-    let say = |e: serde_json::Error| e.to_string();
-    let value = document.clone();
-    match document["kind"].as_str() {
-        Some("WarmPool") => {
-            let pool: WarmPool = serde_json::from_value(value).map_err(say)?;
-            pool.spec.template.executor().map_err(|e| e.to_string())?;
-            Ok("WarmPool")
-        }
-        Some("Sandbox") => serde_json::from_value::<Sandbox>(value).map_err(say).map(|_| "Sandbox"),
-        Some("Task") => {
-            let task: Task = serde_json::from_value(value).map_err(say)?;
-            task.spec.validate().map_err(|e| e.to_string())?;
-            Ok("Task")
-        }
-        other => Err(format!("kind {other:?}")),
-    }
-}
-
-/// The fields of `written` that the schema does not know: typos in an example.
-fn unknown_fields(schema: &Value, written: &Value, path: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    if let (Some(properties), Some(object)) = (schema["properties"].as_object(), written.as_object()) {
-        for (key, value) in object {
-            let at = format!("{path}.{key}");
-            match properties.get(key) {
-                _ if [".apiVersion", ".kind", ".metadata"].contains(&at.as_str()) => {}
-                Some(property) => found.extend(unknown_fields(property, value, &at)),
-                None => found.push(at),
-            }
-        }
-    }
-    for (index, item) in written.as_array().into_iter().flatten().enumerate() {
-        found.extend(unknown_fields(&schema["items"], item, &format!("{path}[{index}]")));
-    }
-    found
-}
-
-#[test]
-fn the_examples_parse_and_can_be_run() {
-    let definitions = definitions();
-    let mut kinds = Vec::new();
-    for path in yaml_files("examples") {
-        for document in documents(&path) {
-            let kind = check_example(&document).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            let (_, crd) = definitions.iter().find(|(_, crd)| crd["spec"]["names"]["kind"] == json!(kind)).unwrap();
-            assert_eq!(unknown_fields(schema(crd), &document, ""), Vec::<String>::new(), "{}", path.display());
-            kinds.push(kind);
-        }
-    }
-    for (kind, count) in [("WarmPool", 2), ("Sandbox", 3), ("Task", 5)] {
-        assert_eq!(kinds.iter().filter(|k| **k == kind).count(), count, "examples of kind {kind}");
-    }
-}
-
-#[test]
-fn the_example_check_can_fail() {
-    let task = |timeout: &str, step: Value| {
-        json!({"apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "metadata": {"name": "x"},
-            "spec": {"sandboxRef": "s", "timeout": timeout, "steps": [step]}})
-    };
-    let step = json!({"name": "a", "type": "Command", "command": ["true"]});
-    assert_eq!(check_example(&task("30s", step.clone())), Ok("Task"));
-    assert!(check_example(&task("30 seconds", step)).is_err());
-    assert!(check_example(&task("30s", json!({"name": "a", "type": "FilePatch"}))).is_err());
-    assert!(check_example(&json!({"apiVersion": "v1", "kind": "Pod"})).is_err());
-    let typo = json!({"spec": {"poolReff": "p"}});
-    assert_eq!(unknown_fields(schema(&definitions()[1].1), &typo, ""), [".spec.poolReff"]);
-}
-
 #[test]
 fn the_operator_may_do_no_more_than_it_does() {
     let found = documents(&root().join("deploy/kustomize/base/rbac.yaml"));
@@ -272,29 +197,4 @@ fn the_operator_may_do_no_more_than_it_does() {
     permissions.sort();
     expected.sort();
     assert_eq!(permissions, expected);
-}
-
-/// The names of the `###` headings under each `##` heading.
-fn headings(markdown: &str) -> Vec<(String, Vec<String>)> {
-    let mut sections: Vec<(String, Vec<String>)> = Vec::new();
-    for line in markdown.lines() {
-        if let Some(title) = line.strip_prefix("## ") {
-            sections.push((title.to_owned(), Vec::new()));
-        } else if let (Some(title), Some(section)) = (line.strip_prefix("### "), sections.last_mut()) {
-            section.1.push(title.to_owned());
-        }
-    }
-    sections
-}
-
-#[test]
-fn the_documentation_has_every_reason() {
-    use arl_crds::reason::{SandboxReason, TaskReason, WarmPoolReason};
-    let names = |reasons: Vec<&'static str>| reasons.into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let expected = [
-        ("WarmPool".to_owned(), names(WarmPoolReason::ALL.iter().map(|r| r.as_str()).collect())),
-        ("Sandbox".to_owned(), names(SandboxReason::ALL.iter().map(|r| r.as_str()).collect())),
-        ("Task".to_owned(), names(TaskReason::ALL.iter().map(|r| r.as_str()).collect())),
-    ];
-    assert_eq!(headings(&read(&root().join("docs/troubleshooting.md"))), expected);
 }

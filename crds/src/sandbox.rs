@@ -52,7 +52,7 @@ pub struct SandboxSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxStatus {
-    /// Current phase: Pending, Ready, Bound (a Task is running) or Released.
+    /// Current phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<SandboxPhase>,
     /// Name of the allocated pod.
@@ -89,7 +89,8 @@ pub struct SandboxStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// The phase of a Sandbox.
+/// Current phase: Pending (it has no pod yet), Ready (it has its pod), Bound (a Task is running) or Released (it has given up its
+/// pod, for good).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SandboxPhase {
     /// Waiting for pod allocation.

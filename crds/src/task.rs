@@ -106,7 +106,7 @@ impl TaskSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskStatus {
-    /// Current state: Pending, Running, Succeeded or Failed.
+    /// Current state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<TaskState>,
     /// Standard output from the last command that ran.
@@ -153,7 +153,7 @@ pub struct TaskStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// The state of a Task.
+/// Current state: Pending (it waits, or has just started), Running, Succeeded or Failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaskState {
     /// Waiting to be executed.

@@ -98,12 +98,6 @@ impl JsonSchema for PodTemplate {
         if let Some(containers) = schema.pointer_mut("/properties/spec/properties/containers") {
             containers["minItems"] = json!(1);
         }
-        schema["description"] = json!(
-            "Template of the pool's pods: a PodTemplateSpec, kept as it was written. The three labels of the operator win \
-             over the template's own, and terminationGracePeriodSeconds is 1 where the template leaves it out. Steps run \
-             in the container named by the annotation kubectl.kubernetes.io/default-container, else in the one named \
-             executor, else in the first. Changing it replaces idle pods one by one; allocated pods are left alone."
-        );
         if let Some(object) = schema.as_object_mut() {
             object.remove("title");
             object.remove("$schema");

@@ -41,7 +41,10 @@ pub struct WarmPoolSpec {
     /// Number of idle pods to keep ready; a pod that a Sandbox claims is replaced at once and no longer counts. Example: 3.
     #[schemars(range(min = 0))]
     pub replicas: i32,
-    /// Template of the pool's pods.
+    /// Template of the pool's pods: a PodTemplateSpec, kept as it was written. The three labels of the operator win over the
+    /// template's own. Where the template leaves them out, terminationGracePeriodSeconds is 1, and automountServiceAccountToken is
+    /// false unless the template names a ServiceAccount. Changing the template replaces idle pods one by one; allocated pods are
+    /// left alone.
     pub template: PodTemplate,
     /// How the steps of Tasks are run in the pool's pods. Changing it replaces the idle pods.
     #[serde(default)]
@@ -113,7 +116,7 @@ pub struct WarmPoolStatus {
     /// Label selector of the idle pods; what autoscalers read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// Pending: nothing is ready although replicas > 0. Ready: at least `replicas` pods are ready. Scaling: anything else.
+    /// Current phase, derived from the counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<WarmPoolPhase>,
     /// The highest number a pod of this pool has had; numbers are not used again, so that a pod's name means one pod.
@@ -128,7 +131,8 @@ pub struct WarmPoolStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// The phase of a WarmPool, derived from the counts.
+/// Current phase: Pending (nothing is ready although replicas > 0), Ready (at least `replicas` idle pods are ready) or Scaling
+/// (anything else).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WarmPoolPhase {
     /// No pod is ready although some are asked for.

@@ -149,9 +149,10 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
         return Decision::Ask(Wish::Cancel).into();
     }
     let Some(started_at) = run.started_at else {
+        // One that is on record as running goes on in the pod, whatever keeps this process from hearing of it.
         return match run.obstacle {
-            Some(_) => Decision::Wait(TaskReason::SandboxNotReady).into(),
-            None => Decision::Rest.into(),
+            Some(_) if observed.row.started_at().is_none() => Decision::Wait(TaskReason::SandboxNotReady).into(),
+            _ => Decision::Rest.into(),
         };
     };
     let shown_at = match run.step_started_at {

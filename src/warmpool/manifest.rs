@@ -15,6 +15,8 @@ use crate::{effects::NewPod, object::Key};
 
 /// Pods get this long to end where the template does not say: `sleep infinity` ignores TERM and would hold its slot for 30 s.
 const GRACE_SECONDS: i64 = 1;
+/// The fields that name a ServiceAccount, the older one included.
+const SERVICE_ACCOUNT: [&str; 2] = ["serviceAccountName", "serviceAccount"];
 /// A host name has at most 63 characters, and a pod's is its name.
 const NAME_MAX: usize = 63;
 
@@ -67,6 +69,10 @@ pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
 
     let mut spec = template.section("spec").cloned().unwrap_or_default();
     spec.entry("terminationGracePeriodSeconds").or_insert_with(|| json!(GRACE_SECONDS));
+    // Code of others runs here: it gets no identity that nobody thought of. Who names a ServiceAccount wants it used.
+    if !SERVICE_ACCOUNT.iter().any(|key| spec.get(*key).and_then(Value::as_str).is_some_and(|name| !name.is_empty())) {
+        spec.entry("automountServiceAccountToken").or_insert_with(|| json!(false));
+    }
     if pool.spec.executor.mode == ExecutorMode::Agent {
         inject::agent(&mut spec, pool.spec.executor_container().ok(), agent);
     }
@@ -128,6 +134,27 @@ mod tests {
         );
         assert_eq!(made["metadata"]["ownerReferences"][0]["controller"], true);
         assert!(made["metadata"]["ownerReferences"][0].get("blockOwnerDeletion").is_none());
+    }
+
+    #[test]
+    fn a_pod_has_no_token_unless_the_template_asks_for_one() {
+        for (fields, expected) in [
+            (json!({}), json!(false)),
+            (json!({ "serviceAccountName": "", "serviceAccount": "" }), json!(false)),
+            (json!({ "serviceAccountName": "runner" }), Value::Null),
+            (json!({ "serviceAccountName": "default" }), Value::Null),
+            (json!({ "serviceAccount": "runner" }), Value::Null),
+            (json!({ "automountServiceAccountToken": true }), json!(true)),
+            (json!({ "automountServiceAccountToken": false, "serviceAccountName": "runner" }), json!(false)),
+        ] {
+            for mode in [ExecutorMode::Agent, ExecutorMode::Exec] {
+                let mut spec = fields.clone();
+                spec["containers"] = json!([{ "name": "c" }]);
+                let pool = pool_with("p", json!({ "spec": spec }), Executor { mode, container: None });
+                let made = made(&pool, 1).manifest;
+                assert_eq!(made["spec"]["automountServiceAccountToken"], expected, "{mode:?}, {fields}");
+            }
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod observe;
 mod output;
 mod plain_exec;
 mod pools;
+mod quickstart;
 mod quiet;
 mod remains;
 mod simulated;

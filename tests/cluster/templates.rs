@@ -116,3 +116,16 @@ async fn a_templates_own_init_container_does_its_work() {
     assert_eq!(names, ["arl-agent", "prepare"]);
     assert_eq!(world.output("look", "s", "cat /workspace/prepared").await, "prepared\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_has_a_token_only_where_the_template_names_an_account() {
+    let world = World::new("token").await;
+    let mut named = template();
+    named["spec"]["serviceAccountName"] = json!("default");
+    for (name, template, expected) in [("without", template(), "none\n"), ("with", named, "a token\n")] {
+        world.pool_of(name, 1, &template).await;
+        world.sandbox(name, name).await;
+        let look = "[ -e /var/run/secrets/kubernetes.io/serviceaccount/token ] && echo a token || echo none";
+        assert_eq!(world.output(name, name, look).await, expected, "{name}");
+    }
+}

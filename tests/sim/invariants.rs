@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
+    drawn,
     kind::{Id, Kind},
     store::{Entry, Store, controller, is_deleting, label, uid_of},
 };
@@ -44,6 +45,9 @@ impl Invariants {
 
     /// Looks at one change.
     pub fn check(&mut self, entry: &Entry, store: &Store) {
+        if let Some(what) = drawn::surprise(entry) {
+            self.violated(what);
+        }
         match (entry.id.kind, &entry.after) {
             (Kind::Pod, Some(pod)) => self.pod(entry, pod, store),
             (Kind::Sandbox, Some(sandbox)) => self.sandbox(entry, sandbox),

@@ -12,7 +12,10 @@ mod api;
 mod call;
 mod controllers;
 mod converged;
+#[path = "../docs/diagram.rs"]
+mod diagram;
 mod disturbances;
+mod drawn;
 mod faults;
 mod fields;
 mod history;

@@ -152,7 +152,8 @@ fn a_task_is_shown_to_run_once_it_is_not_short() {
     let unreached = RunView { started_at: None, steps: 0, step_started_at: None, ..in_flight() };
     assert_eq!(plan(&unrecorded(unreached.clone()), at(9000)).decision, Decision::Rest);
     let hindered = RunView { obstacle: Some("no stream".into()), ..unreached };
-    assert_eq!(plan(&unrecorded(hindered), at(9000)).decision, Decision::Wait(TaskReason::SandboxNotReady));
+    assert_eq!(plan(&unrecorded(hindered.clone()), at(9000)).decision, Decision::Wait(TaskReason::SandboxNotReady));
+    assert_eq!(plan(&running(Some(hindered)), at(9000)).decision, Decision::Rest, "it is on record as running");
 }
 
 #[test]

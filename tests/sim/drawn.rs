@@ -1,0 +1,35 @@
+//! What the operator does with the states of the three kinds is what docs/semantics.md draws.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde_json::Value;
+
+use crate::{
+    diagram::{Diagram, KINDS},
+    store::Entry,
+};
+
+static DRAWN: LazyLock<BTreeMap<&str, Diagram>> = LazyLock::new(|| {
+    let page = include_str!("../../docs/semantics.md");
+    KINDS.into_iter().map(|kind| (kind, Diagram::of(kind, page))).collect()
+});
+
+fn state(object: &Value) -> &str {
+    let status = &object["status"];
+    status["phase"].as_str().or(status["state"].as_str()).unwrap_or("Pending")
+}
+
+/// What the operator did and the diagram has not.
+pub fn surprise(entry: &Entry) -> Option<String> {
+    let before = entry.before.as_ref().filter(|_| entry.by.is_operator())?;
+    let drawn = DRAWN.get(entry.id.kind.name())?;
+    let after = entry.after.as_deref();
+    let (from, to) = (state(before), after.map_or("[*]", state));
+    if from != to && !drawn.arrows.contains(&(from.to_owned(), to.to_owned())) {
+        return Some(format!("{}: {from} --> {to} is not drawn", entry.id));
+    }
+    let conditions = after?["status"]["conditions"].as_array()?;
+    let mut reasons = conditions.iter().filter_map(|condition| condition["reason"].as_str());
+    let missing = reasons.find(|reason| !drawn.reasons.contains(*reason))?;
+    Some(format!("{}: the reason {missing} is not in the diagram", entry.id))
+}
