@@ -83,8 +83,23 @@ async fn every_right_is_used_and_none_is_missing() {
     world.running("long").await;
     world.delete::<Pod>(&world.pod_of("s").await).await;
     world.finished("long").await;
-    // Streams are noted when they end.
+
+    // An Event like one before becomes a series with it.
+    world.sandbox("early", "late").await;
+    world.sandbox_reason("early", "PoolNotFound").await;
+    world.pool("late", 0).await;
+    world.sandbox_reason("early", "PoolEmpty").await;
+
+    // A pod that goes while nobody looks.
+    world.sandbox("left", "p").await;
+    let pod = world.pod_of("left").await;
     operator.kill();
+    world.delete::<Pod>(&pod).await;
+    world.gone::<Pod>(&pod).await;
+    let second = world.another_operator("second", &world.ns, &["--leader-elect"]).await;
+    world.sandbox_reason("left", "PodLost").await;
+    // Streams are noted when they end.
+    second.kill();
 
     let Some(requests) = world.requests_of(&world.operator_user()).await else { return };
     let forbidden: Vec<_> = requests.iter().filter(|request| request.is_forbidden()).collect();
