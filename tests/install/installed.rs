@@ -30,6 +30,7 @@ pub fn try_k(arguments: &str) -> Result<String, String> {
 /// The cluster's operator: none at first. What is there is taken away with this value.
 pub struct Installed;
 
+#[allow(clippy::unused_self, reason = "who acts on the operator must have it: it is taken away afterwards")]
 impl Installed {
     /// A cluster that has nothing of ours.
     pub async fn nothing() -> Self {
