@@ -163,11 +163,12 @@ bench: agent-image ## measure claims and Tasks, write the table of docs/performa
 	target/release/arl-bench --docs docs/performance.md $(BENCH)
 
 .PHONY: test
-test: ## everything: local Kubernetes, unit tests, cluster tests, disruption, demo
+test: ## everything but install-check: local Kubernetes, unit tests, cluster tests, Prometheus, disruption, demo
 	$(MAKE) cluster-up
 	$(MAKE) unit
 	$(MAKE) test-packaging
 	$(MAKE) test-cluster
+	$(MAKE) test-prometheus
 	$(MAKE) test-disruption
 	$(MAKE) demo
 

@@ -4,8 +4,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use arl_crds::{Sandbox, Task, WarmPool};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::harness::wait::{DEADLINE, Kind};
@@ -73,6 +74,11 @@ impl Installed {
         k(&format!("get {RELEASE} --all-namespaces -l {SELECTOR} -o name --ignore-not-found"))
     }
 
+    /// Its cluster-wide roles and bindings.
+    pub fn cluster_wide(&self) -> String {
+        k(&format!("get clusterroles,clusterrolebindings -l {SELECTOR} -o name --ignore-not-found"))
+    }
+
     /// Probes have passed where the Deployment is rolled out; the metrics are asked for through the Service.
     pub async fn assert_works(&self) {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/services/arl-operator-metrics:metrics/proxy/metrics");
@@ -90,9 +96,12 @@ impl Installed {
     /// Nothing that the operator has asked for was refused for want of rights.
     pub async fn assert_rights(&self) {
         let world = World::served("audit").await;
-        for pod in k(&format!("-n {NAMESPACE} get pods -l {SELECTOR} -o name")).lines() {
-            // The API server notes in which pod a token lies. An operator that is uninstalled loses its rights before it ends.
-            let pod = pod.rsplit('/').next().unwrap();
+        let pods: Api<Pod> = Api::namespaced(world.client.clone(), NAMESPACE);
+        let pods = pods.list(&ListParams::default().labels(SELECTOR)).await.unwrap();
+        // One that ends may have lost its rights already.
+        for pod in pods.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+            // The API server notes in which pod a token lies.
+            let pod = pod.name_any();
             let requests = world.requests_of(&format!("pod-name\":[\"{pod}\"]")).await.unwrap_or_default();
             let refused: Vec<_> = requests.iter().filter(|request| request.is_forbidden()).collect();
             assert!(refused.is_empty(), "the operator lacks rights: {refused:#?}");

@@ -1,7 +1,10 @@
 //! A user with Kubernetes' role `edit` in one namespace, and nothing else, beside somebody else's namespace.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
 use arl_crds::labels::{AGENT, EXECUTOR, POD_STATE, SANDBOX, TEMPLATE_HASH, WARMPOOL};
 use arl_crds::{Sandbox, SandboxPhase, Task, TaskState, WarmPool};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{
@@ -196,14 +199,19 @@ async fn not_by_owners(victim: &World, own: &World) {
     });
     make_pod(own, "forged-idle", &held).await;
 
-    victim.pool("late", 1).await;
-    let sandbox = victim.phase("waits", SandboxPhase::Ready).await;
-    let name = sandbox.status.unwrap().pod_name.unwrap();
-    assert!(name.starts_with("late-"), "{name}");
-    assert_eq!(victim.output("waits", "waits", "hostname").await.trim(), name);
+    let is_served = async {
+        victim.pool("late", 1).await;
+        let sandbox = victim.phase("waits", SandboxPhase::Ready).await;
+        let name = sandbox.status.unwrap().pod_name.unwrap();
+        assert!(name.starts_with("late-"), "{name}");
+        assert_eq!(victim.output("waits", "waits", "hostname").await.trim(), name);
+    };
+    let ended = AssertUnwindSafe(is_served).catch_unwind().await;
+    // Or the namespace would stay for ever.
     for name in ["forged", "forged-idle"] {
         let _: Pod = own.merge(name, &json!({"metadata": {"finalizers": null}})).await;
     }
+    ended.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 async fn not_by_status(own: &World) {

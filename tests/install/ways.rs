@@ -69,10 +69,15 @@ async fn helm_installs_runs_the_examples_leaves_the_objects_and_comes_back() {
     let task = world.finished("waits").await;
     assert_eq!(status(&task).stdout.as_deref(), Some("before\n"), "{:?}", task.status);
     assert_kept(&world, &pods).await;
-    operator.release("HELM3", "upgrade", &["--reset-then-reuse-values", "--set", "log.level=debug"]);
+
+    // From all namespaces to this one, and from a ClusterRole to a Role.
+    assert!(operator.cluster_wide().contains("arl-operator"));
+    let only = format!("watchNamespaces={{{}}}", world.ns);
+    operator.release("HELM3", "upgrade", &["--reset-then-reuse-values", "--set", &only]);
     operator.is_rolled_out();
     assert_eq!(world.output("after", "s", "cat /workspace/f").await, "before\n");
     operator.assert_works().await;
+    assert_eq!(operator.cluster_wide(), "");
     operator.uninstall("HELM3");
     assert_eq!(operator.left(), "");
 
