@@ -168,6 +168,7 @@ test: ## everything but install-check: local Kubernetes, unit tests, cluster tes
 	$(MAKE) unit
 	$(MAKE) test-packaging
 	$(MAKE) test-cluster
+	$(MAKE) test-alerts
 	$(MAKE) test-prometheus
 	$(MAKE) test-disruption
 	$(MAKE) demo

@@ -186,7 +186,11 @@ async fn not_by_a_template(victim: &World, own: &World) {
 async fn not_by_owners(victim: &World, own: &World) {
     victim.sandbox("waits", "late").await;
     let waiting = victim.sandbox_reason("waits", "PoolNotFound").await;
-    let reference = |kind: &str, name: &str, uid: String| json!([{"apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let reference = |kind: &str, name: &str, uid: String| {
+        let owner =
+            json!({"apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "name": name, "uid": uid, "controller": true});
+        json!([owner])
+    };
     let labels = json!({WARMPOOL: "late", POD_STATE: "allocated", SANDBOX: "waits"});
     let owner = reference("Sandbox", "waits", waiting.uid().unwrap());
     let held = json!({"labels": labels, "ownerReferences": owner, "finalizers": ["example.com/stays"]});
