@@ -7,19 +7,21 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/install-check dev/manifests dev/sim-mutants dev/cluster/cluster
+SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/manifests dev/sim-mutants dev/cluster/cluster
 
 # Built by Go at these versions, so that everybody renders the same; HELM=/usr/bin/helm uses another.
 HELM_VERSION := v4.3.1
 HELM3_VERSION := v3.22.0
 KUBECONFORM_VERSION := v0.8.0
+# Of Prometheus, whose modules have numbers of their own.
 PROMTOOL_VERSION := v0.316.0
 TOOLS := $(or $(ARL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arl)/tools
 HELM ?= $(TOOLS)/helm-$(HELM_VERSION)/helm
 HELM3 ?= $(TOOLS)/helm-$(HELM3_VERSION)/helm
 KUBECONFORM ?= $(TOOLS)/kubeconform-$(KUBECONFORM_VERSION)/kubeconform
 PROMTOOL ?= $(TOOLS)/promtool-$(PROMTOOL_VERSION)/promtool
-export HELM HELM3 KUBECONFORM
+PROMETHEUS ?= $(TOOLS)/prometheus-$(PROMTOOL_VERSION)/prometheus
+export HELM HELM3 KUBECONFORM PROMETHEUS
 
 IMAGE ?= arl-operator:dev
 export IMAGE
@@ -62,6 +64,9 @@ $(TOOLS)/kubeconform-%/kubeconform:
 $(TOOLS)/promtool-%/promtool:
 	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/prometheus/prometheus/cmd/promtool@$*
 
+$(TOOLS)/prometheus-%/prometheus:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/prometheus/prometheus/cmd/prometheus@$*
+
 .PHONY: helm
 helm: $(HELM) ## install the pinned Helm, and link it as target/helm
 	@mkdir -p target && ln -sfn $(HELM) target/helm
@@ -80,8 +85,10 @@ image: ## make the image IMAGE (arl-operator:dev) and load it into the local Kub
 	dev/image
 
 .PHONY: install-check
-install-check: cluster-up image $(HELM) ## install the image with the chart in the local Kubernetes, run a Task, upgrade, uninstall
-	dev/install-check
+install-check: cluster-up $(HELM) $(HELM3) ## install the image in the local Kubernetes in every way, run the examples, kill and upgrade under load
+	@if [ "$$(cat .cluster/kind)" = current ]; then echo "the current context's cluster is not wiped: no install-check"; \
+	else IMAGE=arl-operator:dev dev/image; \
+	echo "cargo test --test install"; cargo test -p arl-operator --test install -- --test-threads=1; fi
 
 .PHONY: build
 build: ## build the operator
@@ -132,6 +139,10 @@ test-alerts: $(PROMTOOL) ## the alerts before Prometheus' own parser and made-up
 	$(PROMTOOL) check rules deploy/chart/files/alerts.yaml
 	$(PROMTOOL) test rules tests/metrics/alerts.test.yaml
 
+.PHONY: test-prometheus
+test-prometheus: agent-image $(PROMETHEUS) ## a real Prometheus scrapes the operator, for every alert and the dashboard (building it takes minutes, once)
+	cargo test -p arl-operator --test cluster -- --ignored prometheus::
+
 .PHONY: test-cluster
 test-cluster: agent-image ## tests against the local Kubernetes
 	cargo test -p arl-operator --test cluster -- --test-threads=$(TEST_THREADS)
@@ -152,11 +163,13 @@ bench: agent-image ## measure claims and Tasks, write the table of docs/performa
 	target/release/arl-bench --docs docs/performance.md $(BENCH)
 
 .PHONY: test
-test: ## everything: local Kubernetes, unit tests, cluster tests, disruption, demo
+test: ## everything but install-check: local Kubernetes, unit tests, cluster tests, Prometheus, disruption, demo
 	$(MAKE) cluster-up
 	$(MAKE) unit
 	$(MAKE) test-packaging
 	$(MAKE) test-cluster
+	$(MAKE) test-alerts
+	$(MAKE) test-prometheus
 	$(MAKE) test-disruption
 	$(MAKE) demo
 

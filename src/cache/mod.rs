@@ -43,7 +43,7 @@ impl Tables {
         let mut rows: Vec<_> = self
             .sandboxes
             .under(&SandboxIndex::Waiting(pool.clone()))
-            .filter(|row| self.pods.count(&PodIndex::Controller(Uid::of(&*row.sandbox))) == 0)
+            .filter(|row| self.pods.count(&PodIndex::controlled_by(&*row.sandbox)) == 0)
             .map(AsRef::as_ref)
             .collect();
         rows.sort_by(|a: &&SandboxRow, b| a.arrival.cmp(&b.arrival));
@@ -53,14 +53,16 @@ impl Tables {
     /// The pods of `pool` that can be claimed, in the order in which they should be: those of the present template first,
     /// then those that became ready first. One that a Sandbox has on record is not among them.
     pub fn claimable(&self, pool: &Key) -> Vec<&Pod> {
-        let template = self.pools.get(pool).map(|p| p.spec.fingerprint());
+        let Some(of) = self.pools.get(pool) else { return Vec::new() };
+        let (template, uid) = (of.spec.fingerprint(), Uid::of(&**of));
         let mut pods: Vec<&Pod> = self
             .pods
             .under(&PodIndex::Idle(pool.clone()))
-            .filter(|pod| pod.is_claimable() && self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&***pod))) == 0)
+            .filter(|pod| pod.is_claimable() && pod.controller().as_ref() == Some(&uid))
+            .filter(|pod| self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&***pod))) == 0)
             .map(AsRef::as_ref)
             .collect();
-        pods.sort_by_key(|p| (p.template_hash() != template.as_deref(), p.ready_since(), Key::of(*p)));
+        pods.sort_by_key(|p| (p.template_hash() != Some(&template), p.ready_since(), Key::of(*p)));
         pods
     }
 
@@ -87,5 +89,62 @@ impl Cache {
     /// The tables, to be changed by what a watch reports.
     pub fn write(&self) -> RwLockWriteGuard<'_, Tables> {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(namespace: &str, name: &str, labels: &Value, owner: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": name, "namespace": namespace, "uid": name, "labels": labels,
+                "ownerReferences": [{ "apiVersion": "v1", "kind": "Any", "name": "any", "uid": owner, "controller": true }],
+            },
+            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
+        }))
+        .unwrap()
+    }
+
+    fn tables() -> Tables {
+        let object = |kind: &str, name: &str, spec: Value| {
+            json!({
+                "apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "spec": spec,
+                "metadata": { "name": name, "namespace": "ns", "uid": name },
+            })
+        };
+        let mut tables = Tables::default();
+        let pool = object("WarmPool", "pool", json!({ "replicas": 1, "template": { "spec": {} } }));
+        tables.pools.apply(serde_json::from_value(pool).unwrap());
+        let sandbox = object("Sandbox", "sandbox", json!({ "poolRef": "pool" }));
+        tables.sandboxes.apply(SandboxRow::new(serde_json::from_value(sandbox).unwrap()));
+        tables
+    }
+
+    #[test]
+    fn labels_alone_do_not_make_a_pod_the_pools() {
+        let mut tables = tables();
+        let labels = json!({ "arl.infra.io/warmpool": "pool", "arl.infra.io/pod-state": "ready" });
+        tables.pods.apply(pod("ns", "its-own", &labels, "pool"));
+        tables.pods.apply(pod("ns", "labelled", &labels, "a-replicaset"));
+        tables.pods.apply(pod("other", "elsewhere", &labels, "pool"));
+        let names: Vec<_> =
+            tables.claimable(&Key::new("ns", "pool")).iter().filter_map(|p| p.metadata.name.clone()).collect();
+        assert_eq!(names, ["its-own"]);
+    }
+
+    #[test]
+    fn a_pod_that_names_an_owner_in_another_namespace_is_not_its() {
+        let mut tables = tables();
+        let labels = json!({ "arl.infra.io/warmpool": "pool", "arl.infra.io/pod-state": "allocated" });
+        tables.pods.apply(pod("other", "forged", &labels, "sandbox"));
+        let row = tables.sandboxes.rows().next().unwrap();
+        assert_eq!(tables.pods.count(&PodIndex::controlled_by(&*row.sandbox)), 0);
+        assert_eq!(tables.waiting(&Key::new("ns", "pool")).len(), 1, "it still waits for a pod of its own");
+        tables.pods.apply(pod("ns", "owned", &labels, "sandbox"));
+        assert_eq!(tables.waiting(&Key::new("ns", "pool")).len(), 0);
     }
 }

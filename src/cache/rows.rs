@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 
 use super::table::Row;
 use crate::{
@@ -20,8 +21,16 @@ pub enum PodIndex {
     Idle(Key),
     /// Pods of this pool that a Sandbox holds.
     Allocated(Key),
-    /// Pods with this controller.
-    Controller(Uid),
+    /// Pods in this namespace with this controller.
+    Controller(String, Uid),
+}
+
+impl PodIndex {
+    /// Pods that this object controls. A pod may name any uid as its owner's; that of an object in another namespace means
+    /// nothing, as for the garbage collector.
+    pub fn controlled_by(owner: &impl Resource<DynamicType = ()>) -> Self {
+        Self::Controller(Key::of(owner).namespace, Uid::of(owner))
+    }
 }
 
 impl Row for Pod {
@@ -37,7 +46,8 @@ impl Row for Pod {
 
     fn indexes(&self) -> Vec<PodIndex> {
         let by_state: fn(Key) -> PodIndex = if self.is_idle() { PodIndex::Idle } else { PodIndex::Allocated };
-        self.pool().map(by_state).into_iter().chain(self.controller().map(PodIndex::Controller)).collect()
+        let controlled = self.controller().map(|uid| PodIndex::Controller(Key::of(self).namespace, uid));
+        self.pool().map(by_state).into_iter().chain(controlled).collect()
     }
 }
 

@@ -47,7 +47,7 @@ impl Observed {
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
             candidate: candidate(&tables, &row),
-            owned: tables.pods.under(&PodIndex::Controller(uid.clone())).cloned().collect(),
+            owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
             unfinished: queued.len(),
             running_since: queued.first().and_then(|t| t.started_at()),
             last_finished: tables.last_finished.get(&uid).copied(),

@@ -33,7 +33,7 @@ impl Observed {
         let sandbox_key = row.sandbox();
         let sandbox = tables.sandboxes.get(&sandbox_key).cloned();
         let pod = sandbox.as_ref().and_then(|sandbox| {
-            let owned = PodIndex::Controller(Uid::of(&*sandbox.sandbox));
+            let owned = PodIndex::controlled_by(&*sandbox.sandbox);
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });

@@ -1,5 +1,6 @@
 //! What the operator asked of the API server, from the audit log of the local cluster: exact, and none of it self-reported.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
@@ -20,12 +21,18 @@ pub struct Request {
     /// What it was about.
     #[serde(default)]
     pub object_ref: ObjectRef,
+    /// What the API server noted: who was asked about the right to it, and what came of that.
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 /// The object of a request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
+#[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
+    /// The group of the kind; empty: the core.
+    pub api_group: String,
     /// The plural of the kind.
     pub resource: String,
     /// The part of the object, such as `status`.
@@ -40,6 +47,11 @@ impl Request {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")
     }
 
+    /// Whether it was refused for want of rights. A 403 alone is also what a namespace that is being deleted answers.
+    pub fn is_forbidden(&self) -> bool {
+        self.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
+    }
+
     /// Whether it was this verb on this resource, written as RBAC writes it: `sandboxes/status`.
     pub fn is(&self, verb: &str, resource: &str) -> bool {
         let (kind, part) = resource.split_once('/').unwrap_or((resource, ""));
@@ -50,15 +62,20 @@ impl Request {
 impl World {
     /// The operator's requests so far, Events aside; None on a cluster without an audit log.
     pub async fn requests(&self) -> Option<Vec<Request>> {
+        let mut requests = self.requests_of(&self.operator_user()).await?;
+        requests.retain(|r| r.object_ref.resource != "events");
+        Some(requests)
+    }
+
+    /// All requests of a user so far; None on a cluster without an audit log.
+    pub async fn requests_of(&self, user: &str) -> Option<Vec<Request>> {
         let path = root().join(".cluster/audit.log");
         if !path.exists() {
             eprintln!("no {}: the counts of requests are not checked", path.display());
             return None;
         }
         self.everything_is_logged().await;
-        let user = self.operator_user();
-        let requests = lines_with(&user).filter_map(|line| serde_json::from_str::<Request>(&line).ok());
-        Some(requests.filter(|r| r.object_ref.resource != "events").collect())
+        Some(lines_with(user).filter_map(|line| serde_json::from_str::<Request>(&line).ok()).collect())
     }
 
     /// A request is answered a moment before its line is written: waits for the line of a request made after all others.

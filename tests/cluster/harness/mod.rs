@@ -37,6 +37,14 @@ impl World {
     pub async fn without_operator(name: &str) -> Self {
         let client = setup::client().await;
         setup::cluster(&client).await;
+        let world = Self::served(name).await;
+        setup::admit_operator(&client, &world.ns).await;
+        world
+    }
+
+    /// A fresh namespace in a cluster where the operator is installed.
+    pub async fn served(name: &str) -> Self {
+        let client = setup::client().await;
         let ns = setup::namespace(&client, name).await;
         let log = setup::logs().join(format!("{ns}.log"));
         Self { client, ns, log, operator: None }

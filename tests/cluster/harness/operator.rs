@@ -56,20 +56,7 @@ impl Operator {
 
     /// Asks for a path at the address that a flag gave it.
     pub async fn get(&self, flag: &str, path: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address(flag).await).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let header = |name: &str| {
-            head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
-        };
-        Answer {
-            code: head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"),
-            content_type: header("content-type").map_or_else(String::new, |(_, value)| value.to_owned()),
-            body: body.to_owned(),
-        }
+        get(self.address(flag).await, path).await
     }
 
     /// Its process.
@@ -104,7 +91,7 @@ impl Operator {
     }
 
     /// Where it listens, which its log tells.
-    async fn address(&self, flag: &str) -> SocketAddr {
+    pub async fn address(&self, flag: &str) -> SocketAddr {
         let told = || {
             let log = std::fs::read_to_string(&self.log).unwrap();
             let line = log.lines().rfind(|line| line.contains("listening") && line.contains(flag))?;
@@ -137,8 +124,25 @@ impl Operator {
     }
 }
 
+/// Asks for a path over HTTP/1.0, which has no chunks.
+pub async fn get(address: SocketAddr, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let header = |name: &str| {
+        head.lines().find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+    };
+    Answer {
+        code: head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status"),
+        content_type: header("content-type").map_or_else(String::new, |(_, value)| value.to_owned()),
+        body: body.to_owned(),
+    }
+}
+
 /// Asks again and again until there is an answer.
-async fn repeat<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+pub async fn repeat<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     let mut ticks = interval(Duration::from_millis(20));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

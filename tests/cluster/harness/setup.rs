@@ -31,7 +31,7 @@ pub fn logs() -> PathBuf {
 }
 
 /// The administrator's kubeconfig, as `make cluster-up` left it.
-fn admin() -> Kubeconfig {
+pub fn admin() -> Kubeconfig {
     let path = root().join(".cluster/kubeconfig");
     Kubeconfig::read_from(&path).unwrap_or_else(|e| panic!("{}: {e}; run `make cluster-up` first", path.display()))
 }
@@ -79,12 +79,20 @@ where
     api.patch(&name, &PatchParams::apply("arl-tests").force(), &Patch::Apply(object)).await.unwrap();
 }
 
-/// A new namespace with the operator's ServiceAccount, bound to its ClusterRole in this namespace only.
+/// A new namespace.
 pub async fn namespace(client: &Client, name: &str) -> String {
     let wanted: Namespace = from(json!({"metadata": {"generateName": format!("t-{name}-")}}));
     let created = Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &wanted).await.unwrap();
     let ns = created.name_any();
+    // Pods are refused until the namespace has its default account, a moment after it was created.
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &ns);
+    await_condition(accounts, "default", |a: Option<&ServiceAccount>| a.is_some()).await.unwrap();
+    ns
+}
+
+/// Gives the namespace the operator's ServiceAccount, bound to its ClusterRole in this namespace only.
+pub async fn admit_operator(client: &Client, ns: &str) {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), ns);
     let account: ServiceAccount = from(json!({"metadata": {"name": ACCOUNT}}));
     accounts.create(&PostParams::default(), &account).await.unwrap();
     let binding: RoleBinding = from(json!({
@@ -92,11 +100,8 @@ pub async fn namespace(client: &Client, name: &str) -> String {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
         "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": ns}],
     }));
-    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &ns);
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), ns);
     bindings.create(&PostParams::default(), &binding).await.unwrap();
-    // Pods are refused until the namespace has its default account, a moment after it was created.
-    await_condition(accounts, "default", |a: Option<&ServiceAccount>| a.is_some()).await.unwrap();
-    ns
 }
 
 /// Gives the namespace's ServiceAccount the chart's rights on the Lease.

@@ -1,0 +1,113 @@
+//! The operator's rights against what it asks for: nothing is refused, and nothing is granted that nothing needs.
+
+use std::collections::BTreeSet;
+
+use arl_crds::{Sandbox, Task, WarmPool};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::audit::Request;
+use crate::harness::make::{file, shell};
+use crate::harness::setup::{self, documents, root};
+
+/// Rights that are granted for what a test cannot bring about, and why.
+const RARE: [(&str, &str); 2] = [
+    // After a status write of which it is not known whether it took effect.
+    ("get", "arl.infra.io/warmpools"),
+    // API servers from 1.35 on ask for it where a stream over a WebSocket is opened; before, a get was all.
+    ("create", "pods/exec"),
+];
+
+/// Verb and resource, with its group where it is not the core's.
+type Right = (String, String);
+
+fn right(verb: &str, group: &str, resource: &str) -> Right {
+    let resource = if group.is_empty() { resource.to_owned() } else { format!("{group}/{resource}") };
+    (verb.to_owned(), resource)
+}
+
+fn strings(value: &Value) -> impl Iterator<Item = &str> + Clone {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// What the operator's own roles grant.
+fn granted() -> BTreeSet<Right> {
+    let mut found = BTreeSet::new();
+    for file in ["rbac.yaml", "rbac-leader-election.yaml"] {
+        let documents = documents(&root().join("deploy/kustomize/base").join(file));
+        for rule in documents.iter().flat_map(|role| role["rules"].as_array().into_iter().flatten()) {
+            for group in strings(&rule["apiGroups"]) {
+                for resource in strings(&rule["resources"]) {
+                    found.extend(strings(&rule["verbs"]).map(|verb| right(verb, group, resource)));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn used(requests: &[Request]) -> BTreeSet<Right> {
+    let resource = |r: &Request| match r.object_ref.subresource.as_str() {
+        "" => r.object_ref.resource.clone(),
+        part => format!("{}/{part}", r.object_ref.resource),
+    };
+    // What has no resource is the published OpenAPI, which everybody may read.
+    let of_objects = requests.iter().filter(|r| !r.object_ref.resource.is_empty());
+    of_objects.map(|r| right(&r.verb, &r.object_ref.api_group, &resource(r))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_right_is_used_and_none_is_missing() {
+    let world = World::without_operator("rights").await;
+    setup::allow_election(&world.client, &world.ns).await;
+    let operator = world.another_operator("operator", &world.ns, &["--leader-elect"]).await;
+    world.pool("p", 2).await;
+    world.pool_is_ready("p", 2).await;
+    world.sandbox("s", "p").await;
+    // The contents of files are read when they are needed.
+    world.run("files", "s", json!([file("a", "/workspace/f", "content")])).await;
+
+    // Times to live.
+    world.sandbox_with("brief", &json!({"poolRef": "p", "ttlSecondsAfterFinished": 0})).await;
+    let steps = json!([shell("a", "true")]);
+    world.task_with("brief", &json!({"sandboxRef": "brief", "ttlSecondsAfterFinished": 0, "steps": steps})).await;
+    world.gone::<Task>("brief").await;
+    world.gone::<Sandbox>("brief").await;
+
+    // A surplus, and a pod that is lost while it is in use.
+    world.pool_is_ready("p", 2).await;
+    let _: WarmPool = world.merge("p", &json!({"spec": {"replicas": 1}})).await;
+    world.pool_is_ready("p", 1).await;
+    world.task("long", "s", json!([shell("a", "sleep 600")])).await;
+    world.running("long").await;
+    world.delete::<Pod>(&world.pod_of("s").await).await;
+    world.finished("long").await;
+
+    // An Event like one before becomes a series with it.
+    world.sandbox("early", "late").await;
+    world.sandbox_reason("early", "PoolNotFound").await;
+    world.pool("late", 0).await;
+    world.sandbox_reason("early", "PoolEmpty").await;
+
+    // A pod that goes while nobody looks.
+    world.sandbox("left", "p").await;
+    let pod = world.pod_of("left").await;
+    operator.kill();
+    world.delete::<Pod>(&pod).await;
+    world.gone::<Pod>(&pod).await;
+    let second = world.another_operator("second", &world.ns, &["--leader-elect"]).await;
+    world.sandbox_reason("left", "PodLost").await;
+    // Streams are noted when they end.
+    second.kill();
+
+    let Some(requests) = world.requests_of(&world.operator_user()).await else { return };
+    let forbidden: Vec<_> = requests.iter().filter(|request| request.is_forbidden()).collect();
+    assert!(forbidden.is_empty(), "refused: {forbidden:#?}");
+    let (granted, used) = (granted(), used(&requests));
+    let rare: BTreeSet<_> = RARE.iter().map(|(verb, resource)| ((*verb).to_owned(), (*resource).to_owned())).collect();
+    let unused: BTreeSet<_> = granted.difference(&used).cloned().collect();
+    assert!(unused.is_subset(&rare), "granted and not used: {:?}", unused.difference(&rare).collect::<Vec<_>>());
+    assert!(rare.is_subset(&granted), "no longer granted: {:?}", rare.difference(&granted).collect::<Vec<_>>());
+    assert!(used.is_subset(&granted), "used by another right: {:?}", used.difference(&granted).collect::<Vec<_>>());
+}
