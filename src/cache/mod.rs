@@ -39,36 +39,38 @@ pub struct Tables {
 impl Tables {
     /// The Sandboxes that wait for a pod of `pool`, first come first. One that already owns a pod is not among them:
     /// its status will say so in a moment.
-    pub fn waiting(&self, pool: &Key) -> Vec<&SandboxRow> {
-        let mut rows: Vec<_> = self
-            .sandboxes
-            .under(&SandboxIndex::Waiting(pool.clone()))
-            .filter(|row| self.pods.count(&PodIndex::Controller(Uid::of(&*row.sandbox))) == 0)
-            .map(AsRef::as_ref)
-            .collect();
-        rows.sort_by(|a: &&SandboxRow, b| a.arrival.cmp(&b.arrival));
-        rows
+    pub fn waiting(&self, pool: &Key) -> impl Iterator<Item = &SandboxRow> {
+        let rows = self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref);
+        rows.filter(|row| self.pods.count(&PodIndex::Controller(Uid::of(&*row.sandbox))) == 0)
     }
 
     /// The pods of `pool` that can be claimed, in the order in which they should be: those of the present template first,
     /// then those that became ready first. One that a Sandbox has on record is not among them.
-    pub fn claimable(&self, pool: &Key) -> Vec<&Pod> {
+    pub fn claimable(&self, pool: &Key) -> impl Iterator<Item = &Pod> {
         let template = self.pools.get(pool).map(|p| p.spec.fingerprint());
-        let mut pods: Vec<&Pod> = self
-            .pods
-            .under(&PodIndex::Idle(pool.clone()))
-            .filter(|pod| pod.is_claimable() && self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&***pod))) == 0)
-            .map(AsRef::as_ref)
-            .collect();
-        pods.sort_by_key(|p| (p.template_hash() != template.as_deref(), p.ready_since(), Key::of(*p)));
-        pods
+        let of_template = move |pod: &&Pod| pod.template_hash() == template.as_deref();
+        let of_another = {
+            let same = of_template.clone();
+            move |pod: &&Pod| !same(pod)
+        };
+        let pods = || {
+            let idle = self.pods.under(&PodIndex::Idle(pool.clone())).map(AsRef::as_ref);
+            idle.filter(|pod: &&Pod| {
+                pod.is_claimable() && self.sandboxes.count(&SandboxIndex::Holder(Uid::of(*pod))) == 0
+            })
+        };
+        pods().filter(of_template).chain(pods().filter(of_another))
+    }
+
+    /// Those who wait for a pod of `pool` and the pods there are, both in order: each takes the pod at its own place, so that no
+    /// two choose the same.
+    pub fn turns(&self, pool: &Key) -> impl Iterator<Item = (&SandboxRow, &Pod)> {
+        self.waiting(pool).zip(self.claimable(pool))
     }
 
     /// The unfinished Tasks that name `sandbox`, first come first.
-    pub fn queued(&self, sandbox: &Key) -> Vec<&TaskRow> {
-        let mut rows: Vec<_> = self.tasks.under(&TaskIndex::Unfinished(sandbox.clone())).map(AsRef::as_ref).collect();
-        rows.sort_by(|a: &&TaskRow, b| a.arrival.cmp(&b.arrival));
-        rows
+    pub fn queued(&self, sandbox: &Key) -> impl Iterator<Item = &TaskRow> {
+        self.tasks.under(&TaskIndex::Unfinished(sandbox.clone())).map(AsRef::as_ref)
     }
 }
 

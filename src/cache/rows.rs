@@ -26,6 +26,7 @@ pub enum PodIndex {
 
 impl Row for Pod {
     type Index = PodIndex;
+    type Place = Option<Timestamp>;
 
     fn key(&self) -> Key {
         Key::of(self)
@@ -39,10 +40,15 @@ impl Row for Pod {
         let by_state: fn(Key) -> PodIndex = if self.is_idle() { PodIndex::Idle } else { PodIndex::Allocated };
         self.pool().map(by_state).into_iter().chain(self.controller().map(PodIndex::Controller)).collect()
     }
+
+    fn place(&self) -> Option<Timestamp> {
+        self.ready_since()
+    }
 }
 
 impl Row for WarmPool {
     type Index = ();
+    type Place = ();
 
     fn key(&self) -> Key {
         Key::of(self)
@@ -55,6 +61,8 @@ impl Row for WarmPool {
     fn indexes(&self) -> Vec<()> {
         Vec::new()
     }
+
+    fn place(&self) {}
 }
 
 /// A Sandbox and its place in the queue.
@@ -121,6 +129,7 @@ impl SandboxRow {
 
 impl Row for SandboxRow {
     type Index = SandboxIndex;
+    type Place = Arrival;
 
     fn key(&self) -> Key {
         Key::of(&*self.sandbox)
@@ -133,6 +142,10 @@ impl Row for SandboxRow {
     fn indexes(&self) -> Vec<SandboxIndex> {
         let waiting = self.is_waiting().then(|| SandboxIndex::Waiting(self.pool()));
         waiting.into_iter().chain(self.pod_uid().map(SandboxIndex::Holder)).collect()
+    }
+
+    fn place(&self) -> Arrival {
+        self.arrival.clone()
     }
 
     fn succeed(&mut self, before: &Self) {
@@ -234,6 +247,7 @@ impl TaskRow {
 
 impl Row for TaskRow {
     type Index = TaskIndex;
+    type Place = Arrival;
 
     fn key(&self) -> Key {
         Key::of(&*self.task)
@@ -246,6 +260,10 @@ impl Row for TaskRow {
     fn indexes(&self) -> Vec<TaskIndex> {
         let unfinished = !self.state().is_finished();
         unfinished.then(|| TaskIndex::Unfinished(self.sandbox())).into_iter().collect()
+    }
+
+    fn place(&self) -> Arrival {
+        self.arrival.clone()
     }
 
     fn succeed(&mut self, before: &Self) {

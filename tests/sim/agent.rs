@@ -48,10 +48,11 @@ impl Agents {
         }
     }
 
-    /// Steps that were started twice.
-    pub fn started_twice(&self) -> impl Iterator<Item = String> {
-        let twice = self.starts.iter().filter(|(_, places)| places.len() > 1);
-        twice.map(|((task, step, sandbox), places)| {
+    /// Puts the start of a step on record; says so if it was started before.
+    fn started(&mut self, task: &str, step: usize, sandbox: &str, pod: &str) -> Option<String> {
+        let places = self.starts.entry((task.to_owned(), step, sandbox.to_owned())).or_default();
+        places.push(pod.to_owned());
+        (places.len() > 1).then(|| {
             format!("step {step} of Task {task} was started for Sandbox {sandbox} in {}", places.join(" and in "))
         })
     }
@@ -104,9 +105,9 @@ impl State {
         let owner =
             self.store.by_uid(Kind::Pod, &id.0).map(|(_, pod)| pod["metadata"]["ownerReferences"][0]["uid"].clone());
         let sandbox = owner.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        self.agents.starts.entry((id.1.clone(), number, sandbox)).or_default().push(id.0.clone());
+        let twice = self.agents.started(&id.1, number, &sandbox, &id.0);
         self.trace.say(&format!("agent: step {number} of {} starts in {}", id.1, id.0));
-        for twice in self.agents.started_twice() {
+        if let Some(twice) = twice {
             self.invariants.violated(twice);
         }
         self.agenda.after(takes, Action::EndStep(id.clone()));

@@ -135,6 +135,7 @@ impl History {
     /// Nothing is left to do, so the operator asks for nothing.
     async fn listen(&mut self) {
         let settled = if self.plan.faults.hang > 0 { HANGS } else { SETTLED_WITHIN };
+        let settled = settled + self.world.with(|s| s.set_back);
         if !self.drive(settled).await {
             return;
         }

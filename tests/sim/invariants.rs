@@ -6,6 +6,7 @@ use std::{
 };
 
 use arl_crds::labels;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -32,6 +33,10 @@ pub struct Invariants {
     lost: BTreeMap<String, Vec<Instant>>,
     /// Whether there were ever two operator processes at once: then a pool may have surplus for a while.
     pub two_operators: bool,
+    /// When the last Task of a Sandbox ended, by the Sandbox's uid, as the operators' clock had it.
+    ended: BTreeMap<String, Timestamp>,
+    /// The most that the operators' clock was ever ahead of the API server's, in milliseconds.
+    pub most_ahead: i64,
     reported: BTreeSet<String>,
 }
 
@@ -55,6 +60,9 @@ impl Invariants {
                 *asked = (asked.0.max(replicas), asked.1 || changed);
             }
             (Kind::Pod, None) | (Kind::WarmPool | Kind::Sandbox | Kind::Task | Kind::Namespace, _) => {}
+        }
+        if entry.by.is_operator() && matches!(entry.id.kind, Kind::Sandbox | Kind::Task) {
+            self.expiry(entry, store);
         }
         if entry.id.kind == Kind::Pod && entry.by.is_operator() {
             self.deletion(entry, store);
@@ -132,6 +140,10 @@ impl Invariants {
     /// A Task that has ended stays as it is, and Tasks of a Sandbox run one at a time, in order.
     fn task(&mut self, entry: &Entry, task: &Value, store: &Store) {
         let Some(before) = &entry.before else { return };
+        if let Some((sandbox, at)) = task["status"]["sandboxUID"].as_str().zip(time(&task["status"]["completedAt"])) {
+            let ended = self.ended.entry(sandbox.to_owned()).or_insert(at);
+            *ended = at.max(*ended);
+        }
         if is_finished(before) && before["status"] != task["status"] {
             self.violated(format!(
                 "{} had ended and was changed: {} -> {}",
@@ -156,6 +168,26 @@ impl Invariants {
         }
     }
 
+    /// The operator deletes nothing before its ttl is over, which begins when the last Task has ended.
+    fn expiry(&mut self, entry: &Entry, store: &Store) {
+        let Some(object) = entry.before.as_deref().filter(|b| !is_deleting(b)) else { return };
+        if !entry.after.as_deref().is_none_or(is_deleting) {
+            return;
+        }
+        let Some(ttl) = object["spec"]["ttlSecondsAfterFinished"].as_i64() else { return };
+        let since = match entry.id.kind {
+            Kind::Task => time(&object["status"]["completedAt"]),
+            // What another operator saw end, this one may not have heard of yet.
+            _ if self.two_operators => return,
+            _ => self.ended.get(uid_of(object)).copied().max(time(&object["status"]["allocatedAt"])),
+        };
+        // Each of its readings is a bit later than the last one.
+        let latest = store.time() + SignedDuration::from_millis(self.most_ahead) + Duration::from_secs(1);
+        if since.is_none_or(|since| since + SignedDuration::from_secs(ttl) > latest) {
+            self.violated(format!("{} is deleted by {latest}, {ttl} s after {since:?}", entry.id));
+        }
+    }
+
     /// The operator never deletes a pod that a Sandbox holds.
     fn deletion(&mut self, entry: &Entry, store: &Store) {
         let Some(pod) = &entry.before else { return };
@@ -177,6 +209,10 @@ impl Invariants {
             self.violated(format!("{} deletes {}, which {id} has just claimed", entry.by, entry.id));
         }
     }
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
 }
 
 pub fn is_alive(pod: &Value) -> bool {
