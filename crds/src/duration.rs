@@ -79,10 +79,13 @@ mod tests {
 
     use super::*;
 
-    /// A number of up to 25 digits, a point among them or not, and a unit; now and then neither is right.
+    const UNITS: [&str; 8] = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+
+    /// A number, with a fraction of any length or none, and a unit; now and then neither is right.
     fn part() -> impl Strategy<Value = String> {
-        let number = prop_oneof![9 => "[0-9]{1,4}(\\.[0-9]{0,21})?|\\.[0-9]{1,9}", 1 => "[0-9.]{1,25}"];
-        let unit = prop_oneof![9 => prop::sample::select(&["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"][..]).prop_map(str::to_owned), 1 => "[a-zA-Z -]{1,3}"];
+        let number = prop_oneof![9 => "[0-9]{1,4}(\\.[0-9]{0,60})?|\\.[0-9]{1,9}", 1 => "[0-9.]{1,25}"];
+        let unit = prop::sample::select(&UNITS[..]).prop_map(str::to_owned);
+        let unit = prop_oneof![9 => unit, 1 => "[a-zA-Z -]{1,3}"];
         (number, unit).prop_map(|(number, unit)| number + &unit)
     }
 
@@ -100,7 +103,18 @@ mod tests {
         }
 
         #[test]
-        fn fuzz_what_is_shown_can_be_read(nanos in prop_oneof![0..70_000_000_000_u64, any::<u64>()]) {
+        fn fuzz_a_unit_is_so_many_smaller_ones(count in 0..1_000_000_u64, at in 0..UNITS.len() - 1) {
+            let times = if at < 5 { 1_000 } else { 60 };
+            // The three ways to write a microsecond are one unit.
+            let larger = UNITS[if at == 0 { 1 } else { at.max(3) + 1 }];
+            let smaller = parse(&format!("{}{}", count * times, UNITS[at]));
+            prop_assert_eq!(smaller, parse(&format!("{count}{larger}")));
+        }
+
+        #[test]
+        fn fuzz_what_is_shown_can_be_read(
+            nanos in prop_oneof![0..1_000_000_000_u64, 0..70_000_000_000_u64, any::<u64>()]
+        ) {
             let duration = Duration::from_nanos(nanos);
             let step = match nanos / 1_000_000_000 {
                 0 => 1_000_000,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arl_crds::labels;
+use arl_crds::{WarmPoolSpec, labels};
 use serde_json::Value;
 
 use crate::{
@@ -68,9 +68,8 @@ fn pools(state: &State, related: &Related<'_>, missing: &mut Vec<String>) {
     for (id, pool) in state.store.of(Kind::WarmPool) {
         let (uid, replicas) = (uid_of(pool), pool["spec"]["replicas"].as_u64().unwrap_or(0));
         let mine = related.pods_of("WarmPool", uid);
-        let template: arl_crds::template::PodTemplate =
-            serde_json::from_value(pool["spec"]["template"].clone()).unwrap_or_default();
-        let hash = template.fingerprint();
+        let spec: WarmPoolSpec = serde_json::from_value(pool["spec"].clone()).expect("a pool has a spec");
+        let hash = spec.fingerprint();
         let current = |p: &&&Value| p["metadata"]["annotations"][labels::TEMPLATE_HASH] == hash.as_str();
         let ready = mine.iter().filter(|p| is_alive(p) && is_ready(p)).count() as u64;
         let fresh = mine.iter().filter(current).count();

@@ -31,8 +31,13 @@ pub struct Invariants {
     /// When idle pods of a pool were lost by others' doing, by the pool's uid: an old view of one that is gone may ask for its
     /// name again, so each may cost a surplus pod until the view is new.
     lost: BTreeMap<String, Vec<Instant>>,
-    /// Whether there were ever two operator processes at once: then a pool may have surplus for a while.
+    /// Whether there were ever two operator processes at once: one may make pods again and again that the other, which sees more,
+    /// deletes. They are not counted then: none of them is used, and they go soon.
     pub two_operators: bool,
+    /// Since when a pool has more idle pods than it asks for, by its uid.
+    surplus: BTreeMap<String, Instant>,
+    /// The longest that surplus may last.
+    pub patience: Duration,
     /// When the last Task of a Sandbox ended, by the Sandbox's uid, as the operators' clock had it.
     ended: BTreeMap<String, Timestamp>,
     /// The most that the operators' clock was ever ahead of the API server's, in milliseconds.
@@ -60,6 +65,15 @@ impl Invariants {
                 *asked = (asked.0.max(replicas), asked.1 || changed);
             }
             (Kind::Pod, None) | (Kind::WarmPool | Kind::Sandbox | Kind::Task | Kind::Namespace, _) => {}
+        }
+        match (entry.id.kind, entry.after.as_ref().or(entry.before.as_ref())) {
+            (Kind::WarmPool, Some(pool)) => self.surplus(uid_of(pool), store),
+            (Kind::Pod, Some(pod)) => {
+                if let Some(("WarmPool", pool)) = controller(pod) {
+                    self.surplus(pool, store);
+                }
+            }
+            _ => {}
         }
         if entry.by.is_operator() && matches!(entry.id.kind, Kind::Sandbox | Kind::Task) {
             self.expiry(entry, store);
@@ -96,6 +110,21 @@ impl Invariants {
         }
     }
 
+    /// Idle pods above what is asked for, and the one more while a template rolls, go soon.
+    fn surplus(&mut self, uid: &str, store: &Store) {
+        let asked = store.by_uid(Kind::WarmPool, uid).map(|(_, pool)| pool["spec"]["replicas"].as_u64().unwrap_or(0));
+        let rolled = self.asked.get(uid).is_some_and(|(_, rolled)| *rolled);
+        let most = asked.and_then(|asked| usize::try_from(asked).ok()).map(|asked| asked + usize::from(rolled));
+        if most.is_none_or(|most| idle(uid, store) <= most) {
+            self.surplus.remove(uid);
+            return;
+        }
+        let since = *self.surplus.entry(uid.to_owned()).or_insert_with(Instant::now);
+        if since.elapsed() > self.patience {
+            self.violated(format!("WarmPool {uid} has had surplus pods for {:?}", since.elapsed()));
+        }
+    }
+
     /// A pool never has more idle pods than were ever asked for, and one more while a template rolls.
     fn number_of_pods(&mut self, id: &Id, pod: &Value, store: &Store) {
         let Some(("WarmPool", pool)) = controller(pod) else {
@@ -107,8 +136,7 @@ impl Invariants {
         else {
             return;
         };
-        let idle =
-            store.of(Kind::Pod).filter(|(_, p)| controller(p) == Some(("WarmPool", pool)) && is_alive(p)).count();
+        let idle = idle(pool, store);
         let recent = |at: &&Instant| at.elapsed() < STALE;
         let lost = self.lost.get(pool).map_or(0, |lost| lost.iter().filter(recent).count());
         let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled) + lost;
@@ -209,6 +237,11 @@ impl Invariants {
             self.violated(format!("{} deletes {}, which {id} has just claimed", entry.by, entry.id));
         }
     }
+}
+
+/// How many living pods the pool with this uid has that no Sandbox holds.
+fn idle(pool: &str, store: &Store) -> usize {
+    store.of(Kind::Pod).filter(|(_, pod)| controller(pod) == Some(("WarmPool", pool)) && is_alive(pod)).count()
 }
 
 fn time(value: &Value) -> Option<Timestamp> {
