@@ -111,11 +111,18 @@ lint: ## formatting, clippy with warnings as errors, shellcheck where it is inst
 	@if command -v shellcheck >/dev/null; then echo shellcheck $(SCRIPTS); shellcheck -x -P SCRIPTDIR $(SCRIPTS); \
 	else echo "shellcheck is not installed: scripts are not checked"; fi
 
+# Cases that each fuzz target is tried with.
+FUZZ_CASES ?= 500
+
 .PHONY: unit
 unit: ## tests that need no cluster
-	cargo test --workspace --lib --bins
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
 	cargo test -p arl-operator --test manifests --test architecture --test docs --test metrics --test sim
+
+.PHONY: fuzz
+fuzz: ## what parses foreign bytes, tried with FUZZ_CASES=n inputs a target
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --profile sim --workspace --lib fuzz_
 
 # Histories that `make sim` plays, and the first of them.
 SEEDS ?= 1000
@@ -123,7 +130,7 @@ SIM_FROM ?= 0
 
 .PHONY: sim
 sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FROM on
-	SIM_SEEDS=$(SEEDS) SIM_FROM=$(SIM_FROM) cargo test -q -p arl-operator --test sim many_seeds -- --ignored --nocapture | tee target/sim.log; \
+	SIM_SEEDS=$(SEEDS) SIM_FROM=$(SIM_FROM) cargo test -q --profile sim -p arl-operator --test sim many_seeds -- --ignored --nocapture | tee target/sim.log; \
 	grep '^sim: ' target/sim.log
 
 .PHONY: sim-mutants

@@ -187,6 +187,7 @@ impl Scope {
     /// operator leads. Once it is over, nothing of it works any more.
     pub async fn run(self: Arc<Self>, common: Common) {
         let mut stage = common.stage.clone();
+        let _runs = Held(&self.runs);
         let mut tasks = JoinSet::new();
         tokio::select! {
             () = self.work(common, &mut tasks) => {}
@@ -249,6 +250,15 @@ impl Scope {
         controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock, &metrics);
         controller::spawn(tasks, workers, &queues.tasks, &task_runner, &clock, &metrics);
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Runs are tasks of their own, and end with what looks after them, whether that is told to stop or is dropped.
+struct Held<'a>(&'a Runs);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.let_go();
     }
 }
 

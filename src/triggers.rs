@@ -33,16 +33,11 @@ pub fn distinct(wakes: Vec<Wake>) -> Vec<Wake> {
 
 /// The Sandboxes whose turn it is: as many of those that wait as there are pods to claim.
 fn whose_turn(pool: &Key, tables: &Tables) -> impl Iterator<Item = Wake> {
-    let pods = tables.claimable(pool).len();
-    let next: Vec<_> = match pods {
-        0 => Vec::new(),
-        _ => tables.waiting(pool).into_iter().take(pods).map(|row| Wake::Sandbox(row.key())).collect(),
-    };
-    next.into_iter()
+    tables.turns(pool).map(|(row, _)| Wake::Sandbox(row.key()))
 }
 
 fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
-    tables.queued(sandbox).first().map(|row| Wake::Task(row.key()))
+    tables.queued(sandbox).next().map(|row| Wake::Task(row.key()))
 }
 
 impl Source for WarmPool {
@@ -61,7 +56,7 @@ impl Source for WarmPool {
         let Some(key) = change.key() else { return Vec::new() };
         let mut wakes = vec![Wake::Pool(key.clone())];
         if change.differs(Uid::of) {
-            wakes.extend(tables.waiting(&key).iter().map(|row| Wake::Sandbox(row.key())));
+            wakes.extend(tables.waiting(&key).map(|row| Wake::Sandbox(row.key())));
         }
         wakes
     }
@@ -122,7 +117,7 @@ impl Source for SandboxRow {
             change.either(|row| Some(row.pool())).for_each(|pool| wakes.extend(whose_turn(&pool, tables)));
         }
         if change.differs(|row| (Uid::of(&*row.sandbox), row.pod_uid(), row.is_released())) {
-            wakes.extend(tables.queued(&key).iter().map(|row| Wake::Task(row.key())));
+            wakes.extend(tables.queued(&key).map(|row| Wake::Task(row.key())));
         } else {
             wakes.extend(head_of_queue(&key, tables));
         }

@@ -80,6 +80,8 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestCaseError};
+
     use super::*;
     use crate::message::ToAgent;
 
@@ -109,34 +111,120 @@ mod tests {
         }
     }
 
-    /// A small fuzzer that runs with the unit tests: frames of real messages with bytes changed, cut and repeated.
-    #[test]
-    fn no_bytes_make_it_panic() {
-        let seeds: Vec<Vec<u8>> = crate::message::tests::examples().iter().map(encode).collect();
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state % (below as u64)).unwrap()
-        };
-        for _ in 0..20_000 {
-            let mut bytes = seeds[random(seeds.len())].clone();
-            for _ in 0..=random(4) {
-                let at = random(bytes.len());
-                match random(3) {
-                    0 => bytes[at] = u8::try_from(random(256)).unwrap(),
-                    1 => bytes.truncate(at.max(1)),
-                    _ => bytes.insert(at, u8::try_from(random(256)).unwrap()),
+    /// What is done to bytes on their way.
+    #[derive(Clone, Debug)]
+    enum Edit {
+        Set(Index, u8),
+        Flip(Index, u8),
+        Insert(Index, Vec<u8>),
+        Remove(Index, usize),
+        Repeat(Index, usize),
+        Cut(Index),
+        /// The length in a frame's header says something else.
+        Length(u32),
+    }
+
+    fn edit() -> impl Strategy<Value = Edit> {
+        // The first bytes of arrays, maps, texts and numbers whose length or value follows, the largest of them too.
+        let telling = [0x1b, 0x3b, 0x5b, 0x5f, 0x7b, 0x7f, 0x80, 0x9b, 0x9f, 0xbb, 0xbf, 0xdb, 0xf6, 0xf7, 0xff];
+        let head = prop::sample::select(telling.to_vec());
+        prop_oneof![
+            (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Edit::Set(at, byte)),
+            (any::<Index>(), head.clone()).prop_map(|(at, byte)| Edit::Set(at, byte)),
+            (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Edit::Flip(at, 1 << bit)),
+            (any::<Index>(), vec(any::<u8>(), 1..10)).prop_map(|(at, bytes)| Edit::Insert(at, bytes)),
+            (any::<Index>(), head, vec(prop::sample::select(&[0, 0x7f, 0xff][..]), 0..9)).prop_map(
+                |(at, head, mut bytes)| {
+                    bytes.insert(0, head);
+                    Edit::Insert(at, bytes)
+                }
+            ),
+            (any::<Index>(), 1..20_usize).prop_map(|(at, count)| Edit::Remove(at, count)),
+            (any::<Index>(), 1..40_usize).prop_map(|(at, count)| Edit::Repeat(at, count)),
+            any::<Index>().prop_map(Edit::Cut),
+            prop_oneof![0..64_u32, any::<u32>()].prop_map(Edit::Length),
+        ]
+    }
+
+    fn edited(mut bytes: Vec<u8>, edits: &[Edit]) -> Vec<u8> {
+        for edit in edits {
+            let end = |at: usize, count: usize| (at + count).min(bytes.len());
+            match edit {
+                _ if bytes.is_empty() => break,
+                Edit::Set(at, byte) => *at.get_mut(&mut bytes) = *byte,
+                Edit::Flip(at, bit) => *at.get_mut(&mut bytes) ^= bit,
+                Edit::Insert(at, more) => {
+                    let at = at.index(bytes.len());
+                    bytes.splice(at..at, more.iter().copied());
+                }
+                Edit::Remove(at, count) => {
+                    let at = at.index(bytes.len());
+                    bytes.drain(at..end(at, *count));
+                }
+                Edit::Repeat(at, count) => {
+                    let at = at.index(bytes.len());
+                    bytes.extend_from_within(at..end(at, *count));
+                }
+                Edit::Cut(at) => bytes.truncate(at.index(bytes.len())),
+                Edit::Length(length) if bytes.len() >= HEADER => bytes[..HEADER].copy_from_slice(&length.to_be_bytes()),
+                Edit::Length(_) => {}
+            }
+        }
+        bytes
+    }
+
+    /// The messages in `bytes`, which arrive in pieces of `piece`, and what ends them.
+    fn received<M: for<'b> Decode<'b, ()>>(bytes: &[u8], piece: usize, max: usize) -> (Vec<M>, Option<Malformed>) {
+        let (mut frames, mut messages) = (Frames::new(max), Vec::new());
+        for piece in bytes.chunks(piece) {
+            frames.push(piece);
+            loop {
+                match frames.take() {
+                    Ok(Some(message)) => messages.push(message),
+                    Ok(None) => break,
+                    Err(malformed) => return (messages, Some(malformed)),
                 }
             }
-            let mut frames = Frames::new(FROM_AGENT_MAX);
-            frames.push(&bytes);
-            while let Ok(Some(message)) = frames.take::<crate::message::FromAgent>() {
-                if let crate::message::FromAgent::Step { stdout, .. } = message {
-                    let _ = crate::output::Output::try_from(stdout);
-                }
-            }
+        }
+        (messages, None)
+    }
+
+    /// Whatever was sent arrives, however it is cut. Whatever becomes of it on the way, what is read is a message: it can be
+    /// said again, and it is the same whatever the pieces were.
+    fn holds<M>(sent: &[M], edits: &[Edit], piece: usize, max: usize) -> Result<(), TestCaseError>
+    where
+        M: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + std::fmt::Debug,
+    {
+        let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
+        let (arrived, malformed) = received::<M>(&bytes, piece, max);
+        prop_assert_eq!((arrived.as_slice(), malformed), (sent, None));
+
+        let bytes = edited(bytes, edits);
+        let (messages, malformed) = received::<M>(&bytes, piece, max);
+        let whole = received::<M>(&bytes, bytes.len().max(1), max);
+        prop_assert_eq!((&messages, &malformed), (&whole.0, &whole.1));
+        let again: Vec<u8> = messages.iter().flat_map(encode).collect();
+        prop_assert_eq!(received::<M>(&again, piece, usize::MAX), (messages, None));
+        // A long frame is refused by its header, before any of it is kept.
+        let mut frames = Frames::new(max);
+        frames.push(&u32::try_from(max + 1).unwrap().to_be_bytes());
+        prop_assert_eq!(frames.take::<M>(), Err(Malformed::TooLong(max + 1)));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_frames_to_the_agent(
+            sent in vec(crate::message::tests::to_agent(), 0..4), edits in vec(edit(), 1..6), piece in 1..200_usize
+        ) {
+            holds(&sent, &edits, piece, TO_AGENT_MAX)?;
+        }
+
+        #[test]
+        fn fuzz_frames_from_the_agent(
+            sent in vec(crate::message::tests::from_agent(), 0..4), edits in vec(edit(), 1..6), piece in 1..200_usize
+        ) {
+            holds(&sent, &edits, piece, FROM_AGENT_MAX)?;
         }
     }
 }

@@ -322,13 +322,131 @@ impl From<&Output> for Excerpt {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
     use super::*;
+
+    /// Texts as they come: some are empty, some are no names.
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z0-9-]{0,12}", ".{0,20}"]
+    }
+
+    fn run_id() -> impl Strategy<Value = RunId> {
+        text().prop_map(RunId)
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        prop_oneof![
+            vec(text(), 0..4).prop_map(Action::Command),
+            (text(), text()).prop_map(|(path, content)| Action::File { path, content }),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let variable = (text(), text()).prop_map(|(name, value)| Variable { name, value });
+        (action(), option::of(text()), vec(variable, 0..3)).prop_map(|(action, work_dir, env)| Step {
+            action,
+            work_dir,
+            env,
+        })
+    }
+
+    pub(crate) fn to_agent() -> impl Strategy<Value = ToAgent> {
+        let start = (run_id(), text(), any::<u64>(), vec(step(), 0..3));
+        prop_oneof![
+            (any::<u32>(), text()).prop_map(|(version, pod)| ToAgent::Hello { version, pod }),
+            start.prop_map(|(run, task, timeout_ms, steps)| ToAgent::Start(Start { run, task, timeout_ms, steps })),
+            run_id().prop_map(|run| ToAgent::Follow { run }),
+            run_id().prop_map(|run| ToAgent::Cancel { run }),
+            run_id().prop_map(|run| ToAgent::Forget { run }),
+            Just(ToAgent::Ping),
+        ]
+    }
+
+    /// Excerpts as they come from a place where the user's code runs: what is said to be kept need not fit what is.
+    fn excerpt() -> impl Strategy<Value = Excerpt> {
+        let kept = |max: usize| prop_oneof![Just(0), 1..20_usize, max - 1..max + 2];
+        (kept(HEAD), kept(TAIL), prop_oneof![0..70_000_u64, any::<u64>()], any::<u8>())
+            .prop_map(|(head, tail, total, byte)| Excerpt { head: vec![byte; head], tail: vec![byte; tail], total })
+    }
+
+    fn step_end() -> impl Strategy<Value = StepEnd> {
+        prop_oneof![
+            any::<i32>().prop_map(StepEnd::Exited),
+            (any::<i32>(), text()).prop_map(|(code, words)| StepEnd::NotExecutable { code, words }),
+            Just(StepEnd::OutOfMemory),
+            Just(StepEnd::Written),
+            text().prop_map(StepEnd::NotWritten),
+            text().prop_map(StepEnd::StartError),
+            Just(StepEnd::Stopped),
+        ]
+    }
+
+    fn run_end() -> impl Strategy<Value = RunEnd> {
+        prop_oneof![
+            Just(RunEnd::Completed),
+            Just(RunEnd::TimedOut),
+            Just(RunEnd::Cancelled),
+            text().prop_map(RunEnd::Interrupted),
+            Just(RunEnd::Forgotten),
+            text().prop_map(RunEnd::Abandoned),
+        ]
+    }
+
+    pub(crate) fn from_agent() -> impl Strategy<Value = FromAgent> {
+        let unfinished = (run_id(), text()).prop_map(|(run, task)| Unfinished { run, task });
+        let step = (run_id(), any::<u32>(), any::<(u64, u64)>(), step_end(), excerpt(), excerpt());
+        prop_oneof![
+            (any::<u32>(), vec(unfinished, 0..4))
+                .prop_map(|(version, unfinished)| FromAgent::Hello { version, unfinished }),
+            text().prop_map(FromAgent::Refused),
+            (run_id(), any::<u64>()).prop_map(|(run, ago_us)| FromAgent::Started { run, ago_us }),
+            step.prop_map(|(run, index, (started_us, ended_us), end, stdout, stderr)| FromAgent::Step {
+                run,
+                index,
+                started_us,
+                ended_us,
+                end,
+                stdout,
+                stderr,
+            }),
+            (run_id(), run_end(), vec(text(), 0..4)).prop_map(|(run, end, survivors)| FromAgent::Ended {
+                run,
+                end,
+                survivors
+            }),
+            run_id().prop_map(|run| FromAgent::Unknown { run }),
+            Just(FromAgent::Pong),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_excerpts(excerpt in excerpt()) {
+            let Excerpt { head, tail, total } = excerpt.clone();
+            let kept = (head.len() + tail.len()) as u64;
+            let is_possible = head.len() <= HEAD && tail.len() <= TAIL && total >= kept;
+            let output = Output::try_from(excerpt.clone());
+            prop_assert_eq!(output.is_ok(), is_possible);
+            if let Ok(output) = output {
+                prop_assert_eq!(Excerpt::from(&output), excerpt);
+                prop_assert_eq!(output.text().1, total > kept);
+            }
+        }
+
+        #[test]
+        fn fuzz_names_of_runs(name in ".{0,70}|[a-zA-Z0-9-]{60,70}|[a-z0-9./\\\\-]{0,9}") {
+            let others = |c: char| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '-');
+            let is_name = !name.is_empty() && name.len() <= 64 && !name.contains(others);
+            prop_assert_eq!(RunId::new(&name).is_some(), is_name);
+        }
+    }
 
     fn run() -> RunId {
         RunId::new("6d0f-1").unwrap()
     }
 
-    pub(crate) fn examples() -> Vec<FromAgent> {
+    fn examples() -> Vec<FromAgent> {
         let mut output = Output::default();
         output.push(&vec![b'x'; HEAD + TAIL + 1]);
         let step = |end| FromAgent::Step {

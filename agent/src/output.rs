@@ -87,12 +87,88 @@ pub fn shorten(text: &str, max: usize) -> Option<String> {
     }
     let head = &text[..text.floor_char_boundary(max / 4)];
     let tail = &text[text.ceil_char_boundary(text.len() - (max - max / 4))..];
-    Some(format!("{head}{}{tail}", marker(text.len() - head.len() - tail.len())))
+    let cut = &text[head.len()..text.len() - tail.len()];
+    let left_out = match left_out_before(cut) {
+        None => cut.len(),
+        Some(bytes) => (cut.len() - marker(bytes).len()).saturating_add(bytes),
+    };
+    Some(format!("{head}{}{tail}", marker(left_out)))
+}
+
+/// What a marker in `text` says was left out there: it is left out in turn, and what it stood for still counts.
+fn left_out_before(text: &str) -> Option<usize> {
+    let (before, _) = text.rsplit_once(" bytes left out ...]\n")?;
+    let (_, number) = before.rsplit_once("\n[... ")?;
+    number.parse().ok().filter(|bytes: &usize| bytes.to_string() == number)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    /// What programs print: a few bytes again and again, text or not, up to somewhat more than is kept.
+    fn print() -> impl Strategy<Value = Vec<u8>> {
+        let bytes = prop_oneof![
+            ".{1,30}".prop_map(String::into_bytes),
+            vec(any::<u8>(), 1..30),
+            vec(prop::sample::select(&[0x7f, 0x80, 0xbf, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xff][..]), 1..8),
+        ];
+        let length = prop_oneof![0..100_usize, HEAD - 5..HEAD + 5, HEAD + TAIL - 5..HEAD + TAIL + 5, 0..100_000_usize];
+        (bytes, length).prop_map(|(bytes, length)| bytes.into_iter().cycle().take(length).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_output(bytes in print(), chunk in prop_oneof![1..9_usize, 1..70_000_usize]) {
+            let output = printed(&bytes, chunk);
+            let rest = &bytes[bytes.len().min(HEAD)..];
+            let kept = (bytes[..bytes.len().min(HEAD)].to_vec(), rest[rest.len().saturating_sub(TAIL)..].to_vec());
+            prop_assert_eq!(output.parts(), (kept.0, kept.1, bytes.len()));
+
+            let (text, truncated) = output.text();
+            prop_assert_eq!(truncated, bytes.len() > HEAD + TAIL);
+            let whole = String::from_utf8_lossy(&bytes);
+            if !truncated {
+                prop_assert_eq!(text, whole);
+            } else if let Ok(printed) = std::str::from_utf8(&bytes) {
+                // Text stays text: nothing is replaced, and the sum is right.
+                let (start, rest) = text.split_once("\n[... ").unwrap();
+                let (left_out, end) = rest.split_once(" bytes left out ...]\n").unwrap();
+                prop_assert_eq!(start.len() + left_out.parse::<usize>().unwrap() + end.len(), bytes.len());
+                prop_assert!(printed.starts_with(start) && printed.ends_with(end));
+                prop_assert!((HEAD - 3..=HEAD).contains(&start.len()) && (TAIL - 3..=TAIL).contains(&end.len()));
+            }
+        }
+
+        /// What was left out before still counts.
+        #[test]
+        fn fuzz_shorten(text in "[^\\[]{0,300}", first in prop_oneof![Just(1_000), 40..300_usize], max in 0..700_usize) {
+            let once = shorten(&text, first).unwrap_or_else(|| text.clone());
+            let max = if once == text { max } else { max.min(first / 2) };
+            let Some(short) = shorten(&once, max) else {
+                prop_assert!(once.len() <= max);
+                return Ok(());
+            };
+            prop_assert!(once.len() > max);
+            let (head, rest) = short.split_once("\n[... ").unwrap();
+            let (left_out, tail) = rest.split_once(" bytes left out ...]\n").unwrap();
+            prop_assert!(text.starts_with(head) && text.ends_with(tail));
+            prop_assert!(head.len() <= max / 4 && tail.len() <= max - max / 4 && head.len() + tail.len() + 6 >= max);
+            prop_assert_eq!(head.len() + left_out.parse::<usize>().unwrap() + tail.len(), text.len());
+        }
+
+        /// What a program prints may look like the mark of what was left out.
+        #[test]
+        fn fuzz_shorten_what_looks_shortened(
+            parts in vec("\n\\[\\.\\.\\. (18446744073709551615|[0-9]{0,25}) bytes left out \\.\\.\\.\\]\n|.{0,9}", 0..9),
+            max in 0..90_usize,
+        ) {
+            let text = parts.concat();
+            prop_assert!(shorten(&text, max).is_none_or(|short| short.len() <= max + 50));
+        }
+    }
 
     fn printed(bytes: &[u8], chunk: usize) -> Output {
         let mut output = Output::default();

@@ -75,7 +75,74 @@ pub fn display(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    const UNITS: [&str; 8] = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+
+    /// A number, with a fraction of any length or none, and a unit; now and then neither is right.
+    fn part() -> impl Strategy<Value = String> {
+        let number = prop_oneof![9 => "[0-9]{1,4}(\\.[0-9]{0,60})?|\\.[0-9]{1,9}", 1 => "[0-9.]{1,25}"];
+        let unit = prop::sample::select(&UNITS[..]).prop_map(str::to_owned);
+        let unit = prop_oneof![9 => unit, 1 => "[a-zA-Z -]{1,3}"];
+        (number, unit).prop_map(|(number, unit)| number + &unit)
+    }
+
+    /// As Go writes a duration.
+    fn go(duration: Duration) -> String {
+        let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+        format!("{}h{}m{}.{nanos:09}s", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_what_go_writes_is_read(nanos: u64) {
+            let duration = Duration::from_nanos(nanos);
+            prop_assert_eq!(parse(&go(duration)), Ok(duration));
+        }
+
+        #[test]
+        fn fuzz_a_unit_is_so_many_smaller_ones(count in 0..1_000_000_u64, at in 0..UNITS.len() - 1) {
+            let times = if at < 5 { 1_000 } else { 60 };
+            // The three ways to write a microsecond are one unit.
+            let larger = UNITS[if at == 0 { 1 } else { at.max(3) + 1 }];
+            let smaller = parse(&format!("{}{}", count * times, UNITS[at]));
+            prop_assert_eq!(smaller, parse(&format!("{count}{larger}")));
+        }
+
+        #[test]
+        fn fuzz_what_is_shown_can_be_read(
+            nanos in prop_oneof![0..1_000_000_000_u64, 0..70_000_000_000_u64, any::<u64>()]
+        ) {
+            let duration = Duration::from_nanos(nanos);
+            let step = match nanos / 1_000_000_000 {
+                0 => 1_000_000,
+                1..60 => 100_000_000,
+                60..3_600 => 1_000_000_000,
+                _ => 60_000_000_000,
+            };
+            prop_assert_eq!(parse(&display(duration)), Ok(Duration::from_nanos(nanos / step * step)));
+        }
+
+        /// Parts add up, in whichever order; where one cannot be read, neither can the whole.
+        #[test]
+        fn fuzz_parts_add_up(parts in vec(part(), 1..5)) {
+            let read: Option<Vec<Duration>> = parts.iter().map(|part| parse(part).ok()).collect();
+            let sum = read.and_then(|read| read.into_iter().try_fold(Duration::ZERO, Duration::checked_add));
+            let sum = sum.filter(|sum| u64::try_from(sum.as_nanos()).is_ok());
+            prop_assert_eq!(parse(&parts.concat()).ok(), sum, "{:?}", parts);
+            let reversed: String = parts.iter().rev().map(String::as_str).collect();
+            prop_assert_eq!(parse(&reversed).ok(), sum, "{}", reversed);
+        }
+
+        #[test]
+        fn fuzz_no_text_makes_it_panic(text in "[0-9.nums\u{b5}h]{0,30}|.{0,30}") {
+            if let Ok(duration) = parse(&text) {
+                prop_assert_eq!(parse(&go(duration)), Ok(duration));
+            }
+        }
+    }
 
     #[test]
     fn reads_what_go_reads() {

@@ -39,38 +39,38 @@ pub struct Tables {
 impl Tables {
     /// The Sandboxes that wait for a pod of `pool`, first come first. One that already owns a pod is not among them:
     /// its status will say so in a moment.
-    pub fn waiting(&self, pool: &Key) -> Vec<&SandboxRow> {
-        let mut rows: Vec<_> = self
-            .sandboxes
-            .under(&SandboxIndex::Waiting(pool.clone()))
-            .filter(|row| self.pods.count(&PodIndex::controlled_by(&*row.sandbox)) == 0)
-            .map(AsRef::as_ref)
-            .collect();
-        rows.sort_by(|a: &&SandboxRow, b| a.arrival.cmp(&b.arrival));
-        rows
+    pub fn waiting(&self, pool: &Key) -> impl Iterator<Item = &SandboxRow> {
+        let rows = self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref);
+        rows.filter(|row| self.pods.count(&PodIndex::controlled_by(&*row.sandbox)) == 0)
     }
 
     /// The pods of `pool` that can be claimed, in the order in which they should be: those of the present template first,
     /// then those that became ready first. One that a Sandbox has on record is not among them.
-    pub fn claimable(&self, pool: &Key) -> Vec<&Pod> {
-        let Some(of) = self.pools.get(pool) else { return Vec::new() };
-        let (template, uid) = (of.spec.fingerprint(), Uid::of(&**of));
-        let mut pods: Vec<&Pod> = self
-            .pods
-            .under(&PodIndex::Idle(pool.clone()))
-            .filter(|pod| pod.is_claimable() && pod.controller().as_ref() == Some(&uid))
-            .filter(|pod| self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&***pod))) == 0)
-            .map(AsRef::as_ref)
-            .collect();
-        pods.sort_by_key(|p| (p.template_hash() != Some(&template), p.ready_since(), Key::of(*p)));
-        pods
+    pub fn claimable(&self, pool: &Key) -> impl Iterator<Item = &Pod> {
+        let of = self.pools.get(pool).map(|of| (of.spec.fingerprint(), Uid::of(&**of)));
+        let turns = of
+            .into_iter()
+            .flat_map(|(template, uid)| [true, false].map(|first| (first, template.clone(), uid.clone())));
+        turns.flat_map(move |(first, template, uid)| {
+            let idle = self.pods.under(&PodIndex::Idle(pool.clone())).map(AsRef::as_ref);
+            idle.filter(move |pod: &&Pod| {
+                pod.is_claimable()
+                    && (pod.template_hash() == Some(template.as_str())) == first
+                    && pod.controller().as_ref() == Some(&uid)
+                    && self.sandboxes.count(&SandboxIndex::Holder(Uid::of(*pod))) == 0
+            })
+        })
+    }
+
+    /// Those who wait for a pod of `pool` and the pods there are, both in order: each takes the pod at its own place, so that no
+    /// two choose the same.
+    pub fn turns(&self, pool: &Key) -> impl Iterator<Item = (&SandboxRow, &Pod)> {
+        self.waiting(pool).zip(self.claimable(pool))
     }
 
     /// The unfinished Tasks that name `sandbox`, first come first.
-    pub fn queued(&self, sandbox: &Key) -> Vec<&TaskRow> {
-        let mut rows: Vec<_> = self.tasks.under(&TaskIndex::Unfinished(sandbox.clone())).map(AsRef::as_ref).collect();
-        rows.sort_by(|a: &&TaskRow, b| a.arrival.cmp(&b.arrival));
-        rows
+    pub fn queued(&self, sandbox: &Key) -> impl Iterator<Item = &TaskRow> {
+        self.tasks.under(&TaskIndex::Unfinished(sandbox.clone())).map(AsRef::as_ref)
     }
 }
 
@@ -131,8 +131,7 @@ mod tests {
         tables.pods.apply(pod("ns", "its-own", &labels, "pool"));
         tables.pods.apply(pod("ns", "labelled", &labels, "a-replicaset"));
         tables.pods.apply(pod("other", "elsewhere", &labels, "pool"));
-        let names: Vec<_> =
-            tables.claimable(&Key::new("ns", "pool")).iter().filter_map(|p| p.metadata.name.clone()).collect();
+        let names: Vec<_> = tables.claimable(&Key::new("ns", "pool")).filter_map(|p| p.metadata.name.clone()).collect();
         assert_eq!(names, ["its-own"]);
     }
 
@@ -143,8 +142,8 @@ mod tests {
         tables.pods.apply(pod("other", "forged", &labels, "sandbox"));
         let row = tables.sandboxes.rows().next().unwrap();
         assert_eq!(tables.pods.count(&PodIndex::controlled_by(&*row.sandbox)), 0);
-        assert_eq!(tables.waiting(&Key::new("ns", "pool")).len(), 1, "it still waits for a pod of its own");
+        assert_eq!(tables.waiting(&Key::new("ns", "pool")).count(), 1, "it still waits for a pod of its own");
         tables.pods.apply(pod("ns", "owned", &labels, "sandbox"));
-        assert_eq!(tables.waiting(&Key::new("ns", "pool")).len(), 0);
+        assert_eq!(tables.waiting(&Key::new("ns", "pool")).count(), 0);
     }
 }

@@ -35,6 +35,7 @@ impl PodIndex {
 
 impl Row for Pod {
     type Index = PodIndex;
+    type Place = Option<Timestamp>;
 
     fn key(&self) -> Key {
         Key::of(self)
@@ -49,10 +50,15 @@ impl Row for Pod {
         let controlled = self.controller().map(|uid| PodIndex::Controller(Key::of(self).namespace, uid));
         self.pool().map(by_state).into_iter().chain(controlled).collect()
     }
+
+    fn place(&self) -> Option<Timestamp> {
+        self.ready_since()
+    }
 }
 
 impl Row for WarmPool {
     type Index = ();
+    type Place = ();
 
     fn key(&self) -> Key {
         Key::of(self)
@@ -65,6 +71,8 @@ impl Row for WarmPool {
     fn indexes(&self) -> Vec<()> {
         Vec::new()
     }
+
+    fn place(&self) {}
 }
 
 /// A Sandbox and its place in the queue.
@@ -131,6 +139,7 @@ impl SandboxRow {
 
 impl Row for SandboxRow {
     type Index = SandboxIndex;
+    type Place = Arrival;
 
     fn key(&self) -> Key {
         Key::of(&*self.sandbox)
@@ -143,6 +152,10 @@ impl Row for SandboxRow {
     fn indexes(&self) -> Vec<SandboxIndex> {
         let waiting = self.is_waiting().then(|| SandboxIndex::Waiting(self.pool()));
         waiting.into_iter().chain(self.pod_uid().map(SandboxIndex::Holder)).collect()
+    }
+
+    fn place(&self) -> Arrival {
+        self.arrival.clone()
     }
 
     fn succeed(&mut self, before: &Self) {
@@ -244,6 +257,7 @@ impl TaskRow {
 
 impl Row for TaskRow {
     type Index = TaskIndex;
+    type Place = Arrival;
 
     fn key(&self) -> Key {
         Key::of(&*self.task)
@@ -256,6 +270,10 @@ impl Row for TaskRow {
     fn indexes(&self) -> Vec<TaskIndex> {
         let unfinished = !self.state().is_finished();
         unfinished.then(|| TaskIndex::Unfinished(self.sandbox())).into_iter().collect()
+    }
+
+    fn place(&self) -> Arrival {
+        self.arrival.clone()
     }
 
     fn succeed(&mut self, before: &Self) {

@@ -14,6 +14,10 @@ pub trait Row {
     /// What rows are found by, beside their key.
     type Index: Clone + Ord;
 
+    /// What rows under one index are in the order of. Kept in order, so that those who come first are found without a look at
+    /// all who wait.
+    type Place: Clone + Ord;
+
     /// Where the row is.
     fn key(&self) -> Key;
 
@@ -23,6 +27,9 @@ pub trait Row {
     /// What the row is found by.
     fn indexes(&self) -> Vec<Self::Index>;
 
+    /// Its place among the rows under an index; those of the same place are by key.
+    fn place(&self) -> Self::Place;
+
     /// Takes over from the row it replaces what only that one knows.
     fn succeed(&mut self, _before: &Self) {}
 }
@@ -31,7 +38,7 @@ pub trait Row {
 #[derive(Debug)]
 pub struct Table<R: Row> {
     rows: BTreeMap<Key, Arc<R>>,
-    index: BTreeMap<R::Index, BTreeSet<Key>>,
+    index: BTreeMap<R::Index, BTreeSet<(R::Place, Key)>>,
 }
 
 /// A row came, went or was replaced.
@@ -74,9 +81,9 @@ impl<R: Row> Table<R> {
         self.rows.get(key)
     }
 
-    /// The rows under `index`, by key.
+    /// The rows under `index`, in order.
     pub fn under<'a>(&'a self, index: &R::Index) -> impl Iterator<Item = &'a Arc<R>> + use<'a, R> {
-        self.index.get(index).into_iter().flatten().filter_map(|key| self.rows.get(key))
+        self.index.get(index).into_iter().flatten().filter_map(|(_, key)| self.rows.get(key))
     }
 
     /// Whether there is a row of the same object that is not newer than `row`. Versions of one object are compared as the
@@ -112,7 +119,7 @@ impl<R: Row> Table<R> {
         }
         let after = Arc::new(row);
         for index in after.indexes() {
-            self.index.entry(index).or_default().insert(key.clone());
+            self.index.entry(index).or_default().insert((after.place(), key.clone()));
         }
         self.rows.insert(key, Arc::clone(&after));
         Change { before, after: Some(after) }
@@ -126,9 +133,9 @@ impl<R: Row> Table<R> {
     fn remove(&mut self, key: &Key) -> Option<Arc<R>> {
         let row = self.rows.remove(key)?;
         for index in row.indexes() {
-            if let Some(keys) = self.index.get_mut(&index) {
-                keys.remove(key);
-                if keys.is_empty() {
+            if let Some(places) = self.index.get_mut(&index) {
+                places.remove(&(row.place(), key.clone()));
+                if places.is_empty() {
                     self.index.remove(&index);
                 }
             }

@@ -15,7 +15,7 @@ use kube::{Client, core::Status};
 use tokio::sync::Semaphore;
 
 pub use events::{Event, EventSink, publish};
-pub use objects::live_tasks_unfinished;
+pub use objects::live_tasks;
 pub use pods::{Claim, NewPod};
 
 use crate::{object::Key, traces::Traces};

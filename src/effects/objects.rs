@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use arl_crds::{Task, TaskState};
+use jiff::Timestamp;
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
@@ -115,12 +116,27 @@ pub(super) fn without_value<T>(outcome: Outcome<T>) -> Outcome<()> {
     }
 }
 
-/// Whether the API server has an unfinished Task that names `sandbox`: asked before a pod is given up.
-pub async fn live_tasks_unfinished(effects: &Effects, sandbox: &Key) -> Result<bool, Failure> {
+/// What the API server has of the Tasks that name a Sandbox: asked before its pod, or itself, is given up.
+pub struct LiveTasks {
+    /// Whether one has not ended.
+    pub unfinished: bool,
+    /// When the last of those that were of this very Sandbox ended.
+    pub last_finished: Option<Timestamp>,
+}
+
+/// Reads the Tasks that name `sandbox`.
+pub async fn live_tasks(effects: &Effects, sandbox: &Key, uid: &Uid) -> Result<LiveTasks, Failure> {
     let api: Api<Task> = Api::namespaced(effects.client.clone(), &sandbox.namespace);
     let params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name));
-    let listed = effects.call("list", "Tasks of", sandbox, api.list(&params)).await?;
-    Ok(matches!(listed, Outcome::Done(tasks) if !tasks.iter().all(is_finished)))
+    let Outcome::Done(tasks) = effects.call("list", "Tasks of", sandbox, api.list(&params)).await? else {
+        return Ok(LiveTasks { unfinished: false, last_finished: None });
+    };
+    let of_this =
+        tasks.iter().filter_map(|task| task.status.as_ref()).filter(|s| s.sandbox_uid.as_ref() == Some(&uid.0));
+    Ok(LiveTasks {
+        unfinished: !tasks.iter().all(is_finished),
+        last_finished: of_this.filter_map(|status| status.completed_at.as_ref()).map(|at| at.0).max(),
+    })
 }
 
 fn is_finished(task: &Task) -> bool {

@@ -55,8 +55,89 @@ pub(super) fn was_not_delivered(message: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{StatusCause, StatusDetails};
+    use proptest::{collection::vec, option, prelude::*, sample::Index};
+    use serde_json::json;
 
     use super::*;
+
+    /// What was seen in status frames, put together at random.
+    fn words() -> impl Strategy<Value = String> {
+        let seen = [
+            "OCI runtime exec failed: ",
+            "unable to start container process: ",
+            "executable file not found in $PATH",
+            "no such file or directory",
+            "permission denied",
+            "exec format error",
+            "argument list too long",
+            "error dialing backend: ",
+            "connect: connection refused",
+            "pod does not exist",
+            "command terminated with exit code 3",
+        ];
+        let part = prop_oneof![prop::sample::select(seen.to_vec()).prop_map(str::to_owned), ".{0,10}"];
+        vec(part, 0..4).prop_map(|parts| parts.concat())
+    }
+
+    fn frame() -> impl Strategy<Value = Status> {
+        let status = prop::sample::select(vec![None, Some("Success"), Some("Failure"), Some("success"), Some("")]);
+        let reason = prop::sample::select(vec![None, Some("ExitCode"), Some("exitcode"), Some("Other")]);
+        let code =
+            prop_oneof![any::<i64>().prop_map(|n| n.to_string()), (0..256_u32).prop_map(|n| n.to_string()), ".{0,4}"];
+        let cause = (reason, option::of(code)).prop_map(|(reason, message)| StatusCause {
+            reason: reason.map(str::to_owned),
+            message,
+            field: None,
+        });
+        let details = option::of(option::of(vec(cause, 0..3)));
+        (status, option::of(words()), details).prop_map(|(status, message, causes)| Status {
+            status: status.map(str::to_owned),
+            message,
+            details: causes.map(|causes| StatusDetails { causes, ..StatusDetails::default() }),
+            ..Status::default()
+        })
+    }
+
+    proptest! {
+        /// Nothing but a success, or the exit code 0, is ever taken for one; who could not pass a command on never ends it.
+        #[test]
+        fn fuzz_status_frames(
+            frame in frame(), shell in option::of("[a-z]{1,9}"), at in any::<Index>(), byte in any::<u8>(), cut in any::<bool>()
+        ) {
+            let says_success = frame.status.as_deref() == Some("Success");
+            let code = exit_code(&frame);
+            let message = frame.message.clone().unwrap_or_default();
+            match command_end(&frame, shell.as_deref()) {
+                Some(StepEnd::Exited(0)) => prop_assert!(says_success || code == Some(0)),
+                Some(StepEnd::Exited(found)) if code.is_some() => prop_assert_eq!(Some(found), code),
+                Some(StepEnd::Exited(found)) => prop_assert!(shell.is_none() && matches!(found, 126 | 127)),
+                Some(StepEnd::StartError(_)) => prop_assert!(code.is_none() && !says_success && !was_not_delivered(&message)),
+                Some(other) => prop_assert!(false, "{:?}", other),
+                None => prop_assert!(code.is_none() && !says_success),
+            }
+            // The frame as it travels, spoilt on the way: it is no status, or one that can be read as well.
+            let mut bytes = serde_json::to_vec(&frame).unwrap();
+            *at.get_mut(&mut bytes) = byte;
+            if cut {
+                bytes.truncate(at.index(bytes.len()));
+            }
+            if let Ok(spoilt) = serde_json::from_slice::<Status>(&bytes) {
+                let end = command_end(&spoilt, shell.as_deref());
+                prop_assert!(end != Some(StepEnd::Exited(0)) || spoilt.status.as_deref() == Some("Success") || exit_code(&spoilt) == Some(0));
+            }
+        }
+
+        /// The first cause that says an exit code counts, where it is a number.
+        #[test]
+        fn fuzz_exit_codes(code: i32, before in vec("[a-zA-DF-Z]{0,8}", 0..3), words in words()) {
+            let cause = |reason: &str, message: &str| json!({ "reason": reason, "message": message });
+            let causes = before.iter().map(|reason| cause(reason, "77")).chain([cause("ExitCode", &code.to_string())]);
+            let causes: Vec<_> = causes.collect();
+            let frame = json!({ "status": "Failure", "message": words, "details": { "causes": causes } });
+            let frame: Status = serde_json::from_value(frame).unwrap();
+            prop_assert_eq!(command_end(&frame, None), Some(StepEnd::Exited(code)));
+        }
+    }
 
     #[test]
     fn a_status_frame_is_read() {

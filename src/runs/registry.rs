@@ -140,6 +140,13 @@ impl Runs {
         }
     }
 
+    /// Lets go of all runs: what they started goes on in the pods, for whoever asks next.
+    pub fn let_go(&self) {
+        for (_, run) in std::mem::take(&mut *self.lock()) {
+            run.work.abort();
+        }
+    }
+
     /// The runs under this key of Tasks other than `present`: those whose object is gone.
     pub fn orphans(&self, key: &Key, present: Option<&Uid>) -> Vec<Orphan> {
         let active = self.lock();

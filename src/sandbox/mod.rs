@@ -22,7 +22,7 @@ use crate::{
     cache::{SandboxRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Claim, Effects, Event, Failure, Outcome, live_tasks_unfinished},
+    effects::{Claim, Effects, Event, Failure, Outcome, live_tasks},
     metrics::{self, Metrics},
     object::{Key, Uid, Version},
     pod::Pod,
@@ -147,7 +147,9 @@ impl Sandboxes {
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
-        if live_tasks_unfinished(&self.effects, &observed.key()).await? {
+        let live = live_tasks(&self.effects, &observed.key(), &observed.uid()).await?;
+        // One that ended since this was decided begins the ttl anew; its change wakes this Sandbox again.
+        if live.unfinished || live.last_finished > observed.last_finished {
             return Ok(());
         }
         if let Outcome::Done(()) = self.effects.delete::<Sandbox>(&Version::of(observed.sandbox())).await? {
@@ -194,7 +196,8 @@ impl Reconcile for Sandboxes {
         match &decision {
             Decision::Expire => self.expire(&observed).await?,
             Decision::Release(_)
-                if decision.needs_confirmation() && live_tasks_unfinished(&self.effects, key).await? => {}
+                if decision.needs_confirmation()
+                    && live_tasks(&self.effects, key, &observed.uid()).await?.unfinished => {}
             _ => {
                 if self.write_status(&observed, &decision).await? {
                     self.delete_pods(&surplus).await?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::{
-    cache::{Cache, PodIndex, Row, SandboxRow, Tables},
+    cache::{Cache, PodIndex, Row, SandboxRow, Tables, TaskRow},
     object::{Key, Uid, Version},
     pod::Pod,
 };
@@ -43,13 +43,12 @@ impl Observed {
             return None;
         }
         let uid = Uid::of(&*row.sandbox);
-        let queued = tables.queued(key);
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
             candidate: candidate(&tables, &row),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
-            unfinished: queued.len(),
-            running_since: queued.first().and_then(|t| t.started_at()),
+            unfinished: tables.queued(key).count(),
+            running_since: tables.queued(key).next().and_then(TaskRow::started_at),
             last_finished: tables.last_finished.get(&uid).copied(),
             watching_since,
             released_ttl,
@@ -96,14 +95,11 @@ impl Observed {
     }
 }
 
-/// Those who wait and the pods there are, both in order: each takes the pod at its own place, so that no two choose the same.
+/// The pod at its place in the queue.
 fn candidate(tables: &Tables, row: &SandboxRow) -> Option<Version> {
     if !row.is_waiting() {
         return None;
     }
-    let pool = row.pool();
-    let pods = tables.claimable(&pool);
     let name = row.sandbox.name_any();
-    let place = tables.waiting(&pool).iter().take(pods.len()).position(|other| other.sandbox.name_any() == name)?;
-    pods.get(place).map(|pod| Version::of(*pod))
+    tables.turns(&row.pool()).find(|(other, _)| other.sandbox.name_any() == name).map(|(_, pod)| Version::of(pod))
 }

@@ -139,7 +139,7 @@ impl Tasks {
         let full = report::finished(observed, verdict, &steps, self.clock.now());
         let mut outcome = Outcome::TooLarge;
         for budget in report::BUDGETS {
-            let fitted = report::fit(full.clone(), budget);
+            let fitted = report::fit(&full, budget);
             outcome = self.write(observed, &fitted).await?;
             if outcome != Outcome::TooLarge {
                 break;

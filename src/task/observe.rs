@@ -37,7 +37,7 @@ impl Observed {
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
-        let first = tables.queued(&sandbox_key).first().map(|head| head.key()).filter(|head| head != key);
+        let first = tables.queued(&sandbox_key).next().map(TaskRow::key).filter(|head| head != key);
         Some(Self {
             run: runs.view(&Uid::of(&*row.task)),
             behind: first.map(|head| head.name),

@@ -92,14 +92,13 @@ fn unknown(name: &str, verdict: &Verdict, now: Timestamp) -> StepStatus {
 }
 
 /// `status` with its outputs shortened until they fit `budget`, JSON-encoded, the copies at the top included.
-pub(super) fn fit(mut status: TaskStatus, budget: usize) -> TaskStatus {
-    let mut cap = HEAD + TAIL;
-    while encoded(&status) > budget {
+pub(super) fn fit(whole: &TaskStatus, budget: usize) -> TaskStatus {
+    let (mut cap, mut status) = (HEAD + TAIL, whole.clone());
+    while encoded(&status) > budget && cap > 0 {
         cap /= 2;
+        // Of the whole each time, so that what is left out is counted once.
+        status = whole.clone();
         shorten(&mut status, cap);
-        if cap == 0 {
-            break;
-        }
     }
     status
 }
@@ -156,11 +155,11 @@ mod tests {
             ..TaskStatus::default()
         };
         for budget in BUDGETS {
-            let fitted = fit(full.clone(), budget);
+            let fitted = fit(&full, budget);
             assert!(encoded(&fitted) <= budget + 2 * 18, "{budget}: {}", encoded(&fitted));
             assert_eq!(fitted.steps[0].truncated, Some(true));
         }
         let small = TaskStatus { steps: vec![untouched("s", StepState::Succeeded)], ..TaskStatus::default() };
-        assert_eq!(fit(small.clone(), BUDGETS[0]), small);
+        assert_eq!(fit(&small, BUDGETS[0]), small);
     }
 }

@@ -1,5 +1,6 @@
 //! What runs in pods: an agent in each, which keeps the runs of its pod by the uid of their Task, and goes on with them whoever
-//! listens. A run that was started is followed by whoever asks for it again, and never started once more.
+//! listens. A run that was started is followed by whoever asks for it again, and never started once more. Plain exec has no such
+//! memory: what is asked for is started.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use crate::{
     world::{State, World},
 };
 
-/// A run: the pod it is in and its Task's uid.
+/// A run: the pod it is in and its Task's uid; with plain exec, a number as well.
 pub type RunId = (String, String);
 
 /// A run in a pod. What is on record of it outlives its container.
@@ -48,10 +49,11 @@ impl Agents {
         }
     }
 
-    /// Steps that were started twice.
-    pub fn started_twice(&self) -> impl Iterator<Item = String> {
-        let twice = self.starts.iter().filter(|(_, places)| places.len() > 1);
-        twice.map(|((task, step, sandbox), places)| {
+    /// Puts the start of a step on record; says so if it was started before.
+    fn started(&mut self, task: &str, step: usize, sandbox: &str, pod: &str) -> Option<String> {
+        let places = self.starts.entry((task.to_owned(), step, sandbox.to_owned())).or_default();
+        places.push(pod.to_owned());
+        (places.len() > 1).then(|| {
             format!("step {step} of Task {task} was started for Sandbox {sandbox} in {}", places.join(" and in "))
         })
     }
@@ -73,8 +75,10 @@ fn script(step: &Step) -> (Duration, StepEnd) {
 
 impl State {
     fn begin(&mut self, request: &Request) -> RunId {
-        let id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
-        if self.agents.runs.contains_key(&id) {
+        let mut id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
+        if request.target.mode == ExecutorMode::Exec {
+            id.1 = format!("{}#{}", id.1, self.agents.runs.len());
+        } else if self.agents.runs.contains_key(&id) {
             self.trace.say(&format!("agent: run of {} is found again", request.task));
             return id;
         }
@@ -104,9 +108,17 @@ impl State {
         let owner =
             self.store.by_uid(Kind::Pod, &id.0).map(|(_, pod)| pod["metadata"]["ownerReferences"][0]["uid"].clone());
         let sandbox = owner.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        self.agents.starts.entry((id.1.clone(), number, sandbox)).or_default().push(id.0.clone());
+        let found = self.store.by_uid(Kind::Sandbox, &sandbox);
+        let surplus =
+            found.filter(|(_, holder)| holder["status"]["podUID"] != *id.0).map(|(holder, _)| holder.to_string());
+        if let Some(holder) = surplus {
+            self.invariants
+                .violated(format!("a step is started in pod {}, which {holder} does not have on record", id.0));
+        }
+        let task = id.1.split('#').next().unwrap_or_default();
+        let twice = self.agents.started(task, number, &sandbox, &id.0);
         self.trace.say(&format!("agent: step {number} of {} starts in {}", id.1, id.0));
-        for twice in self.agents.started_twice() {
+        if let Some(twice) = twice {
             self.invariants.violated(twice);
         }
         self.agenda.after(takes, Action::EndStep(id.clone()));

@@ -1,5 +1,7 @@
 //! The cluster's own controllers: the garbage collector and the namespace controller.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -40,7 +42,7 @@ impl State {
 
     /// Deletes what has lost its owners, and lets go those that wait for it.
     pub fn collect_garbage(&mut self) {
-        let pods: Vec<_> = self.store.of(Kind::Pod).map(|(id, pod)| (id.clone(), (**pod).clone())).collect();
+        let pods: Vec<_> = self.store.of(Kind::Pod).map(|(id, pod)| (id.clone(), Arc::clone(pod))).collect();
         for (id, pod) in pods {
             match self.owners(&id, &pod) {
                 Owners::Present => {}

@@ -1,6 +1,8 @@
 //! What the specs ask for, once nothing disturbs any more.
 
-use arl_crds::labels;
+use std::collections::BTreeMap;
+
+use arl_crds::{WarmPoolSpec, labels};
 use serde_json::Value;
 
 use crate::{
@@ -11,11 +13,42 @@ use crate::{
     world::State,
 };
 
+/// Pods by their controller and Tasks by their Sandbox, collected once: a look must not cost Sandboxes times pods.
+struct Related<'a> {
+    pods: BTreeMap<(&'a str, &'a str), Vec<&'a Value>>,
+    tasks: BTreeMap<(&'a str, &'a str), Vec<&'a Value>>,
+}
+
+impl<'a> Related<'a> {
+    fn of(state: &'a State) -> Self {
+        let mut related = Self { pods: BTreeMap::new(), tasks: BTreeMap::new() };
+        for (_, pod) in state.store.of(Kind::Pod) {
+            if let Some(controller) = controller(pod) {
+                related.pods.entry(controller).or_default().push(pod);
+            }
+        }
+        for (id, task) in state.store.of(Kind::Task) {
+            let sandbox = task["spec"]["sandboxRef"].as_str().unwrap_or_default();
+            related.tasks.entry((&id.namespace, sandbox)).or_default().push(task);
+        }
+        related
+    }
+
+    fn pods_of(&self, kind: &'a str, uid: &'a str) -> &[&'a Value] {
+        self.pods.get(&(kind, uid)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn tasks_of(&self, sandbox: &'a Id) -> &[&'a Value] {
+        self.tasks.get(&(&*sandbox.namespace, &*sandbox.name)).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 /// What is not yet as the specs ask; nothing, when all is.
 pub fn missing(state: &State) -> Vec<String> {
     let mut missing = Vec::new();
-    pools(state, &mut missing);
-    sandboxes(state, &mut missing);
+    let related = Related::of(state);
+    pools(state, &related, &mut missing);
+    sandboxes(state, &related, &mut missing);
     tasks(state, &mut missing);
     pods(state, &mut missing);
     missing
@@ -31,14 +64,12 @@ fn is_obstructed(state: &State, pool: &Value) -> bool {
     state.store.quota.is_some() || state.store.admission.is_some() || matches!(image, Some(NO_SUCH_IMAGE | ENDS))
 }
 
-fn pools(state: &State, missing: &mut Vec<String>) {
+fn pools(state: &State, related: &Related<'_>, missing: &mut Vec<String>) {
     for (id, pool) in state.store.of(Kind::WarmPool) {
         let (uid, replicas) = (uid_of(pool), pool["spec"]["replicas"].as_u64().unwrap_or(0));
-        let mine: Vec<&Value> =
-            state.store.of(Kind::Pod).map(|(_, p)| &**p).filter(|p| controller(p) == Some(("WarmPool", uid))).collect();
-        let template: arl_crds::template::PodTemplate =
-            serde_json::from_value(pool["spec"]["template"].clone()).unwrap_or_default();
-        let hash = template.fingerprint();
+        let mine = related.pods_of("WarmPool", uid);
+        let spec: WarmPoolSpec = serde_json::from_value(pool["spec"].clone()).expect("a pool has a spec");
+        let hash = spec.fingerprint();
         let current = |p: &&&Value| p["metadata"]["annotations"][labels::TEMPLATE_HASH] == hash.as_str();
         let ready = mine.iter().filter(|p| is_alive(p) && is_ready(p)).count() as u64;
         let fresh = mine.iter().filter(current).count();
@@ -71,14 +102,14 @@ fn pools(state: &State, missing: &mut Vec<String>) {
     }
 }
 
-fn sandboxes(state: &State, missing: &mut Vec<String>) {
+fn sandboxes(state: &State, related: &Related<'_>, missing: &mut Vec<String>) {
     for (id, sandbox) in state.store.of(Kind::Sandbox) {
         let (spec, status) = (&sandbox["spec"], &sandbox["status"]);
-        let owned: Vec<&Value> = owned_by(state, uid_of(sandbox)).collect();
-        let ended = tasks_of(state, id).any(|t| {
+        let (owned, tasks) = (related.pods_of("Sandbox", uid_of(sandbox)), related.tasks_of(id));
+        let ended = tasks.iter().any(|t| {
             is_finished(t) && t["status"]["sandboxUID"] == uid_of(sandbox) && t["status"].get("startedAt").is_some()
         });
-        let unfinished = tasks_of(state, id).any(|t| !is_finished(t));
+        let unfinished = tasks.iter().any(|t| !is_finished(t));
         let complaint = match status["phase"].as_str() {
             None => Some("has no phase".to_owned()),
             Some("Released") if is_short(&spec["ttlSecondsAfterFinished"]) && !unfinished => {
@@ -86,7 +117,7 @@ fn sandboxes(state: &State, missing: &mut Vec<String>) {
             }
             Some("Released") => (!owned.is_empty()).then(|| "is Released and still owns a pod".to_owned()),
             Some("Pending") => pending(state, id, spec, &status["conditions"][0]["reason"]),
-            Some(_) => match owned.as_slice() {
+            Some(_) => match owned {
                 [pod] if status["podUID"] == uid_of(pod) && is_alive(pod) => {
                     let ran_out = spec["keepAlive"] != true
                         && spec.get("ttlSecondsAfterFinished").is_none()
@@ -157,13 +188,4 @@ fn pods(state: &State, missing: &mut Vec<String>) {
             missing.push(format!("{id} has not gone yet"));
         }
     }
-}
-
-fn owned_by<'a>(state: &'a State, uid: &'a str) -> impl Iterator<Item = &'a Value> {
-    state.store.of(Kind::Pod).map(|(_, p)| &**p).filter(move |p| controller(p) == Some(("Sandbox", uid)))
-}
-
-fn tasks_of<'a>(state: &'a State, sandbox: &'a Id) -> impl Iterator<Item = &'a Value> {
-    let names = |t: &&Value| t["spec"]["sandboxRef"] == sandbox.name.as_str();
-    state.store.of(Kind::Task).filter(|(id, _)| id.namespace == sandbox.namespace).map(|(_, t)| &**t).filter(names)
 }

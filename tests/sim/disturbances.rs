@@ -63,6 +63,8 @@ impl State {
             Action::ClockJump(millis) => {
                 self.fault(&format!("the operators' clock jumps by {millis} ms"));
                 self.clock_ahead += millis;
+                self.invariants.most_ahead = self.invariants.most_ahead.max(self.clock_ahead);
+                self.set_back += Duration::from_millis(millis.min(0).unsigned_abs());
             }
             Action::Compact => {
                 self.fault("old versions are forgotten");

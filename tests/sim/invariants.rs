@@ -6,6 +6,7 @@ use std::{
 };
 
 use arl_crds::labels;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -31,8 +32,17 @@ pub struct Invariants {
     /// When idle pods of a pool were lost by others' doing, by the pool's uid: an old view of one that is gone may ask for its
     /// name again, so each may cost a surplus pod until the view is new.
     lost: BTreeMap<String, Vec<Instant>>,
-    /// Whether there were ever two operator processes at once: then a pool may have surplus for a while.
+    /// Whether there were ever two operator processes at once: one may make pods again and again that the other, which sees more,
+    /// deletes. They are not counted then: none of them is used, and they go soon.
     pub two_operators: bool,
+    /// Since when a pool has more idle pods than it asks for, by its uid.
+    surplus: BTreeMap<String, Instant>,
+    /// The longest that surplus may last.
+    pub patience: Duration,
+    /// When the last Task of a Sandbox ended, by the Sandbox's uid, as the operators' clock had it.
+    ended: BTreeMap<String, Timestamp>,
+    /// The most that the operators' clock was ever ahead of the API server's, in milliseconds.
+    pub most_ahead: i64,
     reported: BTreeSet<String>,
 }
 
@@ -59,6 +69,18 @@ impl Invariants {
                 *asked = (asked.0.max(replicas), asked.1 || changed);
             }
             (Kind::Pod, None) | (Kind::WarmPool | Kind::Sandbox | Kind::Task | Kind::Namespace, _) => {}
+        }
+        match (entry.id.kind, entry.after.as_ref().or(entry.before.as_ref())) {
+            (Kind::WarmPool, Some(pool)) => self.surplus(uid_of(pool), store),
+            (Kind::Pod, Some(pod)) => {
+                if let Some(("WarmPool", pool)) = controller(pod) {
+                    self.surplus(pool, store);
+                }
+            }
+            _ => {}
+        }
+        if entry.by.is_operator() && matches!(entry.id.kind, Kind::Sandbox | Kind::Task) {
+            self.expiry(entry, store);
         }
         if entry.id.kind == Kind::Pod && entry.by.is_operator() {
             self.deletion(entry, store);
@@ -92,6 +114,21 @@ impl Invariants {
         }
     }
 
+    /// Idle pods above what is asked for, and the one more while a template rolls, go soon.
+    fn surplus(&mut self, uid: &str, store: &Store) {
+        let asked = store.by_uid(Kind::WarmPool, uid).map(|(_, pool)| pool["spec"]["replicas"].as_u64().unwrap_or(0));
+        let rolled = self.asked.get(uid).is_some_and(|(_, rolled)| *rolled);
+        let most = asked.and_then(|asked| usize::try_from(asked).ok()).map(|asked| asked + usize::from(rolled));
+        if most.is_none_or(|most| idle(uid, store) <= most) {
+            self.surplus.remove(uid);
+            return;
+        }
+        let since = *self.surplus.entry(uid.to_owned()).or_insert_with(Instant::now);
+        if since.elapsed() > self.patience {
+            self.violated(format!("WarmPool {uid} has had surplus pods for {:?}", since.elapsed()));
+        }
+    }
+
     /// A pool never has more idle pods than were ever asked for, and one more while a template rolls.
     fn number_of_pods(&mut self, id: &Id, pod: &Value, store: &Store) {
         let Some(("WarmPool", pool)) = controller(pod) else {
@@ -103,8 +140,7 @@ impl Invariants {
         else {
             return;
         };
-        let idle =
-            store.of(Kind::Pod).filter(|(_, p)| controller(p) == Some(("WarmPool", pool)) && is_alive(p)).count();
+        let idle = idle(pool, store);
         let recent = |at: &&Instant| at.elapsed() < STALE;
         let lost = self.lost.get(pool).map_or(0, |lost| lost.iter().filter(recent).count());
         let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled) + lost;
@@ -136,6 +172,10 @@ impl Invariants {
     /// A Task that has ended stays as it is, and Tasks of a Sandbox run one at a time, in order.
     fn task(&mut self, entry: &Entry, task: &Value, store: &Store) {
         let Some(before) = &entry.before else { return };
+        if let Some((sandbox, at)) = task["status"]["sandboxUID"].as_str().zip(time(&task["status"]["completedAt"])) {
+            let ended = self.ended.entry(sandbox.to_owned()).or_insert(at);
+            *ended = at.max(*ended);
+        }
         if is_finished(before) && before["status"] != task["status"] {
             self.violated(format!(
                 "{} had ended and was changed: {} -> {}",
@@ -160,6 +200,26 @@ impl Invariants {
         }
     }
 
+    /// The operator deletes nothing before its ttl is over, which begins when the last Task has ended.
+    fn expiry(&mut self, entry: &Entry, store: &Store) {
+        let Some(object) = entry.before.as_deref().filter(|b| !is_deleting(b)) else { return };
+        if !entry.after.as_deref().is_none_or(is_deleting) {
+            return;
+        }
+        let Some(ttl) = object["spec"]["ttlSecondsAfterFinished"].as_i64() else { return };
+        let since = match entry.id.kind {
+            Kind::Task => time(&object["status"]["completedAt"]),
+            // What another operator saw end, this one may not have heard of yet.
+            _ if self.two_operators => return,
+            _ => self.ended.get(uid_of(object)).copied().max(time(&object["status"]["allocatedAt"])),
+        };
+        // Each of its readings is a bit later than the last one.
+        let latest = store.time() + SignedDuration::from_millis(self.most_ahead) + Duration::from_secs(1);
+        if since.is_none_or(|since| since + SignedDuration::from_secs(ttl) > latest) {
+            self.violated(format!("{} is deleted by {latest}, {ttl} s after {since:?}", entry.id));
+        }
+    }
+
     /// The operator never deletes a pod that a Sandbox holds.
     fn deletion(&mut self, entry: &Entry, store: &Store) {
         let Some(pod) = &entry.before else { return };
@@ -181,6 +241,15 @@ impl Invariants {
             self.violated(format!("{} deletes {}, which {id} has just claimed", entry.by, entry.id));
         }
     }
+}
+
+/// How many living pods the pool with this uid has that no Sandbox holds.
+fn idle(pool: &str, store: &Store) -> usize {
+    store.of(Kind::Pod).filter(|(_, pod)| controller(pod) == Some(("WarmPool", pool)) && is_alive(pod)).count()
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
 }
 
 pub fn is_alive(pod: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! What becomes of pods: they are scheduled, start, restart, fail, and end.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ impl State {
     }
 
     pub fn kubelet_looks(&mut self, look: Look, uid: &str) {
-        let Some((id, pod)) = self.store.by_uid(Kind::Pod, uid).map(|(id, pod)| (id.clone(), (**pod).clone())) else {
+        let Some((id, pod)) = self.store.by_uid(Kind::Pod, uid).map(|(id, pod)| (id.clone(), Arc::clone(pod))) else {
             return;
         };
         let over = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));

@@ -1,5 +1,6 @@
 //! What people do in a history, and when: the milliseconds of each deed.
 
+use arl_crds::ExecutorMode;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -50,8 +51,20 @@ pub const ALL: &[Scenario] = scenarios![
 ];
 
 /// Short ones, for a crash at each of their writes.
-pub const SHORT: &[Scenario] =
-    scenarios![smoke, claim_bursts, endings, queues, in_flight, template_change, pool_deleted, names_again];
+pub const SHORT: &[Scenario] = scenarios![
+    smoke,
+    smoke_with_plain_exec,
+    claim_bursts,
+    endings,
+    queues,
+    in_flight,
+    template_change,
+    pool_deleted,
+    names_again
+];
+
+/// All that may happen, where steps are run by plain exec.
+pub const PLAIN_EXEC: Scenario = Scenario { name: "plain_exec", deeds: plain_exec };
 
 /// A thousand Sandboxes on a few pods.
 pub const THOUSAND: Scenario = Scenario { name: "thousand", deeds: thousand };
@@ -60,7 +73,7 @@ pub const THOUSAND: Scenario = Scenario { name: "thousand", deeds: thousand };
 pub const HUNDRED: Scenario = Scenario { name: "hundred", deeds: hundred };
 
 pub fn pool(name: &str, replicas: i64) -> Deed {
-    Deed::Pool { name: name.into(), replicas, image: "v1".into() }
+    Deed::Pool { name: name.into(), replicas, image: "v1".into(), mode: ExecutorMode::Agent }
 }
 
 pub fn sandbox(name: &str, pool: &str, keep_alive: bool, ttl: Option<i64>) -> Deed {
@@ -88,6 +101,23 @@ fn delete(kind: Kind, name: &str) -> Deed {
 
 fn smoke(_: &mut Rng) -> Deeds {
     vec![(0, pool("p", 1)), (10, sandbox("s", "p", false, None)), (20, task("t", "s", &[(100, 0), (50, 0)]))]
+}
+
+fn by_plain_exec(mut deeds: Deeds) -> Deeds {
+    for (_, deed) in &mut deeds {
+        if let Deed::Pool { mode, .. } = deed {
+            *mode = ExecutorMode::Exec;
+        }
+    }
+    deeds
+}
+
+fn smoke_with_plain_exec(rng: &mut Rng) -> Deeds {
+    by_plain_exec(smoke(rng))
+}
+
+fn plain_exec(rng: &mut Rng) -> Deeds {
+    by_plain_exec(chaos(rng))
 }
 
 fn pool_life(rng: &mut Rng) -> Deeds {

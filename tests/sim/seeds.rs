@@ -6,6 +6,7 @@ use std::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use crate::history::{Plan, Report, run};
@@ -18,11 +19,16 @@ pub struct Total {
     pub crashes: u64,
     faults: u64,
     pub violations: u64,
+    cores: usize,
+    took: Duration,
 }
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, events, crashes, faults, violations } = self;
+        let Self { seeds, events, crashes, faults, violations, cores, took } = self;
+        let took = took.as_secs_f64();
+        #[allow(clippy::cast_precision_loss)] // a number of histories
+        writeln!(f, "sim: {:.1} histories a second on {cores} cores, {took:.0} s", *seeds as f64 / took)?;
         write!(f, "sim: {seeds} seeds, {events} events, {crashes} crashes, {faults} faults, {violations} violations")
     }
 }
@@ -34,13 +40,15 @@ pub fn run_all(seeds: impl IntoIterator<Item = u64>) -> Total {
 
 /// Runs these histories on all cores and prints what is wrong with them.
 pub fn run_plans(plans: &[Plan]) -> Total {
-    let (next, total) = (AtomicUsize::new(0), Mutex::new(Total::default()));
+    let start = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, total) = (AtomicUsize::new(0), Mutex::new(Total { cores, ..Total::default() }));
     let slow = from_environment("SIM_SLOW_MS").map(u128::from);
     // Mutants are caught once.
     let stop = std::env::var_os("SIM_STOP").is_some();
     let work = || {
         while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let report = std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|_| Report::panicked());
             let took = began.elapsed().as_millis();
             if !verdict(&report) || slow.is_some_and(|slow| took > slow) {
@@ -58,10 +66,9 @@ pub fn run_plans(plans: &[Plan]) -> Total {
         }
     };
     std::thread::scope(|scope| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (0..cores).for_each(|_| drop(scope.spawn(work)));
     });
-    total.into_inner().unwrap()
+    Total { took: start.elapsed(), ..total.into_inner().unwrap() }
 }
 
 /// Whether all was well.

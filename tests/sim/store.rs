@@ -44,8 +44,9 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Store {
     objects: BTreeMap<Id, Arc<Value>>,
+    uids: BTreeMap<String, Id>,
     log: Vec<Entry>,
-    uids: u64,
+    created: u64,
     start: Instant,
     /// At most this many pods in a namespace, as a ResourceQuota has it.
     pub quota: Option<usize>,
@@ -59,8 +60,9 @@ impl Store {
     pub fn new() -> Self {
         Self {
             objects: BTreeMap::new(),
+            uids: BTreeMap::new(),
             log: Vec::new(),
-            uids: 0,
+            created: 0,
             start: Instant::now(),
             quota: None,
             admission: None,
@@ -94,7 +96,7 @@ impl Store {
 
     /// The object with this uid.
     pub fn by_uid(&self, kind: Kind, uid: &str) -> Option<(&Id, &Arc<Value>)> {
-        self.of(kind).find(|(_, object)| uid_of(object) == uid)
+        self.objects.get_key_value(self.uids.get(uid)?).filter(|(id, _)| id.kind == kind)
     }
 
     pub fn create(&mut self, id: &Id, mut object: Value, by: Actor) -> Result<Arc<Value>, Refusal> {
@@ -124,9 +126,9 @@ impl Store {
             object.as_object_mut().map(|o| o.remove("status"));
             schema::admit(id, &mut object, None, true)?;
         }
-        self.uids += 1;
+        self.created += 1;
         let metadata = &mut object["metadata"];
-        metadata["uid"] = json!(format!("{}-{:04}", id.kind.plural(), self.uids));
+        metadata["uid"] = json!(format!("{}-{:04}", id.kind.plural(), self.created));
         metadata["creationTimestamp"] = json!(seconds(self.time()));
         metadata["generation"] = json!(1);
         (object["apiVersion"], object["kind"]) = (json!(id.kind.api_version()), json!(id.kind.name()));
@@ -257,10 +259,13 @@ impl Store {
             object["metadata"]["resourceVersion"] = json!(version.to_string());
             Arc::new(object)
         });
-        match &after {
-            Some(after) => self.objects.insert(id.clone(), Arc::clone(after)),
-            None => self.objects.remove(id),
-        };
+        if let Some(after) = &after {
+            self.uids.insert(uid_of(after).to_owned(), id.clone());
+            self.objects.insert(id.clone(), Arc::clone(after));
+        } else {
+            self.uids.remove(before.as_deref().map(uid_of).unwrap_or_default());
+            self.objects.remove(id);
+        }
         let answer = after.clone().or_else(|| before.clone()).unwrap_or_default();
         self.log.push(Entry { version, id: id.clone(), before, after, by, at: Instant::now() });
         answer

@@ -1,6 +1,6 @@
 //! What people do to the objects, and what happens to nodes and pods: all that the operator has to live with.
 
-use arl_crds::labels;
+use arl_crds::{ExecutorMode, labels};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,6 +18,7 @@ pub enum Deed {
         name: String,
         replicas: i64,
         image: String,
+        mode: ExecutorMode,
     },
     Scale {
         name: String,
@@ -85,8 +86,9 @@ impl State {
     pub fn perform(&mut self, deed: &Deed) {
         let id = |kind, name: &str| Id::new(kind, NS, name);
         let made = match deed {
-            Deed::Pool { name, replicas, image } => {
-                let spec = json!({ "replicas": replicas, "template": template(image) });
+            Deed::Pool { name, replicas, image, mode } => {
+                let executor = json!({ "mode": mode });
+                let spec = json!({ "replicas": replicas, "template": template(image), "executor": executor });
                 self.store.create(&id(Kind::WarmPool, name), json!({ "metadata": {}, "spec": spec }), Actor::User)
             }
             Deed::Scale { name, replicas } => self.edit(&id(Kind::WarmPool, name), &json!({ "replicas": replicas })),

@@ -44,6 +44,8 @@ pub struct State {
     pub processes: Vec<Process>,
     /// How far the operators' wall clock is ahead of the API server's, in milliseconds.
     pub clock_ahead: i64,
+    /// How far it was ever set back, all in all: what was due by it comes later by as much.
+    pub set_back: Duration,
     /// How often the clock was read; each reading is a bit later than the last, by no whole microsecond.
     readings: u64,
     /// The present instant and the number of readings before it.
@@ -76,6 +78,7 @@ impl World {
             trace: Trace::new(),
             processes: Vec::new(),
             clock_ahead: 0,
+            set_back: Duration::ZERO,
             readings: 0,
             moment: (Instant::now(), 0),
             seen: 0,

@@ -58,7 +58,13 @@ pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timesta
         FromAgent::Ended { end, survivors, .. } => {
             forget_unbegun(report);
             let left = if matches!(end, message::RunEnd::Abandoned(_)) { Left::Unknown } else { left(&survivors) };
-            return ControlFlow::Break((run_end(end), left));
+            let end = match run_end(end) {
+                RunEnd::Completed if !is_told(report, run.steps) => {
+                    RunEnd::Lost("the agent does not say how every step ended".into())
+                }
+                end => end,
+            };
+            return ControlFlow::Break((end, left));
         }
         FromAgent::Unknown { .. } => {
             let words = "the pod has no record of the run; code in the sandbox may have removed it";
@@ -115,6 +121,14 @@ fn end_step(report: &Report, told: Told, steps: usize) {
     if goes_on {
         progress.steps.push(StepRun::new(ended_at));
     }
+}
+
+/// Whether it is known how each step ended, up to one that failed. A full volume, or code in the sandbox, may have spoilt the
+/// record, and the steps that are left of it must not pass for all.
+fn is_told(report: &Report, steps: usize) -> bool {
+    let progress = report.lock();
+    let last = progress.steps.last().and_then(|step| step.end.as_ref());
+    last.is_some_and(|end| !end.is_success() || progress.steps.len() == steps)
 }
 
 /// A step whose turn it was when the run ended, and which was not started.

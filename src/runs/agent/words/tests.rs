@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use arl_agent::message::Excerpt;
 use arl_crds::ExecutorMode;
+use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
@@ -11,6 +12,79 @@ use crate::{
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_000_000_000 + millis).unwrap()
+}
+
+/// Anything that an agent, or what runs in its place, may say of a run.
+fn said() -> impl Strategy<Value = FromAgent> {
+    let micros = || prop_oneof![0..5_000_000_u64, any::<u64>()];
+    let words = || prop_oneof!["[a-z\u{e9}\u{1b}\n]{0,9}", Just("\u{e9}".repeat(WORDS_MAX))];
+    let excerpt = || {
+        let kept = (vec(any::<u8>(), 0..5), vec(any::<u8>(), 0..5), prop_oneof![0..12_u64, any::<u64>()]);
+        kept.prop_map(|(head, tail, total)| Excerpt { head, tail, total })
+    };
+    let step_end = prop_oneof![
+        prop_oneof![Just(0), any::<i32>()].prop_map(message::StepEnd::Exited),
+        (any::<i32>(), words()).prop_map(|(code, words)| message::StepEnd::NotExecutable { code, words }),
+        Just(message::StepEnd::OutOfMemory),
+        Just(message::StepEnd::Written),
+        words().prop_map(message::StepEnd::NotWritten),
+        words().prop_map(message::StepEnd::StartError),
+        Just(message::StepEnd::Stopped),
+    ];
+    let run_end = prop_oneof![
+        Just(message::RunEnd::Completed),
+        Just(message::RunEnd::TimedOut),
+        Just(message::RunEnd::Cancelled),
+        words().prop_map(message::RunEnd::Interrupted),
+        Just(message::RunEnd::Forgotten),
+        words().prop_map(message::RunEnd::Abandoned),
+    ];
+    let index = prop_oneof![0..4_u32, any::<u32>()];
+    let step = (index, micros(), micros(), step_end, excerpt(), excerpt());
+    prop_oneof![
+        2 => micros().prop_map(|ago_us| FromAgent::Started { run: run(), ago_us }),
+        8 => step.prop_map(|(index, started_us, ended_us, end, stdout, stderr)| FromAgent::Step {
+            run: run(), index, started_us, ended_us, end, stdout, stderr
+        }),
+        1 => (run_end, vec(words(), 0..12)).prop_map(|(end, survivors)| FromAgent::Ended { run: run(), end, survivors }),
+        1 => Just(FromAgent::Unknown { run: run() }),
+        1 => words().prop_map(FromAgent::Refused),
+        1 => Just(FromAgent::Pong),
+    ]
+}
+
+proptest! {
+    /// Whatever is said, and in whatever order: the report is one that a run of these steps can have.
+    #[test]
+    fn fuzz_what_an_agent_says(steps in 1..4_usize, messages in vec(said(), 0..12)) {
+        let (report, end) = told(steps, messages);
+        let progress = report.lock();
+        let runs = &progress.steps;
+        let known = |left: &Left| *left != Left::Unknown;
+        prop_assert!(runs.len() <= steps, "{} of {steps} steps", runs.len());
+        prop_assert!(runs.is_empty() || progress.started_at.is_some());
+        prop_assert!(progress.started_at.is_none_or(|started| started <= at(10)));
+        for (n, step) in runs.iter().enumerate() {
+            let is_last = n + 1 == runs.len();
+            prop_assert!(is_last || step.end.as_ref().is_some_and(StepEnd::is_success), "step {n} did not let {} run", n + 1);
+            prop_assert!(step.ended_at.is_some() || (is_last && !end.as_ref().is_some_and(|(_, left)| known(left))), "step {n} is still in progress");
+            prop_assert!(step.ended_at.is_none_or(|ended| step.started_at <= ended), "step {n} ended before it began");
+            let words = match &step.end {
+                Some(StepEnd::Exited(code)) => { prop_assert!((0..256).contains(code)); None }
+                Some(StepEnd::NotExecutable { code, words }) => { prop_assert!((126..128).contains(code)); Some(words) }
+                Some(StepEnd::NotWritten(words) | StepEnd::StartError(words)) => Some(words),
+                Some(StepEnd::OutOfMemory | StepEnd::Written) | None => None,
+            };
+            prop_assert!(words.is_none_or(|words| words.len() <= WORDS_MAX && !words.contains(char::is_control)));
+        }
+        if let Some((RunEnd::Completed, _)) = &end {
+            let all_well = runs.iter().all(|step| step.end.as_ref().is_some_and(StepEnd::is_success));
+            prop_assert!(!all_well || runs.len() == steps, "{} of {steps} steps pass for all", runs.len());
+        }
+        if let Some((_, Left::Survivors(words))) = &end {
+            prop_assert!(words.len() <= (NAMED_MAX + 1) * (WORDS_MAX + 20) && !words.contains(char::is_control));
+        }
+    }
 }
 
 fn sent(steps: usize) -> Sent {
