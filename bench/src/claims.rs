@@ -51,7 +51,7 @@ pub async fn one_at_a_time(bench: &Bench, results: &mut Results) -> Result<()> {
 }
 
 /// Claims at once, from a pool with as many idle pods; the last burst leaves each pool's Sandboxes for the Tasks.
-pub async fn bursts(bench: &Bench, results: &mut Results) -> Result<Kept> {
+pub async fn bursts(bench: &Bench, results: &mut Results, at_first: f64) -> Result<Kept> {
     let keep = bench.sandboxes();
     let largest = bench.flags.burst_max.min(bench.free_pods).max(keep);
     let mut sizes: Vec<usize> = bench.flags.bursts.iter().copied().filter(|size| *size < largest).collect();
@@ -63,12 +63,11 @@ pub async fn bursts(bench: &Bench, results: &mut Results) -> Result<Kept> {
             Some(next) => After { keep: 0, idle: *next },
             None => After { keep, idle: 0 },
         };
-        let (before, _) = bench.usage.memory_mb()?;
         kept.operator = burst(bench, results, Who::Operator, *size, 0, after).await?;
         if !kept.operator.is_empty() {
             let streams = kept.operator.len();
             bench.usage.has_streams(streams).await?;
-            results.grown = Some(Grown { sandboxes: streams, mb: bench.usage.memory_mb()?.0 - before });
+            results.grown = Some(Grown { sandboxes: streams, mb: bench.usage.memory_mb()?.0 - at_first });
         }
     }
     if bench.exec {

@@ -111,7 +111,8 @@ async fn in_namespaces(
 async fn measure(bench: &Bench) -> Result<Results> {
     let mut results = Results::default();
     claims::one_at_a_time(bench, &mut results).await.context("claims, one at a time")?;
-    let kept = claims::bursts(bench, &mut results).await.context("claims at once")?;
+    let (at_first, _) = bench.usage.memory_mb()?;
+    let kept = claims::bursts(bench, &mut results, at_first).await.context("claims at once")?;
     tasks::one_at_a_time(bench, &mut results, &kept).await.context("Tasks, one at a time")?;
     tasks::in_parallel(bench, &mut results, &kept).await.context("Tasks in parallel")?;
     tasks::queued(bench, &mut results, &kept).await.context("queued Tasks")?;

@@ -14,7 +14,7 @@ const END: &str = "<!-- make bench: end -->";
 #[derive(Debug, Default)]
 pub struct Results {
     series: Vec<(String, Who, Series)>,
-    /// What the operator's memory grew by with so many Sandboxes, each with its stream.
+    /// What the operator's memory grew by in the bursts, when so many Sandboxes had a stream each.
     pub grown: Option<Grown>,
 }
 
@@ -104,9 +104,9 @@ impl Report {
         lines.push(format!("Memory of the operator: {now:.1} MB resident at the end, {most:.1} MB at most."));
         if let Some(grown) = self.results.grown {
             lines.push(format!(
-                "It grew by {:.1} MB with {} Sandboxes that have a stream each: {:.0} KB a Sandbox.",
-                grown.mb,
+                "From before the bursts until after them, when {} Sandboxes had a stream each, it grew by {:.1} MB: at most {:.0} KB each.",
                 grown.sandboxes,
+                grown.mb,
                 grown.kb_each()
             ));
         }
