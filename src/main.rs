@@ -135,7 +135,10 @@ fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
         .map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?;
     let registry = tracing_subscriber::registry().with(filter);
     match flags.log_format {
-        LogFormat::Json => registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init(),
+        LogFormat::Json => registry
+            // There is one span at a time: a list of one would say it twice.
+            .with(tracing_subscriber::fmt::layer().json().with_span_list(false).with_writer(std::io::stderr))
+            .init(),
         LogFormat::Text => registry
             .with(
                 tracing_subscriber::fmt::layer()
