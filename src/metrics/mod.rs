@@ -69,7 +69,7 @@ impl Metrics {
         Arc::new(Self {
             build_info: c.gauges("arl_build_info", &["version", "revision", "rustc"], "1, for the operator that runs"),
             leads: c.gauges("leader_election_master_status", &["name"], "1 while this operator holds the Lease of that name, else 0; absent without leader election"),
-            crd_outdated: c.gauges("arl_crd_schema_outdated", &["kind"], "1 if the cluster's CustomResourceDefinition of this kind lacks fields that the operator writes or reads, seen when the operator started"),
+            crd_outdated: c.gauges("arl_crd_schema_outdated", &["kind"], "1 if the cluster's CustomResourceDefinition of this kind lacks fields that the operator writes or reads, or is not there; looked at until it has all"),
             reconciles: c.counters("controller_runtime_reconcile_total", &["controller", "result"], "Objects looked after, by what came of it: success, requeue_after or error"),
             reconcile_errors: c.counters("controller_runtime_reconcile_errors_total", &["controller"], "Times that looking after an object failed because the API did; it is tried again"),
             reconcile_panics: c.counters("controller_runtime_reconcile_panics_total", &["controller"], "Times that looking after an object panicked: each is a bug"),

@@ -82,14 +82,22 @@ impl Installed {
     /// Probes have passed where the Deployment is rolled out; the metrics are asked for through the Service.
     pub async fn assert_works(&self) {
         let path = format!("/api/v1/namespaces/{NAMESPACE}/services/arl-operator-metrics:metrics/proxy/metrics");
-        let metrics = k(&format!("get --raw {path}"));
-        for line in [
+        let lines = [
             "arl_build_info{",
             "leader_election_master_status{name=\"arl-operator\"} 1",
             "arl_crd_schema_outdated{kind=\"Task\"} 0",
-        ] {
-            assert!(metrics.lines().any(|found| found.starts_with(line)), "{line} is not in\n{metrics}");
-        }
+        ];
+        let mut ticks = interval(Duration::from_secs(1));
+        let mut metrics = String::new();
+        let complete = async {
+            // New definitions are published a moment after the operator is ready.
+            while !lines.iter().all(|line| metrics.lines().any(|found| found.starts_with(line))) {
+                ticks.tick().await;
+                metrics = k(&format!("get --raw {path}"));
+            }
+        };
+        let complete = timeout(DEADLINE, complete).await;
+        assert!(complete.is_ok(), "not all of {lines:?} are in\n{metrics}");
         self.assert_rights().await;
     }
 
