@@ -104,7 +104,7 @@ impl Report {
         lines.push(format!("Memory of the operator: {now:.1} MB resident at the end, {most:.1} MB at most."));
         if let Some(grown) = self.results.grown {
             lines.push(format!(
-                "From before the bursts until after them, when {} Sandboxes had a stream each, it grew by {:.1} MB: at most {:.0} KB each.",
+                "From before the bursts until after them, when {} Sandboxes had a stream each, it grew by {:.1} MB: {:.0} KB each.",
                 grown.sandboxes,
                 grown.mb,
                 grown.kb_each()
