@@ -32,6 +32,11 @@ impl Output {
         self.total
     }
 
+    /// Whether something was left out.
+    pub fn is_cut(&self) -> bool {
+        self.total > self.head.len() + self.tail.len()
+    }
+
     /// What was kept: of the beginning, of the end, and how many bytes there were.
     pub fn parts(&self) -> (Vec<u8>, Vec<u8>, usize) {
         (self.head.clone(), self.tail.iter().copied().collect(), self.total)
@@ -45,8 +50,7 @@ impl Output {
     /// What was kept, as text, and whether something was left out.
     pub fn text(&self) -> (String, bool) {
         let tail: Vec<u8> = self.tail.iter().copied().collect();
-        let left_out = self.total - self.head.len() - tail.len();
-        if left_out == 0 {
+        if !self.is_cut() {
             let whole = [self.head.as_slice(), &tail].concat();
             return (String::from_utf8_lossy(&whole).into_owned(), false);
         }

@@ -28,7 +28,7 @@ pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, ru
     for run in runs {
         for (stream, output) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
             metrics.output_bytes.with([stream]).inc_by(u64::try_from(output.printed()).unwrap_or(u64::MAX));
-            if output.text().1 {
+            if output.is_cut() {
                 metrics.output_truncated.with([stream]).inc();
             }
         }
