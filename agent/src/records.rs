@@ -12,7 +12,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -119,9 +119,8 @@ impl Records {
 
     /// Drops what a run printed; that it was started, and that it ended, stays.
     pub fn forget(&self, run: &RunId, last: &FromAgent) {
-        let log = self.run(run).join("log");
         // A full volume, or a user's code, may be in the way: the run's directory, which matters, is not touched.
-        let _ = write(&log, &frame::encode(last));
+        let _ = replace_log(&self.run(run).join("log"), &frame::encode(last));
         let _ = fs::remove_file(self.partial(run));
     }
 
@@ -138,6 +137,13 @@ pub fn write_partial(path: &Path, partial: &Partial) {
     let new = path.with_extension("new");
     // Only for the case that the container dies: a full volume must not end a step.
     let _ = write(&new, &bytes).and_then(|()| fs::rename(&new, path));
+}
+
+/// In place: a file that was emptied and filled again is written to disk at once (auto_da_alloc of ext4(5)).
+fn replace_log(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let log = unhindered().write(true).create(true).truncate(false).open(path)?;
+    log.write_all_at(bytes, 0)?;
+    log.set_len(bytes.len() as u64)
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
