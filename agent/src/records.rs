@@ -3,9 +3,9 @@
 //! ```text
 //!   pod                      the uid of the pod
 //!   lock, socket             the supervisor's
-//!   runs/<run>/              created exclusively: the run was started. Never removed
-//!   runs/<run>/log           what was said of it, as frames, the last of which says how it ended
-//!   runs/<run>/partial       what the step in progress has printed so far
+//!   runs/<run>               created exclusively: the run was started. Never removed. What was said of it, as frames, the last of
+//!                            which says how it ended
+//!   runs/<run>.partial       what the step in progress has printed so far
 //! ```
 //! What cannot be written (a full volume) is only lost with the supervisor, which keeps it in memory until it is forgotten.
 
@@ -80,47 +80,48 @@ impl Records {
 
     /// Where the step in progress notes its outputs.
     pub fn partial(&self, run: &RunId) -> PathBuf {
-        self.run(run).join("partial")
+        self.run(run).with_added_extension("partial")
     }
 
     fn run(&self, run: &RunId) -> PathBuf {
         self.directory.join("runs").join(run.as_str())
     }
 
-    /// Puts "started" on record, once: creating a directory either succeeds or finds it there.
+    /// Puts "started" on record, once: the file is either created or found.
     pub fn begin(&self, run: &RunId) -> std::io::Result<Begun> {
         let path = self.run(run);
-        match fs::create_dir(&path) {
+        let create = || fs::File::create_new(&path).map(|_| Begun::First);
+        match create() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::create_dir_all(self.directory.join("runs"))?;
-                fs::create_dir(&path).map(|()| Begun::First)
+                create()
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Begun::Before),
-            other => other.map(|()| Begun::First),
+            other => other,
         }
     }
 
     /// Whether it was ever started.
     pub fn has_begun(&self, run: &RunId) -> bool {
-        self.run(run).is_dir()
+        fs::symlink_metadata(self.run(run)).is_ok()
     }
 
-    /// Adds frames to the log of a run.
+    /// Adds frames to what was said of a run.
     pub fn append(&self, run: &RunId, frames: &[u8]) -> std::io::Result<()> {
-        unhindered().append(true).create(true).open(self.run(run).join("log"))?.write_all(frames)
+        unhindered().append(true).create(true).open(self.run(run))?.write_all(frames)
     }
 
     /// What was said of a run, as far as it can be read: its end may be missing, cut or spoilt.
     pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
-        frames.push(&read(&self.run(run).join("log")).unwrap_or_default());
+        frames.push(&read(&self.run(run)).unwrap_or_default());
         std::iter::from_fn(|| frames.take().ok().flatten()).collect()
     }
 
     /// Drops what a run printed; that it was started, and that it ended, stays.
     pub fn forget(&self, run: &RunId, last: &FromAgent) {
-        // A full volume, or a user's code, may be in the way: the run's directory, which matters, is not touched.
-        let _ = replace_log(&self.run(run).join("log"), &frame::encode(last));
+        // A user's code may be in the way: that there is a record, which matters, is not touched.
+        let _ = replace(&self.run(run), &frame::encode(last));
         let _ = fs::remove_file(self.partial(run));
     }
 
@@ -140,10 +141,10 @@ pub fn write_partial(path: &Path, partial: &Partial) {
 }
 
 /// In place: a file that was emptied and filled again is written to disk at once (auto_da_alloc of ext4(5)).
-fn replace_log(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let log = unhindered().write(true).create(true).truncate(false).open(path)?;
-    log.write_all_at(bytes, 0)?;
-    log.set_len(bytes.len() as u64)
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let file = unhindered().write(true).open(path)?;
+    file.write_all_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -182,7 +182,7 @@ fn a_killed_supervisor_is_said_with_what_was_printed() {
     let pod = Pod::new("killed");
     let mut stream = pod.stream();
     stream.start("r", PATIENCE, vec![sh("echo one"), sh("echo two; sleep 71030")]);
-    let partial = pod.path("runs/r/partial");
+    let partial = pod.path("runs/r.partial");
     eventually("the output is noted", || std::fs::read(&partial).is_ok_and(|b| b.windows(3).any(|w| w == b"two")));
     pod.kill_supervisor();
     eventually("nothing is left", || processes("71030").is_empty());
@@ -216,8 +216,8 @@ fn pipes_in_place_of_the_records_make_nobody_wait() {
     let pod = Pod::new("pipes");
     let mut stream = pod.stream();
     let script = format!(
-        "cd {}; rm -f log partial; for f in log partial partial.new; do mkfifo $f; done; echo made; sleep 0.3; echo on",
-        pod.path("runs/r1").display()
+        "cd {}; rm -f r1; for f in r1 r1.partial r1.new; do mkfifo $f; done; echo made; sleep 0.3; echo on",
+        pod.path("runs").display()
     );
     let report = stream.run("r1", vec![sh(&script)]);
     assert_eq!(report.steps, [(StepEnd::Exited(0), "made\non\n".into(), String::new())]);
