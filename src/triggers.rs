@@ -73,11 +73,12 @@ impl Source for Pod {
         &mut tables.pods
     }
 
-    fn measure(change: &Change<Self>, metrics: &Metrics) {
+    fn measure(change: &Change<Self>, tables: &Tables, metrics: &Metrics) {
         let (Some(before), Some(after)) = (&change.before, &change.after) else { return };
         let times = after.metadata.creation_timestamp.as_ref().zip(after.ready_since());
         if let (false, Some((created, ready)), Some(pool)) = (before.is_ready(), times, after.pool())
             && after.is_idle()
+            && tables.pools.get(&pool).is_some()
         {
             let seconds = metrics::seconds(created.0, ready);
             metrics.pod_ready_seconds.with([&pool.namespace, &pool.name]).observe(seconds);
@@ -182,9 +183,12 @@ impl Source for TaskRow {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::metrics::Catalogue;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -250,5 +254,27 @@ mod tests {
         apply(&mut tables, task("t", "Failed", Some(at(8))));
         delete::<TaskRow>(&mut tables, "t");
         assert!(tables.last_finished.is_empty());
+    }
+
+    #[test]
+    fn only_a_pool_that_exists_has_a_time_to_ready() {
+        let pod = |ready: &str| {
+            let labels = json!({ "arl.infra.io/warmpool": "p", "arl.infra.io/pod-state": "ready" });
+            let condition = json!({ "type": "Ready", "status": ready, "lastTransitionTime": at(3).to_string() });
+            let metadata =
+                json!({ "name": "a", "namespace": "ns", "labels": labels, "creationTimestamp": at(1).to_string() });
+            let pod = json!({ "metadata": metadata, "status": { "phase": "Running", "conditions": [condition] } });
+            Some(Arc::new(serde_json::from_value::<Pod>(pod).unwrap()))
+        };
+        let change = Change { before: pod("False"), after: pod("True") };
+        let (mut tables, mut catalogue) = (Tables::default(), Catalogue::default());
+        let metrics = Metrics::new(&mut catalogue);
+        Pod::measure(&change, &tables, &metrics);
+        assert!(!catalogue.text().unwrap().contains("arl_warmpool_pod_ready_seconds_sum"));
+        let pool = object("WarmPool", "p", "p", &json!({ "replicas": 1, "template": { "spec": {} } }), &Value::Null);
+        tables.pools.apply(serde_json::from_value(pool).unwrap());
+        Pod::measure(&change, &tables, &metrics);
+        let sum = "arl_warmpool_pod_ready_seconds_sum{namespace=\"ns\",warmpool=\"p\"} 2.0";
+        assert!(catalogue.text().unwrap().lines().any(|line| line == sum));
     }
 }

@@ -57,7 +57,7 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake>;
 
     /// Counts what a change shows.
-    fn measure(_change: &Change<Self>, _metrics: &Metrics) {}
+    fn measure(_change: &Change<Self>, _tables: &Tables, _metrics: &Metrics) {}
 
     /// Keeps what must outlive the row.
     fn remember(_change: &Change<Self>, _tables: &mut Tables, _clock: &Clock) {}
@@ -162,7 +162,7 @@ impl Watch {
 
     fn tell<S: Source>(&self, change: &Change<S>, tables: &mut Tables) {
         S::remember(change, tables, &self.clock);
-        S::measure(change, &self.metrics);
+        S::measure(change, tables, &self.metrics);
         for wake in triggers::distinct(S::wakes(change, tables)) {
             (self.wake)(wake);
         }

@@ -111,7 +111,8 @@ fn of(tables: &Tables) -> [Series; 5] {
         desired.insert(vec![namespace, name], f64::from(pool.spec.replicas));
     }
     for (pool, pod) in tables.pods.rows().filter_map(|pod| Some((pod.pool()?, pod))) {
-        if let Some(state) = state(pod) {
+        // Labels are for anybody to write, and each name that is counted is a series.
+        if let (Some(_), Some(state)) = (tables.pools.get(&pool), state(pod)) {
             add(&mut pods, &[&pool.namespace, &pool.name, state]);
         }
     }
@@ -179,5 +180,34 @@ impl Collector for Objects {
             encode(&mut encoder, entry, &series)?;
         }
         encode(&mut encoder, RUNS, &self.runs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_label_that_names_no_pool_adds_no_series() {
+        let mut tables = Tables::default();
+        let pool = json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": {"name": "p", "namespace": "ns"},
+            "spec": {"replicas": 1, "template": {"spec": {}}},
+        });
+        tables.pools.apply(serde_json::from_value(pool).unwrap());
+        for (namespace, name, pool) in [("ns", "a", "p"), ("ns", "b", "made-up"), ("other", "c", "p")] {
+            let labels = json!({"arl.infra.io/warmpool": pool, "arl.infra.io/pod-state": "ready"});
+            let pod = json!({"metadata": {"name": name, "namespace": namespace, "labels": labels}});
+            tables.pods.apply(serde_json::from_value(pod).unwrap());
+        }
+        let [pods, ..] = of(&tables);
+        let counted: Vec<_> = pods.iter().map(|(labels, value)| (labels.join("/"), *value)).collect();
+        let state = |state: &str, value| (format!("ns/p/{state}"), value);
+        assert_eq!(
+            counted,
+            [state("allocated", 0.0), state("failing", 0.0), state("pending", 1.0), state("ready", 0.0)]
+        );
     }
 }
