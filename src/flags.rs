@@ -41,7 +41,7 @@ pub struct Flags {
     #[arg(long, env = "ARL_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
     /// Address of an OpenTelemetry collector, such as http://collector.monitoring:4318, that gets a trace of each Sandbox; unset:
-    /// none. Other settings are OpenTelemetry's own variables, OTEL_SERVICE_NAME and so on.
+    /// none. Other settings are OpenTelemetry's own variables, which docs/operations.md lists.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// Address of /metrics, such as :8080 or 127.0.0.1:8080; 0: none.

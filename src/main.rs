@@ -12,7 +12,7 @@ use arl_operator::{
     metrics::{Catalogue, Metrics, Objects, Process},
     operator::{self, Common, Scope, Stage},
     queue::Load,
-    traces::{Exporter, InvalidEndpoint, Traces},
+    traces::{Exporter, InvalidSetting, Settings, Traces, Variables},
 };
 use clap::Parser;
 use futures::FutureExt;
@@ -45,6 +45,7 @@ async fn main() -> ExitCode {
 async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     start_logging(&flags)?;
     let terms = Terms::of(&flags)?;
+    let traces = export_traces(&flags)?;
     let mut catalogue = Catalogue::default();
     let metrics = Metrics::new(&mut catalogue);
     metrics.set_build();
@@ -77,7 +78,6 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         Candidate::new(terms, effects, clock.clone(), leads)
     });
     let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
-    let traces = export_traces(&flags)?;
     let common = Common { client, flags, clock, events, metrics, traces, stage: stage.subscribe() };
     let mut work = JoinSet::new();
     for scope in &scopes {
@@ -88,11 +88,15 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Where spans go: to the collector that was named, or nowhere.
-fn export_traces(flags: &Flags) -> Result<Traces, InvalidEndpoint> {
-    let Some(endpoint) = &flags.otlp_endpoint else { return Ok(Traces::default()) };
-    let exporter = Exporter::new(endpoint)?;
-    let (traces, waiting) = Traces::new();
-    tokio::spawn(exporter.export(waiting));
+fn export_traces(flags: &Flags) -> Result<Traces, InvalidSetting> {
+    let Some(settings) = Settings::read(flags.otlp_endpoint.as_deref(), Variables::of_process())? else {
+        return Ok(Traces::default());
+    };
+    for name in &settings.unheeded {
+        tracing::warn!(name, "the operator does not heed this variable of OpenTelemetry");
+    }
+    let (traces, waiting) = Traces::new(settings.sampler);
+    tokio::spawn(Exporter::new(&settings)?.export(waiting));
     Ok(traces)
 }
 

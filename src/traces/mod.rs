@@ -4,16 +4,20 @@
 //! was restarted goes on with the trace. Their ids come from the objects' uids, so that what is told twice is the same span.
 
 mod otlp;
+mod sampler;
+mod settings;
 
 use std::time::{Duration, SystemTime};
 
-use arl_crds::{Sandbox, StepState, TaskState, TaskStatus};
+use arl_crds::{Sandbox, StepState, Task, TaskState, TaskStatus};
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-pub use otlp::{Exporter, InvalidEndpoint};
+pub use otlp::Exporter;
+pub use sampler::Sampler;
+pub use settings::{InvalidSetting, Settings, Variables};
 
 use crate::cache::{SandboxRow, TaskRow};
 
@@ -29,6 +33,8 @@ pub struct Context {
     pub trace: u128,
     /// The span in it that is the parent.
     pub parent: Option<u64>,
+    /// Whether who began the trace has it recorded; None where it began here.
+    pub sampled: Option<bool>,
 }
 
 /// Something that took some time.
@@ -52,23 +58,30 @@ pub struct Span {
 
 /// Where spans go; nowhere by default.
 #[derive(Clone, Debug, Default)]
-pub struct Traces(Option<mpsc::Sender<Span>>);
+pub struct Traces(Option<(mpsc::Sender<Span>, Sampler)>);
 
 impl Traces {
-    /// A sink and its other end.
-    pub fn new() -> (Self, mpsc::Receiver<Span>) {
+    /// A sink for what `sampler` takes, and its other end.
+    pub fn new(sampler: Sampler) -> (Self, mpsc::Receiver<Span>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(Some(sender)), receiver)
+        (Self(Some((sender, sampler))), receiver)
     }
 
     /// Takes what `spans` makes, where there is somebody to have it; never waits.
     pub fn take<I: IntoIterator<Item = Span>>(&self, spans: impl FnOnce() -> I) {
-        let Some(sender) = &self.0 else { return };
-        for span in spans() {
+        let Some((sender, sampler)) = &self.0 else { return };
+        for span in spans().into_iter().filter(|span| sampler.takes(&span.context)) {
             if sender.try_send(span).is_err() {
                 tracing::debug!("a span was dropped: too many wait");
             }
         }
+    }
+
+    /// The id of the trace that `context` tells, as collectors write it; None where that trace does not go out.
+    pub fn id(&self, context: impl FnOnce() -> Option<Context>) -> Option<String> {
+        let (_, sampler) = self.0.as_ref()?;
+        let context = context().filter(|context| sampler.takes(context))?;
+        Some(format!("{:032x}", context.trace))
     }
 }
 
@@ -76,7 +89,7 @@ impl Traces {
 pub fn claim(row: &SandboxRow, pod: &str, end: Timestamp) -> Option<Span> {
     let sandbox = &*row.sandbox;
     Some(Span {
-        context: context(sandbox)?,
+        context: of_sandbox(sandbox)?,
         id: span_id(sandbox)?,
         name: "claim",
         start: row.created_at().min(end),
@@ -92,14 +105,10 @@ pub fn claim(row: &SandboxRow, pod: &str, end: Timestamp) -> Option<Span> {
     })
 }
 
-/// A Task that has ended, with its steps; part of the trace of its Sandbox, unless it says otherwise.
+/// A Task that has ended, with its steps.
 pub fn task(row: &TaskRow, status: &TaskStatus, sandbox: Option<&Sandbox>) -> Vec<Span> {
     let task = &*row.task;
-    let of_sandbox = || {
-        let sandbox = sandbox.filter(|sandbox| sandbox.meta().uid == status.sandbox_uid)?;
-        Some(Context { trace: context(sandbox)?.trace, parent: span_id(sandbox) })
-    };
-    let Some(context) = told(task).or_else(of_sandbox).or_else(|| context(task)) else { return Vec::new() };
+    let Some(context) = of_task(task, Some(status), sandbox) else { return Vec::new() };
     let (Some(id), Some(completed)) = (span_id(task), &status.completed_at) else { return Vec::new() };
     let reason = status.conditions.first().map(|condition| condition.reason.clone()).unwrap_or_default();
     let mut spans = vec![Span {
@@ -136,9 +145,24 @@ pub fn task(row: &TaskRow, status: &TaskStatus, sandbox: Option<&Sandbox>) -> Ve
     spans
 }
 
-/// What an object belongs to: the trace it names, else its own.
-fn context(object: &impl ResourceExt) -> Option<Context> {
-    told(object).or_else(|| Some(Context { trace: uid(object)?, parent: None }))
+/// What a Sandbox belongs to: the trace it names, else its own.
+pub fn of_sandbox(sandbox: &Sandbox) -> Option<Context> {
+    told(sandbox).or_else(|| own(sandbox))
+}
+
+/// What a Task belongs to: the trace it names, else that of its Sandbox, unless `status` tells that it had another of the name,
+/// else its own.
+pub fn of_task(task: &Task, status: Option<&TaskStatus>, sandbox: Option<&Sandbox>) -> Option<Context> {
+    let had = status.and_then(|status| status.sandbox_uid.as_deref());
+    let below_sandbox = || {
+        let sandbox = sandbox.filter(|sandbox| had.is_none_or(|had| sandbox.meta().uid.as_deref() == Some(had)))?;
+        Some(Context { parent: span_id(sandbox), ..of_sandbox(sandbox)? })
+    };
+    told(task).or_else(below_sandbox).or_else(|| own(task))
+}
+
+fn own(object: &impl ResourceExt) -> Option<Context> {
+    Some(Context { trace: uid(object)?, parent: None, sampled: None })
 }
 
 /// A uid is a random UUID (RFC 9562, version 4), which is what a trace id is to be.
@@ -159,13 +183,14 @@ struct Carrier {
 fn told(object: &impl ResourceExt) -> Option<Context> {
     let carrier: Carrier = serde_json::from_str(object.annotations().get(CONTEXT)?).ok()?;
     let parts: Vec<&str> = carrier.traceparent.split('-').collect();
-    let [_, trace, parent, _] = parts.as_slice() else { return None };
+    let [_, trace, parent, flags] = parts.as_slice() else { return None };
     let is_hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if !is_hex(trace, 32) || !is_hex(parent, 16) {
+    if !is_hex(trace, 32) || !is_hex(parent, 16) || !is_hex(flags, 2) {
         return None;
     }
     let (trace, parent) = (u128::from_str_radix(trace, 16).ok()?, u64::from_str_radix(parent, 16).ok()?);
-    (trace != 0 && parent != 0).then_some(Context { trace, parent: Some(parent) })
+    let sampled = Some(u8::from_str_radix(flags, 16).ok()? & 1 == 1);
+    (trace != 0 && parent != 0).then_some(Context { trace, parent: Some(parent), sampled })
 }
 
 fn system_time(at: Timestamp) -> SystemTime {

@@ -1,9 +1,11 @@
-//! Spans by OTLP over HTTP, as protobuf: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>. The other settings are the
-//! variables of OpenTelemetry: `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_EXPORTER_OTLP_HEADERS` and so on.
+//! Spans by OTLP over HTTP, as protobuf: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>. The library
+//! reads the variables about headers and about the resource itself.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
-use hyper_util::client::legacy::connect::HttpConnector;
+use http::Uri;
+use hyper_util::client::legacy::connect::Connect;
+use kube::{Config, client::ConfigExt};
 use opentelemetry::{
     InstrumentationScope, Key, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{SpanContext, SpanKind, Status, TraceState},
@@ -16,40 +18,35 @@ use opentelemetry_sdk::{
 };
 use tokio::sync::mpsc;
 
-use super::{Span, system_time};
+use super::{InvalidSetting, Settings, Span, system_time};
 
 /// No export takes longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+const EXAMPLE: &str = "it takes the address of a collector, such as http://collector.monitoring:4318";
+const CERTIFICATE: &str =
+    "OTEL_EXPORTER_OTLP_CERTIFICATE takes a PEM file with the certificates by which a collector is trusted";
 /// Spans that go out together.
 const TOGETHER: usize = 512;
-
-/// Why there is no exporter.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "--otlp-endpoint={endpoint}: {cause}; it takes the http:// address of a collector, such as http://collector.monitoring:4318"
-)]
-pub struct InvalidEndpoint {
-    endpoint: String,
-    cause: String,
-}
 
 /// The way to a collector.
 #[derive(Debug)]
 pub struct Exporter(SpanExporter);
 
 impl Exporter {
-    /// To the collector at `endpoint`, without a path.
-    pub fn new(endpoint: &str) -> Result<Self, InvalidEndpoint> {
-        let invalid = |cause: String| InvalidEndpoint { endpoint: endpoint.to_owned(), cause };
-        if !endpoint.starts_with("http://") {
-            return Err(invalid("not an http:// address".into()));
-        }
+    /// To the collector that the settings name.
+    pub fn new(settings: &Settings) -> Result<Self, InvalidSetting> {
+        let endpoint = &settings.endpoint;
+        let invalid = |rule: String| InvalidSetting { name: settings.said_by, value: endpoint.clone(), rule };
+        let address = endpoint.parse().ok().filter(|uri: &Uri| ["http", "https"].map(Some).contains(&uri.scheme_str()));
+        let address = address.ok_or_else(|| invalid(format!("not an http:// or https:// address; {EXAMPLE}")))?;
+        let connector = connector(address, settings).map_err(|error| invalid(format!("{error}; {CERTIFICATE}")))?;
         let mut exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(HyperClient::new(HttpConnector::new(), TIMEOUT, None))
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .with_http_client(HyperClient::new(connector, TIMEOUT, None))
+            .with_endpoint(endpoint)
+            .with_timeout(TIMEOUT)
             .build()
-            .map_err(|error| invalid(error.to_string()))?;
+            .map_err(|error| invalid(format!("{error}; {EXAMPLE}")))?;
         exporter.set_resource(&resource());
         Ok(Self(exporter))
     }
@@ -65,6 +62,16 @@ impl Exporter {
             }
         }
     }
+}
+
+/// With the TLS that is spoken to the API server.
+fn connector(address: Uri, settings: &Settings) -> kube::Result<impl Connect + Clone + Debug + Send + Sync + 'static> {
+    let needs_system = address.scheme_str() == Some("https") && settings.certificate.is_none();
+    let mut config = Config::new(address);
+    config.root_cert_file.clone_from(&settings.certificate);
+    // The system's certificates, of which an image without a system has none, are looked for only where nothing is named here.
+    config.root_cert = (!needs_system).then(Vec::new);
+    config.rustls_https_connector()
 }
 
 /// What the environment tells, with a name for this service where it tells none.
