@@ -5,7 +5,7 @@ use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, field::Empty};
 
 use crate::{clock::Clock, effects::Failure, metrics::Metrics, object::Key, queue::Queue};
 
@@ -69,7 +69,7 @@ const PANIC: &str = "panic";
 
 /// What came of it, in a word.
 async fn work<R: Reconcile>(reconciler: &R, queue: &Queue<Key>, clock: &Clock, key: Key) -> &'static str {
-    let span = tracing::info_span!("reconcile", kind = R::KIND, namespace = %key.namespace, name = %key.name, uid = tracing::field::Empty);
+    let span = tracing::info_span!("reconcile", kind = R::KIND, namespace = %key.namespace, name = %key.name, uid = Empty, trace_id = Empty);
     async {
         // A panic is a bug; it stays with the object that it happened to.
         match AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await {

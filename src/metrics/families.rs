@@ -8,6 +8,7 @@ use prometheus_client::{
     metrics::{
         MetricType, TypedMetric,
         counter::Counter,
+        exemplar::HistogramWithExemplars,
         family::{Family, MetricConstructor},
         gauge::Gauge,
         histogram::Histogram,
@@ -92,6 +93,16 @@ impl Catalogue {
         self.family(name, labels, help, buckets)
     }
 
+    pub(super) fn exemplary<const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: &'static [&'static str; N],
+        buckets: &'static [f64],
+        help: &'static str,
+    ) -> Exemplary<N> {
+        self.family(name, labels, help, buckets)
+    }
+
     fn family<M, const N: usize>(
         &mut self,
         name: &'static str,
@@ -151,6 +162,12 @@ impl MetricConstructor<Histogram> for Make {
     }
 }
 
+impl MetricConstructor<HistogramWithExemplars<Exemplar>> for Make {
+    fn new_metric(&self) -> HistogramWithExemplars<Exemplar> {
+        HistogramWithExemplars::new(self.0.iter().copied())
+    }
+}
+
 /// Metrics that differ in `N` labels.
 #[derive(Clone, Debug)]
 pub struct Labelled<M, const N: usize> {
@@ -164,6 +181,10 @@ pub type Counters<const N: usize> = Labelled<Counter, N>;
 pub type Gauges<const N: usize> = Labelled<Gauge, N>;
 /// Histograms with `N` labels.
 pub type Histograms<const N: usize> = Labelled<Histogram, N>;
+/// Histograms with `N` labels, each bucket of which can name one that is in it.
+pub type Exemplary<const N: usize> = Labelled<HistogramWithExemplars<Exemplar>, N>;
+/// What names one.
+pub type Exemplar = [(&'static str, String); 1];
 
 impl<M: Clone, const N: usize> Labelled<M, N>
 where

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
-pub use families::{Catalogue, Counters, Entry, Gauges, Histograms};
+pub use families::{Catalogue, Counters, Entry, Exemplar, Exemplary, Gauges, Histograms};
 pub use objects::Objects;
 pub use process::Process;
 
@@ -49,10 +49,10 @@ pub struct Metrics {
     pub pod_replacements: Counters<3>,
     pub claims: Counters<3>,
     pub claim_conflicts: Counters<2>,
-    pub claim_seconds: Histograms<3>,
+    pub claim_seconds: Exemplary<3>,
     pub tasks_finished: Counters<2>,
     pub task_queue_seconds: Histograms<1>,
-    pub task_seconds: Histograms<1>,
+    pub task_seconds: Exemplary<1>,
     pub step_seconds: Histograms<2>,
     pub run_streams: Counters<1>,
     pub open_streams: Gauge,
@@ -86,10 +86,10 @@ impl Metrics {
             pod_replacements: c.counters("arl_warmpool_pod_replacements_total", &["namespace", "warmpool", "reason"], "Idle pods deleted so that another takes their place: ended (failed, evicted or finished) or outdated (of an earlier template)"),
             claims: c.counters("arl_sandbox_claims_total", &["namespace", "warmpool", "result"], "Sandboxes that got a pod: warm (at once) or waited; refused: the API server refused the claim, which is tried again"),
             claim_conflicts: c.counters("arl_claim_conflicts_total", &["namespace", "warmpool"], "Claims of a pod that had changed meanwhile; another is claimed"),
-            claim_seconds: c.histograms("arl_sandbox_claim_seconds", &["namespace", "warmpool", "result"], WAIT, "From the creation of a Sandbox until it had its pod, in seconds"),
+            claim_seconds: c.exemplary("arl_sandbox_claim_seconds", &["namespace", "warmpool", "result"], WAIT, "From the creation of a Sandbox until it had its pod, in seconds"),
             tasks_finished: c.counters("arl_tasks_finished_total", &["namespace", "reason"], "Tasks that ended, by the reason on their conditions"),
             task_queue_seconds: c.histograms("arl_task_queue_seconds", &["namespace"], WAIT, "From the creation of a Task until its first step was started, in seconds"),
-            task_seconds: c.histograms("arl_task_seconds", &["namespace"], RUN, "From the start of a Task's first step until its end, in seconds"),
+            task_seconds: c.exemplary("arl_task_seconds", &["namespace"], RUN, "From the start of a Task's first step until its end, in seconds"),
             step_seconds: c.histograms("arl_step_seconds", &["namespace", "type"], RUN, "How long steps took, in seconds, by their type"),
             run_streams: c.counters("arl_run_streams_total", &["result"], "Streams to agents in pods: opened, broken (tried again) or gone (with the pod)"),
             open_streams: c.single("arl_run_streams_open", "Streams to agents in pods that are open now"),
@@ -124,4 +124,9 @@ pub fn catalogue() -> Catalogue {
 /// How long it was from `start` to `end`, in seconds; 0 where clocks disagree.
 pub fn seconds(start: Timestamp, end: Timestamp) -> f64 {
     Duration::try_from(end.duration_since(start)).unwrap_or_default().as_secs_f64()
+}
+
+/// Where to look for what took so long: the trace of that id.
+pub fn exemplar(trace: String) -> Exemplar {
+    [("trace_id", trace)]
 }

@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Effects, Event, Failure, Outcome, live_tasks},
-    metrics::{self, Metrics},
+    metrics::{self, Metrics, exemplar},
     object::{Key, Uid, Version},
     pod::Pod,
     runs::Runs,
@@ -143,7 +143,8 @@ impl Sandboxes {
         let labels = [key.namespace.as_str(), observed.pool_name(), result];
         self.metrics.claims.with(labels).inc();
         let took = metrics::seconds(observed.row.created_at(), self.clock.now());
-        self.metrics.claim_seconds.with(labels).observe(took);
+        let trace = self.effects.traces().id(|| traces::of_sandbox(observed.sandbox()));
+        self.metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
@@ -179,6 +180,7 @@ impl Reconcile for Sandboxes {
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
+        self.effects.traces().name_in_log(|| traces::of_sandbox(observed.sandbox()));
         self.confirm(&mut observed).await?;
         let mut plan = plan::plan(&observed, self.clock.now());
         if let Decision::Claim(claim) = &plan.decision {

@@ -4,19 +4,20 @@ use arl_crds::TaskStatus;
 
 use crate::{
     cache::{Row, TaskRow},
-    metrics::{Metrics, seconds},
+    metrics::{Metrics, exemplar, seconds},
     runs::StepRun,
 };
 
-/// Counts the end that `status` reports, of the steps that were run.
-pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, runs: &[StepRun]) {
+/// Counts the end that `status` reports, of the steps that were run; `trace` is that of the Task.
+pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, runs: &[StepRun], trace: Option<String>) {
     let namespace = row.key().namespace;
     let reason = status.conditions.first().map_or("", |c| c.reason.as_str());
     metrics.tasks_finished.with([&namespace, reason]).inc();
     if let Some(started) = &status.started_at {
         metrics.task_queue_seconds.with([&namespace]).observe(seconds(row.created_at(), started.0));
         if let Some(completed) = &status.completed_at {
-            metrics.task_seconds.with([&namespace]).observe(seconds(started.0, completed.0));
+            let took = seconds(started.0, completed.0);
+            metrics.task_seconds.with([&namespace]).observe(took, trace.map(exemplar), None);
         }
     }
     for (step, spec) in status.steps.iter().zip(&row.task.spec.steps) {

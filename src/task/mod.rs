@@ -13,7 +13,7 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{ExecutorMode, Task, TaskState, TaskStatus, reason::EventReason};
+use arl_crds::{ExecutorMode, Sandbox, Task, TaskState, TaskStatus, reason::EventReason};
 
 use crate::{
     cache::{TaskRow, Watch},
@@ -147,9 +147,10 @@ impl Tasks {
             self.metrics.status_shrunk.inc();
         }
         if outcome == Outcome::Done(()) {
-            measure::finished(&self.metrics, &observed.row, &full, &steps);
-            let sandbox = observed.sandbox.as_ref().map(|row| &*row.sandbox);
-            self.effects.traces().take(|| traces::task(&observed.row, &full, sandbox));
+            let traces = self.effects.traces();
+            let trace = traces.id(|| trace(observed, Some(&full)));
+            measure::finished(&self.metrics, &observed.row, &full, &steps, trace);
+            traces.take(|| traces::task(&observed.row, &full, sandbox(observed)));
         }
         if outcome == Outcome::Done(()) || outcome == Outcome::Gone {
             self.runs.forget(&uid);
@@ -190,6 +191,7 @@ impl Reconcile for Tasks {
         self.end_orphans(key, observed.as_ref().map(Observed::uid).as_ref()).await?;
         let Some(mut observed) = observed else { return Ok(None) };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
+        self.effects.traces().name_in_log(|| trace(&observed, observed.row.status()));
         self.confirm(&mut observed).await?;
         let plan = plan::plan(&observed, self.clock.now());
         match &plan.decision {
@@ -205,6 +207,14 @@ impl Reconcile for Tasks {
         }
         Ok(plan.look_again)
     }
+}
+
+fn sandbox(observed: &Observed) -> Option<&Sandbox> {
+    observed.sandbox.as_ref().map(|row| &*row.sandbox)
+}
+
+fn trace(observed: &Observed, status: Option<&TaskStatus>) -> Option<traces::Context> {
+    traces::of_task(&observed.row.task, status, sandbox(observed))
 }
 
 /// The Event that a state is worth, if any.

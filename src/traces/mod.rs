@@ -83,6 +83,13 @@ impl Traces {
         let context = context().filter(|context| sampler.takes(context))?;
         Some(format!("{:032x}", context.trace))
     }
+
+    /// Puts the trace's id on the current span of the log.
+    pub fn name_in_log(&self, context: impl FnOnce() -> Option<Context>) {
+        if let Some(id) = self.id(context) {
+            tracing::Span::current().record("trace_id", id);
+        }
+    }
 }
 
 /// How a Sandbox got its pod, at `end`.

@@ -12,7 +12,7 @@ use crate::harness::operator::{METRICS, PROBES};
 use crate::harness::wait::state;
 
 #[path = "../metrics/exposition.rs"]
-mod exposition;
+pub mod exposition;
 
 /// What is shown only once something went wrong, or where several operators run.
 const RARE: [&str; 5] = [

@@ -15,14 +15,19 @@ pub fn faults(text: &str) -> Vec<String> {
                 faults.push(format!("twice: {line}"));
             }
         } else if !line.starts_with('#') {
-            let Some((name, value)) = line.rsplit_once(' ') else {
+            let (sample, exemplar) = line.split_once(" # ").unzip();
+            let Some((name, value)) = sample.unwrap_or(line).rsplit_once(' ') else {
                 faults.push(line.to_owned());
                 continue;
             };
             let family = name.split('{').next().unwrap_or_default();
             let suffixes = ["", "_total", "_bucket", "_count", "_sum"];
             let is_typed = suffixes.iter().filter_map(|suffix| family.strip_suffix(suffix)).any(|f| types.contains(f));
-            if value.parse::<f64>().is_err() || !is_typed || !seen.insert(name) {
+            let points_nowhere = exemplar.is_some_and(|exemplar| {
+                let value = exemplar.split_once("} ").map(|(_, value)| value);
+                !family.ends_with("_bucket") || value.is_none_or(|value| value.parse::<f64>().is_err())
+            });
+            if value.parse::<f64>().is_err() || !is_typed || points_nowhere || !seen.insert(name) {
                 faults.push(line.to_owned());
             }
         }

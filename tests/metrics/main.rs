@@ -6,7 +6,7 @@ mod exposition;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use arl_operator::metrics::{Catalogue, Metrics, catalogue};
+use arl_operator::metrics::{Catalogue, Metrics, catalogue, exemplar};
 use exposition::faults;
 use serde_json::Value;
 
@@ -121,6 +121,10 @@ fn the_exposition_check_can_fail() {
     assert_eq!(faults("# TYPE a gauge\na x\n# EOF\n"), ["a x"]);
     assert_eq!(faults("b 1\n# EOF\n"), ["b 1"]);
     assert_eq!(faults("# TYPE a gauge\na 1\na 1\n# EOF\n"), ["a 1"]);
+    let exemplar = "# TYPE a histogram\na_bucket{le=\"1.0\"} 1 # {trace_id=\"x\"} 0.5\n# EOF\n";
+    assert_eq!(faults(exemplar), Vec::<String>::new());
+    assert_eq!(faults(&exemplar.replace("0.5", "x")).len(), 1);
+    assert_eq!(faults(&exemplar.replace("a_bucket", "a_count")).len(), 1);
     assert_eq!(faults("# TYPE a gauge\n# TYPE a gauge\n# EOF\n"), ["twice: # TYPE a gauge"]);
 }
 
@@ -130,7 +134,8 @@ fn what_is_counted_is_shown() {
     let metrics = Metrics::new(&mut catalogue);
     assert_eq!(faults(&catalogue.text().unwrap()), Vec::<String>::new());
     metrics.claims.with(["ns", "p", "warm"]).inc();
-    metrics.claim_seconds.with(["ns", "p", "warm"]).observe(0.02);
+    metrics.claim_seconds.with(["ns", "p", "warm"]).observe(0.02, None, None);
+    metrics.task_seconds.with(["ns"]).observe(0.02, Some(exemplar("0af7".into())), None);
     metrics.leads.with(["arl-operator"]).set(1);
     metrics.status_shrunk.inc();
     metrics.set_build();
@@ -140,6 +145,7 @@ fn what_is_counted_is_shown() {
         "arl_sandbox_claims_total{namespace=\"ns\",warmpool=\"p\",result=\"warm\"} 1",
         "arl_sandbox_claim_seconds_bucket{le=\"0.01\",namespace=\"ns\",warmpool=\"p\",result=\"warm\"} 0",
         "arl_sandbox_claim_seconds_bucket{le=\"0.025\",namespace=\"ns\",warmpool=\"p\",result=\"warm\"} 1",
+        "arl_task_seconds_bucket{le=\"0.025\",namespace=\"ns\"} 1 # {trace_id=\"0af7\"} 0.02",
         "leader_election_master_status{name=\"arl-operator\"} 1",
         "arl_status_shrunk_total 1",
         "arl_run_reattached_total 0",

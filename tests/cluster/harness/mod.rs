@@ -54,16 +54,27 @@ impl World {
     pub async fn start_operator(&mut self) {
         assert!(self.operator.is_none(), "the operator runs already");
         let kubeconfig = setup::kubeconfig(&self.client, &self.ns).await;
-        self.operator = Some(Operator::start(&kubeconfig, &self.ns, &self.log, &[]));
+        self.operator = Some(Operator::start(&kubeconfig, &self.ns, &self.log, &[], &[]));
     }
 
     /// Starts one more operator, called `name`, that looks after these namespaces, with more flags. It ends with the returned
     /// value.
     pub async fn another_operator(&self, name: &str, namespaces: &str, flags: &[&str]) -> Operator {
+        self.operator_told(name, namespaces, flags, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    pub async fn operator_told(
+        &self,
+        name: &str,
+        namespaces: &str,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Operator {
         let kubeconfig = setup::kubeconfig(&self.client, &self.ns).await;
         let log = setup::logs().join(format!("{}.{name}.log", self.ns));
         let named = ["--pod-name", name, "--pod-namespace", &self.ns];
-        Operator::start(&kubeconfig, namespaces, &log, &[&named, flags].concat())
+        Operator::start(&kubeconfig, namespaces, &log, &[&named, flags].concat(), variables)
     }
 
     /// The operator.

@@ -36,7 +36,7 @@ pub struct Answer {
 
 impl Operator {
     /// Starts one that looks after these namespaces, separated by commas.
-    pub fn start(kubeconfig: &Path, namespaces: &str, log: &Path, flags: &[&str]) -> Self {
+    pub fn start(kubeconfig: &Path, namespaces: &str, log: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = log.to_owned();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_arl-operator"))
@@ -46,6 +46,7 @@ impl Operator {
             .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
             .args(flags)
             .env("NO_COLOR", "1")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -93,11 +94,16 @@ impl Operator {
     /// Where it listens, which its log tells.
     pub async fn address(&self, flag: &str) -> SocketAddr {
         let told = || {
-            let log = std::fs::read_to_string(&self.log).unwrap();
+            let log = self.log();
             let line = log.lines().rfind(|line| line.contains("listening") && line.contains(flag))?;
             line.split_once("address=\"")?.1.split_once('"')?.0.parse().ok()
         };
         timeout(DEADLINE, repeat(told)).await.expect("the operator listens")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// Kills it with SIGKILL: it gets no chance to tidy up.
