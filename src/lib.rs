@@ -29,6 +29,7 @@ pub mod effects;
 pub mod endpoints;
 pub mod flags;
 pub mod leader;
+pub mod logs;
 pub mod metrics;
 pub mod object;
 pub mod operator;

@@ -1,14 +1,15 @@
 //! Flags and start-up only; [`arl_operator`] says how the operator works.
 
-use std::{io::IsTerminal, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
     connect, definitions,
     effects::{self, Effects, EventSink},
     endpoints,
-    flags::{Flags, LogFormat},
+    flags::Flags,
     leader::{Candidate, Lost, Terms},
+    logs,
     metrics::{Catalogue, Metrics, Objects, Process},
     operator::{self, Common, Scope, Stage},
     queue::Load,
@@ -25,10 +26,6 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
-
-/// The libraries log each failed request, some at level ERROR; whoever asked reports it once more, with the object.
-const QUIETER: &str = "kube_client::client=error,kube_client::client::tls=warn,kube_runtime::watcher=error,";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -43,7 +40,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
-    start_logging(&flags)?;
+    logs::start(&flags.log_level, flags.log_format)?;
     let terms = Terms::of(&flags)?;
     let traces = export_traces(&flags)?;
     let mut catalogue = Catalogue::default();
@@ -131,27 +128,6 @@ async fn lead(scopes: &[Arc<Scope>], election: Option<&mut Candidate>, stage: &w
     candidate.win().await;
     stage.send_replace(Stage::Lead);
     candidate.lead().await
-}
-
-fn start_logging(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
-    let quieter = if flags.log_level.contains("kube_") { "" } else { QUIETER };
-    let filter = EnvFilter::try_new(format!("{quieter}{}", flags.log_level))
-        .map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?;
-    let registry = tracing_subscriber::registry().with(filter);
-    match flags.log_format {
-        LogFormat::Json => registry
-            // There is one span at a time: a list of one would say it twice.
-            .with(tracing_subscriber::fmt::layer().json().with_span_list(false).with_writer(std::io::stderr))
-            .init(),
-        LogFormat::Text => registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .with_ansi(std::io::stderr().is_terminal())
-                    .with_writer(std::io::stderr),
-            )
-            .init(),
-    }
-    Ok(())
 }
 
 async fn connect(flags: &Flags, metrics: &Arc<Metrics>) -> Result<Client, Box<dyn std::error::Error>> {
