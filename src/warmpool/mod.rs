@@ -10,6 +10,7 @@ mod inject;
 mod manifest;
 mod observe;
 mod plan;
+mod record;
 mod setback;
 mod status;
 mod trouble;
@@ -29,6 +30,7 @@ use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
 use kube::ResourceExt;
 use observe::Observed;
+use record::Records;
 use setback::{Setback, Setbacks};
 
 /// Whether an idle pod has ended or is kept from starting.
@@ -44,6 +46,7 @@ pub struct WarmPools {
     agent: AgentImage,
     metrics: Arc<Metrics>,
     setbacks: Setbacks,
+    records: Records,
 }
 
 impl WarmPools {
@@ -55,7 +58,7 @@ impl WarmPools {
         agent: AgentImage,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { watch, effects, clock, agent, metrics, setbacks: Setbacks::default() }
+        Self { watch, effects, clock, agent, metrics, setbacks: Setbacks::default(), records: Records::default() }
     }
 
     /// Does what the plan says and returns what stood in its way.
@@ -85,11 +88,12 @@ impl Reconcile for WarmPools {
     const NAME: &'static str = "warmpool";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.setbacks) else {
+        let now = self.clock.now();
+        let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.setbacks, &self.records, now) else {
+            self.records.forget(key);
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
-        let now = self.clock.now();
         let plan = plan::plan(&observed, now);
         let setback = self.carry_out(&observed, &plan).await?;
         observed.setback = self.setbacks.update(&observed.uid(), setback, plan.cleared, now);
@@ -111,6 +115,7 @@ impl Reconcile for WarmPools {
                 "the template changed; idle pods are being replaced one by one",
             ));
         }
-        Ok(observed.setback.map(|s| s.until).filter(|until| *until > now && plan.short > 0))
+        let until = observed.setback.map(|s| s.until).max(Some(observed.late_until));
+        Ok(until.filter(|until| *until > now && plan.short > 0))
     }
 }

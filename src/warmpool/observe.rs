@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arl_crds::WarmPool;
+use jiff::Timestamp;
 
 use super::{
     manifest,
+    record::Records,
     setback::{Setback, Setbacks},
 };
 use crate::{
@@ -23,12 +25,20 @@ pub(super) struct Observed {
     /// The highest number of any pod that is or was in sight. What was counts as well, or the view in which the last pod has
     /// gone and its successors are still missing would ask for numbers below theirs.
     pub(super) last_number: i64,
+    /// Until then, pods that another operator saw may be missing.
+    pub(super) late_until: Timestamp,
     pub(super) setback: Option<Setback>,
 }
 
 impl Observed {
     /// Nothing where the pool is gone or going: its idle pods are the garbage collector's.
-    pub(super) fn read(cache: &Cache, key: &Key, setbacks: &Setbacks) -> Option<Self> {
+    pub(super) fn read(
+        cache: &Cache,
+        key: &Key,
+        setbacks: &Setbacks,
+        records: &Records,
+        now: Timestamp,
+    ) -> Option<Self> {
         let tables = cache.read();
         let pool = tables.pools.get(key).filter(|pool| pool.metadata.deletion_timestamp.is_none())?;
         let uid = Uid::of(&**pool);
@@ -42,9 +52,11 @@ impl Observed {
         let allocated: Vec<&Arc<Pod>> = of_state(PodIndex::Allocated(key.clone())).collect();
         let numbers =
             idle.iter().chain(allocated.iter().copied()).filter_map(|pod| manifest::number(pool, &pod.metadata));
-        let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number);
+        let in_sight = numbers.max().unwrap_or(0);
+        let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         Some(Self {
-            last_number: numbers.max().max(recorded).unwrap_or(0),
+            last_number: in_sight.max(recorded),
+            late_until: records.late_until(key, uid.clone(), recorded, in_sight, now),
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
             setback: setbacks.get(&uid),

@@ -22,7 +22,7 @@ pub(super) struct Plan {
     pub(super) rolling_begins: bool,
 }
 
-/// Decides. `now` only matters while a setback is in force.
+/// Decides. `now` only matters while a setback is in force or pods may be missing from the view.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let replicas = observed.replicas();
     let template = observed.pool.spec.fingerprint();
@@ -39,7 +39,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut delete: Vec<&Pod> = ended.clone();
     delete.extend(superfluous(&alive, replicas, surge, ready, is_old));
 
-    let held_back = !ended.is_empty() || observed.setback.as_ref().is_some_and(|s| s.until > now);
+    let held_back =
+        !ended.is_empty() || observed.late_until > now || observed.setback.as_ref().is_some_and(|s| s.until > now);
     let allowed = match &observed.setback {
         _ if held_back => 0,
         Some(_) => short.min(1), // one to see whether it works again

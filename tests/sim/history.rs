@@ -225,7 +225,7 @@ impl History {
             let number = s.processes.len();
             let faults = s.faults.clone();
             let lag = faults.lags(&mut s.rng);
-            s.invariants.two_operators |= !s.alive().is_empty();
+            s.invariants.operators = s.invariants.operators.max(s.alive().len() + 1);
             s.processes.push(Process::new(lag, death.filter(|_| number == 0)));
             s.trace.say(&format!("operator{number} starts, its watches late by {lag:?}"));
             number

@@ -32,9 +32,10 @@ pub struct Invariants {
     /// When idle pods of a pool were lost by others' doing, by the pool's uid: an old view of one that is gone may ask for its
     /// name again, so each may cost a surplus pod until the view is new.
     lost: BTreeMap<String, Vec<Instant>>,
-    /// Whether there were ever two operator processes at once: one may make pods again and again that the other, which sees more,
-    /// deletes. They are not counted then: none of them is used, and they go soon.
-    pub two_operators: bool,
+    /// The most operator processes that there ever were at once.
+    pub operators: usize,
+    /// How many surplus pods were ever made for a pool, by its uid.
+    surplus_made: BTreeMap<String, usize>,
     /// Since when a pool has more idle pods than it asks for, by its uid.
     surplus: BTreeMap<String, Instant>,
     /// The longest that surplus may last.
@@ -129,7 +130,8 @@ impl Invariants {
         }
     }
 
-    /// A pool never has more idle pods than were ever asked for, and one more while a template rolls.
+    /// A pool never has more idle pods than were ever asked for, and one more while a template rolls. Each operator beside another
+    /// may fill it by a view from before the other's pods, and make up for claims by it, so far as that goes within one view.
     fn number_of_pods(&mut self, id: &Id, pod: &Value, store: &Store) {
         let Some(("WarmPool", pool)) = controller(pod) else {
             return self.violated(format!("{id} was created without a pool that owns it"));
@@ -144,8 +146,17 @@ impl Invariants {
         let recent = |at: &&Instant| at.elapsed() < STALE;
         let lost = self.lost.get(pool).map_or(0, |lost| lost.iter().filter(recent).count());
         let most = usize::try_from(replicas).unwrap_or(0) + usize::from(rolled) + lost;
-        if idle > most && !self.two_operators {
-            self.violated(format!("{id} is idle pod {idle} of its pool, which never asked for more than {most}"));
+        if idle <= most {
+            return;
+        }
+        let made = self.surplus_made.entry(pool.to_owned()).or_default();
+        *made += 1;
+        if *made > 2 * most * self.operators.saturating_sub(1) {
+            let what = format!(
+                "{id} is idle pod {idle} of its pool, which never asked for more than {most}: surplus pod {made}, with {} operators",
+                self.operators
+            );
+            self.violated(what);
         }
     }
 
@@ -210,7 +221,7 @@ impl Invariants {
         let since = match entry.id.kind {
             Kind::Task => time(&object["status"]["completedAt"]),
             // What another operator saw end, this one may not have heard of yet.
-            _ if self.two_operators => return,
+            _ if self.operators > 1 => return,
             _ => self.ended.get(uid_of(object)).copied().max(time(&object["status"]["allocatedAt"])),
         };
         // Each of its readings is a bit later than the last one.

@@ -51,7 +51,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
     let pool = pool(replicas);
     let idle: Vec<_> = (1..).zip(pods).map(|(n, kind)| Arc::new(pod(&pool, n, *kind))).collect();
     let last_number = i64::try_from(idle.len()).unwrap();
-    Observed { last_number, idle, allocated: 0, setback, pool: Arc::new(pool) }
+    Observed { last_number, late_until: NOW, idle, allocated: 0, setback, pool: Arc::new(pool) }
 }
 
 fn decided(replicas: i32, pods: &[P]) -> (Vec<i64>, Vec<String>) {
@@ -101,6 +101,15 @@ fn a_setback_holds_creation_back_and_then_lets_one_through() {
     assert_eq!((held.create, held.short), (vec![], 3));
     let tried = plan(&observed(3, &[], Some(refused())), until);
     assert_eq!(tried.create, vec![1]);
+}
+
+#[test]
+fn nothing_is_created_while_pods_may_be_missing_from_the_view() {
+    let mut seen = observed(2, &[P::Ready], None);
+    seen.late_until = NOW + std::time::Duration::from_secs(5);
+    let held = plan(&seen, NOW);
+    assert_eq!((held.create, held.short), (vec![], 1));
+    assert_eq!(plan(&seen, seen.late_until).create, vec![2]);
 }
 
 #[test]
