@@ -122,7 +122,7 @@ unit: ## tests that need no cluster
 
 .PHONY: fuzz
 fuzz: ## what parses foreign bytes, tried with FUZZ_CASES=n inputs a target
-	PROPTEST_CASES=$(FUZZ_CASES) cargo test --profile sim --workspace --lib fuzz_
+	PROPTEST_CASES=$(FUZZ_CASES) cargo test --profile sim --workspace --lib --bins fuzz_
 
 # Histories that `make sim` plays, and the first of them.
 SEEDS ?= 1000

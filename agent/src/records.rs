@@ -17,14 +17,15 @@ use std::{
 };
 
 use arl_agent::{
-    frame::{self, FROM_AGENT_MAX, Frames},
+    frame::{self, FROM_AGENT_MAX, Frames, Malformed},
     message::{Excerpt, FromAgent, RunId},
+    output::Output,
 };
 use minicbor::{Decode, Encode};
 use nix::libc::O_NONBLOCK;
 
 /// The outputs of a step in progress.
-#[derive(Debug, Default, Encode, Decode)]
+#[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Partial {
     /// Standard output.
     #[n(0)]
@@ -32,6 +33,18 @@ pub struct Partial {
     /// Standard error.
     #[n(1)]
     pub stderr: Excerpt,
+}
+
+impl Partial {
+    /// What `bytes` say, where a step can have printed it. The user's code may have written them, and what is said on from them has
+    /// to fit into a frame.
+    fn of(bytes: &[u8]) -> Result<Self, Malformed> {
+        let partial: Self = minicbor::decode(bytes).map_err(|error| Malformed::Unreadable(error.to_string()))?;
+        for excerpt in [&partial.stdout, &partial.stderr] {
+            Output::try_from(excerpt.clone()).map_err(|words| Malformed::Unreadable(words.into()))?;
+        }
+        Ok(partial)
+    }
 }
 
 /// Notes the uid of the pod, readable to all.
@@ -125,9 +138,12 @@ impl Records {
         let _ = fs::remove_file(self.partial(run));
     }
 
-    /// What the step in progress had printed when it was last noted.
+    /// What the step in progress had printed when it was last noted; nothing, where that is spoilt.
     pub fn read_partial(&self, run: &RunId) -> Partial {
-        read(&self.partial(run)).ok().and_then(|bytes| minicbor::decode(&bytes).ok()).unwrap_or_default()
+        let mut bytes = Vec::new();
+        let file = unhindered().read(true).open(self.partial(run));
+        let read = file.and_then(|file| file.take(FROM_AGENT_MAX as u64).read_to_end(&mut bytes));
+        read.ok().and_then(|_| Partial::of(&bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -162,4 +178,53 @@ pub fn unhindered() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.custom_flags(O_NONBLOCK);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use arl_agent::output::{HEAD, TAIL};
+    use proptest::{collection::vec, prelude::*, sample::Index};
+
+    use super::*;
+
+    fn excerpt() -> impl Strategy<Value = Excerpt> {
+        let kept = |max: usize| prop_oneof![Just(0), 1..20_usize, max - 1..max + 2, Just(4 * max)];
+        (kept(HEAD), kept(TAIL), prop_oneof![0..300_000_u64, any::<u64>()], any::<u8>())
+            .prop_map(|(head, tail, total, byte)| Excerpt { head: vec![byte; head], tail: vec![byte; tail], total })
+    }
+
+    fn is_possible(excerpt: &Excerpt) -> bool {
+        let Excerpt { head, tail, total } = excerpt;
+        head.len() <= HEAD && tail.len() <= TAIL && *total >= (head.len() + tail.len()) as u64
+    }
+
+    fn bytes(partial: &Partial) -> Vec<u8> {
+        minicbor::to_vec(partial).unwrap()
+    }
+
+    proptest! {
+        /// What a step printed is read again, whatever else there is is refused, and what is read fits into a frame.
+        #[test]
+        fn fuzz_outputs_on_record(stdout in excerpt(), stderr in excerpt(), edits in vec(any::<(Index, u8)>(), 0..4), cut: Index) {
+            let partial = Partial { stdout, stderr };
+            let valid = is_possible(&partial.stdout) && is_possible(&partial.stderr);
+            let mut spoilt = bytes(&partial);
+            prop_assert_eq!(Partial::of(&spoilt).ok(), valid.then_some(partial));
+
+            edits.iter().for_each(|(at, byte)| *at.get_mut(&mut spoilt) = *byte);
+            for spoilt in [&spoilt[..], &spoilt[..cut.index(spoilt.len())]] {
+                if let Ok(read) = Partial::of(spoilt) {
+                    prop_assert!(is_possible(&read.stdout) && is_possible(&read.stderr));
+                    prop_assert!(bytes(&read).len() < FROM_AGENT_MAX);
+                    prop_assert_eq!(Partial::of(&bytes(&read)).ok(), Some(read));
+                }
+            }
+        }
+
+        #[test]
+        fn fuzz_no_record_makes_it_panic(bytes in vec(any::<u8>(), 0..40)) {
+            let read = Partial::of(&bytes);
+            prop_assert!(read.is_ok() || matches!(read, Err(Malformed::Unreadable(words)) if !words.is_empty()));
+        }
+    }
 }
