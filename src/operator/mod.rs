@@ -240,3 +240,6 @@ where
     tasks.spawn(Arc::clone(watch).run::<S>(api, config, synced));
     complete
 }
+
+#[cfg(test)]
+mod tests;

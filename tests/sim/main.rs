@@ -50,6 +50,7 @@ const FOUND: &[(u64, &str)] = &[
     (1_054, "a Released Sandbox, due to go, that an unfinished Task names"),
     (200, "a pod lost and made again before either was in sight"),
     (3_669, "a clock set back while the end of a Task was not yet on its Sandbox's record"),
+    (254, "an old leader that makes surplus pods again and again beside its successor"),
     (6_126, "a Task that ended while the end of its Sandbox's ttl was being confirmed"),
 ];
 
