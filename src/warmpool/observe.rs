@@ -56,7 +56,7 @@ impl Observed {
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         Some(Self {
             last_number: in_sight.max(recorded),
-            late_until: records.late_until(key, uid.clone(), recorded, in_sight, now),
+            late_until: records.late_until(key, &uid, recorded, in_sight, now),
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
             setback: setbacks.get(&uid),

@@ -31,11 +31,11 @@ pub(super) struct Records(Mutex<BTreeMap<Key, Known>>);
 impl Records {
     /// Until when pods of a pool may be missing from the view. The first record is believed: it is that of an earlier operator,
     /// whose pods may all be gone.
-    pub(super) fn late_until(&self, key: &Key, pool: Uid, record: i64, in_sight: i64, now: Timestamp) -> Timestamp {
+    pub(super) fn late_until(&self, key: &Key, pool: &Uid, record: i64, in_sight: i64, now: Timestamp) -> Timestamp {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = || Known { pool: pool.clone(), number: record, late_until: now };
         let known = all.entry(key.clone()).or_insert_with(first);
-        if known.pool != pool {
+        if known.pool != *pool {
             *known = first();
         }
         if in_sight >= known.number {
@@ -63,7 +63,7 @@ mod tests {
         let (key, now) = (Key::new("ns", "p"), Timestamp::UNIX_EPOCH);
         let waits = |uid: &str, record, in_sight, seconds| {
             let at = now + Duration::from_secs(seconds);
-            let until = records.late_until(&key, Uid(uid.into()), record, in_sight, at);
+            let until = records.late_until(&key, &Uid(uid.into()), record, in_sight, at);
             (until > at).then(|| until.duration_since(now).as_secs())
         };
         assert_eq!(waits("a", 7, 0, 0), None, "of an operator before this one");
