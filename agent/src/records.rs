@@ -211,7 +211,9 @@ mod tests {
             let mut spoilt = bytes(&partial);
             prop_assert_eq!(Partial::of(&spoilt).ok(), valid.then_some(partial));
 
-            edits.iter().for_each(|(at, byte)| *at.get_mut(&mut spoilt) = *byte);
+            for (at, byte) in &edits {
+                *at.get_mut(&mut spoilt) = *byte;
+            }
             for spoilt in [&spoilt[..], &spoilt[..cut.index(spoilt.len())]] {
                 if let Ok(read) = Partial::of(spoilt) {
                     prop_assert!(is_possible(&read.stdout) && is_possible(&read.stderr));
