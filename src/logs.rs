@@ -71,10 +71,9 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Map::new();
         for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
-            let extensions = span.extensions();
-            line.extend(
-                extensions.get::<FormattedFields<N>>().map(|formatted| fields(&formatted.fields)).unwrap_or_default(),
-            );
+            if let Some(formatted) = span.extensions().get::<FormattedFields<N>>() {
+                line.extend(fields(&formatted.fields));
+            }
         }
         let (mut own, mut timestamp) = (String::new(), String::new());
         context.format_fields(Writer::new(&mut own), event)?;

@@ -140,10 +140,8 @@ impl Records {
 
     /// What the step in progress had printed when it was last noted; nothing, where that is spoilt.
     pub fn read_partial(&self, run: &RunId) -> Partial {
-        let mut bytes = Vec::new();
-        let file = unhindered().read(true).open(self.partial(run));
-        let read = file.and_then(|file| file.take(FROM_AGENT_MAX as u64).read_to_end(&mut bytes));
-        read.ok().and_then(|_| Partial::of(&bytes).ok()).unwrap_or_default()
+        let bytes = read_at_most(FROM_AGENT_MAX as u64, &self.partial(run));
+        bytes.ok().and_then(|bytes| Partial::of(&bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -164,8 +162,12 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    read_at_most(u64::MAX, path)
+}
+
+fn read_at_most(max: u64, path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    unhindered().read(true).open(path)?.read_to_end(&mut bytes)?;
+    unhindered().read(true).open(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
