@@ -30,6 +30,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::{Left, Report, Request, RunEnd, Runner, Target, Wish, wished};
 use crate::{
     clock::Clock,
+    connect::passed_on,
     metrics::Metrics,
     object::{Key, Uid},
     queue::Load,
@@ -72,7 +73,7 @@ impl Agent {
         claims: Load,
     ) -> Arc<Self> {
         Arc::new(Self {
-            client,
+            client: passed_on(client),
             clock,
             still_wanted,
             metrics,
