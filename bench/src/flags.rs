@@ -49,8 +49,8 @@ pub struct Flags {
     /// Blocks of Tasks one at a time.
     #[arg(long, default_value_t = 8)]
     pub blocks: usize,
-    /// Tasks in such a block.
-    #[arg(long, default_value_t = 10)]
+    /// Tasks in such a block. In a short one the first weigh too much: caches are cold, and Events saved up are written.
+    #[arg(long, default_value_t = 30)]
     pub block: usize,
     /// Sandboxes that keep a Task in flight each.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 64])]
