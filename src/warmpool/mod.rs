@@ -8,6 +8,7 @@
 
 mod inject;
 mod manifest;
+mod memory;
 mod observe;
 mod plan;
 mod record;
@@ -29,9 +30,9 @@ use crate::{
 use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
 use kube::ResourceExt;
+use memory::Memories;
 use observe::Observed;
-use record::Records;
-use setback::{Setback, Setbacks};
+use setback::Setback;
 
 /// Whether an idle pod has ended or is kept from starting.
 pub fn is_failing(pod: &Pod) -> bool {
@@ -45,8 +46,7 @@ pub struct WarmPools {
     clock: Clock,
     agent: AgentImage,
     metrics: Arc<Metrics>,
-    setbacks: Setbacks,
-    records: Records,
+    memories: Memories,
 }
 
 impl WarmPools {
@@ -58,7 +58,7 @@ impl WarmPools {
         agent: AgentImage,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { watch, effects, clock, agent, metrics, setbacks: Setbacks::default(), records: Records::default() }
+        Self { watch, effects, clock, agent, metrics, memories: Memories::default() }
     }
 
     /// Does what the plan says and returns what stood in its way.
@@ -89,14 +89,14 @@ impl Reconcile for WarmPools {
 
     async fn reconcile(&self, key: &Key) -> Next {
         let now = self.clock.now();
-        let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.setbacks, &self.records, now) else {
-            self.records.forget(key);
+        let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.memories, now) else {
+            self.memories.forget(key);
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let plan = plan::plan(&observed, now);
         let setback = self.carry_out(&observed, &plan).await?;
-        observed.setback = self.setbacks.update(&observed.uid(), setback, plan.cleared, now);
+        observed.setback = self.memories.of(key, &observed.uid(), |memory| memory.update(setback, plan.cleared, now));
 
         let wanted = status::status(&observed, now);
         if observed.pool.status.as_ref() != Some(&wanted) {

@@ -5,11 +5,7 @@ use std::sync::Arc;
 use arl_crds::WarmPool;
 use jiff::Timestamp;
 
-use super::{
-    manifest,
-    record::Records,
-    setback::{Setback, Setbacks},
-};
+use super::{manifest, memory::Memories, setback::Setback};
 use crate::{
     cache::{Cache, PodIndex},
     object::{Key, Uid},
@@ -32,13 +28,7 @@ pub(super) struct Observed {
 
 impl Observed {
     /// Nothing where the pool is gone or going: its idle pods are the garbage collector's.
-    pub(super) fn read(
-        cache: &Cache,
-        key: &Key,
-        setbacks: &Setbacks,
-        records: &Records,
-        now: Timestamp,
-    ) -> Option<Self> {
+    pub(super) fn read(cache: &Cache, key: &Key, memories: &Memories, now: Timestamp) -> Option<Self> {
         let tables = cache.read();
         let pool = tables.pools.get(key).filter(|pool| pool.metadata.deletion_timestamp.is_none())?;
         let uid = Uid::of(&**pool);
@@ -54,12 +44,14 @@ impl Observed {
             idle.iter().chain(allocated.iter().copied()).filter_map(|pod| manifest::number(pool, &pod.metadata));
         let in_sight = numbers.max().unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
+        let (late_until, setback) = memories
+            .of(key, &uid, |memory| (memory.record.late_until(recorded, in_sight, now), memory.setback.clone()));
         Some(Self {
             last_number: in_sight.max(recorded),
-            late_until: records.late_until(key, &uid, recorded, in_sight, now),
+            late_until,
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
-            setback: setbacks.get(&uid),
+            setback,
             pool: Arc::clone(pool),
         })
     }

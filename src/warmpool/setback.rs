@@ -1,15 +1,11 @@
 //! What stands in a pool's way, and how long to wait before trying again.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use crate::{effects::Refusal, object::Uid, queue::backoff};
+use crate::{effects::Refusal, queue::backoff};
 
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
@@ -52,27 +48,11 @@ impl Setback {
     pub(super) fn is_refusal(&self) -> bool {
         self.reason != WarmPoolReason::PodsEnded
     }
-}
 
-/// The setbacks of all pools. They only slow things down: after a restart the first attempt is made at once.
-#[derive(Debug, Default)]
-pub(super) struct Setbacks(Mutex<BTreeMap<Uid, Setback>>);
-
-impl Setbacks {
-    pub(super) fn get(&self, pool: &Uid) -> Option<Setback> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(pool).cloned()
-    }
-
-    /// Takes note of a new setback, or of the end of the old one; returns the one in force.
-    pub(super) fn update(&self, pool: &Uid, new: Option<Setback>, cleared: bool, now: Timestamp) -> Option<Setback> {
-        let mut setbacks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(mut new) = new {
-            new.attempts = setbacks.get(pool).map_or(0, |s| s.attempts).saturating_add(1);
-            new.until = now + backoff(new.attempts, MIN, MAX);
-            setbacks.insert(pool.clone(), new);
-        } else if cleared {
-            setbacks.remove(pool);
-        }
-        setbacks.get(pool).cloned()
+    /// The same, as the one that follows `earlier`.
+    pub(super) fn after(mut self, earlier: Option<&Self>, now: Timestamp) -> Self {
+        self.attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
+        self.until = now + backoff(self.attempts, MIN, MAX);
+        self
     }
 }
