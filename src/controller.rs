@@ -24,7 +24,8 @@ pub trait Reconcile: Send + Sync + 'static {
     fn reconcile(&self, key: &Key) -> impl Future<Output = Next> + Send;
 }
 
-/// Starts `workers` workers on a queue. They run until they are dropped with the returned set.
+/// Starts workers on a queue: `workers` for the keys of one namespace, and some more, which another namespace finds free where
+/// one keeps all of its own busy. They run until they are dropped with the returned set.
 pub fn spawn<R: Reconcile>(
     set: &mut tokio::task::JoinSet<()>,
     workers: usize,
@@ -33,6 +34,8 @@ pub fn spawn<R: Reconcile>(
     clock: &Clock,
     metrics: &Arc<Metrics>,
 ) {
+    queue.limit_namespaces(workers);
+    let workers = workers + workers.div_ceil(4);
     metrics.max_workers.with([R::NAME]).inc_by(i64::try_from(workers).unwrap_or(i64::MAX));
     // There from the start: an increase from nothing to one would be none.
     for counters in [&metrics.reconcile_errors, &metrics.reconcile_panics] {

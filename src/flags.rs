@@ -18,7 +18,7 @@ pub struct Flags {
     /// Namespaces to look after, separated by commas; unset: all. With namespaces set, no cluster-wide right is needed.
     #[arg(long, env = "ARL_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-    /// Objects of a kind that are looked after at the same time, in each watched scope.
+    /// Objects of a kind in one namespace that are looked after at the same time; of all namespaces together a quarter more.
     #[arg(long, env = "ARL_MAX_CONCURRENT_RECONCILES", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub max_concurrent_reconciles: u16,
     /// Image with the agent, /arl-agent, that pods of pools get by an init container.

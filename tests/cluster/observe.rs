@@ -60,7 +60,7 @@ async fn probes_and_metrics_answer() {
         "arl_runs_active 0.0".to_owned(),
         "arl_run_reattached_total 0".to_owned(),
         "arl_run_streams_total{result=\"opened\"} 1".to_owned(),
-        "controller_runtime_max_concurrent_reconciles{controller=\"task\"} 16".to_owned(),
+        "controller_runtime_max_concurrent_reconciles{controller=\"task\"} 20".to_owned(),
         "controller_runtime_reconcile_panics_total{controller=\"task\"} 0".to_owned(),
         "workqueue_depth{name=\"sandbox\"} 0.0".to_owned(),
     ];

@@ -1,11 +1,14 @@
 //! The work queue of a controller.
 //!
 //! Why not kube-runtime's scheduler: see docs/decisions/work-queue.md. The rules are those of client-go's workqueue:
-//! a key is worked on by one worker at a time; added again meanwhile, it is worked on once more afterwards; keys are
-//! served in the order they were added; each key has at most one timer, the earliest asked for.
+//! a key is worked on by one worker at a time; added again meanwhile, it is worked on once more afterwards; each key has at
+//! most one timer, the earliest asked for. Beyond these, namespaces take turns: within one, keys are served in the order they
+//! were added, and one namespace never occupies all workers.
+
+mod rotation;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +19,20 @@ use tokio::{
     time::Instant,
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, object::Key};
+use rotation::Rotation;
+
+/// What has a namespace.
+pub trait Namespaced {
+    /// The namespace.
+    fn namespace(&self) -> &str;
+}
+
+impl Namespaced for Key {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
 
 /// A queue of keys to reconcile.
 #[derive(Debug)]
@@ -83,7 +99,7 @@ pub struct Look {
 #[derive(Debug)]
 struct Inner<K> {
     load: Load,
-    ready: VecDeque<K>,
+    ready: Rotation<K>,
     queued: BTreeMap<K, Instant>,
     active: BTreeMap<K, Instant>,
     moved: Instant,
@@ -97,14 +113,14 @@ struct Inner<K> {
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-impl<K: Clone + Ord> Queue<K> {
+impl<K: Clone + Ord + Namespaced> Queue<K> {
     /// An empty queue that counts here, and adds to `load`.
     pub fn new(counts: Counts, load: Load) -> Self {
         Self {
             counts,
             inner: Mutex::new(Inner {
                 load,
-                ready: VecDeque::new(),
+                ready: Rotation::default(),
                 queued: BTreeMap::new(),
                 active: BTreeMap::new(),
                 moved: Instant::now(),
@@ -115,6 +131,12 @@ impl<K: Clone + Ord> Queue<K> {
             }),
             changed: Notify::new(),
         }
+    }
+
+    /// No more than so many keys of one namespace are worked on at a time.
+    pub fn limit_namespaces(&self, keys: usize) {
+        self.lock().ready.limit(keys);
+        self.changed.notify_one();
     }
 
     /// Has `key` reconciled soon.
@@ -139,7 +161,7 @@ impl<K: Clone + Ord> Queue<K> {
                 inner.fire(Instant::now());
                 if let Some((key, waited)) = inner.take() {
                     self.counts.waited.observe(waited.as_secs_f64());
-                    if !inner.ready.is_empty() {
+                    if inner.ready.len() > 0 {
                         self.changed.notify_one();
                     }
                     return key;
@@ -185,7 +207,7 @@ impl<K: Clone + Ord> Queue<K> {
     pub fn look(&self) -> Look {
         let inner = self.lock();
         let ages = || inner.active.values().map(Instant::elapsed);
-        let waits = !inner.ready.is_empty() && !inner.active.is_empty();
+        let waits = inner.ready.len() > 0 && !inner.active.is_empty();
         Look {
             depth: inner.ready.len(),
             unfinished: ages().sum(),
@@ -204,7 +226,7 @@ pub fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
     min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
 }
 
-impl<K: Clone + Ord> Inner<K> {
+impl<K: Clone + Ord + Namespaced> Inner<K> {
     /// Whether it was not queued already.
     fn add(&mut self, key: K) -> bool {
         if self.active.contains_key(&key) {
@@ -213,7 +235,7 @@ impl<K: Clone + Ord> Inner<K> {
         let is_new = !self.queued.contains_key(&key);
         if is_new {
             self.queued.insert(key.clone(), Instant::now());
-            self.ready.push_back(key);
+            self.ready.push(key);
             self.load.more();
         }
         is_new
@@ -221,7 +243,7 @@ impl<K: Clone + Ord> Inner<K> {
 
     /// The next key, and how long it waited.
     fn take(&mut self) -> Option<(K, Duration)> {
-        let key = self.ready.pop_front()?;
+        let key = self.ready.pop()?;
         let waited = self.queued.remove(&key).map(|since| since.elapsed()).unwrap_or_default();
         self.moved = Instant::now();
         self.active.insert(key.clone(), self.moved);
@@ -232,6 +254,7 @@ impl<K: Clone + Ord> Inner<K> {
     /// How long it was worked on.
     fn finish(&mut self, key: &K) -> Duration {
         let worked = self.active.remove(key).map(|since| since.elapsed()).unwrap_or_default();
+        self.ready.finished(key);
         self.moved = Instant::now();
         if self.again.remove(key) {
             self.add(key.clone());
@@ -270,6 +293,13 @@ impl<K: Clone + Ord> Inner<K> {
 mod tests {
     use super::*;
     use crate::metrics::Catalogue;
+
+    /// Keys of tests are written as people write keys.
+    impl Namespaced for &'static str {
+        fn namespace(&self) -> &str {
+            self.split_once('/').map_or("", |(namespace, _)| namespace)
+        }
+    }
 
     fn queue() -> Queue<&'static str> {
         Queue::new(Counts::of(&Metrics::unread(), "test"), Load::default())
@@ -332,6 +362,21 @@ mod tests {
         }
         assert_eq!((queue.next().await, queue.next().await, queue.next().await), ("b", "a", "c"));
         assert!(idle(&queue).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_may_take_nothing_gets_a_key_as_soon_as_one_of_its_namespace_is_done() {
+        let queue = queue();
+        queue.limit_namespaces(1);
+        queue.add("a/1");
+        queue.add("a/2");
+        assert_eq!(queue.next().await, "a/1");
+        let (next, ()) = tokio::join!(queue.next(), async {
+            tokio::task::yield_now().await;
+            assert_eq!(queue.look().depth, 1);
+            queue.done(&"a/1", None);
+        });
+        assert_eq!(next, "a/2");
     }
 
     #[tokio::test(start_paused = true)]
