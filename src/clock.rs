@@ -1,6 +1,6 @@
 //! The wall clock, as a value: what decides takes `now` as an argument, and tests bring their own.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -30,8 +30,13 @@ impl Clock {
     /// When the monotonic clock will show what the wall clock calls `at`, if neither jumps.
     pub fn instant(&self, at: Timestamp) -> Instant {
         let ahead = at.duration_since(self.now());
-        Instant::now() + std::time::Duration::try_from(ahead).unwrap_or_default()
+        Instant::now() + Duration::try_from(ahead).unwrap_or_default()
     }
+}
+
+/// The time so long after `at`, or the last there is: times come from objects, where anybody may have written any.
+pub fn after(at: Timestamp, by: Duration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
 impl fmt::Debug for Clock {
@@ -45,6 +50,16 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
     use super::*;
+
+    #[test]
+    fn no_time_is_after_the_last() {
+        let second = Duration::from_secs(1);
+        assert_eq!(after(Timestamp::UNIX_EPOCH, second).as_second(), 1);
+        for by in [second, Duration::MAX] {
+            assert_eq!(after(Timestamp::MAX, by), Timestamp::MAX, "{by:?}");
+        }
+        assert_eq!(after(Timestamp::MIN, Duration::MAX), Timestamp::MAX);
+    }
 
     #[test]
     fn a_time_is_the_same_when_it_comes_back_from_the_api() {

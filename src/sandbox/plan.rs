@@ -8,6 +8,7 @@ use kube::Resource;
 
 use super::observe::Observed;
 use crate::{
+    clock::after,
     effects::Claim,
     object::{Uid, Version},
     pod::Pod,
@@ -120,7 +121,7 @@ fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option
     let spec = &observed.sandbox().spec;
     let hold = |phase, idle_since| Decision::Hold { pod: Uid::of(pod), phase, idle_since };
     if observed.unfinished > 0 {
-        let bound_at = observed.running_since.map(|since| since + SHORT_TASK);
+        let bound_at = observed.running_since.map(|since| after(since, SHORT_TASK));
         return match bound_at {
             Some(at) if at <= now => (hold(SandboxPhase::Bound, None), None),
             at => (hold(SandboxPhase::Ready, None), at),
@@ -133,7 +134,7 @@ fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option
         None if !spec.keep_alive && ran => (Decision::Release(SandboxReason::TasksFinished), None),
         None => {
             let idle = observed.last_finished.filter(|at| Some(*at) > observed.status().and_then(recorded));
-            let record_at = idle.map(|at| at + RECORD_AFTER);
+            let record_at = idle.map(|at| after(at, RECORD_AFTER));
             match record_at {
                 Some(at) if at <= now => (hold(SandboxPhase::Ready, idle), None),
                 _ => (hold(SandboxPhase::Ready, None), record_at),
@@ -141,12 +142,12 @@ fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option
         }
         // Zero would end a Sandbox before its first Task could reach it.
         Some(Duration::ZERO) if !ran => (hold(SandboxPhase::Ready, None), None),
-        Some(ttl) if idle_since + ttl <= now => (Decision::Expire, None),
+        Some(ttl) if after(idle_since, ttl) <= now => (Decision::Expire, None),
         Some(ttl) => {
             let recorded = recorded_idle(observed);
-            let due = idle_since + ttl;
+            let due = after(idle_since, ttl);
             // Recorded lazily: a short Task costs no write here.
-            let record_at = recorded.unwrap_or(idle_since) + ttl / 10;
+            let record_at = after(recorded.unwrap_or(idle_since), ttl / 10);
             let record = (idle_since > recorded.unwrap_or(Timestamp::MIN) && record_at <= now).then_some(idle_since);
             let next =
                 if record.is_none() && record_at > now && record_at > idle_since { due.min(record_at) } else { due };
@@ -160,8 +161,11 @@ fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option
 fn idle_since(observed: &Observed, now: Timestamp) -> Timestamp {
     let recorded = recorded_idle(observed).unwrap_or(now);
     let ttl = ttl(observed.sandbox().spec.ttl_seconds_after_finished).unwrap_or_default();
-    let unseen =
-        if recorded < observed.watching_since { (recorded + ttl / 10).min(observed.watching_since) } else { recorded };
+    let unseen = if recorded < observed.watching_since {
+        after(recorded, ttl / 10).min(observed.watching_since)
+    } else {
+        recorded
+    };
     observed.last_finished.map_or(unseen, |last| last.max(unseen))
 }
 
@@ -181,7 +185,7 @@ fn after_release(observed: &Observed, now: Timestamp) -> (Decision, Option<Times
     let Some((ttl, released_at)) = ttl.zip(ready.map(|c| c.last_transition_time.0)) else {
         return (Decision::Released, None);
     };
-    let due = observed.last_finished.map_or(released_at, |last| last.max(released_at)) + ttl;
+    let due = after(observed.last_finished.map_or(released_at, |last| last.max(released_at)), ttl);
     match observed.unfinished {
         _ if due > now => (Decision::Released, Some(due)),
         0 => (Decision::Expire, None),

@@ -78,7 +78,7 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
         status.idle_since = Some(MicroTime(at));
     }
     status.pod_ip.clone_from(&pod.status.pod_ip);
-    let restarts = count - status.restarts_before.unwrap_or(0);
+    let restarts = count.saturating_sub(status.restarts_before.unwrap_or(0));
     status.restarts = Some(restarts).filter(|n| *n > 0);
 
     let name = pod.metadata.name.as_deref().unwrap_or_default();

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::observe::Observed;
 use crate::{
+    clock::after,
     pod::{Pod, how_lost},
     runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Target, Wish},
 };
@@ -156,8 +157,8 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
         };
     };
     let shown_at = match run.step_started_at {
-        _ if observed.row.started_at().is_none() => Some(started_at + SHORT_TASK),
-        Some(at) if observed.shows_another_step(run) => Some(at + SHORT_STEP),
+        _ if observed.row.started_at().is_none() => Some(after(started_at, SHORT_TASK)),
+        Some(at) if observed.shows_another_step(run) => Some(after(at, SHORT_STEP)),
         _ => None,
     };
     match shown_at {
@@ -170,7 +171,7 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
     let cause = || pod_lost(observed).or_else(|| container_restarted(observed));
     let unless_explained = |verdict: Verdict| match cause() {
         Some(cause) => Decision::Finish(cause).into(),
-        None => at_latest(ended.at + GRACE, now, verdict),
+        None => at_latest(after(ended.at, GRACE), now, verdict),
     };
     let timeout = &observed.row.task.spec.timeout;
     let verdict = match &ended.end {
@@ -277,9 +278,9 @@ fn expiry(observed: &Observed, now: Timestamp) -> Plan {
     let own = observed.row.task.spec.ttl_seconds_after_finished;
     let ttl = own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(observed.finished_ttl);
     let completed = observed.row.status().and_then(|s| s.completed_at.as_ref());
-    match ttl.zip(completed) {
-        Some((ttl, at)) if at.0 + ttl <= now => Decision::Expire.into(),
-        Some((ttl, at)) => Plan { decision: Decision::Rest, look_again: Some(at.0 + ttl) },
+    match ttl.zip(completed).map(|(ttl, at)| after(at.0, ttl)) {
+        Some(due) if due <= now => Decision::Expire.into(),
+        Some(due) => Plan { decision: Decision::Rest, look_again: Some(due) },
         None => Decision::Rest.into(),
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::clock::after;
+
 /// A view of pods that is later than this is as good as broken.
 const LATE: Duration = Duration::from_secs(15);
 
@@ -28,7 +30,7 @@ impl Record {
             (number, self.late_until) = (in_sight, now);
         }
         if recorded > number {
-            (number, self.late_until) = (recorded, now + LATE);
+            (number, self.late_until) = (recorded, after(now, LATE));
         }
         self.number = Some(number);
         self.late_until

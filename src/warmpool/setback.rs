@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use crate::{effects::Refusal, queue::backoff};
+use crate::{clock::after, effects::Refusal, queue::backoff};
 
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Setback {
     /// The same, as the one that follows `earlier`.
     pub(super) fn after(mut self, earlier: Option<&Self>, now: Timestamp) -> Self {
         self.attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-        self.until = now + backoff(self.attempts, MIN, MAX);
+        self.until = after(now, backoff(self.attempts, MIN, MAX));
         self
     }
 }

@@ -172,3 +172,21 @@ fn released_is_for_good() {
     assert_eq!(plan(&kept, at(59)).look_again, Some(at(60)));
     assert_eq!(plan(&kept, at(60)).decision, Decision::Expire);
 }
+
+#[test]
+fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
+    let far = Some(Timestamp::MAX);
+    let spec = json!({ "ttlSecondsAfterFinished": i32::MAX, "keepAlive": true });
+    for spec in [spec, json!({ "keepAlive": true })] {
+        let held = Observed { last_finished: far, running_since: far, ..holder(&spec) };
+        assert_eq!(plan(&held, at(1)).decision, hold(SandboxPhase::Ready, None), "{spec}");
+        let busy = Observed { unfinished: 1, ..held };
+        assert_eq!(plan(&busy, at(1)).decision, hold(SandboxPhase::Ready, None), "{spec}");
+        let condition = json!({
+            "type": "Ready", "status": "False", "reason": "PodLost", "message": "", "lastTransitionTime": at(0).to_string(),
+        });
+        let released = observed(&spec, &json!({ "phase": "Released", "conditions": [condition] }));
+        let released = Observed { last_finished: far, released_ttl: Some(Duration::MAX), ..released };
+        assert_eq!(plan(&released, at(1)).decision, Decision::Released, "{spec}");
+    }
+}

@@ -254,3 +254,15 @@ fn a_finished_task_rests_until_its_ttl() {
     assert_eq!(plan(&timed, at(0)).look_again, Some(at(60_000)));
     assert_eq!(plan(&timed, at(60_000)).decision, Decision::Expire);
 }
+
+#[test]
+fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
+    for (time, ttl) in [(Timestamp::MAX, i32::MAX), (Timestamp::MAX, 1), (at(0), i32::MAX)] {
+        let status = json!({ "state": "Succeeded", "completedAt": time.to_string(), "startedAt": time.to_string() });
+        let spec = json!({ "ttlSecondsAfterFinished": ttl });
+        let seen = Observed { row: task(&spec, &status), finished_ttl: Some(Duration::MAX), ..fresh(&spec) };
+        assert_eq!(plan(&seen, at(1)).decision, Decision::Rest, "{time} {ttl}");
+        let seen = Observed { row: task(&json!({}), &status), finished_ttl: Some(Duration::MAX), ..fresh(&json!({})) };
+        assert_eq!(plan(&seen, at(1)).decision, Decision::Rest, "{time}, by default");
+    }
+}
