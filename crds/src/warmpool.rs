@@ -38,8 +38,8 @@ use crate::template::{NoExecutor, PodTemplate, fnv1a};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WarmPoolSpec {
-    /// Number of idle pods to keep ready; a pod that a Sandbox claims is replaced at once and no longer counts. Example: 3.
-    #[schemars(range(min = 0))]
+    /// Number of idle pods to keep ready, 0 to 100000; a pod that a Sandbox claims no longer counts and is replaced. Example: 3.
+    #[schemars(range(min = 0, max = 100_000))]
     pub replicas: i32,
     /// Template of the pool's pods: a PodTemplateSpec, kept as it was written. The three labels of the operator win over the
     /// template's own. Where the template leaves them out, terminationGracePeriodSeconds is 1, and automountServiceAccountToken is

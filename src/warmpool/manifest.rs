@@ -22,6 +22,8 @@ const NAME_MAX: usize = 63;
 
 /// Room for `-`, 8 characters of the pool's uid hashed, `-` and a number of up to 12 digits.
 const SUFFIX_MAX: usize = 22;
+/// A number that does not fit there is nobody's but a forger's.
+pub(super) const NUMBER_MAX: i64 = 999_999_999_999;
 
 fn prefix(pool: &WarmPool) -> String {
     let name = pool.name_any();
@@ -30,9 +32,11 @@ fn prefix(pool: &WarmPool) -> String {
     format!("{short}-{:08x}-", uid & 0xffff_ffff)
 }
 
-/// The number in the name of a pod of this pool.
-pub(super) fn number(pool: &WarmPool, pod: &ObjectMeta) -> Option<i64> {
-    pod.name.as_deref()?.strip_prefix(&prefix(pool))?.parse().ok()
+/// The highest number in the names of these pods, where they are of this pool.
+pub(super) fn last_number<'a>(pool: &WarmPool, pods: impl Iterator<Item = &'a ObjectMeta>) -> Option<i64> {
+    let prefix = prefix(pool);
+    let number = |pod: &ObjectMeta| pod.name.as_deref()?.strip_prefix(&prefix)?.parse().ok();
+    pods.filter_map(number).filter(|number| (1..=NUMBER_MAX).contains(number)).max()
 }
 
 /// The pool's pod with this number.
@@ -189,13 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_no_pod_of_ours_can_have_is_not_counted_from() {
+        let pool = pool("p", json!({ "spec": { "containers": [] } }));
+        let named =
+            |number: &str| ObjectMeta { name: Some(format!("{}{number}", prefix(&pool))), ..ObjectMeta::default() };
+        let forged = ["-5", "0", "9223372036854775807", "99999999999999999999", "1000000000000", "x", ""].map(named);
+        assert_eq!(last_number(&pool, forged.iter()), None);
+        assert_eq!(last_number(&pool, forged.iter().chain([&named("7"), &named("3")])), Some(7));
+    }
+
+    #[test]
     fn names_fit_and_carry_the_number() {
         for name in ["p", &"x".repeat(63), &format!("{}.{}", "y".repeat(40), "z".repeat(22))] {
             let pool = pool(name, json!({ "spec": { "containers": [] } }));
             let made = made(&pool, 999_999_999_999);
             assert!(made.key.name.len() <= NAME_MAX, "{}", made.key.name);
             let metadata = ObjectMeta { name: Some(made.key.name), ..ObjectMeta::default() };
-            assert_eq!(number(&pool, &metadata), Some(999_999_999_999));
+            assert_eq!(last_number(&pool, [&metadata].into_iter()), Some(999_999_999_999));
         }
     }
 }

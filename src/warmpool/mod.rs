@@ -1,8 +1,9 @@
 //! WarmPool: keeps `replicas` idle pods of the template.
 //!
-//! Promises: a claimed pod is replaced at once; pods never exceed replicas, plus one while a changed template rolls; a pod
-//! that was just claimed is never deleted; a template that cannot work costs one pod or one refused create at a time, with
-//! growing pauses; the status says what is wrong and what to do.
+//! Promises: a claimed pod is replaced; after some pods the pool is looked at again, so that none is made that is no longer
+//! asked for; pods never exceed replicas, plus one while a changed template rolls; a pod that was just claimed is never deleted;
+//! a template that cannot work costs one pod or one refused create at a time, with growing pauses; the status says what is
+//! wrong and what to do.
 //!
 //! Woken by its own changes and by those of its pods, see [`crate::triggers`].
 
@@ -73,6 +74,9 @@ impl WarmPools {
         }
         // One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
         for number in &plan.create {
+            if !observed.is_current(&self.watch.cache) {
+                break;
+            }
             if let Outcome::Refused(refusal) =
                 self.effects.create_pod(&manifest::pod(pool, *number, &self.agent)).await?
             {

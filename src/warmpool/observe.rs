@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arl_crds::WarmPool;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{manifest, memory::Memories, setback::Setback};
 use crate::{
@@ -40,10 +41,10 @@ impl Observed {
             .cloned()
             .collect();
         let allocated: Vec<&Arc<Pod>> = of_state(PodIndex::Allocated(key.clone())).collect();
-        let numbers =
-            idle.iter().chain(allocated.iter().copied()).filter_map(|pod| manifest::number(pool, &pod.metadata));
-        let in_sight = numbers.max().unwrap_or(0);
+        let pods = idle.iter().chain(allocated.iter().copied()).map(|pod| &pod.metadata);
+        let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
+        let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
         let (late_until, setback) = memories
             .of(key, &uid, |memory| (memory.record.late_until(recorded, in_sight, now), memory.setback.clone()));
         Some(Self {
@@ -54,6 +55,16 @@ impl Observed {
             setback,
             pool: Arc::clone(pool),
         })
+    }
+
+    /// Whether the pool is still what was observed: asked before each of several creates, which take a while together.
+    pub(super) fn is_current(&self, cache: &Cache) -> bool {
+        let tables = cache.read();
+        let asked = |pool: &WarmPool| {
+            let ObjectMeta { uid, generation, deletion_timestamp, .. } = &pool.metadata;
+            (uid.clone(), *generation, deletion_timestamp.is_some())
+        };
+        tables.pools.get(&Key::of(&*self.pool)).is_some_and(|pool| asked(pool) == asked(&self.pool))
     }
 
     pub(super) fn uid(&self) -> Uid {

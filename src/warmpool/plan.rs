@@ -5,6 +5,10 @@ use jiff::Timestamp;
 use super::observe::Observed;
 use crate::{object::Version, pod::Pod};
 
+/// The most pods that are created, and the most that are deleted, before the pool is looked at again: what `replicas` is by then
+/// holds for the next ones, the status is written meanwhile, and other pools get their turn.
+const AT_ONCE: usize = 16;
+
 /// What to do, in full.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
@@ -46,11 +50,12 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         Some(_) => short.min(1), // one to see whether it works again
         None => short,
     };
-    let create = (1..).map(|n| observed.last_number + n).take(allowed).collect::<Vec<_>>();
+    let create: Vec<i64> =
+        (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(AT_ONCE)).collect();
     Plan {
         rolling_begins: surge == 1 && old == alive.len() && !create.is_empty(),
         create,
-        delete: delete.into_iter().map(Version::of).collect(),
+        delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),
         short,
         ended: ended.first().map(|pod| why_ended(pod)),
         cleared: observed

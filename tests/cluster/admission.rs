@@ -132,6 +132,8 @@ async fn bad_pools_and_sandboxes_are_refused_with_a_remedy() {
         (manifest("WarmPool", "p", &json!({"replicas": 1})), "spec.template: Required value"),
         (manifest("WarmPool", "p", &json!({"template": template()})), "spec.replicas: Required value"),
         (with(pool(), "/spec/replicas", json!(-1)), "spec.replicas"),
+        (with(pool(), "/spec/replicas", json!(100_001)), "should be less than or equal to 100000"),
+        (with(pool(), "/spec/replicas", json!(i32::MAX)), "should be less than or equal to 100000"),
         (with(pool(), "/spec/executor", json!({"mode": "Shell"})), "Unsupported value: \"Shell\""),
         (with(pool(), "/spec/executor", json!({"mode": "exec"})), "supported values: \"Agent\", \"Exec\""),
         (with(pool(), "/spec/executor", json!({"container": ""})), "spec.executor.container"),

@@ -123,3 +123,35 @@ fn planning_again_after_the_plan_was_carried_out_changes_nothing() {
         assert_eq!((again.create, again.delete), (vec![], vec![]), "{replicas}");
     }
 }
+
+#[test]
+fn a_look_creates_and_deletes_a_bounded_number_whatever_is_asked_for() {
+    assert_eq!(decided(i32::MAX, &[]).0, (1..=16).collect::<Vec<_>>());
+    assert_eq!(decided(i32::MAX, &[P::Ready; 100]).0, (101..=116).collect::<Vec<_>>());
+    assert_eq!(decided(0, &[P::Ready; 100]).1.len(), 16);
+    assert_eq!(decided(-1, &[P::Ready; 100]).1.len(), 16);
+    assert_eq!(decided(200, &[P::Failed; 100]).1.len(), 16);
+    let mut seen = observed(2, &[], None);
+    seen.last_number = i64::MAX;
+    assert_eq!(plan(&seen, NOW).create, Vec::<i64>::new(), "there is no number after the last");
+}
+
+#[test]
+fn a_pool_grows_and_shrinks_look_by_look_to_what_is_asked_for() {
+    for (from, to) in [(0, 100), (100, 3), (40, 57)] {
+        let mut seen = observed(to, &vec![P::Ready; from], None);
+        let mut looks = 0;
+        loop {
+            let next = plan(&seen, NOW);
+            if next == (Plan { short: next.short, ..Plan::default() }) {
+                break;
+            }
+            seen.idle.retain(|pod| !next.delete.iter().any(|v| Some(&v.uid.0) == pod.metadata.uid.as_ref()));
+            seen.idle.extend(next.create.iter().map(|n| Arc::new(pod(&seen.pool, *n, P::Ready))));
+            seen.last_number = seen.last_number.max(next.create.last().copied().unwrap_or(0));
+            looks += 1;
+        }
+        let wanted = usize::try_from(to).unwrap();
+        assert_eq!((seen.idle.len(), looks), (wanted, wanted.abs_diff(from).div_ceil(16)), "{from} to {to}");
+    }
+}
