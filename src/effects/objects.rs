@@ -7,17 +7,16 @@ use jiff::Timestamp;
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
+    core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Effects, Failure, Outcome, Refusal};
+use super::{Effects, Failure, Since};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
-pub trait Ours:
-    Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug + DeserializeOwned
-{
+pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned {
     /// Its status.
     type Status: Serialize + PartialEq + Sync;
     /// Its kind, for messages.
@@ -41,79 +40,123 @@ ours!(WarmPool, WarmPoolStatus);
 ours!(Sandbox, SandboxStatus);
 ours!(Task, TaskStatus);
 
+/// What became of a write to a status.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum Written<K> {
+    /// The object, with it.
+    Done(K),
+    /// The object had changed since the decision: its watch will tell.
+    Changed,
+    /// The object is gone: its watch will tell.
+    Gone,
+    /// The object would be too large to store.
+    TooLarge(Failure),
+}
+
+/// What became of a deletion.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The object goes.
+    Done,
+    /// The object had changed since the decision: its watch will tell.
+    Changed,
+    /// The object is gone.
+    Gone,
+}
+
 impl Effects {
+    fn objects<K: Ours>(&self, key: &Key) -> Api<K> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
     /// Replaces the status of an object, unless it changed since. A write of unknown end is looked up: it may have taken effect.
-    pub async fn write_status<K: Ours>(&self, version: &Version, status: &K::Status) -> Result<Outcome<K>, Failure> {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &version.key.namespace);
+    pub async fn write_status<K: Ours>(&self, version: &Version, status: &K::Status) -> Result<Written<K>, Failure> {
+        let (verb, key) = ("patch the status of", &version.key);
         // The resourceVersion in the patch makes the API server answer 409 where the object changed.
         let patch = json!([
             { "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version },
             { "op": "add", "path": "/status", "value": status },
         ]);
-        let patch = match json_patch(patch) {
-            Ok(patch) => patch,
-            Err(refusal) => return Ok(Outcome::Refused(refusal)),
-        };
+        let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
         let params = PatchParams::default();
-        let written = self
-            .call("patch the status of", K::KIND, &version.key, api.patch_status(&version.key.name, &params, &patch))
-            .await;
-        let Err(failure) = written else { return written };
-        match self.read::<K>(&version.key).await? {
-            Outcome::Done(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
-                Ok(Outcome::Done(found))
-            }
-            _ => Err(failure),
+        let written = self.call(verb, K::KIND, key, self.objects(key).patch_status(&key.name, &params, &patch)).await;
+        match written {
+            Ok(object) => Ok(Written::Done(object)),
+            Err(failure) if failure.is_gone() => Ok(Written::Gone),
+            Err(failure) if failure.is_too_large() => Ok(Written::TooLarge(failure)),
+            Err(failure) if failure.may_be_a_conflict() => match self.since::<K>(K::KIND, version).await? {
+                Since::Changed => Ok(Written::Changed),
+                Since::Gone => Ok(Written::Gone),
+                Since::Same => Err(failure),
+            },
+            Err(failure) if failure.is_refusal() => Err(failure),
+            Err(failure) => match self.read::<K>(key).await? {
+                Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
+                    Ok(Written::Done(found))
+                }
+                _ => Err(failure),
+            },
         }
     }
 
-    /// The object as the API server has it.
-    pub async fn read<K: Ours>(&self, key: &Key) -> Result<Outcome<K>, Failure> {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
-        self.call("get", K::KIND, key, api.get(&key.name)).await
+    /// The object as the API server has it; none only where it is certainly gone.
+    pub async fn read<K: Ours>(&self, key: &Key) -> Result<Option<K>, Failure> {
+        match self.call("get", K::KIND, key, self.objects(key).get(&key.name)).await {
+            Err(failure) if failure.is_gone() => Ok(None),
+            found => found.map(Some),
+        }
     }
 
-    /// Whether this very Task is there and not over; where the API server does not answer, it is taken to be.
+    /// Whether this very Task is there and not over; where that cannot be found out, it is taken to be.
     pub async fn is_unfinished(&self, task: &Key, uid: &Uid) -> bool {
         match self.read::<Task>(task).await {
-            Ok(Outcome::Done(task)) => Uid::of(&task) == *uid && !is_finished(&task),
-            Ok(Outcome::Gone) => false,
-            Ok(_) | Err(_) => true,
+            Ok(Some(task)) => Uid::of(&task) == *uid && !is_finished(&task),
+            Ok(None) => false,
+            Err(_) => true,
         }
     }
 
     /// Deletes an object, unless it changed since.
-    pub async fn delete<K: Ours>(&self, version: &Version) -> Result<Outcome<()>, Failure> {
-        let api: Api<K> = Api::namespaced(self.client.clone(), &version.key.namespace);
-        let params = unchanged(version);
-        let deleted = self.call("delete", K::KIND, &version.key, api.delete(&version.key.name, &params)).await?;
-        Ok(without_value(deleted))
+    pub async fn delete<K: Ours>(&self, version: &Version) -> Result<Deleted, Failure> {
+        self.delete_version(K::KIND, self.objects::<K>(&version.key), version).await
+    }
+
+    pub(super) async fn delete_version<K>(
+        &self,
+        kind: &'static str,
+        api: Api<K>,
+        version: &Version,
+    ) -> Result<Deleted, Failure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let key = &version.key;
+        match self.call("delete", kind, key, api.delete(&key.name, &unchanged(version))).await {
+            Ok(_) => Ok(Deleted::Done),
+            Err(failure) if failure.is_gone() => Ok(Deleted::Gone),
+            Err(failure) if failure.may_be_a_conflict() => match self.since::<K>(kind, version).await? {
+                Since::Changed => Ok(Deleted::Changed),
+                Since::Gone => Ok(Deleted::Gone),
+                Since::Same => Err(failure),
+            },
+            Err(failure) => Err(failure),
+        }
     }
 }
 
-/// The operations of a JSON patch; what is none is refused here as the API server would.
-pub(super) fn json_patch(operations: Value) -> Result<Patch<()>, Refusal> {
-    let operations = serde_json::from_value(operations);
-    operations.map(Patch::Json).map_err(|error| Refusal { code: 400, message: error.to_string() })
+/// The operations of a JSON patch.
+pub(super) fn json_patch(operations: Value) -> serde_json::Result<Patch<()>> {
+    serde_json::from_value(operations).map(Patch::Json)
 }
 
 /// Background deletion of just this version.
-pub(super) fn unchanged(version: &Version) -> DeleteParams {
+fn unchanged(version: &Version) -> DeleteParams {
     DeleteParams::background().preconditions(Preconditions {
         uid: Some(version.uid.0.clone()),
         resource_version: Some(version.resource_version.clone()),
     })
-}
-
-pub(super) fn without_value<T>(outcome: Outcome<T>) -> Outcome<()> {
-    match outcome {
-        Outcome::Done(_) => Outcome::Done(()),
-        Outcome::Stale => Outcome::Stale,
-        Outcome::Gone => Outcome::Gone,
-        Outcome::Exists => Outcome::Exists,
-        Outcome::Refused(refusal) => Outcome::Refused(refusal),
-        Outcome::TooLarge => Outcome::TooLarge,
-    }
 }
 
 /// What the API server has of the Tasks that name a Sandbox: asked before its pod, or itself, is given up.
@@ -128,15 +171,22 @@ pub struct LiveTasks {
 pub async fn live_tasks(effects: &Effects, sandbox: &Key, uid: &Uid) -> Result<LiveTasks, Failure> {
     let api: Api<Task> = Api::namespaced(effects.client.clone(), &sandbox.namespace);
     let params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name));
-    let Outcome::Done(tasks) = effects.call("list", "Tasks of", sandbox, api.list(&params)).await? else {
-        return Ok(LiveTasks { unfinished: false, last_finished: None });
-    };
+    let tasks = effects.call("list", "Tasks of", sandbox, api.list(&params)).await.map_err(by_old_definitions)?;
     let of_this =
         tasks.iter().filter_map(|task| task.status.as_ref()).filter(|s| s.sandbox_uid.as_ref() == Some(&uid.0));
     Ok(LiveTasks {
         unfinished: !tasks.iter().all(is_finished),
         last_finished: of_this.filter_map(|status| status.completed_at.as_ref()).map(|at| at.0).max(),
     })
+}
+
+/// A definition that has no selectable fields refuses to select by one.
+fn by_old_definitions(failure: Failure) -> Failure {
+    if failure.refusal().is_some_and(|refusal| refusal.code == 400) {
+        return failure
+            .advising("the definitions in the cluster are older than this operator: apply those of its version");
+    }
+    failure
 }
 
 fn is_finished(task: &Task) -> bool {

@@ -10,10 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    Effects, Failure, Outcome,
-    objects::{json_patch, unchanged, without_value},
-};
+use super::{Deleted, Effects, Failure, Since, objects::json_patch};
 use crate::{
     object::{Key, Version},
     pod::Pod,
@@ -39,33 +36,55 @@ pub struct Claim {
     pub owner: OwnerReference,
 }
 
+/// What became of a pod to create.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It is there.
+    Done,
+    /// One of that name was there already.
+    Exists,
+}
+
+/// What became of a claim.
+#[must_use]
+#[derive(Debug)]
+pub enum Claimed {
+    /// The pod is the Sandbox's.
+    Done(Box<Pod>),
+    /// The pod had changed since the decision, or is gone: its watch will tell.
+    Lost,
+    /// The pod is as it was, and is not given to the Sandbox; no watch will tell more.
+    Refused(Failure),
+}
+
 impl Effects {
     fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
     }
 
     /// Creates a pod of a pool.
-    pub async fn create_pod(&self, pod: &NewPod) -> Result<Outcome<()>, Failure> {
+    pub async fn create_pod(&self, pod: &NewPod) -> Result<Created, Failure> {
+        let (verb, kind) = ("create", "Pod");
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &pod.key.namespace, &resource);
-        let object: DynamicObject = match serde_json::from_value(pod.manifest.clone()) {
-            Ok(object) => object,
-            Err(error) => return Ok(Outcome::Refused(super::Refusal { code: 422, message: error.to_string() })),
-        };
-        Ok(without_value(self.call("create", "Pod", &pod.key, api.create(&PostParams::default(), &object)).await?))
+        let object: DynamicObject = serde_json::from_value(pod.manifest.clone())
+            .map_err(|error| Failure::unfit(verb, kind, &pod.key, &error))?;
+        match self.call(verb, kind, &pod.key, api.create(&PostParams::default(), &object)).await {
+            Ok(_) => Ok(Created::Done),
+            Err(failure) if failure.exists() => Ok(Created::Exists),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Deletes a pod, unless it changed since.
-    pub async fn delete_pod(&self, version: &Version) -> Result<Outcome<()>, Failure> {
-        let api = self.pods(&version.key.namespace);
-        let deleted =
-            self.call("delete", "Pod", &version.key, api.delete(&version.key.name, &unchanged(version))).await?;
-        Ok(without_value(deleted))
+    pub async fn delete_pod(&self, version: &Version) -> Result<Deleted, Failure> {
+        self.delete_version("Pod", self.pods(&version.key.namespace), version).await
     }
 
     /// Gives an idle pod to a Sandbox: labels, owner and annotations in one patch, which fails as a whole where the pod
-    /// changed since. A failed `test` is answered 422, so a refusal is a lost race too.
-    pub async fn claim(&self, claim: &Claim) -> Result<Outcome<Pod>, Failure> {
+    /// changed since.
+    pub async fn claim(&self, claim: &Claim) -> Result<Claimed, Failure> {
         let label = |name: &str| format!("/metadata/labels/{}", name.replace('/', "~1"));
         let annotation = |name: &str| format!("/metadata/annotations/{}", name.replace('/', "~1"));
         let patch = json!([
@@ -78,33 +97,33 @@ impl Effects {
             { "op": "add", "path": annotation(labels::DO_NOT_DISRUPT), "value": "true" },
             { "op": "replace", "path": "/metadata/ownerReferences", "value": [claim.owner] },
         ]);
-        let patch = match json_patch(patch) {
-            Ok(patch) => patch,
-            Err(refusal) => return Ok(Outcome::Refused(refusal)),
-        };
-        let key = &claim.pod.key;
+        let (verb, kind, key) = ("claim", "Pod", &claim.pod.key);
+        let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, kind, key, &error))?;
         let api = self.pods(&key.namespace);
-        let claimed = self.call("claim", "Pod", key, api.patch(&key.name, &PatchParams::default(), &patch)).await?;
-        match claimed {
-            Outcome::Refused(refusal) if refusal.code == 422 => Ok(Outcome::Stale),
-            // Nothing will change by itself, so it is tried again like any failure, and logged.
-            Outcome::Refused(refusal) => Err(Failure::refused("claim", "Pod", key, refusal)),
-            other => Ok(other),
+        match self.call(verb, kind, key, api.patch(&key.name, &PatchParams::default(), &patch)).await {
+            Ok(pod) => Ok(Claimed::Done(Box::new(pod))),
+            Err(failure) if failure.is_gone() => Ok(Claimed::Lost),
+            Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &claim.pod).await? {
+                Since::Changed | Since::Gone => Ok(Claimed::Lost),
+                Since::Same => Ok(Claimed::Refused(failure)),
+            },
+            Err(failure) if failure.is_refusal() => Ok(Claimed::Refused(failure)),
+            Err(failure) => Err(failure),
         }
     }
 
-    /// The pod as the API server has it.
-    pub async fn read_pod(&self, key: &Key) -> Result<Outcome<Pod>, Failure> {
-        self.call("get", "Pod", key, self.pods(&key.namespace).get(&key.name)).await
+    /// The pod as the API server has it; none only where it is certainly gone.
+    pub async fn read_pod(&self, key: &Key) -> Result<Option<Pod>, Failure> {
+        match self.call("get", "Pod", key, self.pods(&key.namespace).get(&key.name)).await {
+            Err(failure) if failure.is_gone() => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// The pods labelled with `sandbox`, as the API server has them.
     pub async fn read_pods_of(&self, sandbox: &Key) -> Result<Vec<Pod>, Failure> {
         let params = ListParams::default().labels(&format!("{}={}", labels::SANDBOX, sandbox.name));
         let listed = self.call("list", "Pods of", sandbox, self.pods(&sandbox.namespace).list(&params)).await?;
-        Ok(match listed {
-            Outcome::Done(pods) => pods.items,
-            _ => Vec::new(),
-        })
+        Ok(listed.items)
     }
 }

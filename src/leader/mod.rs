@@ -22,7 +22,7 @@ pub use terms::{BadTerms, Terms};
 
 use crate::{
     clock::Clock,
-    effects::{Effects, Failure, Outcome},
+    effects::{Effects, Failure, LeaseWrite},
     object::Version,
 };
 
@@ -144,7 +144,7 @@ impl Candidate {
                 renew_time: Some(self.now()),
                 ..seen.spec.clone()
             };
-            self.effects.write_lease(&seen.version, &spec).await.map(drop)
+            self.effects.write_lease(&seen.version, &spec).await.map(|_: LeaseWrite| ())
         };
         match timeout_at(Instant::now() + RESIGN_MAX, resigned).await {
             Ok(Ok(())) => tracing::info!("the Lease was given up"),
@@ -166,7 +166,8 @@ impl Candidate {
                 return Ok(());
             }
         };
-        self.took(written, sent)
+        self.took(written, sent);
+        Ok(())
     }
 
     async fn renew_within(&mut self, patience: Duration) -> Result<ControlFlow<String>, String> {
@@ -181,9 +182,7 @@ impl Candidate {
         let Some(seen) = &self.seen else { return Ok(ControlFlow::Break("nobody".into())) };
         let sent = Instant::now();
         let written = self.effects.write_lease(&seen.version, &self.spec()).await?;
-        let is_lost = matches!(written, Outcome::Stale | Outcome::Gone);
-        self.took(written, sent)?;
-        if is_lost {
+        if !self.took(written, sent) {
             // Somebody wrote it, or a renewal took effect of which that was not known.
             self.look().await?;
             let holder = self.seen.as_ref().and_then(Seen::holder);
@@ -194,27 +193,23 @@ impl Candidate {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn took(&mut self, written: Outcome<Lease>, sent: Instant) -> Result<(), Failure> {
+    /// Whether the Lease is this operator's from the time on when that was asked for.
+    fn took(&mut self, written: LeaseWrite, sent: Instant) -> bool {
         match written {
-            Outcome::Done(lease) => {
-                self.note(lease);
+            LeaseWrite::Done(lease) => {
+                self.note(*lease);
                 self.renewed = Some(sent);
-                Ok(())
+                true
             }
-            Outcome::Refused(refusal) => Err(Failure::refused("write", "Lease", &self.terms.lease, refusal)),
-            Outcome::Stale | Outcome::Gone | Outcome::Exists | Outcome::TooLarge => Ok(()),
+            LeaseWrite::Lost => false,
         }
     }
 
     /// Reads the Lease.
     async fn look(&mut self) -> Result<(), Failure> {
         match self.effects.read_lease(&self.terms.lease).await? {
-            Outcome::Done(lease) => self.note(lease),
-            Outcome::Gone => self.seen = None,
-            Outcome::Refused(refusal) => {
-                return Err(Failure::refused("get", "Lease", &self.terms.lease, refusal));
-            }
-            Outcome::Stale | Outcome::Exists | Outcome::TooLarge => {}
+            Some(lease) => self.note(lease),
+            None => self.seen = None,
         }
         Ok(())
     }

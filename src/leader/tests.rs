@@ -36,7 +36,7 @@ fn answer(code: u16, body: &Value) -> Answer {
 }
 
 fn refusal(code: u16, reason: &str) -> Answer {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason, "details": {"name": "arl-operator"}});
     answer(code, &status)
 }
 

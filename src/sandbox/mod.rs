@@ -22,7 +22,7 @@ use crate::{
     cache::{SandboxRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Claim, Effects, Event, Failure, Outcome, live_tasks},
+    effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written, live_tasks},
     metrics::{self, Metrics, exemplar},
     object::{Key, Uid, Version},
     pod::Pod,
@@ -79,10 +79,7 @@ impl Sandboxes {
         let found = if observed.is_unallocated() && self.is_claiming(&observed.uid()) {
             self.effects.read_pods_of(&observed.key()).await?
         } else if let Some(name) = observed.missing_pod() {
-            match self.effects.read_pod(&observed.key().sibling(&name)).await? {
-                Outcome::Done(pod) => vec![pod],
-                _ => Vec::new(),
-            }
+            self.effects.read_pod(&observed.key().sibling(&name)).await?.into_iter().collect()
         } else {
             return Ok(());
         };
@@ -97,18 +94,20 @@ impl Sandboxes {
     async fn claim(&self, observed: &mut Observed, claim: &Claim) -> Result<bool, Failure> {
         self.note_claiming(&observed.uid(), true);
         let (namespace, pool) = (observed.key().namespace, observed.pool_name());
-        let claimed = self.effects.claim(claim).await.inspect_err(|failure| {
-            if failure.is_refusal() {
-                self.metrics.claims.with([&namespace, pool, "refused"]).inc();
+        match self.effects.claim(claim).await? {
+            Claimed::Done(pod) => {
+                self.watch.learn::<Pod>((*pod).clone());
+                observed.owned.push(Arc::new(pod.slim()));
+                return Ok(true);
             }
-        })?;
-        if let Outcome::Done(pod) = claimed {
-            self.watch.learn::<Pod>(pod.clone());
-            observed.owned.push(Arc::new(pod.slim()));
-            return Ok(true);
-        }
-        self.metrics.claim_conflicts.with([&namespace, pool]).inc();
-        // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
+            // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
+            Claimed::Lost => self.metrics.claim_conflicts.with([&namespace, pool]).inc(),
+            Claimed::Refused(failure) => {
+                self.metrics.claims.with([&namespace, pool, "refused"]).inc();
+                self.note_claiming(&observed.uid(), false);
+                return Err(failure);
+            }
+        };
         self.note_claiming(&observed.uid(), false);
         Ok(false)
     }
@@ -119,21 +118,22 @@ impl Sandboxes {
             return Ok(true);
         }
         let version = Version::of(observed.sandbox());
-        let written = self.effects.write_status::<Sandbox>(&version, &wanted).await?;
-        if let Outcome::Done(sandbox) = written {
-            self.watch.learn::<SandboxRow>(sandbox);
-            if observed.is_unallocated() && wanted.pod_uid.is_some() {
-                self.count_claim(observed);
-                let pod = wanted.pod_name.as_deref().unwrap_or_default();
-                self.effects.traces().take(|| traces::claim(&observed.row, pod, self.clock.now()));
-            }
-            self.note_claiming(&observed.uid(), false);
-            for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {
-                self.effects.event(Event::about(observed.sandbox(), reason, note));
-            }
-            return Ok(true);
+        let sandbox = match self.effects.write_status::<Sandbox>(&version, &wanted).await? {
+            Written::Done(sandbox) => sandbox,
+            Written::Changed | Written::Gone => return Ok(false),
+            Written::TooLarge(failure) => return Err(failure),
+        };
+        self.watch.learn::<SandboxRow>(sandbox);
+        if observed.is_unallocated() && wanted.pod_uid.is_some() {
+            self.count_claim(observed);
+            let pod = wanted.pod_name.as_deref().unwrap_or_default();
+            self.effects.traces().take(|| traces::claim(&observed.row, pod, self.clock.now()));
         }
-        Ok(false)
+        self.note_claiming(&observed.uid(), false);
+        for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {
+            self.effects.event(Event::about(observed.sandbox(), reason, note));
+        }
+        Ok(true)
     }
 
     fn count_claim(&self, observed: &Observed) {
@@ -153,19 +153,21 @@ impl Sandboxes {
         if live.unfinished || live.last_finished > observed.last_finished {
             return Ok(());
         }
-        if let Outcome::Done(()) = self.effects.delete::<Sandbox>(&Version::of(observed.sandbox())).await? {
-            self.effects.event(Event::about(
+        match self.effects.delete::<Sandbox>(&Version::of(observed.sandbox())).await? {
+            Deleted::Done => self.effects.event(Event::about(
                 observed.sandbox(),
                 EventReason::Expired,
                 "idle for its ttl; deleted with its pod",
-            ));
+            )),
+            Deleted::Changed | Deleted::Gone => {}
         }
         Ok(())
     }
 
     async fn delete_pods(&self, pods: &[Version]) -> Result<(), Failure> {
         for pod in pods {
-            self.effects.delete_pod(pod).await?;
+            // One that changed is looked at again when its watch tells.
+            let _: Deleted = self.effects.delete_pod(pod).await?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::{
     cache::{TaskRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Effects, Event, Failure, Outcome},
+    effects::{Deleted, Effects, Event, Failure, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     runs::{Left, Request, Runs, Target, Wish},
@@ -71,10 +71,12 @@ impl Tasks {
 
     /// Deletes a pod in which something runs that cannot be ended; its Sandbox then is released.
     async fn give_up(&self, target: &Target) -> Result<(), Failure> {
-        if let Outcome::Done(pod) = self.effects.read_pod(&target.pod).await?
-            && Uid::of(&pod) == target.pod_uid
-        {
-            self.effects.delete_pod(&Version::of(&pod)).await?;
+        // A kubelet that reports on it meanwhile is no reason to leave it.
+        while let Some(pod) = self.effects.read_pod(&target.pod).await?.filter(|pod| Uid::of(pod) == target.pod_uid) {
+            match self.effects.delete_pod(&Version::of(&pod)).await? {
+                Deleted::Done | Deleted::Gone => break,
+                Deleted::Changed => {}
+            }
         }
         Ok(())
     }
@@ -83,8 +85,7 @@ impl Tasks {
     async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
         if observed.pod_is_lost() {
             let sandbox = self.effects.read::<arl_crds::Sandbox>(&observed.row.sandbox()).await?;
-            observed.sandbox_is_gone =
-                !matches!(sandbox, Outcome::Done(s) if Some(Uid::of(&s)) == observed.sandbox_uid());
+            observed.sandbox_is_gone = sandbox.is_none_or(|sandbox| Some(Uid::of(&sandbox)) != observed.sandbox_uid());
         }
         Ok(())
     }
@@ -97,8 +98,10 @@ impl Tasks {
         let steps = match target.mode {
             ExecutorMode::Exec => {
                 let wanted = status::starting(observed, target, self.clock.now());
-                let Outcome::Done(task) = self.effects.write_status::<Task>(&version, &wanted).await? else {
-                    return Ok(());
+                let task = match self.effects.write_status::<Task>(&version, &wanted).await? {
+                    Written::Done(task) => task,
+                    Written::Changed | Written::Gone => return Ok(()),
+                    Written::TooLarge(failure) => return Err(failure),
                 };
                 let steps = task.spec.steps.clone();
                 self.watch.learn::<TaskRow>(task);
@@ -106,8 +109,9 @@ impl Tasks {
             }
             ExecutorMode::Agent if !is_started && observed.row.has_contents() => {
                 match self.effects.read::<Task>(&version.key).await? {
-                    Outcome::Done(task) if Uid::of(&task) == version.uid => task.spec.steps,
-                    _ => return Ok(()),
+                    Some(task) if Uid::of(&task) == version.uid => task.spec.steps,
+                    // Its watch will tell that it is gone.
+                    Some(_) | None => return Ok(()),
                 }
             }
             ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
@@ -125,7 +129,7 @@ impl Tasks {
     async fn record(&self, observed: &Observed) -> Result<(), Failure> {
         if let Some(run) = &observed.run {
             let steps = self.runs.progress(&observed.uid()).steps;
-            self.write(observed, &status::in_progress(observed, &run.target, &steps, self.clock.now())).await?;
+            self.show(observed, &status::in_progress(observed, &run.target, &steps, self.clock.now())).await?;
         }
         Ok(())
     }
@@ -137,48 +141,53 @@ impl Tasks {
         }
         let steps = self.runs.progress(&uid).steps;
         let full = report::finished(observed, verdict, &steps, self.clock.now());
-        let mut outcome = Outcome::TooLarge;
         for budget in report::BUDGETS {
-            let fitted = report::fit(&full, budget);
-            outcome = self.write(observed, &fitted).await?;
-            if outcome != Outcome::TooLarge {
-                break;
-            }
-            self.metrics.status_shrunk.inc();
-        }
-        if outcome == Outcome::Done(()) {
-            let traces = self.effects.traces();
-            let trace = traces.id(|| trace(observed, Some(&full)));
-            measure::finished(&self.metrics, &observed.row, &full, &steps, trace);
-            traces.take(|| traces::task(&observed.row, &full, sandbox(observed)));
-        }
-        if outcome == Outcome::Done(()) || outcome == Outcome::Gone {
-            self.runs.forget(&uid);
+            match self.write(observed, &report::fit(&full, budget)).await? {
+                Written::Done(()) => {
+                    let traces = self.effects.traces();
+                    let trace = traces.id(|| trace(observed, Some(&full)));
+                    measure::finished(&self.metrics, &observed.row, &full, &steps, trace);
+                    traces.take(|| traces::task(&observed.row, &full, sandbox(observed)));
+                    self.runs.forget(&uid);
+                    return Ok(());
+                }
+                Written::Gone => {
+                    self.runs.forget(&uid);
+                    return Ok(());
+                }
+                Written::Changed => return Ok(()),
+                Written::TooLarge(failure) if budget == 0 => return Err(failure),
+                Written::TooLarge(_) => self.metrics.status_shrunk.inc(),
+            };
         }
         Ok(())
     }
 
-    async fn write(&self, observed: &Observed, wanted: &TaskStatus) -> Result<Outcome<()>, Failure> {
+    async fn write(&self, observed: &Observed, wanted: &TaskStatus) -> Result<Written<()>, Failure> {
         if observed.row.status() == Some(wanted) {
-            return Ok(Outcome::Done(()));
+            return Ok(Written::Done(()));
         }
         let version = Version::of(&*observed.row.task);
         Ok(match self.effects.write_status::<Task>(&version, wanted).await? {
-            Outcome::Done(task) => {
+            Written::Done(task) => {
                 if let Some((reason, note)) = status::event(wanted) {
                     self.effects.event(Event::about(&task, reason, note));
                 }
                 self.watch.learn::<TaskRow>(task);
-                Outcome::Done(())
+                Written::Done(())
             }
-            Outcome::Stale => Outcome::Stale,
-            Outcome::TooLarge => Outcome::TooLarge,
-            Outcome::Refused(refusal) => {
-                tracing::error!(refusal.message, "the API server refuses this status; this is a bug in the operator");
-                Outcome::Refused(refusal)
-            }
-            Outcome::Gone | Outcome::Exists => Outcome::Gone,
+            Written::Changed => Written::Changed,
+            Written::Gone => Written::Gone,
+            Written::TooLarge(failure) => Written::TooLarge(failure),
         })
+    }
+
+    /// Shows where the Task stands, if it has not changed since; if it has, its watch will tell.
+    async fn show(&self, observed: &Observed, wanted: &TaskStatus) -> Result<(), Failure> {
+        match self.write(observed, wanted).await? {
+            Written::Done(()) | Written::Changed | Written::Gone => Ok(()),
+            Written::TooLarge(failure) => Err(failure),
+        }
     }
 }
 
@@ -197,13 +206,16 @@ impl Reconcile for Tasks {
         match &plan.decision {
             Decision::Rest => {}
             Decision::Wait(reason) => {
-                drop(self.write(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?);
+                self.show(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?;
             }
             Decision::Start(target) => self.start(&observed, target).await?,
             Decision::Record => self.record(&observed).await?,
             Decision::Ask(wish) => self.runs.wish(&observed.uid(), *wish),
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,
-            Decision::Expire => drop(self.effects.delete::<Task>(&Version::of(&*observed.row.task)).await?),
+            Decision::Expire => {
+                // One that changed is looked at again when its watch tells.
+                let _: Deleted = self.effects.delete::<Task>(&Version::of(&*observed.row.task)).await?;
+            }
         }
         Ok(plan.look_again)
     }

@@ -23,7 +23,7 @@ use crate::{
     cache::Watch,
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Effects, Event, Failure, Outcome},
+    effects::{Created, Deleted, Effects, Event, Failure, Written},
     metrics::Metrics,
     object::{Key, Version},
     pod::Pod,
@@ -66,10 +66,12 @@ impl WarmPools {
     async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Result<Option<Setback>, Failure> {
         let pool = &*observed.pool;
         for pod in &plan.delete {
-            if let Outcome::Done(()) = self.effects.delete_pod(pod).await?
-                && let Some(reason) = observed.why_replaced(&pod.uid)
-            {
-                self.metrics.pod_replacements.with([&pod.key.namespace, &pool.name_any(), reason]).inc();
+            match (self.effects.delete_pod(pod).await?, observed.why_replaced(&pod.uid)) {
+                (Deleted::Done, Some(reason)) => {
+                    self.metrics.pod_replacements.with([&pod.key.namespace, &pool.name_any(), reason]).inc();
+                }
+                // What changed or is gone is looked at again when its watch tells.
+                (Deleted::Done, None) | (Deleted::Changed | Deleted::Gone, _) => {}
             }
         }
         // One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
@@ -77,10 +79,10 @@ impl WarmPools {
             if !observed.is_current(&self.watch.cache) {
                 break;
             }
-            if let Outcome::Refused(refusal) =
-                self.effects.create_pod(&manifest::pod(pool, *number, &self.agent)).await?
-            {
-                return Ok(Some(Setback::refused(&refusal)));
+            match self.effects.create_pod(&manifest::pod(pool, *number, &self.agent)).await {
+                Ok(Created::Done | Created::Exists) => {}
+                Err(failure) if failure.is_refusal() => return Ok(failure.refusal().map(Setback::refused)),
+                Err(failure) => return Err(failure),
             }
         }
         Ok(plan.ended.clone().map(Setback::ended))
@@ -105,11 +107,15 @@ impl Reconcile for WarmPools {
         let wanted = status::status(&observed, now);
         if observed.pool.status.as_ref() != Some(&wanted) {
             let version = Version::of(&*observed.pool);
-            if let Outcome::Done(pool) = self.effects.write_status::<WarmPool>(&version, &wanted).await? {
-                self.watch.learn::<WarmPool>(pool);
-                for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {
-                    self.effects.event(Event::about(&*observed.pool, reason, note));
+            match self.effects.write_status::<WarmPool>(&version, &wanted).await? {
+                Written::Done(pool) => {
+                    self.watch.learn::<WarmPool>(pool);
+                    for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {
+                        self.effects.event(Event::about(&*observed.pool, reason, note));
+                    }
                 }
+                Written::Changed | Written::Gone => {}
+                Written::TooLarge(failure) => return Err(failure),
             }
         }
         if plan.rolling_begins {

@@ -10,15 +10,21 @@ pub struct Refusal {
     pub code: u16,
     pub reason: &'static str,
     pub message: String,
+    /// The name of what it is about, where it is about something.
+    name: Option<String>,
 }
 
 impl Refusal {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into() }
+        Self { code, reason, message: message.into(), name: None }
+    }
+
+    fn about(self, id: &Id) -> Self {
+        Self { name: Some(id.name.clone()), ..self }
     }
 
     pub fn not_found(id: &Id) -> Self {
-        Self::new(404, "NotFound", format!("{} {:?} not found", id.kind.resource(), id.name))
+        Self::new(404, "NotFound", format!("{} {:?} not found", id.kind.resource(), id.name)).about(id)
     }
 
     pub fn exists(id: &Id) -> Self {
@@ -56,7 +62,7 @@ impl Refusal {
     pub fn status(&self) -> Value {
         json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "reason": self.reason, "code": self.code, "details": self.name.as_ref().map(|name| json!({ "name": name })),
         })
     }
 }
