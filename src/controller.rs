@@ -1,13 +1,20 @@
 //! Workers: keys come out of a queue, a reconcile looks after each, and the queue is told what to expect next.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{Instrument, field::Empty};
 
-use crate::{clock::Clock, effects::Failure, metrics::Metrics, object::Key, queue::Queue};
+use crate::{clock::Clock, effects::Failure, metrics::Metrics, object::Key, queue::Queue, stalled::Obstacle};
 
 /// When to look at an object again, if nothing changes before. Waiting is no error: only the API fails.
 pub type Next = Result<Option<Timestamp>, Failure>;
@@ -22,6 +29,42 @@ pub trait Reconcile: Send + Sync + 'static {
 
     /// Looks after one object.
     fn reconcile(&self, key: &Key) -> impl Future<Output = Next> + Send;
+
+    /// Shows on the object which call to the API keeps failing for it, or that none does.
+    fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A failure that is over before is not shown: an API server that is being restarted would be written to about nothing else.
+const LASTING: Duration = Duration::from_secs(1);
+
+/// Since when reconciles of a key have failed, without one that went well.
+#[derive(Debug, Default)]
+struct Spells(Mutex<BTreeMap<Key, Spell>>);
+
+#[derive(Debug)]
+struct Spell {
+    since: Instant,
+    is_shown: bool,
+}
+
+impl Spells {
+    fn over(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    /// How a failure is to be shown, if it is to be.
+    fn obstacle<'a>(&self, key: &Key, failure: &'a Failure) -> Option<Obstacle<'a>> {
+        let mut spells = self.lock();
+        let spell = spells.entry(key.clone()).or_insert_with(|| Spell { since: Instant::now(), is_shown: false });
+        if spell.since.elapsed() < LASTING {
+            return None;
+        }
+        Some(Obstacle { failure, is_new: !std::mem::replace(&mut spell.is_shown, true) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Spell>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Starts workers on a queue: `workers` for the keys of one namespace, and some more, which another namespace finds free where
@@ -41,7 +84,9 @@ pub fn spawn<R: Reconcile>(
     for counters in [&metrics.reconcile_errors, &metrics.reconcile_panics] {
         drop(counters.with([R::NAME]));
     }
+    let spells = Arc::new(Spells::default());
     for _ in 0..workers {
+        let spells = Arc::clone(&spells);
         let (queue, reconciler, clock) = (Arc::clone(queue), Arc::clone(reconciler), clock.clone());
         let metrics = Arc::clone(metrics);
         set.spawn(async move {
@@ -51,7 +96,7 @@ pub fn spawn<R: Reconcile>(
                 let key = queue.next().await;
                 let start = Instant::now();
                 active.inc();
-                let result = work(&*reconciler, &queue, &clock, key).await;
+                let result = work(&*reconciler, &queue, &spells, &clock, key).await;
                 active.dec();
                 seconds.observe(start.elapsed().as_secs_f64());
                 if result == PANIC {
@@ -71,11 +116,17 @@ const ERROR: &str = "error";
 const PANIC: &str = "panic";
 
 /// What came of it, in a word.
-async fn work<R: Reconcile>(reconciler: &R, queue: &Queue<Key>, clock: &Clock, key: Key) -> &'static str {
+async fn work<R: Reconcile>(
+    reconciler: &R,
+    queue: &Queue<Key>,
+    spells: &Spells,
+    clock: &Clock,
+    key: Key,
+) -> &'static str {
     let span = tracing::info_span!("reconcile", kind = R::KIND, namespace = %key.namespace, name = %key.name, uid = Empty, trace_id = Empty);
     async {
         // A panic is a bug; it stays with the object that it happened to.
-        match AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await {
+        match AssertUnwindSafe(reconcile(reconciler, spells, &key)).catch_unwind().await {
             Ok(Ok(look_again)) => {
                 queue.done(&key, look_again.map(|at| clock.instant(at)));
                 if look_again.is_some() { "requeue_after" } else { "success" }
@@ -94,6 +145,24 @@ async fn work<R: Reconcile>(reconciler: &R, queue: &Queue<Key>, clock: &Clock, k
     }
     .instrument(span)
     .await
+}
+
+/// Reconciles, and shows what keeps failing, or that it does no more.
+async fn reconcile<R: Reconcile>(reconciler: &R, spells: &Spells, key: &Key) -> Next {
+    let result = match reconciler.reconcile(key).await {
+        Ok(next) => reconciler.show(key, None).await.map(|()| next),
+        Err(failure) => Err(failure),
+    };
+    let Err(failure) = &result else {
+        spells.over(key);
+        return result;
+    };
+    if let Some(obstacle) = spells.obstacle(key, failure)
+        && let Err(also) = reconciler.show(key, Some(obstacle)).await
+    {
+        tracing::error!(error = %failure, %also, "a call keeps failing, and that cannot be shown on the object");
+    }
+    result
 }
 
 fn said(panic: &(dyn Any + Send)) -> &str {
@@ -123,6 +192,24 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             Ok(None)
         }
+
+        async fn show(&self, _: &Key, _: Option<Obstacle<'_>>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_shown_once_it_lasts_and_is_new_again_after_a_success() {
+        let (spells, key) = (Spells::default(), Key::new("ns", "a"));
+        let failure = Failure::new("get", "Pod", &key, crate::effects::Cause::Timeout);
+        let shown = || spells.obstacle(&key, &failure).map(|obstacle| obstacle.is_new);
+        assert_eq!(shown(), None, "the first");
+        tokio::time::advance(LASTING / 2).await;
+        assert_eq!(shown(), None, "it may be over soon");
+        tokio::time::advance(LASTING / 2).await;
+        assert_eq!((shown(), shown()), (Some(true), Some(false)));
+        spells.over(&key);
+        assert_eq!(shown(), None, "another one begins");
     }
 
     #[tokio::test(start_paused = true)]
@@ -135,7 +222,7 @@ mod tests {
         }
         let mut results = Vec::new();
         for _ in 0..2 {
-            results.push(work(&*fragile, &queue, &clock, queue.next().await).await);
+            results.push(work(&*fragile, &queue, &Spells::default(), &clock, queue.next().await).await);
         }
         assert_eq!(results, [PANIC, "success"]);
         assert_eq!(fragile.0.load(Ordering::Relaxed), 1);

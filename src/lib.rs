@@ -11,6 +11,7 @@
 //!   value and a clock reading, `status` says what the status must then be. Both are pure and tested by tables.
 //! - [`effects`] is the only code that writes. Every write names the version it was decided on, so that an old cache, a second
 //!   operator or a crash in between cannot make it wrong.
+//! - [`stalled`] shows on an object which call to the API keeps failing for it.
 //! - [`runs`] executes steps in pods; reconcile starts, looks and ends, and never waits for a command.
 //! - [`leader`] lets one of several operators work: the others keep their caches warm and stand by.
 //! - [`metrics`] is what they count, and [`endpoints`] shows it, beside the probes.
@@ -37,6 +38,7 @@ pub mod pod;
 pub mod queue;
 pub mod runs;
 pub mod sandbox;
+pub mod stalled;
 pub mod task;
 pub mod traces;
 pub mod triggers;

@@ -47,8 +47,25 @@ pub struct Wanted {
 /// The API's limit on a condition's message.
 const MESSAGE_MAX: usize = 32_768;
 
+/// The condition that is there only while calls to the API keep an object from where it should be. kstatus, and what builds on it,
+/// takes it for a failure.
+pub const STALLED: &str = "Stalled";
+
+/// Whether two messages differ in numbers, names with digits or times only: those of a refusal change with each attempt.
+pub fn is_alike(a: &str, b: &str) -> bool {
+    let fixed = |text: &str| {
+        text.split_whitespace()
+            .filter(|word| !word.contains(|c: char| c.is_ascii_digit()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    fixed(a) == fixed(b)
+}
+
 /// The conditions that follow from `wanted`. A transition time is taken over from `previous` unless the value changed.
+/// [`STALLED`] is not for a status to end: it stays until all goes well.
 pub fn merge(previous: &[Condition], wanted: Vec<Wanted>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    let stalled = previous.iter().find(|c| c.type_ == STALLED && wanted.iter().all(|w| w.type_ != STALLED)).cloned();
     wanted
         .into_iter()
         .map(|Wanted { type_, truth, reason, mut message }| {
@@ -63,6 +80,7 @@ pub fn merge(previous: &[Condition], wanted: Vec<Wanted>, generation: Option<i64
                 last_transition_time: kept.map_or_else(|| whole_seconds(now), |c| c.last_transition_time.clone()),
             }
         })
+        .chain(stalled)
         .collect()
 }
 
@@ -88,6 +106,26 @@ mod tests {
         assert_eq!(same[0].last_transition_time.0, at(10));
         assert_eq!((same[0].message.as_str(), same[0].observed_generation), ("b", Some(2)));
         assert_eq!(changed[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn numbers_and_ids_alone_make_no_other_message() {
+        let quota = |used| format!("exceeded quota: q, requested: pods=1, used: pods={used}, limited: pods=9");
+        assert!(is_alike(&quota(3), &quota(4)));
+        assert!(is_alike("denied (request 6f1c2d) at 10:00:01", "denied (request 77aa01) at 10:00:02"));
+        assert!(!is_alike("denied by policy a", "denied by policy b"));
+    }
+
+    #[test]
+    fn that_it_is_stalled_stays_until_it_is_taken_away() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let stalled = Wanted { type_: STALLED, ..ready(Truth::True, "refused").remove(0) };
+        let both = merge(&[], vec![ready(Truth::False, "a").remove(0), stalled.clone()], Some(1), at(10));
+        let again = merge(&both, ready(Truth::True, "b"), Some(1), at(20));
+        assert_eq!(again[1], both[1]);
+        let other = Wanted { message: "refused otherwise".into(), ..stalled };
+        let said = merge(&again, vec![ready(Truth::True, "b").remove(0), other], Some(1), at(30));
+        assert_eq!((said.len(), said[1].message.as_str()), (2, "refused otherwise"));
     }
 
     #[test]

@@ -51,8 +51,10 @@ reasons! {
         PodsEnded,
         /// A ResourceQuota of the namespace forbids more pods.
         QuotaExceeded,
-        /// Admission refused the pod: Pod Security, a webhook, a missing ServiceAccount.
+        /// The API server refuses the pod: Pod Security, a policy, a webhook, a missing ServiceAccount, a missing right.
         Refused,
+        /// The API server, or a webhook that it asks, fails or does not answer, so that pods cannot be created.
+        ApiError,
         /// The API server calls the pod template invalid.
         InvalidTemplate,
     }
@@ -67,6 +69,8 @@ reasons! {
         PoolEmpty,
         /// A pod was chosen and is being claimed.
         Claiming,
+        /// The API server refuses the claim of a pod; another pod is tried, and the same again later.
+        ClaimRefused,
         /// The pod is allocated and can run Tasks.
         Allocated,
         /// The pod is allocated, but its Ready condition is not True.
@@ -119,6 +123,16 @@ reasons! {
 }
 
 reasons! {
+    /// Reasons on the condition `Stalled` of all kinds, which is there only while a call to the API keeps failing.
+    StalledReason {
+        /// The API server, a policy or a webhook refuses what has to be done next.
+        Refused,
+        /// The API server, or a webhook that it asks, fails or does not answer.
+        ApiError,
+    }
+}
+
+reasons! {
     /// Reasons of Events.
     EventReason {
         /// WarmPool: pods have a problem; the note has the cause and the remedy.
@@ -137,6 +151,8 @@ reasons! {
         Expired,
         /// Sandbox: its executor container was started again.
         ContainerRestarted,
+        /// All kinds: calls to the API keep failing; the note has the API server's words.
+        Stalled,
         /// Task: all steps succeeded.
         TaskSucceeded,
         /// Task: it failed; the note has reason and message.
@@ -147,6 +163,6 @@ reasons! {
 impl EventReason {
     /// Whether the Event is of type Warning.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::PodsFailing | Self::ContainerRestarted | Self::TaskFailed)
+        matches!(self, Self::PodsFailing | Self::Stalled | Self::ContainerRestarted | Self::TaskFailed)
     }
 }

@@ -107,7 +107,8 @@ impl Refusal {
 }
 
 impl Failure {
-    pub(super) fn new(verb: &'static str, kind: &'static str, object: &Key, cause: Cause) -> Self {
+    /// A call on an object that failed in this way.
+    pub fn new(verb: &'static str, kind: &'static str, object: &Key, cause: Cause) -> Self {
         Self { verb, kind, object: object.clone(), cause }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use arl_crds::{Task, TaskState};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
@@ -23,6 +24,8 @@ pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clo
     const KIND: &'static str;
     /// The status of an object.
     fn status_of(&self) -> Option<&Self::Status>;
+    /// Its conditions.
+    fn conditions(&self) -> &[Condition];
 }
 
 macro_rules! ours {
@@ -32,6 +35,9 @@ macro_rules! ours {
             const KIND: &'static str = stringify!($kind);
             fn status_of(&self) -> Option<&Self::Status> {
                 self.status.as_ref()
+            }
+            fn conditions(&self) -> &[Condition] {
+                self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
             }
         }
     };
@@ -80,8 +86,38 @@ impl Effects {
             { "op": "add", "path": "/status", "value": status },
         ]);
         let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
-        let params = PatchParams::default();
-        let written = self.call(verb, K::KIND, key, self.objects(key).patch_status(&key.name, &params, &patch)).await;
+        let api = self.objects::<K>(key);
+        let written = self.call(verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch)).await;
+        match self.written(version, written).await {
+            Err(failure) if !failure.is_refusal() => match self.read::<K>(key).await? {
+                Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
+                    Ok(Written::Done(found))
+                }
+                _ => Err(failure),
+            },
+            written => written,
+        }
+    }
+
+    /// Replaces the conditions of an object and leaves the rest of its status, of which a cache may not have all.
+    pub async fn write_conditions<K: Ours>(&self, object: &K, conditions: &[Condition]) -> Result<Written<K>, Failure> {
+        let version = Version::of(object);
+        let (verb, key) = ("patch the conditions of", &version.key);
+        let conditions = match object.status_of() {
+            Some(_) => json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
+            None => json!({ "op": "add", "path": "/status", "value": { "conditions": conditions } }),
+        };
+        let patch = json!([
+            { "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version },
+            conditions,
+        ]);
+        let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
+        let api = self.objects::<K>(key);
+        let written = self.call(verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch)).await;
+        self.written(&version, written).await
+    }
+
+    async fn written<K: Ours>(&self, version: &Version, written: Result<K, Failure>) -> Result<Written<K>, Failure> {
         match written {
             Ok(object) => Ok(Written::Done(object)),
             Err(failure) if failure.is_gone() => Ok(Written::Gone),
@@ -91,13 +127,7 @@ impl Effects {
                 Since::Gone => Ok(Written::Gone),
                 Since::Same => Err(failure),
             },
-            Err(failure) if failure.is_refusal() => Err(failure),
-            Err(failure) => match self.read::<K>(key).await? {
-                Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
-                    Ok(Written::Done(found))
-                }
-                _ => Err(failure),
-            },
+            Err(failure) => Err(failure),
         }
     }
 

@@ -27,6 +27,7 @@ use crate::{
     object::{Key, Uid, Version},
     pod::Pod,
     runs::Runs,
+    stalled::{self, Obstacle},
     traces,
 };
 use observe::Observed;
@@ -209,5 +210,14 @@ impl Reconcile for Sandboxes {
             }
         }
         Ok(look_again)
+    }
+
+    async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
+        let object = self.watch.cache.read().sandboxes.get(key).map(|row| Arc::clone(&row.sandbox));
+        let Some(object) = object else { return Ok(()) };
+        if let Some(written) = stalled::show(&self.effects, &*object, obstacle, self.clock.now()).await? {
+            self.watch.learn::<SandboxRow>(written);
+        }
+        Ok(())
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     object::{Key, Uid, Version},
     runs::{Left, Request, Runs, Target, Wish},
+    stalled::{self, Obstacle},
     traces,
 };
 use observe::Observed;
@@ -129,7 +130,7 @@ impl Tasks {
     async fn record(&self, observed: &Observed) -> Result<(), Failure> {
         if let Some(run) = &observed.run {
             let steps = self.runs.progress(&observed.uid()).steps;
-            self.show(observed, &status::in_progress(observed, &run.target, &steps, self.clock.now())).await?;
+            self.put_status(observed, &status::in_progress(observed, &run.target, &steps, self.clock.now())).await?;
         }
         Ok(())
     }
@@ -183,7 +184,7 @@ impl Tasks {
     }
 
     /// Shows where the Task stands, if it has not changed since; if it has, its watch will tell.
-    async fn show(&self, observed: &Observed, wanted: &TaskStatus) -> Result<(), Failure> {
+    async fn put_status(&self, observed: &Observed, wanted: &TaskStatus) -> Result<(), Failure> {
         match self.write(observed, wanted).await? {
             Written::Done(()) | Written::Changed | Written::Gone => Ok(()),
             Written::TooLarge(failure) => Err(failure),
@@ -206,7 +207,7 @@ impl Reconcile for Tasks {
         match &plan.decision {
             Decision::Rest => {}
             Decision::Wait(reason) => {
-                self.show(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?;
+                self.put_status(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?;
             }
             Decision::Start(target) => self.start(&observed, target).await?,
             Decision::Record => self.record(&observed).await?,
@@ -218,6 +219,15 @@ impl Reconcile for Tasks {
             }
         }
         Ok(plan.look_again)
+    }
+
+    async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
+        let object = self.watch.cache.read().tasks.get(key).map(|row| Arc::clone(&row.task));
+        let Some(object) = object else { return Ok(()) };
+        if let Some(written) = stalled::show(&self.effects, &*object, obstacle, self.clock.now()).await? {
+            self.watch.learn::<TaskRow>(written);
+        }
+        Ok(())
     }
 }
 

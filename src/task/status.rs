@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use arl_crds::{
     Step, StepState, StepStatus, TaskState, TaskStatus,
-    condition::{self, Truth, Wanted},
+    condition::{self, STALLED, Truth, Wanted},
     reason::{EventReason, TaskReason},
 };
 use jiff::Timestamp;
@@ -41,6 +41,10 @@ pub(super) fn with_conditions(
     let wanted = |type_, truth| Wanted { type_, truth, reason: reason.as_str(), message: message.to_owned() };
     let both = vec![wanted("Finished", finished), wanted("Succeeded", succeeded)];
     status.conditions = condition::merge(before, both, status.observed_generation, now);
+    if finished == Truth::True {
+        // Once the end is on record nothing is left to be kept from.
+        status.conditions.retain(|c| c.type_ != STALLED);
+    }
     status
 }
 

@@ -27,9 +27,11 @@ use crate::{
     metrics::Metrics,
     object::{Key, Version},
     pod::Pod,
+    stalled::{self, Obstacle},
 };
 use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
+use jiff::Timestamp;
 use kube::ResourceExt;
 use memory::Memories;
 use observe::Observed;
@@ -62,31 +64,71 @@ impl WarmPools {
         Self { watch, effects, clock, agent, metrics, memories: Memories::default() }
     }
 
-    /// Does what the plan says and returns what stood in its way.
-    async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Result<Option<Setback>, Failure> {
-        let pool = &*observed.pool;
-        for pod in &plan.delete {
+    /// Does what the plan says, as far as the API lets it.
+    async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Progress {
+        let deleted = self.delete_pods(observed, &plan.delete).await;
+        match self.create_pods(observed, &plan.create).await {
+            Ok(()) => Progress { setback: plan.ended.clone().map(Setback::ended), failure: deleted.err() },
+            Err(failure) => {
+                let setback = Some(Setback::of(&failure));
+                // A refusal has its pause and its condition; it is not the API that fails.
+                Progress { setback, failure: deleted.err().or(Some(failure).filter(|f| !f.is_refusal())) }
+            }
+        }
+    }
+
+    async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {
+        let pool = observed.pool.name_any();
+        for pod in pods {
             match (self.effects.delete_pod(pod).await?, observed.why_replaced(&pod.uid)) {
                 (Deleted::Done, Some(reason)) => {
-                    self.metrics.pod_replacements.with([&pod.key.namespace, &pool.name_any(), reason]).inc();
+                    self.metrics.pod_replacements.with([&pod.key.namespace, &pool, reason]).inc();
                 }
                 // What changed or is gone is looked at again when its watch tells.
                 (Deleted::Done, None) | (Deleted::Changed | Deleted::Gone, _) => {}
             }
         }
-        // One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
-        for number in &plan.create {
+        Ok(())
+    }
+
+    /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
+    async fn create_pods(&self, observed: &Observed, numbers: &[i64]) -> Result<(), Failure> {
+        for number in numbers {
             if !observed.is_current(&self.watch.cache) {
                 break;
             }
-            match self.effects.create_pod(&manifest::pod(pool, *number, &self.agent)).await {
-                Ok(Created::Done | Created::Exists) => {}
-                Err(failure) if failure.is_refusal() => return Ok(failure.refusal().map(Setback::refused)),
-                Err(failure) => return Err(failure),
+            match self.effects.create_pod(&manifest::pod(&observed.pool, *number, &self.agent)).await? {
+                Created::Done | Created::Exists => {}
             }
         }
-        Ok(plan.ended.clone().map(Setback::ended))
+        Ok(())
     }
+
+    async fn write_status(&self, observed: &Observed, now: Timestamp) -> Result<(), Failure> {
+        let wanted = status::status(observed, now);
+        if observed.pool.status.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        match self.effects.write_status::<WarmPool>(&Version::of(&*observed.pool), &wanted).await? {
+            Written::Done(pool) => {
+                self.watch.learn::<WarmPool>(pool);
+                for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {
+                    self.effects.event(Event::about(&*observed.pool, reason, note));
+                }
+            }
+            Written::Changed | Written::Gone => {}
+            Written::TooLarge(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+}
+
+/// How far the API let a plan be carried out.
+struct Progress {
+    /// What stood in the way of pods, to be shown and waited for.
+    setback: Option<Setback>,
+    /// A call that is to be tried again.
+    failure: Option<Failure>,
 }
 
 impl Reconcile for WarmPools {
@@ -101,22 +143,12 @@ impl Reconcile for WarmPools {
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let plan = plan::plan(&observed, now);
-        let setback = self.carry_out(&observed, &plan).await?;
+        let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
         observed.setback = self.memories.of(key, &observed.uid(), |memory| memory.update(setback, plan.cleared, now));
-
-        let wanted = status::status(&observed, now);
-        if observed.pool.status.as_ref() != Some(&wanted) {
-            let version = Version::of(&*observed.pool);
-            match self.effects.write_status::<WarmPool>(&version, &wanted).await? {
-                Written::Done(pool) => {
-                    self.watch.learn::<WarmPool>(pool);
-                    for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {
-                        self.effects.event(Event::about(&*observed.pool, reason, note));
-                    }
-                }
-                Written::Changed | Written::Gone => {}
-                Written::TooLarge(failure) => return Err(failure),
-            }
+        // The counts are true whatever else fails.
+        self.write_status(&observed, now).await?;
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         if plan.rolling_begins {
             self.effects.event(Event::about(
@@ -127,5 +159,14 @@ impl Reconcile for WarmPools {
         }
         let until = observed.setback.map(|s| s.until).max(Some(observed.late_until));
         Ok(until.filter(|until| *until > now && plan.short > 0))
+    }
+
+    async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
+        let object = self.watch.cache.read().pools.get(key).map(Arc::clone);
+        let Some(object) = object else { return Ok(()) };
+        if let Some(written) = stalled::show(&self.effects, &*object, obstacle, self.clock.now()).await? {
+            self.watch.learn::<WarmPool>(written);
+        }
+        Ok(())
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use arl_crds::reason::WarmPoolReason;
+use arl_crds::{condition::is_alike, reason::WarmPoolReason};
 use jiff::Timestamp;
 
-use crate::{clock::after, effects::Refusal, queue::backoff};
+use crate::{effects::Failure, queue::backoff};
 
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
@@ -16,27 +16,47 @@ const MAX: Duration = Duration::from_secs(60);
 pub(super) struct Setback {
     pub(super) reason: WarmPoolReason,
     pub(super) message: String,
+    /// Whether it may be over in a moment, so that it is shown only once it has come again.
+    pub(super) passing: bool,
     pub(super) attempts: u32,
     pub(super) until: Timestamp,
 }
 
 impl Setback {
     fn new(reason: WarmPoolReason, message: String) -> Self {
-        Self { reason, message, attempts: 0, until: Timestamp::UNIX_EPOCH }
+        Self { reason, message, passing: false, attempts: 0, until: Timestamp::UNIX_EPOCH }
     }
 
-    /// The API server refused a pod.
-    pub(super) fn refused(refusal: &Refusal) -> Self {
-        let said = &refusal.message;
-        if refusal.code == 403 && said.contains("exceeded quota") {
-            let advice = "raise the ResourceQuota of the namespace or lower spec.replicas";
-            return Self::new(WarmPoolReason::QuotaExceeded, format!("{said}; {advice}"));
-        }
-        if refusal.code == 403 {
-            let advice = "change spec.template so that the namespace's admission accepts it";
-            return Self::new(WarmPoolReason::Refused, format!("{said}; {advice}"));
-        }
-        Self::new(WarmPoolReason::InvalidTemplate, format!("{said}; correct spec.template"))
+    /// A pod could not be created.
+    pub(super) fn of(failure: &Failure) -> Self {
+        let refusal = failure.refusal().filter(|_| failure.is_refusal());
+        let said = refusal.map_or_else(|| failure.cause().to_string(), ToString::to_string);
+        let (reason, advice) = match refusal.map(|refusal| refusal.code) {
+            Some(403) if said.contains("exceeded quota") => {
+                (WarmPoolReason::QuotaExceeded, "raise the ResourceQuota of the namespace or lower spec.replicas")
+            }
+            Some(403) if said.contains("cannot create resource") => {
+                (WarmPoolReason::Refused, "give the operator's ServiceAccount this right: see docs/install.md")
+            }
+            // Pods go with their namespace, and no other answer names what is missing.
+            Some(404) => (WarmPoolReason::Refused, "the namespace is gone, or going"),
+            Some(403) if said.contains("being terminated") => {
+                (WarmPoolReason::Refused, "nothing is created there any more")
+            }
+            Some(400 | 422) if !["denied", "forbidden"].iter().any(|word| said.contains(word)) => {
+                (WarmPoolReason::InvalidTemplate, "correct spec.template")
+            }
+            Some(400 | 403 | 422) => (
+                WarmPoolReason::Refused,
+                "change spec.template so that the namespace's admission accepts it, or create what it names",
+            ),
+            _ if said.contains("webhook") => {
+                (WarmPoolReason::ApiError, "repair or remove that admission webhook of the cluster; it is tried again")
+            }
+            _ => (WarmPoolReason::ApiError, "it is tried again"),
+        };
+        let passing = reason == WarmPoolReason::ApiError;
+        Self { passing, ..Self::new(reason, format!("{said}; {advice}")) }
     }
 
     /// Pods ended instead of staying idle.
@@ -49,10 +69,76 @@ impl Setback {
         self.reason != WarmPoolReason::PodsEnded
     }
 
-    /// The same, as the one that follows `earlier`.
+    /// Whether people are to be told.
+    pub(super) fn is_shown(&self) -> bool {
+        !self.passing || self.attempts > 1
+    }
+
+    /// The same, as the one that follows `earlier`. Words that differ in numbers alone stay as they were: each change is a write.
     pub(super) fn after(mut self, earlier: Option<&Self>, now: Timestamp) -> Self {
         self.attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-        self.until = after(now, backoff(self.attempts, MIN, MAX));
+        self.until = now + backoff(self.attempts, MIN, MAX);
+        if let Some(same) = earlier.filter(|e| e.reason == self.reason && is_alike(&e.message, &self.message)) {
+            self.message.clone_from(&same.message);
+        }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        effects::{Cause, Refusal},
+        object::Key,
+    };
+
+    fn of(cause: Cause) -> Setback {
+        Setback::of(&Failure::new("create", "Pod", &Key::new("ns", "p-1"), cause))
+    }
+
+    #[test]
+    fn each_way_to_refuse_a_pod_has_its_reason_and_its_remedy() {
+        use WarmPoolReason::{ApiError, InvalidTemplate, QuotaExceeded, Refused};
+        let policy = "pods \"p-1\" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no";
+        let conflict = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified";
+        let right = "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"";
+        for (code, said, reason, remedy) in [
+            (403, "exceeded quota: q, requested: pods=1", QuotaExceeded, "raise the ResourceQuota"),
+            (409, conflict, ApiError, "tried again"),
+            (403, right, Refused, "give the operator's ServiceAccount this right"),
+            (
+                403,
+                "error looking up service account ns/x: serviceaccount \"x\" not found",
+                Refused,
+                "create what it names",
+            ),
+            (403, "violates PodSecurity \"restricted\"", Refused, "change spec.template"),
+            (422, policy, Refused, "change spec.template"),
+            (400, "admission webhook \"w\" denied the request: no", Refused, "change spec.template"),
+            (422, "Pod \"p-1\" is invalid: spec.containers: Required value", InvalidTemplate, "correct spec.template"),
+            (400, "Pod in version \"v1\" cannot be handled as a Pod", InvalidTemplate, "correct spec.template"),
+            (403, "namespace ns because it is being terminated", Refused, "nothing is created there"),
+            (404, "namespaces \"ns\" not found", Refused, "the namespace is gone"),
+        ] {
+            let setback = of(Cause::Refused(Refusal::new(code, said)));
+            assert_eq!(setback.reason, reason, "{code} {said}");
+            assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
+        }
+        let webhook = of(Cause::Broken(Refusal::new(500, "Internal error occurred: failed calling webhook \"w\"")));
+        assert_eq!(webhook.reason, ApiError);
+        assert!(webhook.message.contains("repair or remove that admission webhook"), "{}", webhook.message);
+    }
+
+    #[test]
+    fn what_may_pass_is_shown_when_it_comes_again_and_said_in_the_same_words() {
+        let timeout = || of(Cause::Timeout);
+        let first = timeout().after(None, Timestamp::UNIX_EPOCH);
+        let second = timeout().after(Some(&first), Timestamp::UNIX_EPOCH);
+        assert_eq!((first.is_shown(), second.is_shown()), (false, true));
+        let quota = |used| of(Cause::Refused(Refusal::new(403, format!("exceeded quota: q, used: pods={used}"))));
+        let first = quota(3).after(None, Timestamp::UNIX_EPOCH);
+        let second = quota(4).after(Some(&first), Timestamp::UNIX_EPOCH);
+        assert_eq!((first.is_shown(), &second.message), (true, &first.message));
     }
 }

@@ -58,7 +58,7 @@ fn phase(ready: usize, replicas: usize) -> WarmPoolPhase {
 /// What is wrong: what the API server refused, else what the pods say, else what became of those that ended.
 fn trouble(observed: &Observed) -> Option<Trouble> {
     let set_back = |refusal: bool| {
-        let setback = observed.setback.as_ref().filter(|s| s.is_refusal() == refusal)?;
+        let setback = observed.setback.as_ref().filter(|s| s.is_refusal() == refusal && s.is_shown())?;
         Some(Trouble { reason: setback.reason, message: setback.message.clone() })
     };
     let misnamed = || {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use arl_crds::reason::{SandboxReason, TaskReason, WarmPoolReason};
+use arl_crds::reason::{SandboxReason, StalledReason, TaskReason, WarmPoolReason};
 
 use crate::{
     DEFINITIONS,
@@ -61,6 +61,7 @@ fn headings(markdown: &str) -> Vec<(&str, Vec<&str>)> {
 
 #[test]
 fn every_reason_has_its_trouble_shooting() {
-    let expected: Vec<_> = KINDS.into_iter().zip(reasons()).collect();
+    let stalled = StalledReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let expected: Vec<_> = KINDS.into_iter().zip(reasons()).chain([("Stalled", stalled)]).collect();
     assert_eq!(headings(&read("docs/troubleshooting.md")), expected);
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use arl_crds::labels;
+use arl_crds::{condition::STALLED, labels};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -187,7 +187,7 @@ impl Invariants {
             let ended = self.ended.entry(sandbox.to_owned()).or_insert(at);
             *ended = at.max(*ended);
         }
-        if is_finished(before) && before["status"] != task["status"] {
+        if is_finished(before) && report(before) != report(task) {
             self.violated(format!(
                 "{} had ended and was changed: {} -> {}",
                 entry.id, before["status"], task["status"]
@@ -269,6 +269,15 @@ pub fn is_alive(pod: &Value) -> bool {
 
 pub fn is_finished(task: &Value) -> bool {
     matches!(task["status"]["state"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+/// What a Task says came of it. That it cannot be deleted for its ttl may be said later.
+fn report(task: &Value) -> Value {
+    let mut status = task["status"].clone();
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != STALLED);
+    }
+    status
 }
 
 /// A Task's place in the queue: of those of one second, that comes first which the operator saw first, at whatever version.

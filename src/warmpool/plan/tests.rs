@@ -91,12 +91,7 @@ fn pods_are_created_and_deleted_by_the_book() {
 #[test]
 fn a_setback_holds_creation_back_and_then_lets_one_through() {
     let until = NOW + std::time::Duration::from_secs(5);
-    let refused = || Setback {
-        reason: arl_crds::reason::WarmPoolReason::QuotaExceeded,
-        message: String::new(),
-        attempts: 1,
-        until,
-    };
+    let refused = || Setback { until, ..Setback::ended(String::new()) };
     let held = plan(&observed(3, &[], Some(refused())), NOW);
     assert_eq!((held.create, held.short), (vec![], 3));
     let tried = plan(&observed(3, &[], Some(refused())), until);
