@@ -187,6 +187,13 @@ impl Pod {
         owners.iter().find(|o| o.controller == Some(true)).map(|o| Uid(o.uid.clone()))
     }
 
+    /// The Sandbox that controls the pod, if its controller is one.
+    pub fn owning_sandbox(&self) -> Option<Key> {
+        let owners = self.metadata.owner_references.as_ref()?;
+        let owner = owners.iter().find(|o| o.controller == Some(true) && o.kind == "Sandbox")?;
+        Some(Key::of(self).sibling(&owner.name))
+    }
+
     /// The fingerprint of the template it was made from.
     pub fn template_hash(&self) -> Option<&str> {
         self.annotations()?.get(labels::TEMPLATE_HASH).map(String::as_str)

@@ -7,7 +7,7 @@ use arl_crds::{Sandbox, Task, WarmPool};
 use jiff::Timestamp;
 
 use crate::{
-    cache::{Change, Row, SandboxRow, Source, Table, Tables, TaskRow},
+    cache::{Change, PodIndex, Row, SandboxRow, Source, Table, Tables, TaskRow},
     clock::Clock,
     metrics::{self, Metrics},
     object::{Key, Uid},
@@ -31,11 +31,6 @@ pub fn distinct(wakes: Vec<Wake>) -> Vec<Wake> {
     wakes.into_iter().filter(|w| seen.insert(w.clone())).collect()
 }
 
-/// The Sandboxes whose turn it is: as many of those that wait as there are pods to claim.
-fn whose_turn(pool: &Key, tables: &Tables) -> impl Iterator<Item = Wake> {
-    tables.turns(pool).map(|(row, _)| Wake::Sandbox(row.key()))
-}
-
 fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
     tables.queued(sandbox).next().map(|row| Wake::Task(row.key()))
 }
@@ -50,6 +45,15 @@ impl Source for WarmPool {
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
         &mut tables.pools
+    }
+
+    fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
+        let Some(key) = change.key() else { return Vec::new() };
+        if !tables.set_template(&key, change.after.as_deref()) {
+            return Vec::new();
+        }
+        let pods: Vec<Key> = tables.pods.under(&PodIndex::Idle(key)).map(|pod| pod.key()).collect();
+        tables.pair([], pods)
     }
 
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
@@ -85,16 +89,20 @@ impl Source for Pod {
         }
     }
 
+    fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
+        let sandboxes: BTreeSet<Key> = change.either(Pod::sandbox).chain(change.either(Pod::owning_sandbox)).collect();
+        tables.pair(sandboxes, change.key())
+    }
+
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
         let mut wakes = Vec::new();
         for sandbox in change.either(Pod::sandbox) {
             wakes.extend(head_of_queue(&sandbox, tables));
             wakes.push(Wake::Sandbox(sandbox));
         }
-        for pool in change.either(Pod::pool) {
-            wakes.extend(whose_turn(&pool, tables));
-            wakes.push(Wake::Pool(pool));
-        }
+        // Its claim may just have failed because the pod changed.
+        wakes.extend(change.key().and_then(|pod| tables.claimer(&pod).cloned()).map(Wake::Sandbox));
+        wakes.extend(change.either(Pod::pool).map(Wake::Pool));
         wakes
     }
 }
@@ -111,12 +119,14 @@ impl Source for SandboxRow {
         &mut tables.sandboxes
     }
 
+    fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
+        let pods: Vec<Key> = change.either(SandboxRow::pod).collect();
+        tables.pair(change.key(), pods)
+    }
+
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
         let Some(key) = change.key() else { return Vec::new() };
         let mut wakes: Vec<Wake> = vec![Wake::Sandbox(key.clone())];
-        if change.differs(SandboxRow::is_waiting) {
-            change.either(|row| Some(row.pool())).for_each(|pool| wakes.extend(whose_turn(&pool, tables)));
-        }
         if change.differs(|row| (Uid::of(&*row.sandbox), row.pod_uid(), row.is_released())) {
             wakes.extend(tables.queued(&key).map(|row| Wake::Task(row.key())));
         } else {

@@ -3,13 +3,14 @@
 //! Everything here is a past state of the API server, possibly an old one. Nothing that is read here makes a write safe:
 //! writes carry the version they were decided on, see [`crate::effects`].
 
+mod pairing;
 mod rows;
 mod table;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use arl_crds::WarmPool;
@@ -19,7 +20,12 @@ pub use rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};
 pub use watch::{Source, Watch};
 
-use crate::{object::Key, object::Uid, pod::Pod};
+use crate::{
+    arrival::Arrival,
+    object::{Key, Uid},
+    pod::Pod,
+};
+use pairing::{Pairing, Rank};
 
 /// The tables, one a kind.
 #[derive(Debug, Default)]
@@ -34,38 +40,83 @@ pub struct Tables {
     pub pods: Table<Pod>,
     /// When the last Task of a Sandbox was seen to end; outlives the Task, ends with the Sandbox.
     pub last_finished: BTreeMap<Uid, Timestamp>,
+    templates: BTreeMap<Key, Template>,
+    pairing: Pairing,
+}
+
+/// What pods of a pool are compared with: computed once, since templates are large.
+#[derive(Debug)]
+struct Template {
+    uid: Uid,
+    generation: Option<i64>,
+    fingerprint: String,
 }
 
 impl Tables {
-    /// The Sandboxes that wait for a pod of `pool`, first come first. One that already owns a pod is not among them:
-    /// its status will say so in a moment.
+    /// The Sandboxes that have no pod of `pool` on record, first come first.
     pub fn waiting(&self, pool: &Key) -> impl Iterator<Item = &SandboxRow> {
-        let rows = self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref);
-        rows.filter(|row| self.pods.count(&PodIndex::controlled_by(&*row.sandbox)) == 0)
+        self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref)
     }
 
-    /// The pods of `pool` that can be claimed, in the order in which they should be: those of the present template first,
-    /// then those that became ready first. One that a Sandbox has on record is not among them.
-    pub fn claimable(&self, pool: &Key) -> impl Iterator<Item = &Pod> {
-        let of = self.pools.get(pool).map(|of| (of.spec.fingerprint(), Uid::of(&**of)));
-        let turns = of
-            .into_iter()
-            .flat_map(|(template, uid)| [true, false].map(|first| (first, template.clone(), uid.clone())));
-        turns.flat_map(move |(first, template, uid)| {
-            let idle = self.pods.under(&PodIndex::Idle(pool.clone())).map(AsRef::as_ref);
-            idle.filter(move |pod: &&Pod| {
-                pod.is_claimable()
-                    && (pod.template_hash() == Some(template.as_str())) == first
-                    && pod.controller().as_ref() == Some(&uid)
-                    && self.sandboxes.count(&SandboxIndex::Holder(Uid::of(*pod))) == 0
-            })
-        })
+    /// The pod that it is a Sandbox's turn to claim.
+    pub fn candidate(&self, sandbox: &Key) -> Option<&Arc<Pod>> {
+        self.pods.get(self.pairing.pod_of(sandbox)?)
     }
 
-    /// Those who wait for a pod of `pool` and the pods there are, both in order: each takes the pod at its own place, so that no
-    /// two choose the same.
-    pub fn turns(&self, pool: &Key) -> impl Iterator<Item = (&SandboxRow, &Pod)> {
-        self.waiting(pool).zip(self.claimable(pool))
+    /// The Sandbox whose turn it is to claim a pod.
+    pub fn claimer(&self, pod: &Key) -> Option<&Key> {
+        self.pairing.sandbox_of(pod)
+    }
+
+    /// The fingerprint of a pool's template.
+    pub fn template(&self, pool: &Key) -> Option<&str> {
+        self.templates.get(pool).map(|template| template.fingerprint.as_str())
+    }
+
+    /// A pool changed. Returns whether its pods rank otherwise now.
+    pub fn set_template(&mut self, pool: &Key, now: Option<&WarmPool>) -> bool {
+        let Some(now) = now else { return self.templates.remove(pool).is_some() };
+        let (uid, generation) = (Uid::of(now), now.metadata.generation);
+        let before = self.templates.get(pool);
+        if before.is_some_and(|t| t.uid == uid && t.generation == generation && generation.is_some()) {
+            return false;
+        }
+        let fingerprint = now.spec.fingerprint();
+        let same = before.is_some_and(|t| t.uid == uid && t.fingerprint == fingerprint);
+        self.templates.insert(pool.clone(), Template { uid, generation, fingerprint });
+        !same
+    }
+
+    /// These Sandboxes and pods may have begun or ceased to wait for each other. Returns the Sandboxes whose turn it newly is.
+    pub fn pair(&mut self, sandboxes: impl IntoIterator<Item = Key>, pods: impl IntoIterator<Item = Key>) -> Vec<Key> {
+        let mut changed = BTreeSet::new();
+        // Whoever has got a pod waits no more before the pod is gone for the others.
+        for sandbox in sandboxes {
+            let place = self.place(&sandbox);
+            changed.extend(self.pairing.set_sandbox(&sandbox, place));
+        }
+        for pod in pods {
+            let rank = self.rank(&pod);
+            changed.extend(self.pairing.set_pod(&pod, rank));
+        }
+        changed.iter().flat_map(|pool| self.pairing.settle(pool)).collect()
+    }
+
+    /// Where a Sandbox waits. One that already owns a pod does not: its status will say so in a moment.
+    fn place(&self, sandbox: &Key) -> Option<(Key, Arrival)> {
+        let row = self.sandboxes.get(sandbox).filter(|row| row.is_waiting())?;
+        let has_pod = self.pods.count(&PodIndex::controlled_by(&*row.sandbox)) > 0;
+        (!has_pod).then(|| (row.pool(), row.place()))
+    }
+
+    /// Where a pod is in the order in which its pool's are claimed. One that a Sandbox has on record is not.
+    fn rank(&self, pod: &Key) -> Option<(Key, Rank)> {
+        let pod = self.pods.get(pod).filter(|pod| pod.is_claimable())?;
+        let pool = pod.pool()?;
+        let template = self.templates.get(&pool).filter(|template| pod.controller().as_ref() == Some(&template.uid))?;
+        let is_outdated = pod.template_hash() != Some(template.fingerprint.as_str());
+        let is_held = self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&**pod))) > 0;
+        (!is_held).then(|| (pool, Rank { is_outdated, ready_since: pod.ready_since() }))
     }
 
     /// The unfinished Tasks that name `sandbox`, first come first.
@@ -93,57 +144,4 @@ impl Cache {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(namespace: &str, name: &str, labels: &Value, owner: &str) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {
-                "name": name, "namespace": namespace, "uid": name, "labels": labels,
-                "ownerReferences": [{ "apiVersion": "v1", "kind": "Any", "name": "any", "uid": owner, "controller": true }],
-            },
-            "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
-        }))
-        .unwrap()
-    }
-
-    fn tables() -> Tables {
-        let object = |kind: &str, name: &str, spec: Value| {
-            json!({
-                "apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "spec": spec,
-                "metadata": { "name": name, "namespace": "ns", "uid": name },
-            })
-        };
-        let mut tables = Tables::default();
-        let pool = object("WarmPool", "pool", json!({ "replicas": 1, "template": { "spec": {} } }));
-        tables.pools.apply(serde_json::from_value(pool).unwrap());
-        let sandbox = object("Sandbox", "sandbox", json!({ "poolRef": "pool" }));
-        tables.sandboxes.apply(SandboxRow::new(serde_json::from_value(sandbox).unwrap()));
-        tables
-    }
-
-    #[test]
-    fn labels_alone_do_not_make_a_pod_the_pools() {
-        let mut tables = tables();
-        let labels = json!({ "arl.infra.io/warmpool": "pool", "arl.infra.io/pod-state": "ready" });
-        tables.pods.apply(pod("ns", "its-own", &labels, "pool"));
-        tables.pods.apply(pod("ns", "labelled", &labels, "a-replicaset"));
-        tables.pods.apply(pod("other", "elsewhere", &labels, "pool"));
-        let names: Vec<_> = tables.claimable(&Key::new("ns", "pool")).filter_map(|p| p.metadata.name.clone()).collect();
-        assert_eq!(names, ["its-own"]);
-    }
-
-    #[test]
-    fn a_pod_that_names_an_owner_in_another_namespace_is_not_its() {
-        let mut tables = tables();
-        let labels = json!({ "arl.infra.io/warmpool": "pool", "arl.infra.io/pod-state": "allocated" });
-        tables.pods.apply(pod("other", "forged", &labels, "sandbox"));
-        let row = tables.sandboxes.rows().next().unwrap();
-        assert_eq!(tables.pods.count(&PodIndex::controlled_by(&*row.sandbox)), 0);
-        assert_eq!(tables.waiting(&Key::new("ns", "pool")).count(), 1, "it still waits for a pod of its own");
-        tables.pods.apply(pod("ns", "owned", &labels, "sandbox"));
-        assert_eq!(tables.waiting(&Key::new("ns", "pool")).count(), 0);
-    }
-}
+mod tests;

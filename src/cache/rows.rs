@@ -126,6 +126,11 @@ impl SandboxRow {
         self.status()?.pod_uid.clone().map(Uid)
     }
 
+    /// The key of its pod, once it is on record.
+    pub fn pod(&self) -> Option<Key> {
+        Some(self.key().sibling(self.status()?.pod_name.as_deref()?))
+    }
+
     /// Whether it has given up its pod.
     pub fn is_released(&self) -> bool {
         self.status().is_some_and(|s| s.phase == Some(SandboxPhase::Released))

@@ -86,12 +86,13 @@ impl<R: Row> Table<R> {
         self.index.get(index).into_iter().flatten().filter_map(|(_, key)| self.rows.get(key))
     }
 
-    /// Whether there is a row of the same object that is not newer than `row`. Versions of one object are compared as the
-    /// numbers they are: <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+    /// Whether there is an older row of the same object than `row`. Versions of one object are compared as the numbers they are:
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>. Where one is none, `row` is taken to be newer.
     pub fn precedes(&self, row: &R) -> bool {
         let number = |metadata: &ObjectMeta| metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
         self.get(&row.key()).is_some_and(|present| {
-            present.metadata().uid == row.metadata().uid && number(present.metadata()) <= number(row.metadata())
+            let versions = number(present.metadata()).zip(number(row.metadata()));
+            present.metadata().uid == row.metadata().uid && versions.is_none_or(|(present, row)| present < row)
         })
     }
 

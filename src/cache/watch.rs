@@ -59,6 +59,11 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
     /// Counts what a change shows.
     fn measure(_change: &Change<Self>, _tables: &Tables, _metrics: &Metrics) {}
 
+    /// Brings up to date which Sandbox is to claim which pod; returns the Sandboxes whose turn it newly is.
+    fn pair(_change: &Change<Self>, _tables: &mut Tables) -> Vec<Key> {
+        Vec::new()
+    }
+
     /// Keeps what must outlive the row.
     fn remember(_change: &Change<Self>, _tables: &mut Tables, _clock: &Clock) {}
 }
@@ -163,7 +168,9 @@ impl Watch {
     fn tell<S: Source>(&self, change: &Change<S>, tables: &mut Tables) {
         S::remember(change, tables, &self.clock);
         S::measure(change, tables, &self.metrics);
-        for wake in triggers::distinct(S::wakes(change, tables)) {
+        let mut wakes: Vec<Wake> = S::pair(change, tables).into_iter().map(Wake::Sandbox).collect();
+        wakes.extend(S::wakes(change, tables));
+        for wake in triggers::distinct(wakes) {
             (self.wake)(wake);
         }
     }

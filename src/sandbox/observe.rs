@@ -4,10 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use arl_crds::{Sandbox, SandboxStatus};
 use jiff::Timestamp;
-use kube::ResourceExt;
 
 use crate::{
-    cache::{Cache, PodIndex, Row, SandboxRow, Tables, TaskRow},
+    cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
     object::{Key, Uid, Version},
     pod::Pod,
 };
@@ -16,7 +15,7 @@ use crate::{
 pub(super) struct Observed {
     pub(super) row: Arc<SandboxRow>,
     pub(super) pool_exists: bool,
-    /// The pod it may claim now: the one at its place in the queue.
+    /// The pod that it is its turn to claim.
     pub(super) candidate: Option<Version>,
     /// Pods it owns, on record or not.
     pub(super) owned: Vec<Arc<Pod>>,
@@ -45,7 +44,7 @@ impl Observed {
         let uid = Uid::of(&*row.sandbox);
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
-            candidate: candidate(&tables, &row),
+            candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
             unfinished: tables.queued(key).count(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
@@ -93,13 +92,4 @@ impl Observed {
     pub(super) fn pool_name(&self) -> &str {
         &self.sandbox().spec.pool_ref
     }
-}
-
-/// The pod at its place in the queue.
-fn candidate(tables: &Tables, row: &SandboxRow) -> Option<Version> {
-    if !row.is_waiting() {
-        return None;
-    }
-    let name = row.sandbox.name_any();
-    tables.turns(&row.pool()).find(|(other, _)| other.sandbox.name_any() == name).map(|(_, pod)| Version::of(pod))
 }

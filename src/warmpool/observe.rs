@@ -17,6 +17,8 @@ use crate::{
 /// make deletion safe.
 pub(super) struct Observed {
     pub(super) pool: Arc<WarmPool>,
+    /// The fingerprint of its template.
+    pub(super) template: String,
     pub(super) idle: Vec<Arc<Pod>>,
     pub(super) allocated: usize,
     /// The highest number of any pod that is or was in sight. What was counts as well, or the view in which the last pod has
@@ -53,6 +55,7 @@ impl Observed {
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
             setback,
+            template: tables.template(key).unwrap_or_default().to_owned(),
             pool: Arc::clone(pool),
         })
     }
@@ -80,7 +83,7 @@ impl Observed {
         let pod = self.idle.iter().find(|pod| Uid::of(&***pod) == *uid)?;
         match () {
             () if pod.is_terminal() => Some("ended"),
-            () if pod.template_hash() != Some(&self.pool.spec.fingerprint()) => Some("outdated"),
+            () if pod.template_hash() != Some(&self.template) => Some("outdated"),
             () => None,
         }
     }

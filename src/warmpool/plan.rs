@@ -29,8 +29,7 @@ pub(super) struct Plan {
 /// Decides. `now` only matters while a setback is in force or pods may be missing from the view.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let replicas = observed.replicas();
-    let template = observed.pool.spec.fingerprint();
-    let is_old = |pod: &Pod| pod.template_hash() != Some(&template);
+    let is_old = |pod: &Pod| pod.template_hash() != Some(&observed.template);
     let alive: Vec<&Pod> = observed.alive().collect();
     let old = alive.iter().filter(|pod| is_old(pod)).count();
     let ready = alive.iter().filter(|pod| pod.is_ready()).count();

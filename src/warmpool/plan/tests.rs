@@ -51,7 +51,8 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
     let pool = pool(replicas);
     let idle: Vec<_> = (1..).zip(pods).map(|(n, kind)| Arc::new(pod(&pool, n, *kind))).collect();
     let last_number = i64::try_from(idle.len()).unwrap();
-    Observed { last_number, late_until: NOW, idle, allocated: 0, setback, pool: Arc::new(pool) }
+    let template = pool.spec.fingerprint();
+    Observed { template, last_number, late_until: NOW, idle, allocated: 0, setback, pool: Arc::new(pool) }
 }
 
 fn decided(replicas: i32, pods: &[P]) -> (Vec<i64>, Vec<String>) {

@@ -1,0 +1,228 @@
+use std::collections::BTreeSet;
+
+use arl_crds::Sandbox;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::triggers::{Wake, distinct};
+
+fn at(second: usize) -> String {
+    Timestamp::from_second(i64::try_from(second).unwrap()).unwrap().to_string()
+}
+
+fn pool(name: &str, template: &Value) -> WarmPool {
+    let metadata = json!({ "name": name, "namespace": "ns", "uid": name });
+    let spec = json!({ "replicas": 1, "template": template });
+    serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
+}
+
+/// A pod that became ready at this second, of the template that is.
+fn pod(name: &str, ready: usize, owner: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1",
+            "labels": { "arl.infra.io/warmpool": "pool", "arl.infra.io/pod-state": "ready" },
+            "annotations": { arl_crds::labels::TEMPLATE_HASH: pool("pool", &json!({ "spec": {} })).spec.fingerprint() },
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "Any", "name": "any", "uid": owner, "controller": true }],
+        },
+        "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": at(ready) }] },
+    }))
+    .unwrap()
+}
+
+/// A Sandbox that was created at this second; it has the pod of this name on record.
+fn sandbox(name: &str, created: usize, has: Option<&str>) -> Sandbox {
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "namespace": "ns", "uid": name, "creationTimestamp": at(created), "resourceVersion": "1" },
+        "spec": { "poolRef": "pool" }, "status": { "podName": has, "podUID": has },
+    }))
+    .unwrap()
+}
+
+fn key(name: &str) -> Key {
+    Key::new("ns", name)
+}
+
+/// Takes a change in as a watch does; returns the Sandboxes that are woken.
+fn follow<S: Source>(tables: &mut Tables, change: &Change<S>) -> BTreeSet<String> {
+    let mut wakes: Vec<Wake> = S::pair(change, tables).into_iter().map(Wake::Sandbox).collect();
+    wakes.extend(S::wakes(change, tables));
+    let names = distinct(wakes).into_iter().filter_map(|wake| match wake {
+        Wake::Sandbox(key) => Some(key.name),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn apply<S: Source>(tables: &mut Tables, object: S::Object) -> BTreeSet<String> {
+    let change = S::table(tables).apply(S::row(object, Timestamp::UNIX_EPOCH));
+    follow(tables, &change)
+}
+
+fn delete<S: Source>(tables: &mut Tables, name: &str) -> BTreeSet<String> {
+    let change = S::table(tables).delete(&key(name));
+    follow(tables, &change)
+}
+
+/// What the claim of a Sandbox makes of its pod.
+fn claimed(name: &str, sandbox: &str) -> Pod {
+    let mut pod = pod(name, 0, sandbox);
+    let labels = pod.metadata.labels.as_mut().unwrap();
+    labels.insert("arl.infra.io/pod-state".into(), "allocated".into());
+    labels.insert("arl.infra.io/sandbox".into(), sandbox.into());
+    pod
+}
+
+fn with_pool() -> Tables {
+    let mut tables = Tables::default();
+    apply::<WarmPool>(&mut tables, pool("pool", &json!({ "spec": {} })));
+    tables
+}
+
+fn candidate(tables: &Tables, sandbox: &str) -> Option<String> {
+    tables.candidate(&key(sandbox)).and_then(|pod| pod.metadata.name.clone())
+}
+
+fn candidates(tables: &Tables, sandboxes: &[&str]) -> Vec<String> {
+    sandboxes.iter().map(|name| candidate(tables, name).unwrap_or_else(|| "-".into())).collect()
+}
+
+fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn labels_alone_do_not_make_a_pod_the_pools() {
+    let mut tables = with_pool();
+    apply::<SandboxRow>(&mut tables, sandbox("s", 0, None));
+    apply::<Pod>(&mut tables, pod("labelled", 1, "a-replicaset"));
+    let mut elsewhere = pod("elsewhere", 1, "pool");
+    elsewhere.metadata.namespace = Some("other".into());
+    apply::<Pod>(&mut tables, elsewhere);
+    assert_eq!(candidate(&tables, "s"), None);
+    apply::<Pod>(&mut tables, pod("its-own", 1, "pool"));
+    assert_eq!(candidate(&tables, "s").as_deref(), Some("its-own"));
+}
+
+#[test]
+fn a_pod_that_names_an_owner_in_another_namespace_is_not_its() {
+    let mut tables = with_pool();
+    apply::<Pod>(&mut tables, pod("a", 1, "pool"));
+    let mut forged = claimed("forged", "s");
+    forged.metadata.namespace = Some("other".into());
+    apply::<Pod>(&mut tables, forged);
+    apply::<SandboxRow>(&mut tables, sandbox("s", 0, None));
+    assert_eq!(candidate(&tables, "s").as_deref(), Some("a"), "it still waits for a pod of its own");
+    apply::<Pod>(&mut tables, claimed("owned", "s"));
+    assert_eq!(candidate(&tables, "s"), None);
+}
+
+#[test]
+fn first_come_first_served_in_whatever_order_they_are_heard_of() {
+    let mut tables = with_pool();
+    for (name, created) in [("third", 3), ("first", 1), ("fourth", 4), ("second", 2)] {
+        apply::<SandboxRow>(&mut tables, sandbox(name, created, None));
+        if name == "first" {
+            assert_eq!(apply::<Pod>(&mut tables, pod("b", 2, "pool")), names(["first"]));
+            assert_eq!(apply::<Pod>(&mut tables, pod("a", 1, "pool")), names(["third"]));
+        }
+    }
+    assert_eq!(candidates(&tables, &["first", "second", "third", "fourth"]), ["b", "a", "-", "-"]);
+    assert_eq!(delete::<Pod>(&mut tables, "b"), names(["first"]), "the first takes over from the last of those served");
+    assert_eq!(candidates(&tables, &["first", "second", "third", "fourth"]), ["a", "-", "-", "-"]);
+    assert_eq!(delete::<SandboxRow>(&mut tables, "first"), names(["first", "second"]));
+    assert_eq!(candidate(&tables, "second").as_deref(), Some("a"));
+}
+
+#[test]
+fn pods_of_the_present_template_come_first_then_those_that_were_ready_first() {
+    let mut tables = with_pool();
+    let mut old = pod("old", 0, "pool");
+    old.metadata.annotations = None;
+    for pod in [pod("late", 9, "pool"), old, pod("early", 5, "pool")] {
+        apply::<Pod>(&mut tables, pod);
+    }
+    for (name, created) in [("a", 1), ("b", 2), ("c", 3)] {
+        apply::<SandboxRow>(&mut tables, sandbox(name, created, None));
+    }
+    assert_eq!(candidates(&tables, &["a", "b", "c"]), ["early", "late", "old"]);
+    apply::<WarmPool>(&mut tables, pool("pool", &json!({ "spec": { "containers": [] } })));
+    delete::<SandboxRow>(&mut tables, "a");
+    apply::<SandboxRow>(&mut tables, sandbox("d", 4, None));
+    assert!(candidate(&tables, "d").is_some(), "one of an earlier template is better than none");
+    delete::<WarmPool>(&mut tables, "pool");
+    assert_eq!(candidates(&tables, &["b", "c", "d"]), ["-", "-", "-"]);
+    apply::<WarmPool>(&mut tables, pool("pool", &json!({ "spec": {} })));
+    assert_eq!(candidates(&tables, &["b", "c", "d"]), ["early", "late", "old"]);
+}
+
+#[test]
+fn a_pod_that_is_on_record_is_nobody_elses() {
+    let mut tables = with_pool();
+    apply::<SandboxRow>(&mut tables, sandbox("holder", 0, Some("a")));
+    apply::<SandboxRow>(&mut tables, sandbox("s", 1, None));
+    apply::<Pod>(&mut tables, pod("a", 1, "pool"));
+    assert_eq!(candidate(&tables, "s"), None, "its view is older than the record");
+    delete::<SandboxRow>(&mut tables, "holder");
+    assert_eq!(candidate(&tables, "s").as_deref(), Some("a"));
+}
+
+/// How many Sandboxes are woken where so many wait and so many get a pod, one after the other.
+fn woken(waiting: usize, served: usize) -> usize {
+    let mut tables = with_pool();
+    for n in 0..waiting {
+        apply::<SandboxRow>(&mut tables, sandbox(&format!("s{n:04}"), n, None));
+    }
+    // All pods become ready before the first claim is answered.
+    let mut woken: usize =
+        (0..served).map(|n| apply::<Pod>(&mut tables, pod(&format!("p{n:04}"), n, "pool")).len()).sum();
+    for n in 0..served {
+        let (name, pod) = (format!("s{n:04}"), format!("p{n:04}"));
+        assert_eq!(candidate(&tables, &name).as_deref(), Some(pod.as_str()));
+        woken += apply::<Pod>(&mut tables, claimed(&pod, &name)).len();
+        woken += apply::<SandboxRow>(&mut tables, sandbox(&name, n, Some(&pod))).len();
+    }
+    woken
+}
+
+#[test]
+fn a_claim_wakes_nobody_but_the_sandbox_however_many_wait() {
+    for waiting in [10, 1000] {
+        // When its pod is ready, when the claim is answered, when the status is.
+        assert_eq!(woken(waiting, 10), 30, "of {waiting}");
+    }
+    assert_eq!(woken(1000, 1000), 3000);
+}
+
+#[test]
+fn nothing_is_kept_of_those_who_are_gone() {
+    let mut tables = with_pool();
+    for n in 0..9 {
+        apply::<SandboxRow>(&mut tables, sandbox(&format!("s{n}"), n, None));
+        apply::<Pod>(&mut tables, pod(&format!("p{n}"), n, "pool"));
+    }
+    for n in 0..9 {
+        delete::<Pod>(&mut tables, &format!("p{n}"));
+        delete::<SandboxRow>(&mut tables, &format!("s{n}"));
+    }
+    delete::<WarmPool>(&mut tables, "pool");
+    assert_eq!(format!("{tables:?}"), format!("{:?}", Tables::default()));
+}
+
+#[test]
+fn only_what_is_newer_than_what_is_known_changes_it() {
+    let mut tables = Tables::default();
+    let of = |uid: &str, version: &str| {
+        let mut sandbox = sandbox("s", 0, None);
+        sandbox.metadata.uid = Some(uid.into());
+        sandbox.metadata.resource_version = Some(version.into());
+        SandboxRow::new(sandbox)
+    };
+    assert!(!tables.sandboxes.precedes(&of("a", "7")), "there is none");
+    tables.sandboxes.apply(of("a", "7"));
+    for (uid, version, newer) in
+        [("a", "6", false), ("a", "7", false), ("a", "10", true), ("b", "10", false), ("a", "opaque", true)]
+    {
+        assert_eq!(tables.sandboxes.precedes(&of(uid, version)), newer, "{uid} {version}");
+    }
+}
