@@ -52,9 +52,9 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     let probes = endpoints::listen("--health-probe-bind-address", &flags.health_probe_bind_address).await?;
     let client = connect(&flags, &metrics).await?;
     let clock = Clock::system();
-    let (events, waiting) = EventSink::new();
+    let events = EventSink::new();
     tokio::spawn(definitions::compare(client.clone(), Arc::clone(&metrics)));
-    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), waiting));
+    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), events.clone()));
     let namespaces: Vec<Option<String>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),

@@ -1,7 +1,13 @@
-//! Events: what a person would want to know. Nobody waits for them, so they go out one at a time, and are dropped rather than
-//! piled up: one costs the API server as much as a Task's result does, which says the same.
+//! Events: what a person would want to know. Nobody waits for them, so they go out one at a time, namespaces in turn, and those of
+//! a namespace that has too many are dropped rather than piled up: one costs the API server as much as a Task's result does,
+//! which says the same.
 
-use std::fmt::Debug;
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use arl_crds::reason::EventReason;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -9,16 +15,21 @@ use kube::{
     Client, Resource,
     runtime::events::{Event as Published, EventType, Recorder, Reporter},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::queue::{Namespaced, Rotation};
 
 /// The longest note the API accepts.
 const NOTE_MAX: usize = 1024;
 /// Events that may wait to go out.
 const WAITING: usize = 4096;
 
-/// Events of each type that go out a second in the long run, and at once after a quiet time.
-const PER_SECOND: f64 = 5.0;
-const BURST: f64 = 50.0;
+/// Events of each type that one namespace may have a second in the long run, and at once after a quiet time.
+const OF_A_NAMESPACE: Rate = Rate { per_second: 5.0, burst: 50.0 };
+/// Those of all namespaces: beyond it they wait for their turn.
+const OF_ALL: Rate = Rate { per_second: 25.0, burst: 200.0 };
+/// Namespaces whose rate is watched at a time: those that have had few Events lately are as good as new.
+const NAMESPACES: usize = 1000;
 
 /// Something a person would want to know about an object.
 #[derive(Clone, Debug)]
@@ -40,33 +51,78 @@ impl Event {
     }
 }
 
-/// Where Events go.
-#[derive(Clone, Debug)]
-pub struct EventSink(mpsc::Sender<Event>);
+impl Namespaced for Event {
+    fn namespace(&self) -> &str {
+        self.about.namespace.as_deref().unwrap_or_default()
+    }
+}
 
-impl EventSink {
-    /// A sink and its other end.
-    pub fn new() -> (Self, mpsc::Receiver<Event>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self(sender), receiver)
+/// Where Events go.
+#[derive(Clone, Debug, Default)]
+pub struct EventSink(Arc<Outbox>);
+
+/// Events that wait to go out.
+#[derive(Debug, Default)]
+struct Outbox {
+    events: Mutex<Rotation<Event>>,
+    allowances: Mutex<BTreeMap<(String, bool), Allowance>>,
+    changed: Notify,
+}
+
+impl Outbox {
+    fn events(&self) -> MutexGuard<'_, Rotation<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn send(&self, event: Event) {
-        if let Err(error) = self.0.try_send(event) {
-            tracing::debug!(%error, "an Event was dropped: too many wait");
+    /// Whether the namespace may have one more Event of its type.
+    fn allows(&self, event: &Event, now: Instant) -> bool {
+        let mut allowances = self.allowances.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = (event.namespace().to_owned(), event.reason.is_warning());
+        if !allowances.contains_key(&of) && allowances.len() >= NAMESPACES {
+            allowances.retain(|_, allowance| !allowance.is_full(now));
+            if allowances.len() >= NAMESPACES {
+                return false;
+            }
+        }
+        allowances.entry(of).or_insert_with(|| Allowance::full(OF_A_NAMESPACE, now)).take(now)
+    }
+
+    async fn next(&self) -> Event {
+        loop {
+            let next = self.events().pop();
+            if let Some(event) = next {
+                self.events().finished(&event);
+                return event;
+            }
+            self.changed.notified().await;
         }
     }
 }
 
-/// Publishes what comes in, until the sinks are gone.
-pub async fn publish(client: Client, instance: Option<String>, mut events: mpsc::Receiver<Event>) {
+impl EventSink {
+    /// A sink that keeps Events until they are published.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn send(&self, event: Event) {
+        if self.0.events().len() >= WAITING || !self.0.allows(&event, Instant::now()) {
+            tracing::debug!(reason = event.reason.as_str(), event.note, "an Event was dropped: too many at once");
+            return;
+        }
+        self.0.events().push(event);
+        self.0.changed.notify_one();
+    }
+}
+
+/// Publishes what goes into the sink, for ever.
+pub async fn publish(client: Client, instance: Option<String>, sink: EventSink) {
     let recorder = Recorder::new(client, Reporter { controller: arl_crds::labels::MANAGER.into(), instance });
-    let (mut normal, mut warning) = (Allowance::full(), Allowance::full());
-    while let Some(Event { about, reason, note }) = events.recv().await {
-        let allowance = if reason.is_warning() { &mut warning } else { &mut normal };
-        if !allowance.take(Instant::now()) {
-            tracing::debug!(reason = reason.as_str(), note, "an Event was dropped: too many at once");
-            continue;
+    let mut allowance = Allowance::full(OF_ALL, Instant::now());
+    loop {
+        let Event { about, reason, note } = sink.0.next().await;
+        while !allowance.take(Instant::now()) {
+            tokio::time::sleep_until(allowance.at + Duration::from_secs_f64(1.0 / OF_ALL.per_second)).await;
         }
         let published = Published {
             type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
@@ -81,20 +137,39 @@ pub async fn publish(client: Client, instance: Option<String>, mut events: mpsc:
     }
 }
 
+/// How often something may happen.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    per_second: f64,
+    burst: f64,
+}
+
 /// A token bucket.
+#[derive(Debug)]
 struct Allowance {
+    rate: Rate,
     left: f64,
     at: Instant,
 }
 
 impl Allowance {
-    fn full() -> Self {
-        Self { left: BURST, at: Instant::now() }
+    fn full(rate: Rate, now: Instant) -> Self {
+        Self { rate, left: rate.burst, at: now }
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + passed * self.rate.per_second).min(self.rate.burst);
+        self.at = now;
+    }
+
+    fn is_full(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        self.left >= self.rate.burst
     }
 
     fn take(&mut self, now: Instant) -> bool {
-        self.left = (self.left + now.duration_since(self.at).as_secs_f64() * PER_SECOND).min(BURST);
-        self.at = now;
+        self.fill(now);
         let allowed = self.left >= 1.0;
         self.left -= if allowed { 1.0 } else { 0.0 };
         allowed
@@ -103,17 +178,47 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[tokio::test]
+    fn event(namespace: &str, note: usize) -> Event {
+        let about = ObjectReference { namespace: Some(namespace.into()), ..ObjectReference::default() };
+        Event { about, reason: EventReason::PodsFailing, note: note.to_string() }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_burst_is_let_through_and_then_so_many_a_second() {
-        let mut allowance = Allowance::full();
         let start = Instant::now();
+        let mut allowance = Allowance::full(OF_A_NAMESPACE, start);
         let taken = |allowance: &mut Allowance, after: u64| {
             (0..1000).filter(|_| allowance.take(start + Duration::from_secs(after))).count()
         };
         assert_eq!((taken(&mut allowance, 1), taken(&mut allowance, 3), taken(&mut allowance, 99)), (50, 10, 50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_many_events_takes_nothing_from_another() {
+        let sink = EventSink::new();
+        (0..10_000).for_each(|n| sink.send(event("noisy", n)));
+        sink.send(event("quiet", 1));
+        sink.send(event("quiet", 2));
+        let mut order = Vec::new();
+        while let Ok(event) = tokio::time::timeout(Duration::from_millis(1), sink.0.next()).await {
+            order.push(event.namespace().to_owned());
+        }
+        assert_eq!(order[..4], ["noisy", "quiet", "noisy", "quiet"]);
+        assert_eq!(order.len(), 52, "the noisy one has its burst");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_is_bounded_however_many_namespaces_there_are() {
+        let sink = EventSink::new();
+        (0..2 * NAMESPACES).for_each(|n| sink.send(event(&n.to_string(), n)));
+        assert_eq!(sink.0.events().len(), NAMESPACES);
+        let allowed = |n: usize| sink.0.allows(&event(&n.to_string(), n), Instant::now());
+        assert_eq!((0..2 * NAMESPACES).filter(|n| allowed(*n)).count(), NAMESPACES);
+        assert_eq!(sink.0.allowances.lock().unwrap().len(), NAMESPACES);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(sink.0.allows(&event("one-more", 0), Instant::now()));
+        assert_eq!(sink.0.allowances.lock().unwrap().len(), 1, "those that were quiet are forgotten");
     }
 }

@@ -90,7 +90,7 @@ impl Api {
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
         };
-        let (events, _) = EventSink::new();
+        let events = EventSink::new();
         let effects = Effects::new(Client::new(service, "ns"), events);
         // A wall clock that stands still: nothing may rest on it.
         Candidate::new(terms, effects, Clock::new(|| Timestamp::UNIX_EPOCH), Gauge::default())

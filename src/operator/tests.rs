@@ -73,7 +73,7 @@ async fn runs_end_with_their_scope() {
             ),
             flags: Flags::parse_from(["arl-operator"]),
             clock,
-            events: EventSink::new().0,
+            events: EventSink::new(),
             metrics,
             traces: Traces::default(),
             stage: stage.subscribe(),

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{metrics::Metrics, object::Key};
-use rotation::Rotation;
+pub use rotation::Rotation;
 
 /// What has a namespace.
 pub trait Namespaced {

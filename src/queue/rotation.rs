@@ -6,7 +6,7 @@ use super::Namespaced;
 
 /// Keys that wait, first in, first out within each namespace.
 #[derive(Debug)]
-pub(super) struct Rotation<K> {
+pub struct Rotation<K> {
     /// How many keys of one namespace may be worked on at a time, if not any number.
     limit: Option<usize>,
     waiting: BTreeMap<String, VecDeque<K>>,
@@ -23,16 +23,18 @@ impl<K> Default for Rotation<K> {
 }
 
 impl<K: Namespaced> Rotation<K> {
-    pub(super) fn limit(&mut self, keys_of_one_namespace: usize) {
+    /// No more than so many keys of one namespace are worked on at a time.
+    pub fn limit(&mut self, keys_of_one_namespace: usize) {
         self.limit = Some(keys_of_one_namespace);
     }
 
     /// How many keys wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn push(&mut self, key: K) {
+    /// Adds a key behind those of its namespace.
+    pub fn push(&mut self, key: K) {
         let namespace = key.namespace();
         if !self.waiting.contains_key(namespace) {
             self.turns.push_back(namespace.to_owned());
@@ -42,7 +44,7 @@ impl<K: Namespaced> Rotation<K> {
     }
 
     /// The next key that may be worked on; [`Rotation::finished`] must follow.
-    pub(super) fn pop(&mut self) -> Option<K> {
+    pub fn pop(&mut self) -> Option<K> {
         let active = |namespace: &String| self.active.get(namespace).copied().unwrap_or(0);
         let may = |namespace: &String| self.limit.is_none_or(|limit| active(namespace) < limit);
         let namespace = self.turns.iter().position(may).and_then(|turn| self.turns.remove(turn))?;
@@ -59,7 +61,7 @@ impl<K: Namespaced> Rotation<K> {
     }
 
     /// The work on a key is over.
-    pub(super) fn finished(&mut self, key: &K) {
+    pub fn finished(&mut self, key: &K) {
         if let Some(active) = self.active.get_mut(key.namespace()) {
             *active = active.saturating_sub(1);
             if *active == 0 {

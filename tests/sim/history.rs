@@ -232,7 +232,7 @@ impl History {
         });
         let who = Actor::Operator(number);
         let client = Client::new(ApiServer { world: Arc::clone(&self.world), who }, NS);
-        let (events, waiting) = EventSink::new();
+        let events = EventSink::new();
         let flags = Flags::parse_from(["arl-operator"]);
         let runner: Arc<dyn Runner> = Arc::new(Streams { world: Arc::clone(&self.world), who });
         let (clock, metrics) = (self.world.clock(), Metrics::new(&mut Catalogue::default()));
@@ -242,14 +242,17 @@ impl History {
             client: client.clone(),
             flags,
             clock,
-            events,
+            events: events.clone(),
             metrics,
             traces: Traces::default(),
             stage: stage.subscribe(),
         };
-        let publisher = effects::publish(client, None, waiting);
+        let publisher = effects::publish(client, None, events);
         let task = tokio::spawn(async move {
-            futures::join!(scope.run(common), publisher);
+            tokio::select! {
+                () = scope.run(common) => {}
+                () = publisher => {}
+            }
             drop(stage);
         });
         self.tasks.insert(number, task.abort_handle());
