@@ -31,6 +31,15 @@ pub fn distinct(wakes: Vec<Wake>) -> Vec<Wake> {
     wakes.into_iter().filter(|w| seen.insert(w.clone())).collect()
 }
 
+/// Forgets what was counted in a namespace whose last object goes.
+fn forget_empty_namespace<S: Source>(change: &Change<S>, tables: &Tables, metrics: &Metrics) {
+    if let (None, Some(Key { namespace, .. })) = (&change.after, change.key())
+        && !tables.has_any_in(&namespace)
+    {
+        metrics.forget_namespace(&namespace);
+    }
+}
+
 fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
     tables.queued(sandbox).next().map(|row| Wake::Task(row.key()))
 }
@@ -45,6 +54,13 @@ impl Source for WarmPool {
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
         &mut tables.pools
+    }
+
+    fn measure(change: &Change<Self>, tables: &Tables, metrics: &Metrics) {
+        if let (None, Some(pool)) = (&change.after, change.key()) {
+            metrics.forget_pool(&pool);
+        }
+        forget_empty_namespace(change, tables, metrics);
     }
 
     fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
@@ -119,6 +135,10 @@ impl Source for SandboxRow {
         &mut tables.sandboxes
     }
 
+    fn measure(change: &Change<Self>, tables: &Tables, metrics: &Metrics) {
+        forget_empty_namespace(change, tables, metrics);
+    }
+
     fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
         let pods: Vec<Key> = change.either(SandboxRow::pod).collect();
         tables.pair(change.key(), pods)
@@ -154,6 +174,10 @@ impl Source for TaskRow {
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
         &mut tables.tasks
+    }
+
+    fn measure(change: &Change<Self>, tables: &Tables, metrics: &Metrics) {
+        forget_empty_namespace(change, tables, metrics);
     }
 
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
@@ -264,6 +288,40 @@ mod tests {
         apply(&mut tables, task("t", "Failed", Some(at(8))));
         delete::<TaskRow>(&mut tables, "t");
         assert!(tables.last_finished.is_empty());
+    }
+
+    #[test]
+    fn series_go_with_their_pool_and_with_the_last_object_of_their_namespace() {
+        let (mut tables, mut catalogue) = (Tables::default(), Catalogue::default());
+        let metrics = Metrics::new(&mut catalogue);
+        let pool = object("WarmPool", "p", "p", &json!({ "replicas": 1, "template": { "spec": {} } }), &Value::Null);
+        tables.pools.apply(serde_json::from_value(pool).unwrap());
+        apply(&mut tables, sandbox());
+        apply(&mut tables, task("t", "Succeeded", Some(at(7))));
+        for namespace in ["ns", "other", "ns2"] {
+            metrics.claims.with([namespace, "p", "warm"]).inc();
+            metrics.claims.with([namespace, "p2", "warm"]).inc();
+            metrics.claim_seconds.with([namespace, "p", "warm"]).observe(1.0, None, None);
+            metrics.tasks_finished.with([namespace, "Succeeded"]).inc();
+            metrics.step_seconds.with([namespace, "Command"]).observe(1.0);
+        }
+        let counted = |namespace: &str| {
+            let text = catalogue.text().unwrap();
+            let label = format!("namespace=\"{namespace}\"");
+            let lines = text.lines().filter(|line| line.contains(&label) && !line.contains("_bucket"));
+            lines.filter_map(|line| line.split('{').next()).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let all = counted("other");
+        assert_eq!(counted("ns"), all);
+        Source::measure(&tables.pools.delete(&Key::new("ns", "p")), &tables, &metrics);
+        let left = BTreeSet::from(["arl_sandbox_claims_total", "arl_tasks_finished_total"].map(str::to_owned));
+        assert_eq!(counted("ns").intersection(&left).count(), 2, "another pool's, and the namespace's");
+        assert!(!counted("ns").contains("arl_sandbox_claim_seconds_sum"));
+        Source::measure(&tables.sandboxes.delete(&Key::new("ns", "s")), &tables, &metrics);
+        assert!(counted("ns").contains("arl_tasks_finished_total"), "there is a Task left");
+        Source::measure(&tables.tasks.delete(&Key::new("ns", "t")), &tables, &metrics);
+        assert_eq!(counted("ns"), BTreeSet::from(["arl_sandbox_claims_total".to_owned()]), "of a pool that is there");
+        assert_eq!((counted("other"), counted("ns2")), (all.clone(), all));
     }
 
     #[test]

@@ -53,6 +53,11 @@ struct Template {
 }
 
 impl Tables {
+    /// Whether there are objects of ours in a namespace.
+    pub fn has_any_in(&self, namespace: &str) -> bool {
+        self.pools.has_any_in(namespace) || self.sandboxes.has_any_in(namespace) || self.tasks.has_any_in(namespace)
+    }
+
     /// The Sandboxes that have no pod of `pool` on record, first come first.
     pub fn waiting(&self, pool: &Key) -> impl Iterator<Item = &SandboxRow> {
         self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref)

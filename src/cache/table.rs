@@ -101,6 +101,12 @@ impl<R: Row> Table<R> {
         self.index.get(index).map_or(0, BTreeSet::len)
     }
 
+    /// Whether there are rows of a namespace.
+    pub fn has_any_in(&self, namespace: &str) -> bool {
+        let first = self.rows.range(Key::new(namespace, "")..).next();
+        first.is_some_and(|(key, _)| key.namespace == namespace)
+    }
+
     /// All rows, by key.
     pub fn rows(&self) -> impl Iterator<Item = &R> {
         self.rows.values().map(AsRef::as_ref)

@@ -1,17 +1,17 @@
 //! Families of metrics, and the catalogue of all there are.
 
-use std::fmt::Debug;
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::text,
+    encoding::{EncodeMetric, MetricEncoder, text},
     metrics::{
-        MetricType, TypedMetric,
-        counter::Counter,
-        exemplar::HistogramWithExemplars,
-        family::{Family, MetricConstructor},
-        gauge::Gauge,
-        histogram::Histogram,
+        MetricType, TypedMetric, counter::Counter, exemplar::HistogramWithExemplars, family::MetricConstructor,
+        gauge::Gauge, histogram::Histogram,
     },
     registry::{Metric, Registry},
 };
@@ -111,13 +111,12 @@ impl Catalogue {
         buckets: &'static [f64],
     ) -> Labelled<M, N>
     where
-        Labelled<M, N>: Debug,
+        Labelled<M, N>: Metric + Clone,
         M: TypedMetric,
-        Family<Values<N>, M, Make>: Metric,
     {
-        let family = Family::new_with_constructor(Make(buckets));
+        let family = Labelled { labels, buckets: Make(buckets), series: Arc::default() };
         self.note::<M>(name, labels, help, family.clone());
-        Labelled { labels, family }
+        family
     }
 
     fn note<M: TypedMetric>(
@@ -137,8 +136,6 @@ impl Catalogue {
         self.entries.push(Entry { name, kind, labels, help });
     }
 }
-
-type Values<const N: usize> = [(&'static str, String); N];
 
 /// Makes the members of a family; the buckets are a histogram's.
 #[derive(Clone, Debug)]
@@ -172,7 +169,8 @@ impl MetricConstructor<HistogramWithExemplars<Exemplar>> for Make {
 #[derive(Clone, Debug)]
 pub struct Labelled<M, const N: usize> {
     labels: &'static [&'static str; N],
-    family: Family<Values<N>, M, Make>,
+    buckets: Make,
+    series: Arc<Mutex<BTreeMap<[String; N], M>>>,
 }
 
 /// Counters with `N` labels.
@@ -192,8 +190,35 @@ where
 {
     /// The one with these values, in the order of the labels. Values must be few: no name of a Sandbox, a Task or a pod.
     pub fn with(&self, values: [&str; N]) -> M {
-        let mut values = values.into_iter();
-        let labelled = self.labels.map(|label| (label, values.next().unwrap_or_default().to_owned()));
-        self.family.get_or_create_owned(&labelled)
+        self.series().entry(values.map(str::to_owned)).or_insert_with(|| self.buckets.new_metric()).clone()
+    }
+}
+
+impl<M, const N: usize> Labelled<M, N> {
+    /// What has these values in its first labels is no more, and neither are its series.
+    pub fn forget(&self, values: &[&str]) {
+        self.series().retain(|of, _| !of.iter().zip(values).all(|(of, value)| of == value));
+    }
+
+    fn series(&self) -> MutexGuard<'_, BTreeMap<[String; N], M>> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: EncodeMetric + TypedMetric, const N: usize> EncodeMetric for Labelled<M, N> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (values, metric) in &*self.series() {
+            let labels: Vec<_> = self.labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
+            metric.encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+
+    fn is_empty(&self) -> bool {
+        self.series().is_empty()
     }
 }

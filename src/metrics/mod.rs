@@ -16,6 +16,8 @@ pub use families::{Catalogue, Counters, Entry, Exemplar, Exemplary, Gauges, Hist
 pub use objects::Objects;
 pub use process::Process;
 
+use crate::object::Key;
+
 /// The type of the exposition; Prometheus 3 refuses an answer without the right one.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -103,6 +105,25 @@ impl Metrics {
     /// Metrics that nobody can ask for.
     pub fn unread() -> Arc<Self> {
         Self::new(&mut Catalogue::default())
+    }
+
+    /// The pool is gone: what was counted of it goes with it, or names that are never used again would pile up.
+    pub fn forget_pool(&self, pool: &Key) {
+        let of = [pool.namespace.as_str(), pool.name.as_str()];
+        self.pod_ready_seconds.forget(&of);
+        self.pod_replacements.forget(&of);
+        self.claims.forget(&of);
+        self.claim_conflicts.forget(&of);
+        self.claim_seconds.forget(&of);
+    }
+
+    /// Nothing of ours is left in the namespace.
+    pub fn forget_namespace(&self, namespace: &str) {
+        let of = [namespace];
+        self.tasks_finished.forget(&of);
+        self.task_queue_seconds.forget(&of);
+        self.task_seconds.forget(&of);
+        self.step_seconds.forget(&of);
     }
 
     /// Says which build this is.
