@@ -8,19 +8,21 @@ mod events;
 mod failure;
 mod lease;
 mod objects;
+mod permits;
 mod pods;
 
 use std::{fmt::Debug, future::Future};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
 
 pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
 pub use failure::{Cause, Failure, Refusal};
 pub use lease::LeaseWrite;
 pub use objects::{Deleted, Ours, Written, live_tasks};
+pub use permits::Haste;
+use permits::Permits;
 pub use pods::{Claim, Claimed, Created, NewPod};
 
 use crate::{
@@ -28,13 +30,10 @@ use crate::{
     traces::Traces,
 };
 
-/// Calls in flight at once: each is a connection of its own over HTTP/1.1.
-const CALLS: usize = 32;
-
 /// The way to the API server, for writes and for the reads that confirm them.
 pub struct Effects {
     client: Client,
-    permits: Semaphore,
+    permits: Permits,
     events: EventSink,
     traces: Traces,
 }
@@ -42,7 +41,7 @@ pub struct Effects {
 impl Effects {
     /// Writes through `client`; Events go to `events`.
     pub fn new(client: Client, events: EventSink) -> Self {
-        Self { client, permits: Semaphore::new(CALLS), events, traces: Traces::default() }
+        Self { client, permits: Permits::new(), events, traces: Traces::default() }
     }
 
     /// The same, with spans going to `traces`.
@@ -69,7 +68,18 @@ impl Effects {
         object: &Key,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
-        let _permit = self.permits.acquire().await;
+        self.call_in(Haste::Awaited, verb, kind, object, request).await
+    }
+
+    async fn call_in<T>(
+        &self,
+        haste: Haste,
+        verb: &'static str,
+        kind: &'static str,
+        object: &Key,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        let _permit = self.permits.acquire(&object.namespace, haste).await;
         let answer = match tokio::time::timeout(CALL_TIMEOUT, request).await {
             Ok(answer) => answer.map_err(|error| Failure::of(verb, kind, object, error)),
             Err(_) => Err(Failure::new(verb, kind, object, Cause::Timeout)),

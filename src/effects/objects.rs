@@ -13,7 +13,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Effects, Failure, Since};
+use super::{Effects, Failure, Haste, Since};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
@@ -22,6 +22,8 @@ pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clo
     type Status: Serialize + PartialEq + Sync;
     /// Its kind, for messages.
     const KIND: &'static str;
+    /// Whether somebody waits for its status.
+    const HASTE: Haste;
     /// The status of an object.
     fn status_of(&self) -> Option<&Self::Status>;
     /// Its conditions.
@@ -29,10 +31,11 @@ pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clo
 }
 
 macro_rules! ours {
-    ($kind:ident, $status:ident) => {
+    ($kind:ident, $status:ident, $haste:ident) => {
         impl Ours for arl_crds::$kind {
             type Status = arl_crds::$status;
             const KIND: &'static str = stringify!($kind);
+            const HASTE: Haste = Haste::$haste;
             fn status_of(&self) -> Option<&Self::Status> {
                 self.status.as_ref()
             }
@@ -42,9 +45,9 @@ macro_rules! ours {
         }
     };
 }
-ours!(WarmPool, WarmPoolStatus);
-ours!(Sandbox, SandboxStatus);
-ours!(Task, TaskStatus);
+ours!(WarmPool, WarmPoolStatus, Unhurried);
+ours!(Sandbox, SandboxStatus, Awaited);
+ours!(Task, TaskStatus, Awaited);
 
 /// What became of a write to a status.
 #[must_use]
@@ -87,7 +90,9 @@ impl Effects {
         ]);
         let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
         let api = self.objects::<K>(key);
-        let written = self.call(verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch)).await;
+        let written = self
+            .call_in(K::HASTE, verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch))
+            .await;
         match self.written(version, written).await {
             Err(failure) if !failure.is_refusal() => match self.read::<K>(key).await? {
                 Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
@@ -113,7 +118,9 @@ impl Effects {
         ]);
         let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
         let api = self.objects::<K>(key);
-        let written = self.call(verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch)).await;
+        let written = self
+            .call_in(K::HASTE, verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch))
+            .await;
         self.written(&version, written).await
     }
 

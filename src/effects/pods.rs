@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Deleted, Effects, Failure, Since, objects::json_patch};
+use super::{Deleted, Effects, Failure, Haste, Since, objects::json_patch};
 use crate::{
     object::{Key, Version},
     pod::Pod,
@@ -70,7 +70,7 @@ impl Effects {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &pod.key.namespace, &resource);
         let object: DynamicObject = serde_json::from_value(pod.manifest.clone())
             .map_err(|error| Failure::unfit(verb, kind, &pod.key, &error))?;
-        match self.call(verb, kind, &pod.key, api.create(&PostParams::default(), &object)).await {
+        match self.call_in(Haste::Unhurried, verb, kind, &pod.key, api.create(&PostParams::default(), &object)).await {
             Ok(_) => Ok(Created::Done),
             Err(failure) if failure.exists() => Ok(Created::Exists),
             Err(failure) => Err(failure),

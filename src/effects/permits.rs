@@ -1,0 +1,103 @@
+//! How many calls to the API server are in flight: each is a connection of its own over HTTP/1.1.
+//!
+//! What nobody waits for (refill, the status of pools) takes half of them at most, and so does not delay claims and results; one
+//! namespace, whose admission webhook may be slow, takes three quarters at most.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+const CALLS: usize = 32;
+const UNHURRIED: usize = CALLS / 2;
+const OF_A_NAMESPACE: usize = CALLS / 4 * 3;
+
+/// Whether somebody waits for what a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// A Sandbox or a Task does.
+    Awaited,
+    /// Nobody does.
+    Unhurried,
+}
+
+/// Permits for calls.
+#[derive(Debug)]
+pub(super) struct Permits {
+    all: Semaphore,
+    unhurried: Semaphore,
+    namespaces: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+}
+
+/// A call may be made while this is held.
+pub(super) struct Permit<'a> {
+    _unhurried: Option<SemaphorePermit<'a>>,
+    _namespace: Option<OwnedSemaphorePermit>,
+    _any: Option<SemaphorePermit<'a>>,
+}
+
+impl Permits {
+    pub(super) fn new() -> Self {
+        let (all, unhurried) = (Semaphore::new(CALLS), Semaphore::new(UNHURRIED));
+        Self { all, unhurried, namespaces: Mutex::default() }
+    }
+
+    /// Waits for a permit. The semaphores are never closed. Whoever waits for one holds only what is scarcer.
+    pub(super) async fn acquire(&self, namespace: &str, haste: Haste) -> Permit<'_> {
+        let of_namespace = self.of(namespace).acquire_owned().await.ok();
+        let unhurried = match haste {
+            Haste::Unhurried => self.unhurried.acquire().await.ok(),
+            Haste::Awaited => None,
+        };
+        Permit { _unhurried: unhurried, _namespace: of_namespace, _any: self.all.acquire().await.ok() }
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if !namespaces.contains_key(namespace) {
+            // Held by nobody but this map: no call of that namespace is in flight or waits.
+            namespaces.retain(|_, permits| Arc::strong_count(permits) > 1);
+        }
+        let new = || Arc::new(Semaphore::new(OF_A_NAMESPACE));
+        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// As many permits as there are.
+    async fn take<'a>(permits: &'a Permits, namespace: &str, haste: Haste) -> Vec<Permit<'a>> {
+        let mut taken = Vec::new();
+        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(1), permits.acquire(namespace, haste)).await {
+            taken.push(permit);
+        }
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_leaves_calls_to_what_somebody_waits_for() {
+        let permits = Permits::new();
+        let refill = take(&permits, "a", Haste::Unhurried).await;
+        assert_eq!(refill.len(), 16);
+        assert_eq!(take(&permits, "b", Haste::Unhurried).await.len(), 0);
+        assert_eq!(take(&permits, "b", Haste::Awaited).await.len(), 16);
+        assert_eq!(take(&permits, "a", Haste::Awaited).await.len(), 8, "the same namespace's as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_slow_calls_leaves_some_to_others() {
+        let permits = Permits::new();
+        let slow = take(&permits, "slow", Haste::Awaited).await;
+        let other = take(&permits, "other", Haste::Awaited).await;
+        assert_eq!((slow.len(), other.len()), (24, 8));
+        drop((slow, other));
+        drop(permits.acquire("third", Haste::Awaited).await);
+        assert_eq!(permits.namespaces.lock().unwrap().len(), 1, "nothing is kept of the others");
+    }
+}
