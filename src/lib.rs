@@ -40,6 +40,7 @@ pub mod runs;
 pub mod sandbox;
 pub mod stalled;
 pub mod task;
+pub mod texts;
 pub mod traces;
 pub mod triggers;
 pub mod warmpool;

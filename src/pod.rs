@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     object::{Key, Uid},
     runs::Target,
+    texts,
 };
 
 /// A pool's pod.
@@ -25,7 +26,8 @@ pub struct Pod {
     pub metadata: ObjectMeta,
     #[serde(default)]
     pub spec: PodSpec,
-    #[serde(default)]
+    /// Containers have a say in some of its texts, such as termination messages.
+    #[serde(default, deserialize_with = "texts::printable")]
     pub status: PodStatus,
 }
 

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::text::printable;
+
 /// The value of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Truth {
@@ -44,8 +46,8 @@ pub struct Wanted {
     pub message: String,
 }
 
-/// The API's limit on a condition's message.
-const MESSAGE_MAX: usize = 32_768;
+/// Far below the API's limit on a condition's message, 32 KiB: people read it.
+const MESSAGE_MAX: usize = 4096;
 
 /// The condition that is there only while calls to the API keep an object from where it should be. kstatus, and what builds on it,
 /// takes it for a failure.
@@ -68,14 +70,13 @@ pub fn merge(previous: &[Condition], wanted: Vec<Wanted>, generation: Option<i64
     let stalled = previous.iter().find(|c| c.type_ == STALLED && wanted.iter().all(|w| w.type_ != STALLED)).cloned();
     wanted
         .into_iter()
-        .map(|Wanted { type_, truth, reason, mut message }| {
+        .map(|Wanted { type_, truth, reason, message }| {
             let kept = previous.iter().find(|c| c.type_ == type_ && c.status == truth.as_str());
-            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
             Condition {
                 type_: type_.to_owned(),
                 status: truth.as_str().to_owned(),
                 reason: reason.to_owned(),
-                message,
+                message: printable(&message, MESSAGE_MAX),
                 observed_generation: generation,
                 last_transition_time: kept.map_or_else(|| whole_seconds(now), |c| c.last_transition_time.clone()),
             }
@@ -106,6 +107,15 @@ mod tests {
         assert_eq!(same[0].last_transition_time.0, at(10));
         assert_eq!((same[0].message.as_str(), same[0].observed_generation), ("b", Some(2)));
         assert_eq!(changed[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn a_message_is_one_line_that_people_can_read_whatever_was_said() {
+        let hostile = format!("\u{1b}[2J\u{202e}{}", "x\n".repeat(100_000));
+        let merged = merge(&[], ready(Truth::False, &hostile), None, Timestamp::UNIX_EPOCH);
+        let message = &merged[0].message;
+        assert!(message.len() <= MESSAGE_MAX && !message.contains(char::is_control) && !message.contains('\u{202e}'));
+        assert_eq!(merge(&merged, ready(Truth::False, &hostile), None, Timestamp::UNIX_EPOCH), merged);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Three kinds, a file each: [`WarmPool`] keeps idle pods, [`Sandbox`] claims one of them, [`Task`] runs steps in it.
 //! What they share is a noun with a module of its own: [`condition`] (how a status explains itself), [`reason`] (every
-//! reason and Event there is), [`labels`] (what pods carry), [`duration`] (how a timeout is written) and [`template`]
-//! (the pod template, kept lossless).
+//! reason and Event there is), [`labels`] (what pods carry), [`duration`] (how a timeout is written), [`template`]
+//! (the pod template, kept lossless) and [`text`] (texts of others, made fit to be shown).
 //!
 //! The crate has no client and no runtime, so that anything may depend on it: clients, tests, tools. The YAML beside
 //! `src/` is generated from these types by `make crds`.
@@ -18,6 +18,7 @@ mod sandbox;
 mod step;
 mod task;
 pub mod template;
+pub mod text;
 mod warmpool;
 
 pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};

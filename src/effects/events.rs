@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use arl_crds::reason::EventReason;
+use arl_crds::{reason::EventReason, text::printable};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource,
@@ -45,9 +45,7 @@ pub struct Event {
 impl Event {
     /// An Event about `object`.
     pub fn about<K: Resource<DynamicType = ()>>(object: &K, reason: EventReason, note: impl Into<String>) -> Self {
-        let mut note = note.into();
-        note.truncate(note.floor_char_boundary(NOTE_MAX));
-        Self { about: object.object_ref(&()), reason, note }
+        Self { about: object.object_ref(&()), reason, note: printable(&note.into(), NOTE_MAX) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{fmt, time::Duration};
 
+use arl_crds::text::printable;
 use kube::core::Status;
 
 use crate::object::Key;
@@ -75,11 +76,7 @@ enum What {
 impl Refusal {
     /// An answer.
     pub fn new(code: u16, message: impl Into<String>) -> Self {
-        let mut message = message.into().replace(char::is_control, " ");
-        if message.len() > MESSAGE_MAX {
-            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-            message.push_str(" ...");
-        }
+        let message = printable(&message.into(), MESSAGE_MAX);
         Self { code, message, what: What::Other }
     }
 
@@ -243,7 +240,7 @@ mod tests {
     #[test]
     fn what_others_say_is_bounded_and_one_line() {
         let refusal = Refusal::new(403, format!("a\u{1b}[31m\n{}", "\u{e9}".repeat(2_000)));
-        assert!(refusal.message.len() <= MESSAGE_MAX + 4, "{}", refusal.message.len());
+        assert!(refusal.message.len() <= MESSAGE_MAX, "{}", refusal.message.len());
         assert!(refusal.message.starts_with("a [31m "));
         assert_eq!(failure(500, "", "", None).to_string(), "get Pod ns/p: HTTP status 500");
     }

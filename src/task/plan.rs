@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{ExecutorMode, reason::TaskReason};
+use arl_crds::{ExecutorMode, reason::TaskReason, text::printable};
 use jiff::Timestamp;
 
 use super::observe::Observed;
@@ -17,6 +17,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(10);
 /// The exit code of a command that was killed: 128 + SIGKILL.
 pub(super) const KILLED: i32 = 137;
+/// Some of what a message says is said by code in the pod.
+const MESSAGE_MAX: usize = 2048;
 /// A later step that runs longer than this is shown to.
 const SHORT_STEP: Duration = Duration::from_secs(1);
 
@@ -31,7 +33,7 @@ pub(super) struct Verdict {
 
 impl Verdict {
     fn new(reason: TaskReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), gives_up_pod: false }
+        Self { reason, message: printable(&message.into(), MESSAGE_MAX), gives_up_pod: false }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The runs of a pod that somebody waits for, and what is said of them on its stream.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use arl_agent::{
     frame,
@@ -11,6 +14,11 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 /// A run that does not take what is said of it would stall the others of its pod.
 const TAKING_MAX: Duration = Duration::from_secs(10);
+
+/// More runs than a pod can have in need of an end: they are asked again when they are found unfinished again.
+const CANCELLED_MAX: usize = 64;
+/// What nobody waits for does not pile up while there is no stream.
+const MENTIONS_MAX: usize = 16 * 1024;
 
 /// What a run hears.
 pub(super) enum Said {
@@ -51,7 +59,7 @@ pub(super) enum Order {
 pub(super) struct Attached {
     pub(super) runs: BTreeMap<RunId, Attach>,
     /// Those to be ended, until they have.
-    cancelled: Vec<RunId>,
+    cancelled: BTreeSet<RunId>,
     /// Frames that go out with the next one.
     mentions: Vec<u8>,
 }
@@ -67,11 +75,16 @@ impl Attached {
             }
             Order::Cancel(run) => {
                 let frame = cancel(&run);
-                self.cancelled.push(run);
+                // Some of them are those that the agent itself speaks of.
+                if self.cancelled.len() < CANCELLED_MAX {
+                    self.cancelled.insert(run);
+                }
                 frame
             }
             Order::Mention(message) => {
-                self.mentions.extend(frame::encode(&message));
+                if self.mentions.len() < MENTIONS_MAX {
+                    self.mentions.extend(frame::encode(&message));
+                }
                 Bytes::new()
             }
             Order::Reopen => Bytes::new(),
@@ -119,7 +132,7 @@ impl Attached {
             }
         }
         if is_last {
-            self.cancelled.retain(|other| *other != run);
+            self.cancelled.remove(&run);
         }
     }
 

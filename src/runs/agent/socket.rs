@@ -8,6 +8,7 @@ use arl_agent::{
     frame::{FROM_AGENT_MAX, Frames},
     message::FromAgent,
 };
+use arl_crds::text::printable;
 use futures::{SinkExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::{Client, api::AttachParams, core::Request};
@@ -23,6 +24,7 @@ use tokio_tungstenite::{
     },
 };
 
+use super::words::WORDS_MAX;
 use crate::runs::{Target, exec_status};
 
 const STDIN: u8 = 0;
@@ -34,7 +36,6 @@ const PIECE: usize = 64 * 1024;
 /// The default of 128 KiB would be most of a stream's memory.
 const READ_BUFFER: usize = 4 * 1024;
 const SENDING_MAX: Duration = Duration::from_secs(20);
-const WORDS_MAX: usize = 1024;
 
 /// Why there is no stream.
 #[derive(Debug)]
@@ -46,6 +47,18 @@ pub(super) enum Trouble {
     Unfit(String),
     /// It never will: the pod is gone, or the agent is; in words.
     Gone(String),
+}
+
+impl Trouble {
+    /// The same, in words that can be shown: some are those of code in the pod.
+    pub(super) fn printable(self) -> Self {
+        let printable = |words: String| printable(&words, WORDS_MAX);
+        match self {
+            Self::Broken(words) => Self::Broken(printable(words)),
+            Self::Unfit(words) => Self::Unfit(printable(words)),
+            Self::Gone(words) => Self::Gone(printable(words)),
+        }
+    }
 }
 
 /// Any connection: the client's own type has no name here.

@@ -1,10 +1,10 @@
 //! The stream to one pod: opened, used by every run of the pod, opened again when it breaks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arl_agent::{
     frame,
-    message::{FromAgent, ToAgent, Unfinished, VERSION},
+    message::{FromAgent, RunId, ToAgent, Unfinished, VERSION},
 };
 use tokio::{
     sync::{SemaphorePermit, mpsc},
@@ -32,8 +32,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const IDLE_FAILURES: u32 = 8;
 /// What runs in place of the agent, or an agent that cannot work, is believed to stay so after so many openings in a row.
 const UNFIT_MAX: u32 = 8;
-/// More unfinished runs than a pod can have are not believed.
-const UNFINISHED_MAX: usize = 64;
+/// More unfinished runs than a pod can have are not believed: it runs one Task at a time, besides those that are being ended.
+const UNFINISHED_MAX: usize = 8;
 
 fn unfit_or_gone(words: String, times: u32) -> Trouble {
     if times < UNFIT_MAX {
@@ -50,6 +50,7 @@ impl Agent {
     pub(super) async fn keep(self: Arc<Self>, target: Target, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut attached = Attached::default();
         let (mut failures, mut unfit) = (0, 0);
+        let mut asked = Asked::default();
         loop {
             let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
             let opened = self.open(&target).await;
@@ -59,12 +60,14 @@ impl Agent {
                     unfit = 0;
                     self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
-                    self.end_unwanted(&target, unfinished, &attached);
+                    self.end_unwanted(&target, asked.admit(unfinished, &attached));
                     self.metrics.open_streams.inc();
                     let trouble = converse(socket, &mut attached, &mut orders).await;
                     self.metrics.open_streams.dec();
                     // One that breaks at once is no better than one that cannot be opened.
-                    failures = if since.elapsed() > SILENCE_MAX { 0 } else { failures };
+                    if since.elapsed() > SILENCE_MAX {
+                        (failures, asked) = (0, Asked::default());
+                    }
                     trouble
                 }
                 Err(Trouble::Unfit(words)) => {
@@ -74,7 +77,7 @@ impl Agent {
                 Err(trouble) => Some(trouble),
             };
             failures += 1;
-            match trouble {
+            match trouble.map(Trouble::printable) {
                 None => break,
                 Some(Trouble::Gone(words)) => {
                     self.metrics.run_streams.with(["gone"]).inc();
@@ -82,8 +85,9 @@ impl Agent {
                     attached.tell(|| Said::Gone(words.clone())).await;
                     break;
                 }
-                Some(Trouble::Broken(words) | Trouble::Unfit(words)) => {
-                    self.metrics.run_streams.with(["broken"]).inc();
+                Some(ref trouble @ (Trouble::Broken(ref words) | Trouble::Unfit(ref words))) => {
+                    let result = if matches!(trouble, Trouble::Unfit(_)) { "unfit" } else { "broken" };
+                    self.metrics.run_streams.with([result]).inc();
                     tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
                     let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
                     attached.tell(|| Said::Obstacle(words.clone())).await;
@@ -136,26 +140,46 @@ impl Agent {
             FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
             // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
             FromAgent::Refused(words) => Err(Trouble::Broken(words)),
-            other => Err(Trouble::Unfit(format!("the agent does not greet but says {other:.60?}"))),
+            _ => Err(Trouble::Unfit("the agent says something else before it greets".into())),
         }
     }
 
     /// Ends the runs of Tasks that were deleted, or that are over on record, while nobody watched.
-    fn end_unwanted(self: &Arc<Self>, target: &Target, unfinished: Vec<Unfinished>, attached: &Attached) {
-        for Unfinished { run, task } in unfinished.into_iter().take(UNFINISHED_MAX) {
-            if attached.runs.contains_key(&run) || !run.is_valid() {
-                continue;
-            }
-            let asked = (self.still_wanted)(target.pod.sibling(&task), Uid(run.as_str().to_owned()));
-            let (agent, target) = (Arc::clone(self), target.clone());
-            tokio::spawn(async move {
-                if !asked.await {
+    fn end_unwanted(self: &Arc<Self>, target: &Target, unfinished: Vec<Unfinished>) {
+        if unfinished.is_empty() {
+            return;
+        }
+        let (agent, target) = (Arc::clone(self), target.clone());
+        tokio::spawn(async move {
+            for Unfinished { run, task } in unfinished {
+                if !(agent.still_wanted)(target.pod.sibling(&task), Uid(run.as_str().to_owned())).await {
                     tracing::info!(pod = %target.pod.name, task, "the Task was deleted or is over; its run ends");
                     agent.order(&target, Some(Order::Cancel(run)));
                 }
-            });
-        }
+            }
+        });
     }
+}
+
+/// The runs of a pod whose Tasks were asked for. What greets and hangs up, again and again, costs the API server no more than that.
+#[derive(Default)]
+struct Asked(BTreeSet<RunId>);
+
+impl Asked {
+    /// Those of `unfinished` to ask for now: nobody waits for them, and they may be what they say.
+    fn admit(&mut self, unfinished: Vec<Unfinished>, attached: &Attached) -> Vec<Unfinished> {
+        let may_be = |of: &Unfinished| of.run.is_valid() && is_name(&of.task) && !attached.runs.contains_key(&of.run);
+        let mut new: Vec<_> = unfinished.into_iter().filter(may_be).collect();
+        new.retain(|of| self.0.len() < UNFINISHED_MAX && self.0.insert(of.run.clone()));
+        new
+    }
+}
+
+/// Whether an object can have this name: it becomes part of a path.
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
+fn is_name(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    (1..=253).contains(&name.len()) && name.chars().all(inner) && !name.starts_with('.') && !name.contains("..")
 }
 
 enum Turn {
@@ -202,5 +226,42 @@ async fn converse(
             return Some(trouble);
         }
         attached.sent().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unfinished(run: &str, task: &str) -> Unfinished {
+        Unfinished { run: RunId::new(run).unwrap(), task: task.into() }
+    }
+
+    #[test]
+    fn a_pod_that_greets_again_and_again_with_runs_of_its_own_making_is_asked_about_few() {
+        let (mut asked, attached) = (Asked::default(), Attached::default());
+        let greetings = (0..1000).map(|n| (0..64).map(|m| unfinished(&format!("run-{n}-{m}"), "t")).collect());
+        assert_eq!(greetings.map(|unfinished| asked.admit(unfinished, &attached).len()).sum::<usize>(), UNFINISHED_MAX);
+        let mut asked = Asked::default();
+        assert_eq!(asked.admit(vec![unfinished("a", "t"), unfinished("a", "t")], &attached).len(), 1);
+        assert_eq!(asked.admit(vec![unfinished("a", "t"), unfinished("b", "t")], &attached).len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_task_is_not_asked_for() {
+        for (name, is) in [
+            ("t", true),
+            ("a-1.b", true),
+            ("", false),
+            ("../../../api/v1/secrets", false),
+            ("a/b", false),
+            ("..", false),
+            ("a?watch=1", false),
+            ("A", false),
+            ("a\u{1b}", false),
+        ] {
+            assert_eq!(is_name(name), is, "{name:?}");
+        }
+        assert!(!is_name(&"x".repeat(254)));
     }
 }

@@ -8,14 +8,14 @@ use arl_agent::{
     message::{self, FromAgent, RunId, Start, ToAgent, Variable},
     output::Output,
 };
-use arl_crds::{Action, Step};
+use arl_crds::{Action, Step, text::printable};
 use jiff::Timestamp;
 
 use super::Sent;
 use crate::runs::{Left, Report, Request, RunEnd, StepEnd, StepRun};
 
 /// The most bytes of the agent's own words that are passed on.
-const WORDS_MAX: usize = 1024;
+pub(super) const WORDS_MAX: usize = 1024;
 /// The most processes that are named.
 const NAMED_MAX: usize = 8;
 
@@ -174,7 +174,7 @@ fn left(survivors: &[String]) -> Left {
 }
 
 fn bounded(words: &str) -> String {
-    words[..words.floor_char_boundary(WORDS_MAX)].replace(char::is_control, " ")
+    printable(words, WORDS_MAX)
 }
 
 #[cfg(test)]

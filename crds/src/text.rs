@@ -1,0 +1,74 @@
+//! Texts of others, made fit to be shown: what a container, a kubelet or a webhook says ends up in conditions, Events and logs,
+//! which people read in terminals.
+
+/// What stands where a text was cut.
+const CUT: &str = " [...]";
+
+/// The text on one line of at most `max` bytes, without what a terminal or a browser would act on: control characters (with them
+/// the escape sequences of terminals) become spaces, marks that are not seen or turn the direction of writing are left out.
+pub fn printable(text: &str, max: usize) -> String {
+    // Whatever is left out, this much cannot be needed: a text of megabytes is not walked through.
+    let bounded = &text[..text.floor_char_boundary(max.saturating_mul(4))];
+    let mut shown: String = bounded.chars().filter_map(shown).collect();
+    if shown.len() > max || bounded.len() < text.len() {
+        shown.truncate(shown.floor_char_boundary(max.saturating_sub(CUT.len())));
+        shown.push_str(CUT);
+    }
+    shown
+}
+
+fn shown(c: char) -> Option<char> {
+    match c {
+        '\u{2028}' | '\u{2029}' => Some(' '),
+        // <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>, and what has no width.
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e007f}' => None,
+        c if c.is_control() => Some(' '),
+        c => Some(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_taken_out() {
+        for (given, expected) in [
+            ("plain: \u{e4}\u{2713} \u{1f600}", "plain: \u{e4}\u{2713} \u{1f600}"),
+            ("a\nb\tc\r\n\0d", "a b c   d"),
+            ("\u{1b}[2J\u{1b}[31mred\u{9b}0m", " [2J [31mred 0m"),
+            ("user\u{202e}txt.exe\u{2066}x\u{2069}", "usertxt.exex"),
+            ("no\u{200b}width\u{feff}\u{e0041}", "nowidth"),
+            ("line\u{2028}paragraph\u{2029}end", "line paragraph end"),
+        ] {
+            assert_eq!(printable(given, 100), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_says_that_it_was_cut() {
+        assert_eq!(printable(&"x".repeat(100), 20), format!("{}{CUT}", "x".repeat(14)));
+        assert_eq!(printable(&"\u{202e}".repeat(1_000_000), 20), CUT);
+        assert_eq!(printable("exactly", 7), "exactly");
+    }
+
+    proptest! {
+        #[test]
+        fn fuzz_texts_are_bounded_and_stay_as_they_are(text: String, max in CUT.len()..64) {
+            let once = printable(&text, max);
+            prop_assert!(once.len() <= max, "{once:?}");
+            prop_assert!(!once.contains(char::is_control));
+            prop_assert_eq!(&printable(&once, max), &once);
+        }
+    }
+}
