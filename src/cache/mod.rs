@@ -4,6 +4,7 @@
 //! writes carry the version they were decided on, see [`crate::effects`].
 
 mod pairing;
+mod refused;
 mod rows;
 mod table;
 mod watch;
@@ -16,6 +17,7 @@ use std::{
 use arl_crds::WarmPool;
 use jiff::Timestamp;
 
+pub use refused::ClaimRefusal;
 pub use rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};
 pub use watch::{Source, Watch};
@@ -26,6 +28,7 @@ use crate::{
     pod::Pod,
 };
 use pairing::{Pairing, Rank};
+use refused::Pause;
 
 /// The tables, one a kind.
 #[derive(Debug, Default)]
@@ -42,6 +45,7 @@ pub struct Tables {
     pub last_finished: BTreeMap<Uid, Timestamp>,
     templates: BTreeMap<Key, Template>,
     pairing: Pairing,
+    refused: BTreeMap<Uid, Pause>,
 }
 
 /// What pods of a pool are compared with: computed once, since templates are large.
@@ -107,11 +111,11 @@ impl Tables {
         changed.iter().flat_map(|pool| self.pairing.settle(pool)).collect()
     }
 
-    /// Where a Sandbox waits. One that already owns a pod does not: its status will say so in a moment.
+    /// Where a Sandbox waits. One that already owns a pod does not: its status will say so in a moment. Nor does one that sits out.
     fn place(&self, sandbox: &Key) -> Option<(Key, Arrival)> {
         let row = self.sandboxes.get(sandbox).filter(|row| row.is_waiting())?;
         let has_pod = self.pods.count(&PodIndex::controlled_by(&*row.sandbox)) > 0;
-        (!has_pod).then(|| (row.pool(), row.place()))
+        (!has_pod && !self.sits_out(&Uid::of(&*row.sandbox))).then(|| (row.pool(), row.place()))
     }
 
     /// Where a pod is in the order in which its pool's are claimed. One that a Sandbox has on record is not.
@@ -120,8 +124,9 @@ impl Tables {
         let pool = pod.pool()?;
         let template = self.templates.get(&pool).filter(|template| pod.controller().as_ref() == Some(&template.uid))?;
         let is_outdated = pod.template_hash() != Some(template.fingerprint.as_str());
+        let times_refused = self.times_refused(&Uid::of(&**pod));
         let is_held = self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&**pod))) > 0;
-        (!is_held).then(|| (pool, Rank { is_outdated, ready_since: pod.ready_since() }))
+        (!is_held).then(|| (pool, Rank { times_refused, is_outdated, ready_since: pod.ready_since() }))
     }
 
     /// The unfinished Tasks that name `sandbox`, first come first.

@@ -1,10 +1,13 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arl_crds::Sandbox;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::triggers::{Wake, distinct};
+use crate::{
+    object::Version,
+    triggers::{Wake, distinct},
+};
 
 fn at(second: usize) -> String {
     Timestamp::from_second(i64::try_from(second).unwrap()).unwrap().to_string()
@@ -225,4 +228,90 @@ fn only_what_is_newer_than_what_is_known_changes_it() {
     {
         assert_eq!(tables.sandboxes.precedes(&of(uid, version)), newer, "{uid} {version}");
     }
+}
+
+fn second(n: usize) -> Timestamp {
+    Timestamp::from_second(i64::try_from(n).unwrap()).unwrap()
+}
+
+fn refuse_pod(tables: &mut Tables, pod: &str, now: Timestamp) -> Vec<Key> {
+    let version = Version::of(&**tables.pods.get(&key(pod)).unwrap());
+    tables.refuse_pod(&version, "denied".into(), now)
+}
+
+fn refuse_sandbox(tables: &mut Tables, sandbox: &str, now: Timestamp) -> Vec<Key> {
+    let row = Arc::clone(tables.sandboxes.get(&key(sandbox)).unwrap());
+    tables.refuse_sandbox(&row, "denied".into(), now)
+}
+
+fn is_refused(tables: &Tables, sandbox: &str, now: Timestamp) -> bool {
+    tables.claim_refusal(tables.sandboxes.get(&key(sandbox)).unwrap(), now).is_some()
+}
+
+/// Sandboxes a, b and c, and pods 1 and 2.
+fn three_for_two() -> Tables {
+    let mut tables = with_pool();
+    for (created, name) in ["a", "b", "c"].into_iter().enumerate() {
+        apply::<SandboxRow>(&mut tables, sandbox(name, created, None));
+    }
+    for name in ["1", "2"] {
+        apply::<Pod>(&mut tables, pod(name, name.parse().unwrap(), "pool"));
+    }
+    tables
+}
+
+#[test]
+fn a_pod_that_is_refused_is_left_alone_for_a_while_and_claimed_last() {
+    let mut tables = three_for_two();
+    apply::<Pod>(&mut tables, pod("3", 3, "pool"));
+    delete::<SandboxRow>(&mut tables, "c");
+    assert_eq!(candidates(&tables, &["a", "b"]), ["1", "2"]);
+    assert_eq!(refuse_pod(&mut tables, "1", second(0)), [key("a")]);
+    assert_eq!(candidates(&tables, &["a", "b"]), ["3", "2"]);
+    apply::<SandboxRow>(&mut tables, sandbox("late", 9, None));
+    assert_eq!(candidate(&tables, "late").as_deref(), Some("1"));
+    assert!(is_refused(&tables, "late", second(0)), "not at once");
+    assert!(!is_refused(&tables, "late", second(1)));
+    assert!(!is_refused(&tables, "a", second(0)), "another pod is tried");
+}
+
+#[test]
+fn nobody_waits_behind_a_sandbox_that_is_refused() {
+    let mut tables = three_for_two();
+    refuse_pod(&mut tables, "1", second(0));
+    assert_eq!(refuse_sandbox(&mut tables, "a", second(0)), [key("c")]);
+    assert_eq!(candidates(&tables, &["a", "b", "c"]), ["-", "2", "1"]);
+    assert!(
+        is_refused(&tables, "a", second(1))
+            && is_refused(&tables, "c", second(0))
+            && !is_refused(&tables, "c", second(1))
+    );
+    let row = Arc::clone(tables.sandboxes.get(&key("a")).unwrap());
+    assert!(!tables.may_resume(&row, second(1)) && tables.may_resume(&row, second(2)));
+    assert_eq!(tables.resume(&row), [key("a")]);
+    assert_eq!(candidates(&tables, &["a", "b", "c"]), ["1", "2", "-"], "in its old place");
+    assert!(!is_refused(&tables, "a", second(2)));
+}
+
+#[test]
+fn where_all_is_refused_it_is_tried_at_growing_intervals_by_everybody_in_turn() {
+    let (mut tables, mut tries) = (three_for_two(), Vec::new());
+    for now in (0..120).map(second) {
+        for name in ["a", "b", "c"] {
+            let row = Arc::clone(tables.sandboxes.get(&key(name)).unwrap());
+            if tables.may_resume(&row, now) {
+                tables.resume(&row);
+            }
+            let before = tries.len();
+            while let (Some(pod), None) = (candidate(&tables, name), tables.claim_refusal(&row, now)) {
+                refuse_pod(&mut tables, &pod, now);
+                tries.push(name);
+            }
+            if tries.len() > before {
+                refuse_sandbox(&mut tables, name, now);
+            }
+        }
+    }
+    assert!(tries.len() < 60, "{} tries of two pods in two minutes", tries.len());
+    assert!(["a", "b", "c"].iter().all(|name| tries.contains(name)), "{tries:?}");
 }

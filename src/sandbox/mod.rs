@@ -15,11 +15,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arl_crds::{Sandbox, reason::EventReason};
+use arl_crds::{
+    Sandbox,
+    reason::{EventReason, SandboxReason},
+};
 use jiff::Timestamp;
 
 use crate::{
-    cache::{SandboxRow, Watch},
+    cache::{Row, SandboxRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written, live_tasks},
@@ -29,9 +32,13 @@ use crate::{
     runs::Runs,
     stalled::{self, Obstacle},
     traces,
+    triggers::Wake,
 };
 use observe::Observed;
 use plan::{Decision, Plan};
+
+/// Pods that are tried one after the other where claims are refused, before others get their turn.
+const CLAIMS: usize = 3;
 
 /// Looks after Sandboxes.
 pub struct Sandboxes {
@@ -91,26 +98,75 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// Claims a pod; the pod then counts as this Sandbox's.
-    async fn claim(&self, observed: &mut Observed, claim: &Claim) -> Result<bool, Failure> {
-        self.note_claiming(&observed.uid(), true);
-        let (namespace, pool) = (observed.key().namespace, observed.pool_name());
-        match self.effects.claim(claim).await? {
-            Claimed::Done(pod) => {
-                self.watch.learn::<Pod>((*pod).clone());
-                observed.owned.push(Arc::new(pod.slim()));
-                return Ok(true);
+    /// Claims a pod, one after the other where they are refused, and decides on what came of that.
+    async fn claim(&self, observed: &mut Observed, mut plan: Plan) -> Result<Plan, Failure> {
+        for left in (0..CLAIMS).rev() {
+            let Decision::Claim(claim) = &plan.decision else { break };
+            match self.claim_one(observed, &claim.clone()).await? {
+                Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
+                // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
+                Claimed::Lost => return Ok(Plan::outrun()),
+                Claimed::Refused(failure) => {
+                    observed.look_again(&self.watch.cache, self.clock.now());
+                    if left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
+                        self.sit_out(&observed.row, &failure);
+                        observed.look_again(&self.watch.cache, self.clock.now());
+                    }
+                }
             }
-            // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
-            Claimed::Lost => self.metrics.claim_conflicts.with([&namespace, pool]).inc(),
-            Claimed::Refused(failure) => {
-                self.metrics.claims.with([&namespace, pool, "refused"]).inc();
-                self.note_claiming(&observed.uid(), false);
-                return Err(failure);
-            }
+            plan = plan::plan(observed, self.clock.now());
+        }
+        Ok(plan)
+    }
+
+    async fn claim_one(&self, observed: &Observed, claim: &Claim) -> Result<Claimed, Failure> {
+        let (namespace, pool) = (observed.key().namespace, observed.row.pool());
+        let refused = |failure: &Failure| {
+            self.metrics.claims.with([&namespace, &pool.name, "refused"]).inc();
+            let message = failure.cause().to_string();
+            let next = self.watch.cache.write().refuse_pod(&claim.pod, message, self.clock.now());
+            self.wake_others(next, &observed.row);
         };
-        self.note_claiming(&observed.uid(), false);
-        Ok(false)
+        self.note_claiming(&observed.uid(), true);
+        // Of one that failed it is not known whether it had an effect.
+        let claimed = self.effects.claim(claim).await.inspect_err(|failure| {
+            if failure.refusal().is_some() {
+                refused(failure);
+            }
+        })?;
+        match &claimed {
+            Claimed::Done(pod) => self.watch.learn::<Pod>((**pod).clone()),
+            Claimed::Lost => {
+                self.metrics.claim_conflicts.with([&namespace, &pool.name]).inc();
+                self.note_claiming(&observed.uid(), false);
+            }
+            Claimed::Refused(failure) => {
+                refused(failure);
+                self.note_claiming(&observed.uid(), false);
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Its claims are refused: others get their turn.
+    fn sit_out(&self, row: &SandboxRow, failure: &Failure) {
+        let next = self.watch.cache.write().refuse_sandbox(row, failure.cause().to_string(), self.clock.now());
+        self.wake_others(next, row);
+    }
+
+    fn wake_others(&self, sandboxes: Vec<Key>, than: &SandboxRow) {
+        let this = than.key();
+        sandboxes.into_iter().filter(|key| *key != this).for_each(|key| (self.watch.wake)(Wake::Sandbox(key)));
+    }
+
+    fn observe(&self, key: &Key) -> Option<Observed> {
+        let now = self.clock.now();
+        let row = self.watch.cache.read().sandboxes.get(key).cloned()?;
+        if self.watch.cache.read().may_resume(&row, now) {
+            let next = self.watch.cache.write().resume(&row);
+            self.wake_others(next, &row);
+        }
+        Observed::read(&self.watch.cache, key, (now, self.watching_since), self.released_ttl)
     }
 
     async fn write_status(&self, observed: &Observed, decision: &Decision) -> Result<bool, Failure> {
@@ -179,21 +235,12 @@ impl Reconcile for Sandboxes {
     const NAME: &'static str = "sandbox";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let Some(mut observed) = Observed::read(&self.watch.cache, key, self.watching_since, self.released_ttl) else {
-            return Ok(None);
-        };
+        let Some(mut observed) = self.observe(key) else { return Ok(None) };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         self.effects.traces().name_in_log(|| traces::of_sandbox(observed.sandbox()));
         self.confirm(&mut observed).await?;
-        let mut plan = plan::plan(&observed, self.clock.now());
-        if let Decision::Claim(claim) = &plan.decision {
-            let claim = claim.clone();
-            plan = if self.claim(&mut observed, &claim).await? {
-                plan::plan(&observed, self.clock.now())
-            } else {
-                Plan::outrun()
-            };
-        }
+        let plan = plan::plan(&observed, self.clock.now());
+        let plan = self.claim(&mut observed, plan).await?;
         let Plan { decision, surplus, look_again } = plan;
         if let Some(target) = decision.held(&observed).and_then(Pod::target) {
             self.runs.prepare(&target);
@@ -213,9 +260,19 @@ impl Reconcile for Sandboxes {
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
-        let object = self.watch.cache.read().sandboxes.get(key).map(|row| Arc::clone(&row.sandbox));
-        let Some(object) = object else { return Ok(()) };
-        if let Some(written) = stalled::show(&self.effects, &*object, obstacle, self.clock.now()).await? {
+        let row = self.watch.cache.read().sandboxes.get(key).cloned();
+        let Some(row) = row else { return Ok(()) };
+        if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting()) {
+            // Nobody is to wait behind it, and its condition has a reason for this.
+            self.sit_out(&row, failure);
+            let refused = Decision::Wait(SandboxReason::ClaimRefused);
+            if let Some(observed) = self.observe(key)
+                && self.write_status(&observed, &refused).await.is_ok()
+            {
+                return Ok(());
+            }
+        }
+        if let Some(written) = stalled::show(&self.effects, &*row.sandbox, obstacle, self.clock.now()).await? {
             self.watch.learn::<SandboxRow>(written);
         }
         Ok(())

@@ -6,7 +6,7 @@ use arl_crds::{Sandbox, SandboxStatus};
 use jiff::Timestamp;
 
 use crate::{
-    cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
+    cache::{Cache, ClaimRefusal, PodIndex, Row, SandboxRow, TaskRow},
     object::{Key, Uid, Version},
     pod::Pod,
 };
@@ -17,6 +17,8 @@ pub(super) struct Observed {
     pub(super) pool_exists: bool,
     /// The pod that it is its turn to claim.
     pub(super) candidate: Option<Version>,
+    /// Why it may not claim a pod yet that is there.
+    pub(super) refusal: Option<ClaimRefusal>,
     /// Pods it owns, on record or not.
     pub(super) owned: Vec<Arc<Pod>>,
     /// Unfinished Tasks that name it.
@@ -33,7 +35,7 @@ impl Observed {
     pub(super) fn read(
         cache: &Cache,
         key: &Key,
-        watching_since: Timestamp,
+        (now, watching_since): (Timestamp, Timestamp),
         released_ttl: Option<Duration>,
     ) -> Option<Self> {
         let tables = cache.read();
@@ -45,6 +47,7 @@ impl Observed {
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
             candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),
+            refusal: tables.claim_refusal(&row, now),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
             unfinished: tables.queued(key).count(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
@@ -53,6 +56,13 @@ impl Observed {
             released_ttl,
             row,
         })
+    }
+
+    /// Looks again at whose turn it is, after a claim that was refused.
+    pub(super) fn look_again(&mut self, cache: &Cache, now: Timestamp) {
+        let tables = cache.read();
+        self.candidate = tables.candidate(&self.key()).map(|pod| Version::of(&**pod));
+        self.refusal = tables.claim_refusal(&self.row, now);
     }
 
     pub(super) fn sandbox(&self) -> &Sandbox {

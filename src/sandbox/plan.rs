@@ -94,7 +94,7 @@ fn decide(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) 
         let claimed = observed.owned.iter().filter(|pod| pod.is_alive()).min_by_key(|pod| Uid::of(&***pod));
         return match claimed {
             Some(pod) => (Decision::Hold { pod: Uid::of(&**pod), phase: SandboxPhase::Ready, idle_since: None }, None),
-            None => (without_pod(observed), None),
+            None => (without_pod(observed), observed.refusal.as_ref().map(|refusal| refusal.retry_at)),
         };
     }
     match observed.pod().filter(|pod| pod.is_alive()) {
@@ -106,6 +106,9 @@ fn decide(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) 
 fn without_pod(observed: &Observed) -> Decision {
     if !observed.pool_exists {
         return Decision::Wait(SandboxReason::PoolNotFound);
+    }
+    if observed.refusal.is_some() {
+        return Decision::Wait(SandboxReason::ClaimRefused);
     }
     let Some(pod) = observed.candidate.clone() else {
         return Decision::Wait(SandboxReason::PoolEmpty);

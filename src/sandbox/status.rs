@@ -60,6 +60,17 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
             "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \
              the pool's replicas; if pods fail, see kubectl describe warmpool {pool}"
         ),
+        SandboxReason::ClaimRefused => {
+            let words = observed.refusal.as_ref().map(|refusal| refusal.message.as_str()).unwrap_or_default();
+            let message = format!(
+                "WarmPool {pool} has a ready pod, and the API server does not let it be claimed: {words}; another pod is tried, and \
+                 the same again later"
+            );
+            let said = observed.status().and_then(|s| s.conditions.iter().find(|c| c.reason == reason.as_str()));
+            // Other numbers alone are not worth a write.
+            said.filter(|said| condition::is_alike(&said.message, &message))
+                .map_or(message, |said| said.message.clone())
+        }
         _ => format!("a pod of WarmPool {pool} is being claimed"),
     };
     ready(Truth::False, reason, message)

@@ -30,6 +30,7 @@ mod pools;
 mod prometheus;
 mod quickstart;
 mod quiet;
+mod refusals;
 mod remains;
 mod rights;
 mod simulated;

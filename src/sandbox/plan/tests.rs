@@ -4,7 +4,10 @@ use arl_crds::{Sandbox, labels};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{cache::SandboxRow, object::Key};
+use crate::{
+    cache::{ClaimRefusal, SandboxRow},
+    object::Key,
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -38,6 +41,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
         row: Arc::new(SandboxRow::new(sandbox)),
         pool_exists: true,
         candidate: None,
+        refusal: None,
         owned: Vec::new(),
         unfinished: 0,
         running_since: None,
@@ -188,5 +192,21 @@ fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
         let released = observed(&spec, &json!({ "phase": "Released", "conditions": [condition] }));
         let released = Observed { last_finished: far, released_ttl: Some(Duration::MAX), ..released };
         assert_eq!(plan(&released, at(1)).decision, Decision::Released, "{spec}");
+    }
+}
+
+#[test]
+fn a_refused_claim_is_said_in_the_refusals_words_and_tried_again() {
+    let refusal = |words: &str| Some(ClaimRefusal { message: words.to_owned(), retry_at: at(9) });
+    let waits = Observed { refusal: refusal("denied by x"), ..observed(&json!({}), &json!({})) };
+    let plan = plan(&waits, at(1));
+    assert_eq!(plan.decision, Decision::Wait(SandboxReason::ClaimRefused));
+    assert_eq!(plan.look_again, Some(at(9)));
+    let said = crate::sandbox::status::status(&waits, &plan.decision, at(1));
+    assert!(said.conditions[0].message.contains("denied by x"), "{:?}", said.conditions);
+    let recorded = serde_json::to_value(&said).unwrap();
+    for (words, changes) in [("denied by x", false), ("denied by y", true)] {
+        let again = Observed { refusal: refusal(words), ..observed(&json!({}), &recorded) };
+        assert_eq!(crate::sandbox::status::status(&again, &plan.decision, at(2)) != said, changes, "{words}");
     }
 }
