@@ -2,6 +2,8 @@
 //!
 //! A field that is not listed here is not in the cache, whatever the API server has; add it before you read it.
 
+mod lost;
+
 use std::{borrow::Cow, collections::BTreeMap};
 
 use arl_crds::{
@@ -11,6 +13,7 @@ use arl_crds::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
+pub use lost::{Cause, Loss, how_lost};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +40,8 @@ pub struct Pod {
 pub struct PodSpec {
     #[serde(default)]
     pub containers: Vec<Container>,
+    #[serde(default, rename = "restartPolicy")]
+    pub restart_policy: String,
 }
 
 /// What is kept of a container's spec.
@@ -272,28 +277,18 @@ impl Pod {
         self.status.container_statuses.iter().find(|c| c.name == self.executor())
     }
 
+    /// Whether the executor container has ended and is not started again.
+    pub fn executor_is_over(&self) -> bool {
+        let ended = self.executor_status().and_then(|c| c.state.terminated.as_ref());
+        ended.is_some_and(|end| match self.spec.restart_policy.as_str() {
+            "Never" => true,
+            "OnFailure" => end.exit_code == 0,
+            _ => false,
+        })
+    }
+
     /// The ID of the executor container, while it runs.
     pub fn running_container(&self) -> Option<&str> {
         self.executor_status().filter(|c| c.state.running.is_some())?.container_id.as_deref()
-    }
-}
-
-/// How a pod that is no more of use was lost, such as `ended as Failed Evicted The node was low on resource: memory.`; none is one
-/// that is gone.
-pub fn how_lost(pod: Option<&Pod>) -> String {
-    match pod {
-        None => "is gone".to_owned(),
-        Some(pod) if pod.is_terminal() => {
-            let status = &pod.status;
-            let said = [status.reason.as_str(), status.message.as_str()].join(" ");
-            format!("ended as {} {}", status.phase, said.trim()).trim_end().to_owned()
-        }
-        Some(pod) => {
-            let target = pod
-                .condition("DisruptionTarget")
-                .map(|c| format!(" ({}: {})", c.reason, c.message))
-                .unwrap_or_default();
-            format!("was deleted{target}")
-        }
     }
 }

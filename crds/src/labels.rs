@@ -12,7 +12,7 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "arl-operator";
 /// Annotation: fingerprint of the pool's template that the pod was made from.
 pub const TEMPLATE_HASH: &str = "arl.infra.io/template-hash";
-/// Annotation: the container the steps run in, where the pool names one.
+/// Annotation: the container the steps run in, as it was chosen when the pod was created.
 pub const EXECUTOR: &str = "arl.infra.io/executor";
 /// Annotation: the pod has the agent, and speaks this version of its protocol.
 pub const AGENT: &str = "arl.infra.io/agent";

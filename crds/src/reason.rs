@@ -49,6 +49,8 @@ reasons! {
         CreateContainerError,
         /// Pods ended (failed, were evicted, or finished) instead of staying idle.
         PodsEnded,
+        /// Idle pods are ended from outside, again and again: evicted, preempted, over their deadline, or with their node.
+        PodsDisrupted,
         /// A ResourceQuota of the namespace forbids more pods.
         QuotaExceeded,
         /// The API server refuses the pod: Pod Security, a policy, a webhook, a missing ServiceAccount, a missing right.
@@ -77,6 +79,8 @@ reasons! {
         PodNotReady,
         /// The executor container ended and has not started again yet; processes and files outside volumes are lost.
         ContainerRestarting,
+        /// The executor container ended, and the template's restartPolicy does not start it again.
+        ContainerEnded,
         /// Released: its first Task has finished and nothing else names it (keepAlive false, no ttl).
         TasksFinished,
         /// Released: the pod was deleted, evicted, ended, or is gone.

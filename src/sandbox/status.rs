@@ -95,8 +95,18 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let container = pod.executor();
     if pod.running_container().is_none() {
+        let ended = executor.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
+        let how = ended.map(|end| format!(" ({})", end.in_words())).unwrap_or_default();
+        if pod.executor_is_over() {
+            let policy = &pod.spec.restart_policy;
+            let message = format!(
+                "container {container} of pod {name} has ended{how}, and with restartPolicy {policy} it is not started again; its \
+                 processes and its files outside volumes are lost; delete this Sandbox, and give the template restartPolicy Always"
+            );
+            return ready(Truth::False, SandboxReason::ContainerEnded, message);
+        }
         let message = format!(
-            "container {container} of pod {name} is not running; its processes and its files outside volumes are lost; Tasks wait \
+            "container {container} of pod {name} is not running{how}; its processes and its files outside volumes are lost; Tasks wait \
              until it runs again"
         );
         return ready(Truth::False, SandboxReason::ContainerRestarting, message);
@@ -109,20 +119,25 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
     }
     let restarted = match restarts {
         ..=0 => String::new(),
-        n => format!(
-            "; container {container} was started again {n} times, which lost its processes and its files outside volumes"
-        ),
+        n => {
+            let times = if n == 1 { String::new() } else { format!(" {n} times") };
+            format!(
+                "; container {container} was started again{times}, which lost its processes and its files outside volumes"
+            )
+        }
     };
     ready(Truth::True, SandboxReason::Allocated, format!("pod {name} is allocated{restarted}"))
 }
 
 fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) -> Wanted {
     let pod = status.pod_name.as_deref().unwrap_or("of this Sandbox");
-    let message = match reason {
-        SandboxReason::TasksFinished => format!(
+    let message = if reason == SandboxReason::TasksFinished {
+        format!(
             "its Tasks have finished, so pod {pod} was deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
-        ),
-        _ => format!("pod {pod} {}; the workspace is lost: create another Sandbox", pod::how_lost(observed.pod())),
+        )
+    } else {
+        let lost = pod::how_lost(observed.pod());
+        format!("pod {pod} {}; {}; the workspace is lost: create another Sandbox", lost.words, lost.advice)
     };
     ready(Truth::False, reason, message)
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::observe::Observed;
 use crate::{
     clock::after,
-    pod::{Pod, how_lost},
+    pod::{Cause, Pod, Terminated, how_lost},
     runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Target, Wish},
 };
 
@@ -229,8 +229,9 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
     }
     let name = observed.sandbox.as_ref().and_then(|s| s.sandbox.status.as_ref()?.pod_name.clone()).unwrap_or_default();
     let lost = how_lost(observed.pod.as_deref());
-    let message = format!("pod {name} {lost}; the workspace is lost: use another Sandbox");
-    Some(Verdict::new(TaskReason::PodLost, message))
+    let message = format!("pod {name} {}; {}; the workspace is lost: use another Sandbox", lost.words, lost.advice);
+    let reason = if lost.cause == Cause::OutOfMemory { TaskReason::OOMKilled } else { TaskReason::PodLost };
+    Some(Verdict::new(reason, message))
 }
 
 /// The end of a Task whose container is another one than it was started in, or ended.
@@ -244,16 +245,20 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     let container = pod.executor_status();
     let ended = container.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
     let name = pod.executor();
+    let how = ended.map_or_else(|| "ended".to_owned(), Terminated::in_words);
+    let then = if pod.executor_is_over() {
+        format!("is not started again (restartPolicy {}): use another Sandbox", pod.spec.restart_policy)
+    } else {
+        "was started again".to_owned()
+    };
     Some(match ended {
         Some(end) if end.reason == "OOMKilled" => Verdict::new(
             TaskReason::OOMKilled,
-            format!(
-                "container {name} reached its memory limit and was started again; raise the limit in the pool's template"
-            ),
+            format!("container {name} {how}, and {then}; raise the limit in the pool's template"),
         ),
         _ => Verdict::new(
             TaskReason::ContainerRestarted,
-            format!("container {name} ended while the Task ran and was started again; see kubectl logs --previous"),
+            format!("container {name} {how} while the Task ran, and {then}; see kubectl logs --previous"),
         ),
     })
 }

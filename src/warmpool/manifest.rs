@@ -59,8 +59,9 @@ pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
     annotations.insert(labels::TEMPLATE_HASH.into(), json!(pool.spec.fingerprint()));
     annotations.remove(labels::AGENT);
     annotations.remove(labels::EXECUTOR);
-    if let Some(named) = &pool.spec.executor.container {
-        annotations.insert(labels::EXECUTOR.into(), json!(named));
+    // What an injector adds to the pod, or to its annotations, later changes nothing of what was chosen here.
+    if let Ok(chosen) = pool.spec.executor_container() {
+        annotations.insert(labels::EXECUTOR.into(), json!(chosen));
     }
     if pool.spec.executor.mode == ExecutorMode::Agent {
         annotations.insert(labels::AGENT.into(), json!(VERSION.to_string()));
@@ -200,6 +201,18 @@ mod tests {
         let forged = ["-5", "0", "9223372036854775807", "99999999999999999999", "1000000000000", "x", ""].map(named);
         assert_eq!(last_number(&pool, forged.iter()), None);
         assert_eq!(last_number(&pool, forged.iter().chain([&named("7"), &named("3")])), Some(7));
+    }
+
+    #[test]
+    fn what_an_injector_adds_does_not_change_where_steps_run() {
+        let template = json!({ "spec": { "containers": [{ "name": "main" }, { "name": "helper" }] } });
+        for mode in [ExecutorMode::Agent, ExecutorMode::Exec] {
+            let mut injected = made(&pool_with("p", template.clone(), Executor { mode, container: None }), 1).manifest;
+            injected["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({ "name": "linkerd-proxy" }));
+            injected["metadata"]["annotations"][labels::DEFAULT_CONTAINER] = json!("helper");
+            let pod: crate::pod::Pod = serde_json::from_value(injected).unwrap();
+            assert_eq!(pod.slim().executor(), "main", "{mode:?}");
+        }
     }
 
     #[test]

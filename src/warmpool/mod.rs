@@ -68,7 +68,7 @@ impl WarmPools {
     async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Progress {
         let deleted = self.delete_pods(observed, &plan.delete).await;
         match self.create_pods(observed, &plan.create).await {
-            Ok(()) => Progress { setback: plan.ended.clone().map(Setback::ended), failure: deleted.err() },
+            Ok(()) => Progress { setback: plan.ended.clone(), failure: deleted.err() },
             Err(failure) => {
                 let setback = Some(Setback::of(&failure));
                 // A refusal has its pause and its condition; it is not the API that fails.

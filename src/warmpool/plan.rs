@@ -1,9 +1,13 @@
 //! What a pool should do now. Pure.
 
+use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::observe::Observed;
-use crate::{object::Version, pod::Pod};
+use super::{observe::Observed, setback::Setback};
+use crate::{
+    object::Version,
+    pod::{Cause, Pod, how_lost},
+};
 
 /// The most pods that are created, and the most that are deleted, before the pool is looked at again: what `replicas` is by then
 /// holds for the next ones, the status is written meanwhile, and other pools get their turn.
@@ -19,7 +23,7 @@ pub(super) struct Plan {
     /// How many pods are missing, whether they may be created now or not.
     pub(super) short: usize,
     /// What became of pods that ended instead of staying idle.
-    pub(super) ended: Option<String>,
+    pub(super) ended: Option<Setback>,
     /// Whether an earlier setback is over.
     pub(super) cleared: bool,
     /// Whether the first pod of a changed template is being made.
@@ -44,7 +48,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let held_back =
         !ended.is_empty() || observed.late_until > now || observed.setback.as_ref().is_some_and(|s| s.until > now);
-    let allowed = match &observed.setback {
+    let allowed = match observed.setback.as_ref().filter(|setback| setback.slows()) {
         _ if held_back => 0,
         Some(_) => short.min(1), // one to see whether it works again
         None => short,
@@ -56,7 +60,11 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         create,
         delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),
         short,
-        ended: ended.first().map(|pod| why_ended(pod)),
+        ended: ended
+            .iter()
+            .map(|pod| why_ended(pod))
+            // The template's own fault is what a person can do something about.
+            .min_by_key(|setback| setback.reason == WarmPoolReason::PodsDisrupted),
         cleared: observed
             .setback
             .as_ref()
@@ -87,21 +95,14 @@ fn superfluous<'a>(
     broken.or(spare).into_iter().collect()
 }
 
-fn why_ended(pod: &Pod) -> String {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let status = &pod.status;
-    let ended = status.container_statuses.iter().find_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref()?)));
-    let detail = match (status.reason.as_str(), ended) {
-        ("", Some((container, end))) => {
-            format!("container {container} exited with code {} ({})", end.exit_code, end.reason)
-        }
-        ("", None) => "no reason given".to_owned(),
-        (reason, _) => format!("{reason}: {}", status.message),
-    };
-    format!(
-        "pod {name} ended as {}: {detail}; its command must keep running, such as [\"sleep\", \"infinity\"]",
-        status.phase
-    )
+/// What an idle pod's end means for the pool.
+fn why_ended(pod: &Pod) -> Setback {
+    let lost = how_lost(Some(pod));
+    let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.words, lost.advice);
+    match lost.cause {
+        Cause::Outside => Setback::disrupted(message),
+        Cause::Own | Cause::OutOfMemory => Setback::ended(message),
+    }
 }
 
 #[cfg(test)]

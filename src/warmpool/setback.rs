@@ -10,6 +10,8 @@ use crate::{effects::Failure, queue::backoff};
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(60);
+/// So often in a row pods may be ended from outside, without the pool having been full meanwhile, before that is waited for.
+const DISRUPTIONS: u32 = 3;
 
 /// A trouble and its consequences.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,9 +66,19 @@ impl Setback {
         Self::new(WarmPoolReason::PodsEnded, message)
     }
 
+    /// Pods were ended from outside: the template is not at fault, and they are replaced at once, unless that goes on.
+    pub(super) fn disrupted(message: String) -> Self {
+        Self { passing: true, ..Self::new(WarmPoolReason::PodsDisrupted, message) }
+    }
+
     /// Whether a pod that was created, ready or not, proves that it is over.
     pub(super) fn is_refusal(&self) -> bool {
-        self.reason != WarmPoolReason::PodsEnded
+        !matches!(self.reason, WarmPoolReason::PodsEnded | WarmPoolReason::PodsDisrupted)
+    }
+
+    /// Whether pods are made one at a time because of it.
+    pub(super) fn slows(&self) -> bool {
+        self.reason != WarmPoolReason::PodsDisrupted || self.attempts > DISRUPTIONS
     }
 
     /// Whether people are to be told.
@@ -77,7 +89,9 @@ impl Setback {
     /// The same, as the one that follows `earlier`. Words that differ in numbers alone stay as they were: each change is a write.
     pub(super) fn after(mut self, earlier: Option<&Self>, now: Timestamp) -> Self {
         self.attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-        self.until = now + backoff(self.attempts, MIN, MAX);
+        if self.slows() {
+            self.until = now + backoff(self.attempts, MIN, MAX);
+        }
         if let Some(same) = earlier.filter(|e| e.reason == self.reason && is_alike(&e.message, &self.message)) {
             self.message.clone_from(&same.message);
         }
@@ -128,6 +142,16 @@ mod tests {
         let webhook = of(Cause::Broken(Refusal::new(500, "Internal error occurred: failed calling webhook \"w\"")));
         assert_eq!(webhook.reason, ApiError);
         assert!(webhook.message.contains("repair or remove that admission webhook"), "{}", webhook.message);
+    }
+
+    #[test]
+    fn pods_that_were_ended_from_outside_are_replaced_at_once_unless_that_goes_on() {
+        let mut setback = Setback::disrupted("evicted".into()).after(None, Timestamp::UNIX_EPOCH);
+        assert!(!setback.slows() && !setback.is_shown() && setback.until == Timestamp::UNIX_EPOCH);
+        for _ in 0..DISRUPTIONS {
+            setback = Setback::disrupted("evicted".into()).after(Some(&setback), Timestamp::UNIX_EPOCH);
+        }
+        assert!(setback.slows() && setback.is_shown() && setback.until > Timestamp::UNIX_EPOCH);
     }
 
     #[test]

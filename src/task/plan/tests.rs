@@ -266,3 +266,25 @@ fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
         assert_eq!(plan(&seen, at(1)).decision, Decision::Rest, "{time}, by default");
     }
 }
+
+#[test]
+fn a_pod_that_its_executor_ended_says_so() {
+    for (reason, code, expected, words) in [
+        ("OOMKilled", 137, TaskReason::OOMKilled, "container executor reached its memory limit"),
+        ("Error", 3, TaskReason::PodLost, "container executor exited with code 3"),
+    ] {
+        let ended = json!({ "name": "executor", "state": { "terminated": { "reason": reason, "exitCode": code } } });
+        let mut lost = (*pod(&ended)).clone();
+        lost.status.phase = "Failed".into();
+        lost.spec.restart_policy = "Never".into();
+        let observed = Observed { pod: Some(Arc::new(lost.clone())), ..running(in_flight()) };
+        let Decision::Finish(verdict) = plan(&observed, at(0)).decision else { panic!("not over") };
+        assert_eq!(verdict.reason, expected);
+        assert!(verdict.message.contains(words), "{}", verdict.message);
+
+        // Another container keeps the pod alive.
+        lost.status.phase = "Running".into();
+        let verdict = container_restarted(&Observed { pod: Some(Arc::new(lost)), ..running(in_flight()) }).unwrap();
+        assert!(verdict.message.contains("is not started again (restartPolicy Never)"), "{}", verdict.message);
+    }
+}

@@ -151,3 +151,24 @@ fn a_pool_grows_and_shrinks_look_by_look_to_what_is_asked_for() {
         assert_eq!((seen.idle.len(), looks), (wanted, wanted.abs_diff(from).div_ceil(16)), "{from} to {to}");
     }
 }
+
+#[test]
+fn an_evicted_pod_is_no_fault_of_the_template() {
+    let ended = |status: serde_json::Value| {
+        let mut seen = observed(2, &[P::Failed, P::Ready], None);
+        let mut pod = (*seen.idle[0]).clone();
+        pod.status = serde_json::from_value(status).unwrap();
+        seen.idle[0] = Arc::new(pod);
+        plan(&seen, NOW).ended.unwrap()
+    };
+    let evicted = ended(json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on memory." }));
+    assert_eq!(evicted.reason, WarmPoolReason::PodsDisrupted);
+    assert!(evicted.message.contains("evicted by its node: The node was low on memory"), "{}", evicted.message);
+    let exited = json!([{ "name": "c", "state": { "terminated": { "reason": "Completed", "exitCode": 0 } } }]);
+    let own = ended(json!({ "phase": "Succeeded", "containerStatuses": exited }));
+    assert_eq!(own.reason, WarmPoolReason::PodsEnded);
+    assert!(own.message.contains("exited with code 0") && own.message.contains("must keep running"), "{}", own.message);
+
+    let disrupted = Setback::disrupted(String::new()).after(None, NOW);
+    assert_eq!(plan(&observed(3, &[], Some(disrupted)), NOW).create, [1, 2, 3], "at once");
+}

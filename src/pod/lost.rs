@@ -1,0 +1,211 @@
+//! How a pod that is no more of use was lost, in words and with what to do about it.
+
+use super::{Pod, Terminated};
+
+/// Who ended a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its executor container, by reaching its memory limit.
+    OutOfMemory,
+    /// A container that ended, or a limit of the pod's own that it passed.
+    Own,
+    /// The node, the scheduler, a deadline or a person.
+    Outside,
+}
+
+/// The loss of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Who ended it.
+    pub cause: Cause,
+    /// How, such as `was evicted by its node: The node was low on resource: memory.`
+    pub words: String,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+const RAISE_MEMORY: &str = "raise the limit in the pool's template";
+
+/// How a pod was lost; none is one that is gone.
+pub fn how_lost(pod: Option<&Pod>) -> Loss {
+    let Some(pod) = pod else { return outside("is gone".into(), "see kubectl get nodes") };
+    match (pod.is_terminal(), pod.status.reason.as_str()) {
+        (false, _) => deleted(pod),
+        (true, "") => by_a_container(pod),
+        (true, reason) => by_the_node(reason, &pod.status.message),
+    }
+}
+
+fn outside(words: String, advice: &'static str) -> Loss {
+    Loss { cause: Cause::Outside, words, advice }
+}
+
+/// What a pod that is being deleted says of why.
+fn deleted(pod: &Pod) -> Loss {
+    let Some(target) = pod.condition("DisruptionTarget").filter(|c| c.status != "False") else {
+        return outside("was deleted".into(), "see kubectl get events");
+    };
+    let (how, advice) = match target.reason.as_str() {
+        "EvictionByEvictionAPI" => ("was evicted, as kubectl drain and autoscalers do", "see kubectl get nodes"),
+        "PreemptionByScheduler" => {
+            ("was preempted by a pod of higher priority", "set a priorityClassName in the template")
+        }
+        "DeletionByTaintManager" => ("was deleted for a taint of its node", "see kubectl get nodes"),
+        "DeletionByPodGC" => ("was deleted with its node", "see kubectl get nodes"),
+        "TerminationByKubelet" => ("was ended by its node", "see kubectl get nodes"),
+        _ => ("was deleted", "see kubectl get events"),
+    };
+    outside(format!("{how} ({}: {})", target.reason, target.message), advice)
+}
+
+/// Pods that their node ended have a reason; it is the kubelet's.
+fn by_the_node(reason: &str, message: &str) -> Loss {
+    let said = if message.is_empty() { String::new() } else { format!(": {message}") };
+    match reason {
+        "Evicted" if ["exceeds the", "exceeded its"].iter().any(|own| message.contains(own)) => Loss {
+            cause: Cause::Own,
+            words: format!("was evicted by its node{said}"),
+            advice: "raise that limit in the pool's template, or write less",
+        },
+        "Evicted" => outside(
+            format!("was evicted by its node{said}"),
+            "raise the template's requests for what ran short, or free room on the node",
+        ),
+        "DeadlineExceeded" => outside(
+            format!("reached its activeDeadlineSeconds{said}"),
+            "raise or remove activeDeadlineSeconds in the pool's template: it counts from the pod's start, idle time included",
+        ),
+        "Preempting" | "Preempted" => {
+            outside(format!("was preempted{said}"), "set a priorityClassName in the pool's template")
+        }
+        "Terminated" | "Shutdown" | "NodeShutdown" => {
+            outside(format!("was ended with the shutdown of its node{said}"), "see kubectl get nodes")
+        }
+        other => outside(format!("was ended by its node ({other}{said})"), "see kubectl describe node"),
+    }
+}
+
+/// Pods that ended by themselves have no reason of their own: their containers have. The executor's comes first.
+fn by_a_container(pod: &Pod) -> Loss {
+    let ended =
+        pod.status.container_statuses.iter().filter_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref()?)));
+    let executor = pod.executor();
+    let Some((name, end)) = ended.min_by_key(|(name, end)| (*name != executor, end.exit_code == 0)) else {
+        return outside(format!("ended as {}", pod.status.phase), "see kubectl describe pod");
+    };
+    let policy = match pod.spec.restart_policy.as_str() {
+        "" => String::new(),
+        policy => format!(", and with restartPolicy {policy} the pod ended with it"),
+    };
+    let (cause, advice) = match end.reason.as_str() {
+        "OOMKilled" if name == executor => (Cause::OutOfMemory, RAISE_MEMORY),
+        "OOMKilled" => (Cause::Own, RAISE_MEMORY),
+        _ => (Cause::Own, "the container's command must keep running; see kubectl logs"),
+    };
+    Loss { cause, words: format!("ended: container {name} {}{policy}", end.in_words()), advice }
+}
+
+impl Terminated {
+    /// How the container ended, such as `exited with code 3`.
+    pub fn in_words(&self) -> String {
+        match self.reason.as_str() {
+            "OOMKilled" => "reached its memory limit and was killed".to_owned(),
+            "" | "Error" | "Completed" => format!("exited with code {}", self.exit_code),
+            reason => format!("exited with code {} ({reason})", self.exit_code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn lost(metadata: &Value, status: &Value) -> Loss {
+        let spec = json!({ "restartPolicy": "Never", "containers": [{ "name": "helper" }, { "name": "executor" }] });
+        let pod = json!({ "metadata": metadata, "spec": spec, "status": status });
+        how_lost(Some(&serde_json::from_value(pod).unwrap()))
+    }
+
+    #[test]
+    fn a_pod_that_its_node_ended_is_not_its_commands_fault() {
+        for (reason, message, cause, words) in [
+            (
+                "Evicted",
+                "The node was low on resource: memory.",
+                Cause::Outside,
+                "evicted by its node: The node was low",
+            ),
+            (
+                "Evicted",
+                "Usage of EmptyDir volume \"w\" exceeds the limit \"1Mi\".",
+                Cause::Own,
+                "evicted by its node: Usage",
+            ),
+            (
+                "Evicted",
+                "Container executor exceeded its local ephemeral storage limit \"1Mi\".",
+                Cause::Own,
+                "evicted",
+            ),
+            (
+                "DeadlineExceeded",
+                "Pod was active on the node longer",
+                Cause::Outside,
+                "reached its activeDeadlineSeconds",
+            ),
+            ("Preempting", "Preempted in order to admit critical pod", Cause::Outside, "was preempted"),
+            (
+                "Terminated",
+                "Pod was terminated in response to imminent node shutdown.",
+                Cause::Outside,
+                "shutdown of its node",
+            ),
+            ("OutOfcpu", "Node didn't have enough resource: cpu", Cause::Outside, "(OutOfcpu: Node didn't have"),
+        ] {
+            let status = json!({ "phase": "Failed", "reason": reason, "message": message });
+            let loss = lost(&json!({}), &status);
+            assert_eq!(loss.cause, cause, "{reason} {message}");
+            assert!(loss.words.contains(words), "{}", loss.words);
+            assert!(!loss.advice.contains("command must keep running"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_ended_by_a_container_names_it_and_how_it_ended() {
+        let ended = |name: &str, reason: &str, code: i32| json!({ "name": name, "state": { "terminated": { "reason": reason, "exitCode": code } } });
+        for (executor, cause, words) in [
+            (ended("executor", "OOMKilled", 137), Cause::OutOfMemory, "container executor reached its memory limit"),
+            (
+                ended("executor", "Error", 3),
+                Cause::Own,
+                "container executor exited with code 3, and with restartPolicy Never",
+            ),
+            (ended("executor", "Completed", 0), Cause::Own, "container executor exited with code 0"),
+        ] {
+            let status = json!({ "phase": "Failed", "containerStatuses": [ended("helper", "Error", 9), executor] });
+            let loss = lost(&json!({}), &status);
+            assert_eq!(loss.cause, cause);
+            assert!(loss.words.contains(words), "{}", loss.words);
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_says_for_whom() {
+        let going = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        let target =
+            |reason: &str| json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m" });
+        for (reason, words) in [
+            ("EvictionByEvictionAPI", "was evicted, as kubectl drain"),
+            ("PreemptionByScheduler", "preempted by a pod of higher priority"),
+            ("DeletionByTaintManager", "for a taint of its node (DeletionByTaintManager: m)"),
+            ("DeletionByPodGC", "was deleted with its node"),
+        ] {
+            let loss = lost(&going, &json!({ "phase": "Running", "conditions": [target(reason)] }));
+            assert!(loss.words.contains(words), "{}", loss.words);
+        }
+        assert_eq!(lost(&going, &json!({ "phase": "Running" })).words, "was deleted");
+        assert_eq!(how_lost(None).words, "is gone");
+    }
+}
