@@ -8,7 +8,6 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -23,20 +22,27 @@ use nix::{
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        wait::WaitStatus,
     },
 };
+use rustix::process::WaitStatus;
 
 use crate::{
     memory,
-    records::{Partial, write_partial},
+    records::Partial,
     step::{Done, Outcome},
     tree,
 };
 
+/// After the command's own end, its outputs are read until they are closed, for this long at most: `exec > >(tee log)` has
+/// the last words printed by another process.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Between TERM and KILL.
+pub const GRACE: Duration = Duration::from_secs(2);
+/// How often processes that were started during the grace are looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often what a step has printed is noted for the case that the container dies.
 const NOTE_EVERY: Duration = Duration::from_millis(100);
-/// After the command's end, what its pipes still hold is read; a process left behind may go on writing for ever.
+/// What the pipes still hold at the very end is read; a process left behind may go on writing for ever.
 const REST_MAX: usize = 1024 * 1024;
 const READ: usize = 16 * 1024;
 const NEVER: Duration = Duration::from_secs(3600);
@@ -97,7 +103,7 @@ fn refused(program: &str, error: &std::io::Error) -> StepEnd {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR) => not_executable(
             127,
-            "not found in the container; neither the program nor, for a script, its interpreter may be missing",
+            "not found in the container: the program is missing or, if it is a script, the interpreter in its first line",
         ),
         Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
             not_executable(126, &format!("cannot be executed: {error}"))
@@ -107,42 +113,35 @@ fn refused(program: &str, error: &std::io::Error) -> StepEnd {
 }
 
 impl Running {
-    /// Waits for its end, its time or the supervisor's word.
-    pub fn follow(&mut self, control: &File, deadline: Instant, partial: &Path) -> Done {
-        let mut noted = Instant::now();
-        let mut printed = false;
-        let stopped = loop {
-            let due = if printed { deadline.min(noted + NOTE_EVERY) } else { deadline };
-            let ready = self.wait(Some(control), due);
-            printed |= self.stdout.drain_once(ready.stdout) | self.stderr.drain_once(ready.stderr);
-            self.reap();
-            if self.status.is_some() {
-                break None;
-            }
-            if ready.control {
-                break Some(Outcome::Cancelled);
-            }
-            if Instant::now() >= deadline {
-                break Some(Outcome::TimedOut);
-            }
-            if printed && noted.elapsed() >= NOTE_EVERY {
-                let (stdout, stderr) = (Excerpt::from(&self.stdout.output), Excerpt::from(&self.stderr.output));
-                write_partial(partial, &Partial { stdout, stderr });
-                (noted, printed) = (Instant::now(), false);
-            }
-        };
-        let outcome = stopped.unwrap_or_else(|| Outcome::Ended(self.end()));
+    /// Waits for its end, its time or the supervisor's word; what is left then is ended, unless it succeeded.
+    pub fn follow(&mut self, control: &File, deadline: Instant, note: &mut dyn FnMut(&Partial)) -> Done {
+        let mut notes = Notes { at: Instant::now(), printed: false, note };
+        let outcome = self.until_over(control, deadline, &mut notes);
         let succeeded = matches!(&outcome, Outcome::Ended(end) if end.is_success());
-        let survivors = if succeeded { Vec::new() } else { self.end_tree() };
+        let survivors = if succeeded { Vec::new() } else { self.end_tree(&mut notes) };
         self.stdout.drain_rest();
         self.stderr.drain_rest();
         self.reap();
-        Done {
-            outcome,
-            stdout: Excerpt::from(&self.stdout.output),
-            stderr: Excerpt::from(&self.stderr.output),
-            survivors,
-            is_free: !tree::has_children(),
+        let Partial { stdout, stderr } = self.printed();
+        Done { outcome, stdout, stderr, survivors, is_free: !tree::has_children() }
+    }
+
+    fn until_over(&mut self, control: &File, deadline: Instant, notes: &mut Notes<'_>) -> Outcome {
+        let (mut ended, mut due) = (None, deadline);
+        loop {
+            let stop = self.attend(Some(control), due, notes);
+            if ended.is_none() && self.status.is_some() {
+                ended = Some(Outcome::Ended(self.end()));
+                due = deadline.min(Instant::now() + LAST_WORDS);
+            }
+            let is_late = Instant::now() >= due;
+            let is_silent = self.stdout.pipe.is_none() && self.stderr.pipe.is_none();
+            match ended.take() {
+                Some(end) if stop || is_late || is_silent => return end,
+                None if stop => return Outcome::Cancelled,
+                None if is_late => return Outcome::TimedOut,
+                other => ended = other,
+            }
         }
     }
 
@@ -156,26 +155,55 @@ impl Running {
         }
     }
 
-    fn end_tree(&mut self) -> Vec<String> {
+    /// Asks everything that is left to end, and after a grace kills it; returns what cannot be.
+    fn end_tree(&mut self, notes: &mut Notes<'_>) -> Vec<String> {
+        let (over, mut asked) = (Instant::now() + GRACE, BTreeSet::new());
+        while tree::has_children() && Instant::now() < over && tree::ask(&mut asked) {
+            let look = over.min(Instant::now() + LOOK_AGAIN);
+            while tree::has_children() && Instant::now() < look {
+                self.attend(None, look, notes);
+            }
+        }
+        if !tree::has_children() {
+            return Vec::new();
+        }
         let (pid, mut status) = (self.pid, self.status);
-        let survivors = tree::end(&BTreeSet::new(), &mut |reaped| note(pid, reaped, &mut status));
+        let survivors = tree::kill_all(&BTreeSet::new(), &mut |reaped, how| note(pid, reaped, how, &mut status));
         self.status = status;
         survivors
     }
 
+    /// Waits until something happens or `due`, and takes it; returns whether the supervisor wants an end.
+    fn attend(&mut self, control: Option<&File>, due: Instant, notes: &mut Notes<'_>) -> bool {
+        let ready = self.wait(control, notes.due(due));
+        notes.printed |= self.stdout.drain_once(ready.stdout) | self.stderr.drain_once(ready.stderr);
+        self.reap();
+        if notes.printed && notes.at.elapsed() >= NOTE_EVERY {
+            (notes.note)(&self.printed());
+            (notes.at, notes.printed) = (Instant::now(), false);
+        }
+        ready.control
+    }
+
+    fn printed(&self) -> Partial {
+        Partial { stdout: Excerpt::from(&self.stdout.output), stderr: Excerpt::from(&self.stderr.output) }
+    }
+
     fn reap(&mut self) {
         while let Ok(Some(_)) = self.children.read_signal() {}
-        while let Some(reaped) = tree::reap() {
-            note(self.pid, reaped, &mut self.status);
+        while let Some((reaped, how)) = tree::reap() {
+            note(self.pid, reaped, how, &mut self.status);
         }
     }
 
+    /// As a shell says it; a failure during which the memory limit killed something, be it a child of the command, is laid to
+    /// that.
     fn end(&self) -> StepEnd {
-        match self.status {
-            Some(WaitStatus::Exited(_, code)) => StepEnd::Exited(code),
-            Some(WaitStatus::Signaled(_, Signal::SIGKILL, _)) if self.memory_limit_struck() => StepEnd::OutOfMemory,
-            Some(WaitStatus::Signaled(_, signal, _)) => StepEnd::Exited(128 + signal as i32),
-            _ => StepEnd::StartError("the command ended in an unknown way".into()),
+        let killed = |status: WaitStatus| Some(128 + status.terminating_signal()?);
+        match self.status.and_then(|status| status.exit_status().or_else(|| killed(status))) {
+            Some(code) if code != 0 && self.memory_limit_struck() => StepEnd::OutOfMemory(Some(code)),
+            Some(code) => StepEnd::Exited(code),
+            None => StepEnd::StartError("the command ended in an unknown way".into()),
         }
     }
 
@@ -203,10 +231,23 @@ struct Ready {
     control: bool,
 }
 
-fn note(pid: i32, reaped: WaitStatus, status: &mut Option<WaitStatus>) {
-    let ended = matches!(reaped, WaitStatus::Exited(..) | WaitStatus::Signaled(..));
-    if ended && reaped.pid().map(nix::unistd::Pid::as_raw) == Some(pid) {
-        *status = Some(reaped);
+/// When what was printed is noted, and how.
+struct Notes<'a> {
+    at: Instant,
+    printed: bool,
+    note: &'a mut dyn FnMut(&Partial),
+}
+
+impl Notes<'_> {
+    fn due(&self, due: Instant) -> Instant {
+        if self.printed { due.min(self.at + NOTE_EVERY) } else { due }
+    }
+}
+
+fn note(pid: i32, reaped: i32, how: WaitStatus, status: &mut Option<WaitStatus>) {
+    // Ids are used again.
+    if reaped == pid && status.is_none() {
+        *status = Some(how);
     }
 }
 

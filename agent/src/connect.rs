@@ -18,7 +18,7 @@ use nix::{
 
 use crate::{
     records::Records,
-    supervise::{READY, TAKEN},
+    supervise::{READY, TAKEN, is_own},
 };
 
 /// The operator says something every 20 s. A relay that hears nothing for this long has been left behind by a runtime that
@@ -36,13 +36,15 @@ pub fn connect(directory: &Path) -> Result<(), String> {
 }
 
 fn reach(directory: &Path) -> Result<UnixStream, String> {
-    let socket = Records::new(directory).socket();
+    let records = Records::open(directory)?;
+    let socket = records.socket();
     let since = Instant::now();
     loop {
         match UnixStream::connect(&socket) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) if is_own(&stream) => return Ok(stream),
+            Ok(_) => return Err(format!("another user's process listens in {}", records.name())),
             Err(error) if since.elapsed() > PATIENCE => {
-                return Err(format!("the supervisor does not answer at {}: {error}", socket.display()));
+                return Err(format!("the supervisor does not answer in {}: {error}", records.name()));
             }
             Err(_) if start_supervisor(directory)? => {}
             Err(_) => std::thread::sleep(PAUSE),

@@ -1,19 +1,54 @@
 //! `install`: puts the agent where the executor container sees it.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+};
 
-use crate::records;
+use arl_agent::{BIN, BINARY, STATE};
 
-/// Copies this binary into `directory` and notes there which pod this is. The pod's container may have any user: all may read
-/// and execute.
+/// Copies this binary into the volume at `directory` and notes there which pod this is. The executor container may have any user:
+/// all may read and execute, and none write, but in the folder for what the agent keeps.
 pub fn install(directory: &Path) -> Result<(), String> {
     let pod = std::env::var(arl_agent::POD_UID)
         .map_err(|_| format!("{} is not set: it must be the uid of the pod", arl_agent::POD_UID))?;
-    let target = directory.join(arl_agent::BINARY);
-    let new = directory.join("agent.new");
-    fs::copy("/proc/self/exe", &new)
-        .and_then(|_| fs::set_permissions(&new, fs::Permissions::from_mode(0o755)))
-        .and_then(|()| fs::rename(&new, &target))
-        .map_err(|error| format!("{} cannot be written: {error}", target.display()))?;
-    records::write_pod(directory, &pod).map_err(|error| format!("{} cannot be written: {error}", directory.display()))
+    let (bin, state) = (directory.join(BIN), directory.join(STATE));
+    fill(&bin, &state, &pod)
+        .map_err(|error| format!("the volume at {} cannot be filled: {error}", directory.display()))?;
+    try_out(&bin.join(BINARY))
+}
+
+/// What is there already is of an earlier start of this container, when the node was started again say.
+fn fill(bin: &Path, state: &Path, pod: &str) -> std::io::Result<()> {
+    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    fs::create_dir_all(bin)?;
+    set(bin, 0o755)?;
+    let new = bin.join("new");
+    let _ = fs::remove_file(&new);
+    fs::copy("/proc/self/exe", &new)?;
+    set(&new, 0o555)?;
+    fs::rename(&new, bin.join(BINARY))?;
+    fs::write(&new, pod)?;
+    set(&new, 0o444)?;
+    fs::rename(&new, bin.join("pod"))?;
+    // The other folder is mounted on this one.
+    fs::create_dir_all(bin.join(STATE))?;
+    set(bin, 0o555)?;
+    fs::create_dir_all(state)?;
+    set(state, 0o1777)
+}
+
+/// Found here, it is the pool that says so; later it would be each Task.
+fn try_out(agent: &Path) -> Result<(), String> {
+    let forbidden = |how: String| {
+        format!(
+            "{} was written and cannot be executed: {how}; the node mounts the kubelet's volumes noexec, or a security policy \
+             forbids it",
+            agent.display()
+        )
+    };
+    let tried = Command::new(agent).arg("version").output().map_err(|error| forbidden(error.to_string()))?;
+    if tried.status.success() { Ok(()) } else { Err(forbidden(tried.status.to_string())) }
 }

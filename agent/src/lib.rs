@@ -14,8 +14,12 @@ pub mod frame;
 pub mod message;
 pub mod output;
 
-/// Where a pool's pod has the agent: the mount path of the volume that `install` fills.
+/// Where `install` has the volume, and where the executor container has the parts that it may see.
 pub const DIRECTORY: &str = "/.arl";
+/// The folder of the volume that the executor container has at [`DIRECTORY`], to read and execute only.
+pub const BIN: &str = "bin";
+/// The folder of the volume that the executor container has in [`DIRECTORY`], under the same name: all users may make files there.
+pub const STATE: &str = "state";
 /// The agent's file in [`DIRECTORY`].
 pub const BINARY: &str = "agent";
 /// The variable that tells `install` the uid of its pod.

@@ -11,6 +11,7 @@
 mod command;
 mod connect;
 mod file;
+mod forgotten;
 mod install;
 mod memory;
 mod records;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Some("install") => install::install(&directory),
         Some("connect") => connect::connect(&directory),
         Some("supervise") => supervise::supervise(&directory),
-        Some("step") => step::step(),
+        Some("step") => step::step(&directory),
         Some("version") => {
             println!("arl-agent {} (protocol {})", env!("CARGO_PKG_VERSION"), arl_agent::message::VERSION);
             Ok(())

@@ -91,6 +91,10 @@ pub struct Start {
     /// What it does, in order, until one fails.
     #[n(3)]
     pub steps: Vec<Step>,
+    /// The second in which the Task was created. Tasks of a Sandbox run in that order, which tells one that is new from one that
+    /// was forgotten long ago.
+    #[n(4)]
+    pub created: Option<u64>,
 }
 
 /// One step.
@@ -239,9 +243,10 @@ pub enum StepEnd {
         #[n(1)]
         words: String,
     },
-    /// The command was killed, and the container's count of kills by its memory limit rose meanwhile.
+    /// The command failed, and the container's count of kills by its memory limit rose meanwhile: it was killed, or a child of
+    /// it was. Its exit code; an agent that does not say one means 137.
     #[n(2)]
-    OutOfMemory,
+    OutOfMemory(#[n(0)] Option<i32>),
     /// The file was written.
     #[n(3)]
     Written,
@@ -300,6 +305,20 @@ pub struct Excerpt {
     pub total: u64,
 }
 
+impl Excerpt {
+    /// Keeps `max` bytes: a quarter of them from the beginning, the rest from the end.
+    pub fn shorten(&mut self, max: usize) {
+        if self.head.len() + self.tail.len() <= max {
+            return;
+        }
+        let is_whole = self.total == (self.head.len() + self.tail.len()) as u64;
+        let end = if is_whole { [self.head.as_slice(), &self.tail].concat() } else { std::mem::take(&mut self.tail) };
+        self.tail = end[end.len().saturating_sub(max - max / 4)..].to_vec();
+        self.head.truncate(max / 4);
+        self.head.shrink_to_fit();
+    }
+}
+
 impl TryFrom<Excerpt> for Output {
     type Error = &'static str;
 
@@ -352,10 +371,12 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn to_agent() -> impl Strategy<Value = ToAgent> {
-        let start = (run_id(), text(), any::<u64>(), vec(step(), 0..3));
+        let start = (run_id(), text(), any::<u64>(), vec(step(), 0..3), option::of(any::<u64>()));
         prop_oneof![
             (any::<u32>(), text()).prop_map(|(version, pod)| ToAgent::Hello { version, pod }),
-            start.prop_map(|(run, task, timeout_ms, steps)| ToAgent::Start(Start { run, task, timeout_ms, steps })),
+            start.prop_map(|(run, task, timeout_ms, steps, created)| {
+                ToAgent::Start(Start { run, task, timeout_ms, steps, created })
+            }),
             run_id().prop_map(|run| ToAgent::Follow { run }),
             run_id().prop_map(|run| ToAgent::Cancel { run }),
             run_id().prop_map(|run| ToAgent::Forget { run }),
@@ -374,7 +395,7 @@ pub(crate) mod tests {
         prop_oneof![
             any::<i32>().prop_map(StepEnd::Exited),
             (any::<i32>(), text()).prop_map(|(code, words)| StepEnd::NotExecutable { code, words }),
-            Just(StepEnd::OutOfMemory),
+            option::of(any::<i32>()).prop_map(StepEnd::OutOfMemory),
             Just(StepEnd::Written),
             text().prop_map(StepEnd::NotWritten),
             text().prop_map(StepEnd::StartError),
@@ -435,6 +456,21 @@ pub(crate) mod tests {
         }
 
         #[test]
+        fn fuzz_shortened_excerpts(bytes in vec(any::<u8>(), 0..300), repeat in 1..600_usize, max in 0..2000_usize) {
+            let printed = bytes.repeat(repeat);
+            let mut output = Output::default();
+            output.push(&printed);
+            let mut excerpt = Excerpt::from(&output);
+            for max in [max, max / 2] {
+                excerpt.shorten(max);
+                prop_assert!(excerpt.head.len() + excerpt.tail.len() <= max);
+                prop_assert!(printed.starts_with(&excerpt.head) && printed.ends_with(&excerpt.tail));
+                prop_assert_eq!(excerpt.total, printed.len() as u64);
+                prop_assert!(Output::try_from(excerpt.clone()).is_ok());
+            }
+        }
+
+        #[test]
         fn fuzz_names_of_runs(name in ".{0,70}|[a-zA-Z0-9-]{60,70}|[a-z0-9./\\\\-]{0,9}") {
             let others = |c: char| !matches!(c, 'a'..='z' | 'A'..='Z' | '0'..='9' | '-');
             let is_name = !name.is_empty() && name.len() <= 64 && !name.contains(others);
@@ -464,7 +500,7 @@ pub(crate) mod tests {
             FromAgent::Started { run: run(), ago_us: 12 },
             step(StepEnd::Exited(3)),
             step(StepEnd::NotExecutable { code: 127, words: "x: not found".into() }),
-            step(StepEnd::OutOfMemory),
+            step(StepEnd::OutOfMemory(Some(1))),
             FromAgent::Ended {
                 run: run(),
                 end: RunEnd::Interrupted("killed".into()),
@@ -482,6 +518,25 @@ pub(crate) mod tests {
             frames.push(&crate::frame::encode(&message));
             assert_eq!(frames.take::<FromAgent>(), Ok(Some(message)));
         }
+    }
+
+    /// What agents and operators of the first release say and read.
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    enum FirstStepEnd {
+        #[n(0)]
+        Exited(#[n(0)] i32),
+        #[n(2)]
+        OutOfMemory,
+    }
+
+    #[test]
+    fn fields_that_were_added_are_passed_over_and_may_be_absent() {
+        let bytes = minicbor::to_vec(StepEnd::OutOfMemory(Some(1))).unwrap();
+        assert_eq!(minicbor::decode::<FirstStepEnd>(&bytes).unwrap(), FirstStepEnd::OutOfMemory);
+        let bytes = minicbor::to_vec(FirstStepEnd::OutOfMemory).unwrap();
+        assert_eq!(minicbor::decode::<StepEnd>(&bytes).unwrap(), StepEnd::OutOfMemory(None));
+        let bytes = minicbor::to_vec(FirstStepEnd::Exited(3)).unwrap();
+        assert_eq!(minicbor::decode::<StepEnd>(&bytes).unwrap(), StepEnd::Exited(3));
     }
 
     #[test]

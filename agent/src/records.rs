@@ -1,28 +1,38 @@
 //! What the agent keeps on the pod's volume, so that it outlives streams, the supervisor and a container's restart.
 //!
 //! ```text
-//!   pod                      the uid of the pod
-//!   lock, socket             the supervisor's
-//!   runs/<run>               created exclusively: the run was started. Never removed. What was said of it, as frames, the last of
-//!                            which says how it ended
-//!   runs/<run>.partial       what the step in progress has printed so far
+//!   agent, pod               this program, and the uid of the pod: the container cannot write there
+//!   state/                   open to all, since the container's user is not known when it is made
+//!   state/<uid>/             of one user, closed to all others:
+//!     lock, socket           the supervisor's
+//!     forgotten              runs whose result is on record elsewhere, see [`Forgotten`](crate::forgotten::Forgotten)
+//!     runs/<run>             created exclusively: the run was started. What was said of it, as frames, the last of which says
+//!                            how it ended. Removed once the run is in `forgotten`
+//!     runs/<run>.partial     what the step in progress has printed so far
 //! ```
-//! What cannot be written (a full volume) is only lost with the supervisor, which keeps it in memory until it is forgotten.
+//! What cannot be written (a full volume) is only lost with the supervisor, which keeps it in memory until the next run begins.
+//!
+//! Users other than the agent's are kept out by the directory's mode, and by using it through its descriptor: whatever is put in
+//! the place of its name later is not followed.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{ErrorKind, Read, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use arl_agent::{
+    STATE,
     frame::{self, FROM_AGENT_MAX, Frames, Malformed},
     message::{Excerpt, FromAgent, RunId},
     output::Output,
 };
 use minicbor::{Decode, Encode};
-use nix::libc::O_NONBLOCK;
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
 
 /// The outputs of a step in progress.
 #[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -47,17 +57,17 @@ impl Partial {
     }
 }
 
-/// Notes the uid of the pod, readable to all.
-pub fn write_pod(directory: &Path, uid: &str) -> std::io::Result<()> {
-    let path = directory.join("pod");
-    fs::write(&path, uid)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+/// The uid of the pod whose volume is at `directory`.
+pub fn pod(directory: &Path) -> std::io::Result<String> {
+    let bytes = read(&directory.join("pod"), u64::MAX)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The records of a pod.
-#[derive(Clone, Debug)]
+/// The records that this process's user has in a pod.
+#[derive(Debug)]
 pub struct Records {
     directory: PathBuf,
+    own: File,
 }
 
 /// Whether a run may begin.
@@ -70,115 +80,183 @@ pub enum Begun {
 }
 
 impl Records {
-    /// Those in `directory`.
-    pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+    /// Those in the volume that is at `directory`; says who is in the way, where that cannot be.
+    pub fn open(directory: &Path) -> Result<Self, String> {
+        let own = open_own(&directory.join(STATE), rustix::process::geteuid().as_raw())?;
+        Ok(Self { directory: directory.to_owned(), own })
     }
 
-    /// The uid of the pod.
-    pub fn pod(&self) -> std::io::Result<String> {
-        let bytes = read(&self.directory.join("pod"))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    /// The directory by its name, for people.
+    pub fn name(&self) -> String {
+        own_path(&self.directory.join(STATE), rustix::process::geteuid().as_raw()).display().to_string()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.own.as_raw_fd().to_string()).join(name)
     }
 
     /// The file that only one supervisor can have locked.
     pub fn lock(&self) -> PathBuf {
-        self.directory.join("lock")
+        self.path("lock")
     }
 
     /// Where the supervisor listens.
     pub fn socket(&self) -> PathBuf {
-        self.directory.join("socket")
+        self.path("socket")
     }
 
-    /// Where the step in progress notes its outputs.
-    pub fn partial(&self, run: &RunId) -> PathBuf {
+    /// What is kept of runs that were forgotten.
+    pub fn forgotten(&self) -> PathBuf {
+        self.path("forgotten")
+    }
+
+    fn partial(&self, run: &RunId) -> PathBuf {
         self.run(run).with_added_extension("partial")
     }
 
     fn run(&self, run: &RunId) -> PathBuf {
-        self.directory.join("runs").join(run.as_str())
+        self.path("runs").join(run.as_str())
     }
 
     /// Puts "started" on record, once: the file is either created or found.
-    pub fn begin(&self, run: &RunId) -> std::io::Result<Begun> {
-        let path = self.run(run);
-        let create = || fs::File::create_new(&path).map(|_| Begun::First);
-        match create() {
+    pub fn begin(&mut self, run: &RunId) -> Result<Begun, String> {
+        let begun = match self.create(run) {
+            // The first run, or the user's code removed the directory.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir_all(self.directory.join("runs"))?;
-                create()
+                if fs::create_dir(self.path("runs")).is_err() {
+                    *self = Self::open(&self.directory)?;
+                    let _ = fs::create_dir(self.path("runs"));
+                }
+                self.create(run)
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Begun::Before),
             other => other,
+        };
+        match begun {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Begun::Before),
+            other => other.map(|()| Begun::First).map_err(|error| error.to_string()),
         }
     }
 
-    /// Whether it was ever started.
+    fn create(&self, run: &RunId) -> std::io::Result<()> {
+        plain().write(true).create_new(true).open(self.run(run)).map(drop)
+    }
+
+    /// Whether its start is on record.
     pub fn has_begun(&self, run: &RunId) -> bool {
         fs::symlink_metadata(self.run(run)).is_ok()
     }
 
-    /// Adds frames to what was said of a run.
-    pub fn append(&self, run: &RunId, frames: &[u8]) -> std::io::Result<()> {
-        unhindered().append(true).create(true).open(self.run(run))?.write_all(frames)
+    /// The runs whose start is on record, the one that was written to last at the end.
+    pub fn begun(&self) -> Vec<RunId> {
+        let entries = fs::read_dir(self.path("runs")).into_iter().flatten().flatten();
+        let mut runs: Vec<_> = entries
+            .filter_map(|entry| {
+                let run = RunId::new(entry.file_name().to_str()?)?;
+                Some((entry.metadata().ok()?.modified().ok()?, run))
+            })
+            .collect();
+        runs.sort();
+        runs.into_iter().map(|(_, run)| run).collect()
+    }
+
+    /// Adds to what was said of a run.
+    pub fn append(&self, run: &RunId, messages: &[FromAgent]) -> std::io::Result<()> {
+        let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
+        plain().append(true).create(true).open(self.run(run))?.write_all(&frames)
+    }
+
+    /// Replaces what was said of a run, at once or not at all.
+    pub fn rewrite(&self, run: &RunId, messages: &[FromAgent]) -> std::io::Result<()> {
+        let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
+        self.replace(&self.run(run), &frames)
     }
 
     /// What was said of a run, as far as it can be read: its end may be missing, cut or spoilt.
     pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
-        frames.push(&read(&self.run(run)).unwrap_or_default());
+        frames.push(&read(&self.run(run), u64::MAX).unwrap_or_default());
         std::iter::from_fn(|| frames.take().ok().flatten()).collect()
     }
 
-    /// Drops what a run printed; that it was started, and that it ended, stays.
-    pub fn forget(&self, run: &RunId, last: &FromAgent) {
-        // A user's code may be in the way: that there is a record, which matters, is not touched.
-        let _ = replace(&self.run(run), &frame::encode(last));
+    /// Removes all that there is of a run.
+    pub fn remove(&self, run: &RunId) {
+        let _ = fs::remove_file(self.run(run));
+        self.remove_partial(run);
+    }
+
+    /// Removes what its steps in progress printed.
+    pub fn remove_partial(&self, run: &RunId) {
         let _ = fs::remove_file(self.partial(run));
     }
 
     /// What the step in progress had printed when it was last noted; nothing, where that is spoilt.
     pub fn read_partial(&self, run: &RunId) -> Partial {
-        let bytes = read_at_most(FROM_AGENT_MAX as u64, &self.partial(run));
+        let bytes = read(&self.partial(run), FROM_AGENT_MAX as u64);
         bytes.ok().and_then(|bytes| Partial::of(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Notes the outputs of the step in progress, at once or not at all.
+    pub fn write_partial(&self, run: &RunId, partial: &Partial) -> std::io::Result<()> {
+        let mut bytes = Vec::new();
+        let _ = minicbor::encode(partial, &mut bytes);
+        self.replace(&self.partial(run), &bytes)
+    }
+
+    /// Replaces a file, at once or not at all.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        let new = self.path(&format!("new.{}", std::process::id()));
+        let written = plain().write(true).create(true).truncate(true).open(&new);
+        written.and_then(|mut file| file.write_all(bytes)).and_then(|()| fs::rename(&new, path)).inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
     }
 }
 
-/// Notes the outputs of the step in progress, at once or not at all.
-pub fn write_partial(path: &Path, partial: &Partial) {
+fn own_path(state: &Path, uid: u32) -> PathBuf {
+    state.join(uid.to_string())
+}
+
+/// The directory of the user `uid` in `state`, made where there is none.
+fn open_own(state: &Path, uid: u32) -> Result<File, String> {
+    let path = own_path(state, uid);
+    let failed = |error: std::io::Error| format!("{} cannot be used: {error}", path.display());
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let is_in_the_way = |what: &str| {
+        format!(
+            "{} is {what}: code in the sandbox put it in the way of the agent, which will not use it",
+            path.display()
+        )
+    };
+    let found = fs::symlink_metadata(&path).map_err(failed)?;
+    if !found.is_dir() {
+        return Err(is_in_the_way("no directory"));
+    }
+    let own = OpenOptions::new().read(true).custom_flags(O_DIRECTORY | O_NOFOLLOW).open(&path);
+    let own = own.map_err(|error| is_in_the_way(&format!("of uid {} and cannot be opened ({error})", found.uid())))?;
+    let opened = own.metadata().map_err(failed)?;
+    if opened.uid() != uid {
+        return Err(is_in_the_way(&format!("of uid {}, not of the agent's {uid}", opened.uid())));
+    }
+    if opened.mode() & 0o077 != 0 {
+        return Err(is_in_the_way("open to other users"));
+    }
+    Ok(own)
+}
+
+/// The first bytes of a file.
+pub fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let _ = minicbor::encode(partial, &mut bytes);
-    let new = path.with_extension("new");
-    // Only for the case that the container dies: a full volume must not end a step.
-    let _ = write(&new, &bytes).and_then(|()| fs::rename(&new, path));
-}
-
-/// In place: a file that was emptied and filled again is written to disk at once (auto_da_alloc of ext4(5)).
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let file = unhindered().write(true).open(path)?;
-    file.write_all_at(bytes, 0)?;
-    file.set_len(bytes.len() as u64)
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    read_at_most(u64::MAX, path)
-}
-
-fn read_at_most(max: u64, path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    unhindered().read(true).open(path)?.take(max).read_to_end(&mut bytes)?;
+    plain().read(true).open(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    unhindered().write(true).create(true).truncate(true).open(path)?.write_all(bytes)
-}
-
-/// To open files where the user's code may have put a pipe in their place, at which one would wait for ever.
-pub fn unhindered() -> OpenOptions {
+/// To open files where the user's code may have put a pipe, at which one would wait for ever, or a link.
+pub fn plain() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.custom_flags(O_NONBLOCK);
+    options.mode(0o600).custom_flags(O_NONBLOCK | O_NOFOLLOW);
     options
 }
 

@@ -11,11 +11,14 @@ use std::{
 
 use arl_agent::{
     frame::{self, Frames, TO_AGENT_MAX},
-    message::{Action, Excerpt, Step, StepEnd},
+    message::{Action, Excerpt, RunId, Step, StepEnd},
 };
 use minicbor::{Decode, Encode};
 
-use crate::{command, file};
+use crate::{
+    command, file,
+    records::{Partial, Records},
+};
 
 /// What the supervisor asks for.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -26,9 +29,13 @@ pub struct Job {
     /// How long it may take, in milliseconds.
     #[n(1)]
     pub remaining_ms: u64,
-    /// Where to note what it prints meanwhile.
+    /// The run, under whose name what it prints meanwhile is noted.
     #[n(2)]
-    pub partial: String,
+    pub run: RunId,
+    /// The container's working directory, where the step says no other. It is gone to by its name each time: steps may move it
+    /// away and make another.
+    #[n(3)]
+    pub home: String,
 }
 
 /// How it went.
@@ -74,13 +81,14 @@ impl Done {
 }
 
 /// Does what the jobs on standard input say, answers there, and stays as long as there are processes that a step left behind.
-pub fn step() -> Result<(), String> {
+/// What steps print is noted in the volume at `directory`.
+pub fn step(directory: &Path) -> Result<(), String> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let mut control = File::from(control);
-    let home = File::open(".").map_err(|error| format!("the working directory cannot be opened: {error}"))?;
+    let mut records = None;
     while let Some(job) = receive(&mut control)? {
         let deadline = Instant::now() + Duration::from_millis(job.remaining_ms);
-        let running = match prepare(&home, &job.step) {
+        let running = match enter(&job) {
             Err(end) => Err(end),
             Ok(()) => match &job.step.action {
                 Action::File { path, content } => {
@@ -93,7 +101,12 @@ pub fn step() -> Result<(), String> {
         match running {
             Err(end) => answer(&mut control, &Done::without_output(end))?,
             Ok(mut command) => {
-                let done = command.follow(&control, deadline, Path::new(&job.partial));
+                let mut note = |partial: &Partial| {
+                    // Only for the case that the container dies: a full volume must not end a step.
+                    let open = records.take().or_else(|| Records::open(directory).ok());
+                    records = open.filter(|records| records.write_partial(&job.run, partial).is_ok());
+                };
+                let done = command.follow(&control, deadline, &mut note);
                 answer(&mut control, &done)?;
                 if !done.is_free {
                     drop(control);
@@ -107,13 +120,15 @@ pub fn step() -> Result<(), String> {
 }
 
 /// Goes where the step is to run, which may not be where the one before ran.
-fn prepare(home: &File, step: &Step) -> Result<(), StepEnd> {
-    nix::unistd::fchdir(home)
-        .map_err(|error| StepEnd::StartError(format!("the working directory is lost: {error}")))?;
-    let Some(directory) = &step.work_dir else { return Ok(()) };
-    std::env::set_current_dir(directory).map_err(|error| match &step.action {
-        Action::Command(_) => StepEnd::NotExecutable { code: 126, words: format!("workDir {directory}: {error}") },
-        Action::File { .. } => StepEnd::NotWritten(format!("workDir {directory}: {error}")),
+fn enter(job: &Job) -> Result<(), StepEnd> {
+    let directory = Path::new(&job.home).join(job.step.work_dir.as_deref().unwrap_or_default());
+    std::env::set_current_dir(&directory).map_err(|error| {
+        let what = if job.step.work_dir.is_some() { "workDir" } else { "the container's working directory" };
+        let words = format!("{what} {}: {error}", directory.display());
+        match &job.step.action {
+            Action::Command(_) => StepEnd::NotExecutable { code: 126, words },
+            Action::File { .. } => StepEnd::NotWritten(words),
+        }
     })
 }
 

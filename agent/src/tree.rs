@@ -13,13 +13,14 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
+        wait::{Id, WaitPidFlag, waitid},
     },
     unistd::Pid,
 };
+use rustix::process::{WaitOptions, WaitStatus};
 
 /// How long a killed process may take to go: one in uninterruptible sleep does not.
-const PATIENCE: Duration = Duration::from_secs(4);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Debug)]
@@ -65,9 +66,23 @@ fn parse(stat: &[u8]) -> Option<Process> {
     Some(Process { parent, name: String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned(), state })
 }
 
-/// Ends every descendant but `spared` and what descends from them; returns those that cannot be ended, such as `12 (sudo)`.
-/// `reaped` is told of each child that was waited for.
-pub fn end(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(WaitStatus)) -> Vec<String> {
+/// Sends TERM to every descendant, once each: `asked` are those that have had it. Returns whether any is left.
+pub fn ask(asked: &mut BTreeSet<i32>) -> bool {
+    let mut left = descendants(&BTreeSet::new());
+    left.retain(|_, process| process.state != b'Z');
+    asked.retain(|pid| left.contains_key(pid));
+    // In the order of their ids, which is mostly that of their start: a shell that outlived its child would start the next one.
+    for pid in left.keys().filter(|pid| asked.insert(**pid)) {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGTERM);
+        // One that was stopped would not notice.
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGCONT);
+    }
+    !left.is_empty()
+}
+
+/// Kills every descendant but `spared` and what descends from them; returns those that cannot be ended, such as `12 (sudo)`.
+/// `reaped` gets the id and the status of each child that was waited for.
+pub fn kill_all(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(i32, WaitStatus)) -> Vec<String> {
     let since = Instant::now();
     // All are stopped before the first is killed: a stopped process starts no other, and holds its place under a limit.
     let mut stopped = BTreeSet::new();
@@ -87,8 +102,8 @@ pub fn end(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(WaitStatus)) -> Vec<St
         let is_late = since.elapsed() > PATIENCE;
         let refused = |pid: &&i32| kill(Pid::from_raw(**pid), Signal::SIGKILL) == Err(Errno::EPERM);
         let untouchable = left.keys().filter(refused).count();
-        while let Some(status) = reap() {
-            reaped(status);
+        while let Some((pid, status)) = reap() {
+            reaped(pid, status);
         }
         if untouchable == left.len() || is_late {
             return left.iter().map(|(pid, process)| format!("{pid} ({})", process.name)).collect();
@@ -97,19 +112,16 @@ pub fn end(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(WaitStatus)) -> Vec<St
     }
 }
 
-/// A child that has ended, if there is one.
-pub fn reap() -> Option<WaitStatus> {
-    match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::StillAlive) | Err(_) => None,
-        Ok(status) => Some(status),
-    }
+/// A child that has ended, if there is one. (nix cannot express a death by a real-time signal, and loses the status.)
+pub fn reap() -> Option<(i32, WaitStatus)> {
+    let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok().flatten()?;
+    Some((pid.as_raw_nonzero().get(), status))
 }
 
 /// Whether this process has children, ended ones included.
 pub fn has_children() -> bool {
     // Asks without reaping: ECHILD is the only answer that says no.
-    nix::sys::wait::waitid(nix::sys::wait::Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
-        != Err(Errno::ECHILD)
+    waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) != Err(Errno::ECHILD)
 }
 
 #[cfg(test)]

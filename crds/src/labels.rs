@@ -19,6 +19,8 @@ pub const AGENT: &str = "arl.infra.io/agent";
 /// Annotation: asks cluster-autoscaler to leave the pod's node alone.
 /// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+/// Annotation: the volumes, by name and separated by commas, that do not keep cluster-autoscaler from removing the pod's node.
+pub const SAFE_TO_EVICT_VOLUMES: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
 /// Annotation: asks Karpenter to leave the pod's node alone.
 /// <https://karpenter.sh/docs/concepts/disruption/>
 pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";

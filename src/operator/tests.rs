@@ -51,6 +51,7 @@ fn request() -> Request {
     Request {
         task: Key::new("ns", "t"),
         task_uid: Uid("task-uid".into()),
+        created: None,
         steps: Vec::new(),
         timeout: Duration::from_secs(1),
         target,

@@ -52,6 +52,8 @@ pub struct Request {
     pub task: Key,
     /// Which Task that is.
     pub task_uid: Uid,
+    /// When it was created, as the API server says.
+    pub created: Option<Timestamp>,
     /// Its steps.
     pub steps: Vec<Step>,
     /// How long all of them may take together.
@@ -74,8 +76,8 @@ pub enum StepEnd {
         /// In words.
         words: String,
     },
-    /// The command was killed by the container's memory limit.
-    OutOfMemory,
+    /// The command failed with this code, and the container's memory limit killed it or a child of it.
+    OutOfMemory(i32),
     /// The file was written.
     Written,
     /// The file could not be written; in words.

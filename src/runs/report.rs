@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::StepEnd;
 use crate::output::Output;
@@ -39,6 +39,18 @@ pub struct Progress {
     pub obstacle: Option<String>,
     /// The steps started so far, in order.
     pub steps: Vec<StepRun>,
+}
+
+impl Progress {
+    /// Moves the start of the run, and with it all that was said of its steps: they are told as times since that start.
+    pub fn start_earlier(&mut self, by: SignedDuration) {
+        let earlier = |at: &mut Timestamp| *at = at.saturating_sub(by).unwrap_or(*at);
+        self.started_at.iter_mut().for_each(earlier);
+        for step in &mut self.steps {
+            earlier(&mut step.started_at);
+            step.ended_at.iter_mut().for_each(earlier);
+        }
+    }
 }
 
 /// Where a runner reports; shared with whoever asks.

@@ -122,7 +122,8 @@ impl Tasks {
             self.metrics.runs_reattached.inc();
         }
         let (task, task_uid) = (version.key, version.uid);
-        self.runs.start(Request { task, task_uid, steps, timeout, target: target.clone(), is_started });
+        let created = observed.row.task.metadata.creation_timestamp.as_ref().map(|at| at.0);
+        self.runs.start(Request { task, task_uid, created, steps, timeout, target: target.clone(), is_started });
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::{
 /// looks once a second and was seen to report more than 5 s late on a very busy node.
 const GRACE: Duration = Duration::from_secs(10);
 /// The exit code of a command that was killed: 128 + SIGKILL.
-pub(super) const KILLED: i32 = 137;
+const KILLED: i32 = 137;
 /// Some of what a message says is said by code in the pod.
 const MESSAGE_MAX: usize = 2048;
 /// A later step that runs longer than this is shown to.
@@ -271,10 +271,13 @@ fn of_steps(run: &RunView) -> Verdict {
         Some(StepEnd::NotWritten(words) | StepEnd::NotExecutable { words, .. }) => {
             (TaskReason::StepFailed, words.clone())
         }
-        Some(StepEnd::OutOfMemory) => (
-            TaskReason::OOMKilled,
-            "the container's memory limit killed the command; raise the limit in the pool's template".to_owned(),
-        ),
+        Some(StepEnd::OutOfMemory(code)) => {
+            let what = if *code == KILLED { "the command" } else { "a process of the command" };
+            let then = if *code == KILLED { String::new() } else { format!(", which then exited with code {code}") };
+            let message =
+                format!("the container's memory limit killed {what}{then}; raise the limit in the pool's template");
+            (TaskReason::OOMKilled, message)
+        }
         Some(StepEnd::StartError(words)) => (TaskReason::StartError, words.clone()),
         None => (TaskReason::Interrupted, "the run ended without saying how".to_owned()),
     };

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
     observe::Observed,
-    plan::{KILLED, Verdict},
+    plan::Verdict,
     status::{base, untouched, with_conditions},
 };
 use crate::{
@@ -70,8 +70,9 @@ fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, now: Tim
             step.exit_code = (type_ == StepType::Command).then_some(0);
             return step;
         }
-        Some(StepEnd::Exited(code) | StepEnd::NotExecutable { code, .. }) => step.exit_code = Some(*code),
-        Some(StepEnd::OutOfMemory) => step.exit_code = Some(KILLED),
+        Some(StepEnd::Exited(code) | StepEnd::OutOfMemory(code) | StepEnd::NotExecutable { code, .. }) => {
+            step.exit_code = Some(*code);
+        }
         None if verdict.reason == TaskReason::TimedOut && type_ == StepType::Command => {
             step.exit_code = Some(TIMED_OUT);
         }

@@ -1,14 +1,19 @@
 //! What is put into a pool's pod so that steps can be run in it: an init container that copies the agent into a volume, and the
-//! volume's mount in the executor container. The rest of the template stays as it is.
+//! volume's mounts in the executor container. The rest of the template stays as it is.
 
-use arl_agent::{DIRECTORY, POD_UID};
+use arl_agent::{BIN, DIRECTORY, POD_UID, STATE};
+use arl_crds::labels;
 use serde_json::{Map, Value, json};
 
 /// Name of the init container and the volume.
 const NAME: &str = "arl-agent";
-/// Any user but root: "restricted" wants one, and the volume can be written by all.
+/// The init container's user where the pod's would be root: "restricted" wants another. Any will do, the volume can be written by
+/// all; elsewhere it is left to the image, or to a policy that sets one.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>
 const USER: i64 = 65532;
+/// What the init container asks for. Of devices and pages of memory that the executor has it needs none, and where they are
+/// counted out it would wait for its own.
+const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
 /// Where the agent comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,33 +29,57 @@ pub(super) fn agent(spec: &mut Map<String, Value>, executor: Option<&str>, agent
     let containers = list(spec, "containers");
     let named = executor.and_then(|name| containers.iter().position(|c| c["name"] == name));
     let Some(container) = containers.get_mut(named.unwrap_or(0)).and_then(Value::as_object_mut) else { return };
-    // Resources are those of the executor, so that the pod's class, quota and what it needs of a node stay the same; devices
-    // cannot be asked for twice.
-    let mut resources = container.get("resources").cloned().unwrap_or_else(|| json!({}));
-    if let Some(resources) = resources.as_object_mut() {
-        resources.remove("claims");
-    }
-    let mount = json!({ "name": NAME, "mountPath": DIRECTORY });
-    list(container, "volumeMounts").push(mount.clone());
+    let resources = container.get("resources").map_or_else(|| json!({}), resources);
+    // Nobody in the container can put another program in the agent's place; what the agent keeps is closed by its own folders.
+    let mounts = list(container, "volumeMounts");
+    mounts.push(json!({ "name": NAME, "mountPath": DIRECTORY, "subPath": BIN, "readOnly": true }));
+    mounts.push(json!({ "name": NAME, "mountPath": format!("{DIRECTORY}/{STATE}"), "subPath": STATE }));
+    let is_root = spec.get("securityContext").is_some_and(|context| context["runAsUser"] == 0);
     list(spec, "volumes").push(json!({ "name": NAME, "emptyDir": {} }));
-    let install = json!({
+    let mut install = json!({
         "name": NAME,
         "image": agent.image,
         "imagePullPolicy": agent.pull_policy,
         "command": ["/arl-agent", "install", DIRECTORY],
         "env": [{ "name": POD_UID, "valueFrom": { "fieldRef": { "fieldPath": "metadata.uid" } } }],
-        "volumeMounts": [mount],
+        "volumeMounts": [{ "name": NAME, "mountPath": DIRECTORY }],
         "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },
             "readOnlyRootFilesystem": true,
             "runAsNonRoot": true,
-            "runAsUser": USER,
             "seccompProfile": { "type": "RuntimeDefault" },
         },
+        // What it says when it fails is then in the pod's status, and from there in the pool's.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     });
+    if is_root {
+        install["securityContext"]["runAsUser"] = json!(USER);
+    }
     list(spec, "initContainers").insert(0, install);
+}
+
+/// Those of the executor as far as they concern the pod's class, quota and what it needs of a node: these stay the same.
+fn resources(executor: &Value) -> Value {
+    let mut copied = json!({});
+    for kind in ["requests", "limits"] {
+        let amounts = executor[kind].as_object().into_iter().flatten();
+        let amounts = amounts.filter(|(name, _)| RESOURCES.contains(&name.as_str()));
+        let amounts: Map<String, Value> = amounts.map(|(name, amount)| (name.clone(), amount.clone())).collect();
+        if !amounts.is_empty() {
+            copied[kind] = amounts.into();
+        }
+    }
+    copied
+}
+
+/// Tells the cluster autoscaler that a pod's node can go in spite of our volume, beside those that the template names.
+pub(super) fn let_nodes_go(annotations: &mut Map<String, Value>) {
+    let named = annotations.get(labels::SAFE_TO_EVICT_VOLUMES).and_then(Value::as_str).unwrap_or_default();
+    let others = named.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != NAME);
+    let all: Vec<&str> = others.chain([NAME]).collect();
+    annotations.insert(labels::SAFE_TO_EVICT_VOLUMES.into(), json!(all.join(",")));
 }
 
 fn list<'a>(object: &'a mut Map<String, Value>, key: &str) -> &'a mut Vec<Value> {

@@ -65,6 +65,7 @@ pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
     }
     if pool.spec.executor.mode == ExecutorMode::Agent {
         annotations.insert(labels::AGENT.into(), json!(VERSION.to_string()));
+        inject::let_nodes_go(annotations);
     }
     let mut owner = pool.controller_owner_ref(&());
     if let Some(owner) = &mut owner {
@@ -183,7 +184,11 @@ mod tests {
         assert_eq!(spec["containers"][0], template["spec"]["containers"][0]);
         assert_eq!(
             spec["containers"][1]["volumeMounts"],
-            json!([{ "name": "data", "mountPath": "/data" }, { "name": "arl-agent", "mountPath": "/.arl" }])
+            json!([
+                { "name": "data", "mountPath": "/data" },
+                { "name": "arl-agent", "mountPath": "/.arl", "subPath": "bin", "readOnly": true },
+                { "name": "arl-agent", "mountPath": "/.arl/state", "subPath": "state" },
+            ])
         );
         assert_eq!(spec["volumes"][1], json!({ "name": "arl-agent", "emptyDir": {} }));
         assert_eq!(spec["initContainers"][1], template["spec"]["initContainers"][0]);
@@ -191,6 +196,57 @@ mod tests {
         assert_eq!(install["resources"], json!({ "limits": { "cpu": "1" } }), "a Guaranteed pod stays one");
         assert_eq!((&install["image"], &install["imagePullPolicy"]), (&json!("agent:1"), &json!("IfNotPresent")));
         assert_eq!(install["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
+        assert_eq!(install["terminationMessagePolicy"], "FallbackToLogsOnError");
+        assert_eq!(install["volumeMounts"], json!([{ "name": "arl-agent", "mountPath": "/.arl" }]));
+    }
+
+    fn with_agent(template: Value) -> Value {
+        made(&pool_with("p", template, Executor { mode: ExecutorMode::Agent, container: None }), 1).manifest
+    }
+
+    #[test]
+    fn the_init_container_has_a_user_only_where_the_pods_is_root() {
+        for (context, user) in [
+            (json!({}), Value::Null),
+            (json!({ "runAsUser": 1000, "runAsNonRoot": true }), Value::Null),
+            (json!({ "fsGroup": 2000 }), Value::Null),
+            (json!({ "runAsUser": 0 }), json!(65532)),
+        ] {
+            let spec = json!({ "securityContext": context, "containers": [{ "name": "c" }] });
+            let made = with_agent(json!({ "spec": spec }));
+            let own = &made["spec"]["initContainers"][0]["securityContext"];
+            assert_eq!((&own["runAsUser"], &own["runAsNonRoot"]), (&user, &json!(true)), "{context}");
+        }
+    }
+
+    #[test]
+    fn the_init_container_asks_for_no_device() {
+        let amounts = json!({
+            "cpu": "2", "memory": "1Gi", "ephemeral-storage": "1Gi", "nvidia.com/gpu": "1", "hugepages-2Mi": "64Mi",
+        });
+        let resources = json!({ "requests": amounts, "limits": amounts, "claims": [{ "name": "gpu" }] });
+        let made = with_agent(json!({ "spec": { "containers": [{ "name": "c", "resources": resources }] } }));
+        let kept = json!({ "cpu": "2", "memory": "1Gi", "ephemeral-storage": "1Gi" });
+        assert_eq!(made["spec"]["initContainers"][0]["resources"], json!({ "requests": kept, "limits": kept }));
+        assert_eq!(made["spec"]["containers"][0]["resources"], resources);
+        let only_a_device = json!({ "limits": { "nvidia.com/gpu": "1" } });
+        let made = with_agent(json!({ "spec": { "containers": [{ "name": "c", "resources": only_a_device }] } }));
+        assert_eq!(made["spec"]["initContainers"][0]["resources"], json!({}));
+    }
+
+    #[test]
+    fn the_agents_volume_keeps_no_node_from_going() {
+        let key = labels::SAFE_TO_EVICT_VOLUMES;
+        for (named, expected) in [
+            (json!({}), json!("arl-agent")),
+            (json!({ key: "cache, scratch" }), json!("cache,scratch,arl-agent")),
+            (json!({ key: "arl-agent,cache" }), json!("cache,arl-agent")),
+        ] {
+            let template = json!({ "metadata": { "annotations": named }, "spec": { "containers": [{ "name": "c" }] } });
+            assert_eq!(with_agent(template.clone())["metadata"]["annotations"][key], expected);
+            let plain = made(&pool("p", template), 1).manifest;
+            assert_eq!(plain["metadata"]["annotations"][key], named[key], "plain exec has no volume");
+        }
     }
 
     #[test]

@@ -123,3 +123,63 @@ async fn a_container_over_its_memory_limit_fails_the_running_task_and_keeps_the_
     assert_eq!(sandbox.status.unwrap().pod_name, Some(pod));
     assert_eq!(world.output("after", "s", "cat /workspace/started").await, "started\n");
 }
+
+/// Says what it does when it is asked to end; one of its processes has a session of its own.
+const TIDY: &str = "trap 'echo outer >>/workspace/log; exit' TERM; \
+                    setsid sh -c 'trap \"echo inner >>/workspace/log; exit\" TERM; while :; do sleep 0.1; done' & \
+                    sleep 0.3; echo up >/workspace/up; while :; do sleep 0.1; done";
+
+async fn asked_to_end(world: &World, pod: &str) {
+    let log = world.output("look", "s", "sort /workspace/log; rm /workspace/log /workspace/up").await;
+    assert_eq!(log, "inner\nouter\n", "each process could tidy up");
+    assert_eq!(world.processes(pod).await, ["sleep 2147483647"], "and is gone");
+    world.delete::<Task>("look").await;
+    world.gone::<Task>("look").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_can_tidy_up_at_a_timeout_a_cancel_and_a_deletion() {
+    let world = World::with_sandbox("tidy").await;
+    let pod = world.pod_of("s").await;
+    let spec = |timeout: &str| json!({"sandboxRef": "s", "timeout": timeout, "steps": [shell("a", TIDY)]});
+    world.task_with("times-out", &spec("3s")).await;
+    assert_eq!(reason(&world.finished("times-out").await), "TimedOut");
+    asked_to_end(&world, &pod).await;
+
+    world.task_with("cancelled", &spec("10m")).await;
+    world.running("cancelled").await;
+    world.content_of(&pod, "/workspace/up").await;
+    let _cancelled: Task = world.merge("cancelled", &json!({"spec": {"cancel": true}})).await;
+    assert_eq!(reason(&world.finished("cancelled").await), "Cancelled");
+    asked_to_end(&world, &pod).await;
+
+    world.task_with("deleted", &spec("10m")).await;
+    world.running("deleted").await;
+    world.content_of(&pod, "/workspace/up").await;
+    world.delete::<Task>("deleted").await;
+    world.gone::<Task>("deleted").await;
+    asked_to_end(&world, &pod).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_words_of_a_step_that_fails_are_kept() {
+    let world = World::with_sandbox("late-words").await;
+    let task = world.run("t", "s", json!([shell("a", "(sleep 0.2; echo LATE) & exit 1")])).await;
+    assert_eq!((status(&task).stdout.as_deref(), status(&task).exit_code), (Some("LATE\n"), Some(1)));
+}
+
+/// The shell itself is not killed, only its child.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_over_the_memory_limit_is_named_and_the_exit_code_stays() {
+    let world = World::new("oom-child").await;
+    let mut small = template();
+    small["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "48Mi"}});
+    world.pool_of("p", 1, &small).await;
+    world.sandbox("s", "p").await;
+    let eat = "sh -c 'a=0123456789; while :; do a=$a$a; done'; echo $?; exit 7";
+    let task = world.run("t", "s", json!([shell("a", eat)])).await;
+    // Where the whole container is killed, it is the same reason with another code.
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "OOMKilled"), "{:?}", task.status);
+    let code = status(&task).exit_code;
+    assert!(code == Some(7) || code.is_none() || code == Some(137), "{:?}", task.status);
+}

@@ -22,6 +22,7 @@ mod ha;
 mod harness;
 mod hostile;
 mod lifetimes;
+mod neighbours;
 mod nodes;
 mod observe;
 mod output;

@@ -1,9 +1,10 @@
 //! Templates of all kinds take the agent, and stay what they are.
 
 use arl_crds::{SandboxPhase, TaskState, WarmPool};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::World;
@@ -99,7 +100,7 @@ async fn steps_run_in_the_named_container_and_the_others_stay_as_they_are() {
         let mounts = pod.spec.as_ref().unwrap().containers[container].volume_mounts.clone().unwrap_or_default();
         mounts.into_iter().filter(|m| m.mount_path.starts_with("/.arl")).count()
     };
-    assert_eq!((mounts(0), mounts(1)), (0, 1));
+    assert_eq!((mounts(0), mounts(1)), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,5 +128,63 @@ async fn a_pod_has_a_token_only_where_the_template_names_an_account() {
         world.sandbox(name, name).await;
         let look = "[ -e /var/run/secrets/kubernetes.io/serviceaccount/token ] && echo a token || echo none";
         assert_eq!(world.output(name, name, look).await, expected, "{name}");
+    }
+}
+
+/// In place of OpenShift's default policy, which chooses the users itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_forbids_to_name_a_user_takes_the_agent() {
+    let mut world = World::without_operator("no-uid").await;
+    let rule = "object.spec.containers.all(c, !has(c.securityContext) || !has(c.securityContext.runAsUser)) && \
+                (!has(object.spec.initContainers) || object.spec.initContainers.all(c, !has(c.securityContext) || \
+                !has(c.securityContext.runAsUser)))";
+    let policy = json!({"metadata": {"name": world.ns}, "spec": {
+        "matchConstraints": {"resourceRules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]},
+        ]},
+        "validations": [{"expression": rule, "message": "users are not chosen here"}],
+    }});
+    let binding = json!({"metadata": {"name": world.ns}, "spec": {
+        "policyName": world.ns, "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": world.ns}}},
+    }});
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    policies.create(&PostParams::default(), &serde_json::from_value(policy).unwrap()).await.unwrap();
+    bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+    let mut fixed = template();
+    fixed["metadata"] = json!({"name": "fixed"});
+    fixed["spec"]["containers"][0]["securityContext"] = json!({"runAsUser": 1000});
+    let fixed: Pod = serde_json::from_value(fixed).unwrap();
+    let try_out = PostParams { dry_run: true, ..PostParams::default() };
+    // It takes a moment until the policy holds.
+    while world.api::<Pod>().create(&try_out, &fixed).await.is_ok() {
+        world.pass(std::time::Duration::from_millis(100)).await;
+    }
+    world.start_operator().await;
+    let mut group = template();
+    group["spec"]["securityContext"] = json!({"fsGroup": 3000});
+    with_template(&world, &group).await;
+    assert_steps_work(&world, "0").await;
+    bindings.delete(&world.ns, &DeleteParams::default()).await.unwrap();
+    policies.delete(&world.ns, &DeleteParams::default()).await.unwrap();
+}
+
+/// Root of the pod is not the init container's user; neither is a user that no image knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_user_of_a_pod_will_do() {
+    let world = World::new("users").await;
+    for (name, context) in [
+        ("root", json!({"runAsUser": 0})),
+        ("unknown", json!({"runAsUser": 1_234_567, "runAsGroup": 0, "fsGroup": 1_234_567, "runAsNonRoot": true})),
+        ("nonroot", json!({"runAsUser": 65532})),
+    ] {
+        let mut template = template();
+        template["spec"]["securityContext"] = context.clone();
+        world.pool_of(name, 1, &template).await;
+        world.sandbox(name, name).await;
+        let look = world.output(name, name, "id -u; stat -c '%u %a' /.arl/state/$(id -u)").await;
+        let uid = &context["runAsUser"];
+        assert!(look.starts_with(&format!("{uid}\n{uid} ")) && look.ends_with("700\n"), "{name}: {look}");
     }
 }

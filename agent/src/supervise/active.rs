@@ -1,16 +1,17 @@
 //! The run in progress: one at a time, one step at a time.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use arl_agent::message::{FromAgent, RunEnd, Start, StepEnd};
 
-use crate::step::{Done, Job, Outcome};
+use crate::{
+    command::GRACE,
+    step::{Done, Job, Outcome},
+    tree,
+};
 
-/// How long a worker may take to end everything at its deadline or on request.
-const ENDING: Duration = Duration::from_secs(5);
+/// How long a worker may take to end everything at its deadline or on request, and one more second to say so.
+const ENDING: Duration = GRACE.saturating_add(tree::PATIENCE).saturating_add(Duration::from_secs(1));
 
 /// A run that ends sooner than this is not said to have been started before: one message less on its way to the operator.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
@@ -53,7 +54,7 @@ impl Active {
     }
 
     /// The step whose turn it is, which begins now.
-    pub fn next_job(&mut self, partial: &Path) -> Result<Job, StepEnd> {
+    pub fn next_job(&mut self, home: &str) -> Result<Job, StepEnd> {
         let Some(step) = self.start.steps.get(self.index).cloned() else {
             return Err(StepEnd::StartError("there is no such step".into()));
         };
@@ -63,7 +64,8 @@ impl Active {
         Ok(Job {
             step,
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
-            partial: partial.to_string_lossy().into_owned(),
+            run: self.start.run.clone(),
+            home: home.to_owned(),
         })
     }
 

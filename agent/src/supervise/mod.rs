@@ -7,6 +7,7 @@
 mod active;
 mod peer;
 mod runs;
+mod told;
 mod worker;
 
 use std::{
@@ -31,10 +32,12 @@ use nix::{
 
 use crate::{
     command::watch_children,
-    records::{Records, unhindered},
+    records::{self, Records, plain},
 };
 use peer::Peer;
 use runs::Runs;
+
+pub use peer::is_own;
 
 /// What it says on standard error when it listens; it then says no more.
 pub const READY: &str = "ready";
@@ -45,10 +48,10 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 /// Keeps the runs of the container that has `directory`, unless another process does.
 pub fn supervise(directory: &Path) -> Result<(), String> {
-    let records = Records::new(directory);
     let failed = |what: &'static str| move |error: &dyn std::fmt::Display| format!("{what}: {error}");
-    let pod = records.pod().map_err(|error| failed("the uid of the pod cannot be read")(&error))?;
-    let lock = unhindered().write(true).create(true).open(records.lock());
+    let pod = records::pod(directory).map_err(|error| failed("the uid of the pod cannot be read")(&error))?;
+    let records = Records::open(directory)?;
+    let lock = plain().write(true).create(true).open(records.lock());
     let lock = lock.map_err(|error| failed("the lock cannot be opened")(&error))?;
     let _lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,
@@ -63,7 +66,8 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     let children = watch_children().map_err(|error| failed("children cannot be watched")(&error))?;
     let listener = listen(&records).map_err(|error| failed("the socket cannot be made")(&error))?;
     say_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
-    Supervisor { pod, listener, children, relays: BTreeMap::new(), next_relay: 0, runs: Runs::new(records) }.work()
+    let runs = Runs::new(directory, records);
+    Supervisor { pod, listener, children, relays: BTreeMap::new(), next_relay: 0, runs }.work()
 }
 
 /// The socket appears under its name when it can be connected to.
@@ -142,7 +146,9 @@ impl Supervisor {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            if let Ok(peer) = Peer::new(stream, TO_AGENT_MAX) {
+            if is_own(&stream)
+                && let Ok(peer) = Peer::new(stream, TO_AGENT_MAX)
+            {
                 self.relays.insert(self.next_relay, Relay { peer, greeted: false });
                 self.next_relay += 1;
             }

@@ -12,9 +12,16 @@ use arl_agent::frame::{self, Frames};
 use minicbor::{Decode, Encode};
 use nix::poll::PollFlags;
 
-/// One that does not read what it is sent is given up here; a relay that comes back gets everything again.
-const OUTGOING_MAX: usize = 16 * 1024 * 1024;
+/// One that does not read what it is sent is given up here; a relay that comes back gets everything again. It is memory of the
+/// container.
+const OUTGOING_MAX: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
+
+/// Whether a process of the agent's own user is at the other end.
+pub fn is_own(stream: &UnixStream) -> bool {
+    let peer = rustix::net::sockopt::socket_peercred(stream);
+    peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+}
 
 /// A socket with messages going both ways.
 pub struct Peer {

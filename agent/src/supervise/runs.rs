@@ -2,39 +2,44 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    path::{Path, PathBuf},
     time::Instant,
 };
-
-use arl_agent::{
-    frame,
-    message::{FromAgent, RunEnd, RunId, Start, StepEnd, Unfinished},
-};
-use nix::{sys::wait::WaitStatus, unistd::Pid};
 
 use super::{
     active::{Active, Next},
     peer::Peer,
+    told::Told,
     worker::Worker,
 };
 use crate::{
+    forgotten::Forgotten,
     records::{Begun, Partial, Records},
     step::{Done, Job, Outcome},
     tree,
 };
+use arl_agent::{
+    frame,
+    message::{FromAgent, RunEnd, RunId, Start, StepEnd, Unfinished},
+};
 
-/// What is kept of a run until it is forgotten: what was said of it, and to whom it is said.
-#[derive(Default)]
-struct Told {
-    frames: Vec<u8>,
-    followers: BTreeSet<u64>,
-}
+/// So many runs that have ended and were not forgotten are on record. Their Tasks ran one after the other: whoever wanted to know
+/// the end of those before knows it.
+const ENDED_MAX: usize = 16;
 
 /// All runs. Relays are numbers here.
 pub struct Runs {
+    directory: PathBuf,
+    /// Where steps run that say no other place.
+    home: String,
     records: Records,
+    forgotten: Forgotten,
+    /// What is said of runs that wait or are in progress, and of the last one that ended.
     told: BTreeMap<RunId, Told>,
     waiting: VecDeque<Start>,
     active: Option<Active>,
+    /// Runs that ended and were not forgotten, and the seconds of their creation where they are known.
+    ended: VecDeque<(RunId, u64)>,
     /// Runs the step in progress; between steps it waits for the next.
     worker: Option<Worker>,
     /// Processes of steps, this one's and those that stay with what their steps left in the background.
@@ -43,10 +48,14 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// None yet but those on record.
-    pub fn new(records: Records) -> Self {
+    /// None yet but those on record in the volume at `directory`.
+    pub fn new(directory: &Path, records: Records) -> Self {
+        let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
+        let forgotten = Forgotten::load(&records);
+        let ended = records.begun().into_iter().map(|run| (run, 0)).collect();
         let (told, waiting, processes, news) = Default::default();
-        Self { records, told, waiting, active: None, worker: None, processes, news }
+        let directory = directory.to_owned();
+        Self { directory, home, records, forgotten, told, waiting, active: None, ended, worker: None, processes, news }
     }
 
     /// The way to the worker.
@@ -83,8 +92,10 @@ impl Runs {
         if !start.run.is_valid() {
             return;
         }
-        let told = Told { followers: BTreeSet::from([relay]), ..Told::default() };
-        self.told.insert(start.run.clone(), told);
+        if self.forgotten.has(&start.run, start.created) {
+            return self.say_forgotten(&start.run, relay);
+        }
+        self.told.insert(start.run.clone(), Told::followed_by(relay));
         self.waiting.push_back(start);
         self.start_waiting();
     }
@@ -99,8 +110,10 @@ impl Runs {
             told.followers.insert(relay);
             let started = self.active.as_ref().filter(|active| active.start.run == *run).map(Active::started);
             let mut frames = started.as_ref().map(frame::encode).unwrap_or_default();
-            frames.extend_from_slice(&told.frames);
+            frames.extend(told.frames());
             self.news.push((relay, frames));
+        } else if self.forgotten.has(run, None) {
+            self.say_forgotten(run, relay);
         } else if self.is_known(run) {
             let frames = self.recorded(run);
             self.news.push((relay, frames));
@@ -109,7 +122,11 @@ impl Runs {
         }
     }
 
-    /// What is on record of a run that this process knows nothing of. One without an end was interrupted.
+    fn say_forgotten(&mut self, run: &RunId, relay: u64) {
+        self.news.push((relay, frame::encode(&ended(run, RunEnd::Forgotten, Vec::new()))));
+    }
+
+    /// What is on record of a run of which nothing is in memory. One without an end was interrupted.
     fn recorded(&self, run: &RunId) -> Vec<u8> {
         let log = self.records.log(run);
         let mut frames: Vec<u8> = log.iter().flat_map(frame::encode).collect();
@@ -127,9 +144,9 @@ impl Runs {
             let words = "the agent was ended while the step ran: it was killed, or the container was";
             let ended =
                 FromAgent::Ended { run: run.clone(), end: RunEnd::Abandoned(words.into()), survivors: Vec::new() };
-            let added = [step, ended].iter().flat_map(frame::encode).collect::<Vec<_>>();
+            let added = [step, ended];
             let _ = self.records.append(run, &added);
-            frames.extend(added);
+            frames.extend(added.iter().flat_map(frame::encode));
         }
         frames
     }
@@ -139,19 +156,27 @@ impl Runs {
         if let Some(active) = self.active.as_mut().filter(|active| active.start.run == *run) {
             active.cancel();
             self.worker.iter_mut().for_each(Worker::cancel);
-        } else if self.waiting.iter().any(|start| start.run == *run) {
-            self.waiting.retain(|start| start.run != *run);
+        } else if let Some(at) = self.waiting.iter().position(|start| start.run == *run) {
+            let created = self.waiting.remove(at).and_then(|start| start.created);
             let _ = self.records.begin(run);
-            self.tell(run, &[ended(run, RunEnd::Cancelled, Vec::new())]);
+            self.run_ended(run, created, vec![ended(run, RunEnd::Cancelled, Vec::new())]);
         }
     }
 
-    /// Drops what an ended run printed.
+    /// Drops all that there is of an ended run but that it was started.
     pub fn forget(&mut self, run: &RunId) {
-        let unfinished = self.unfinished().iter().any(|other| other.run == *run);
-        if !unfinished && self.is_known(run) {
-            self.told.remove(run);
-            self.records.forget(run, &ended(run, RunEnd::Forgotten, Vec::new()));
+        let is_unfinished = self.unfinished().iter().any(|other| other.run == *run);
+        if !is_unfinished && self.is_known(run) {
+            let known = self.ended.iter().position(|(other, _)| other == run).and_then(|at| self.ended.remove(at));
+            self.forget_ended(run, known.map_or(0, |(_, created)| created));
+        }
+    }
+
+    fn forget_ended(&mut self, run: &RunId, created: u64) {
+        self.told.remove(run);
+        // Where that cannot be put on record the run's own file still says that it was started.
+        if self.forgotten.add(&self.records, run.clone(), created).is_ok() {
+            self.records.remove(run);
         }
     }
 
@@ -185,8 +210,8 @@ impl Runs {
 
     /// Waits for children that have ended; orphans of a worker that was killed are among them.
     pub fn reap(&mut self) {
-        while let Some(status) = tree::reap() {
-            forget_process(&mut self.processes, status);
+        while let Some((pid, _)) = tree::reap() {
+            self.processes.remove(&pid);
         }
     }
 
@@ -196,6 +221,8 @@ impl Runs {
         {
             let run = start.run.clone();
             let active = Active::new(start);
+            // What ended before is on record, and need not fill the memory that the container may use.
+            self.told.retain(|other, _| *other == run || self.waiting.iter().any(|start| start.run == *other));
             match self.records.begin(&run) {
                 Ok(Begun::First) => {
                     self.active = Some(active);
@@ -216,8 +243,7 @@ impl Runs {
 
     fn start_step(&mut self) {
         let Some(active) = &mut self.active else { return };
-        let partial = self.records.partial(&active.start.run);
-        let given = active.next_job(&partial).and_then(|job| self.give(&job));
+        let given = active.next_job(&self.home).and_then(|job| self.give(&job));
         if let Err(end) = given {
             self.step_ended(Done::without_output(end));
         }
@@ -228,7 +254,7 @@ impl Runs {
         let waiting = self.worker.take_if(Worker::is_there);
         let worker = match waiting {
             Some(worker) => worker,
-            None => Worker::start()
+            None => Worker::start(&self.directory)
                 .map_err(|error| StepEnd::StartError(format!("no process can be started in the container: {error}")))?,
         };
         self.processes.insert(worker.pid);
@@ -242,14 +268,10 @@ impl Runs {
         let (step, next, survivors) = active.ended(done);
         match next {
             Next::Step => {
-                self.tell(&run, &[step]);
+                self.tell(&run, vec![step]);
                 self.start_step();
             }
-            Next::End(end) => {
-                self.active = None;
-                self.tell(&run, &[step, ended(&run, end, survivors)]);
-                self.start_waiting();
-            }
+            Next::End(end) => self.active_ended(step, end, survivors),
         }
     }
 
@@ -261,21 +283,41 @@ impl Runs {
         }
         let (run, end) = (active.start.run.clone(), active.lost());
         let mut processes = std::mem::take(&mut self.processes);
-        let survivors = tree::end(&processes.clone(), &mut |status| forget_process(&mut processes, status));
+        let survivors = tree::kill_all(&processes.clone(), &mut |pid, _| {
+            processes.remove(&pid);
+        });
         self.processes = processes;
         let Partial { stdout, stderr } = self.records.read_partial(&run);
         let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new(), is_free: false };
         let (step, ..) = active.ended(done);
-        self.active = None;
-        self.tell(&run, &[step, ended(&run, end, survivors)]);
+        self.active_ended(step, end, survivors);
+    }
+
+    fn active_ended(&mut self, step: FromAgent, end: RunEnd, survivors: Vec<String>) {
+        let Some(Active { start, .. }) = self.active.take() else { return };
+        self.run_ended(&start.run, start.created, vec![step, ended(&start.run, end, survivors)]);
         self.start_waiting();
     }
 
-    fn tell(&mut self, run: &RunId, messages: &[FromAgent]) {
+    fn run_ended(&mut self, run: &RunId, created: Option<u64>, messages: Vec<FromAgent>) {
+        self.tell(run, messages);
+        self.records.remove_partial(run);
+        self.ended.push_back((run.clone(), created.unwrap_or_default()));
+        if self.ended.len() > ENDED_MAX
+            && let Some((oldest, created)) = self.ended.pop_front()
+        {
+            self.forget_ended(&oldest, created);
+        }
+    }
+
+    fn tell(&mut self, run: &RunId, messages: Vec<FromAgent>) {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         // On record before it is said: who asks again must hear the same.
-        let _ = self.records.append(run, &frames);
-        self.told.entry(run.clone()).or_default().frames.extend(&frames);
+        let _ = self.records.append(run, &messages);
+        let told = self.told.entry(run.clone()).or_default();
+        if told.add(messages) {
+            let _ = self.records.rewrite(run, told.log());
+        }
         self.tell_frames(run, &frames);
     }
 
@@ -287,10 +329,4 @@ impl Runs {
 
 fn ended(run: &RunId, end: RunEnd, survivors: Vec<String>) -> FromAgent {
     FromAgent::Ended { run: run.clone(), end, survivors }
-}
-
-fn forget_process(processes: &mut BTreeSet<i32>, status: WaitStatus) {
-    if let (WaitStatus::Exited(..) | WaitStatus::Signaled(..), Some(pid)) = (status, status.pid().map(Pid::as_raw)) {
-        processes.remove(&pid);
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -20,11 +21,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts one.
-    pub fn start() -> std::io::Result<Self> {
+    /// Starts one, which notes what steps print in the volume at `directory`.
+    pub fn start(directory: &Path) -> std::io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let child = Command::new("/proc/self/exe")
             .arg("step")
+            .arg(directory)
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

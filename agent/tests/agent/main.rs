@@ -1,7 +1,9 @@
 //! The agent as a pod has it, without a pod: the binary, its streams and its records.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod endings;
 mod pod;
+mod volume;
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
@@ -34,6 +36,8 @@ fn exit_codes_are_a_shells() {
         (sh("exit 3"), 3),
         (sh("kill -TERM $$"), 143),
         (sh("kill -KILL $$"), 137),
+        (sh("kill -34 $$"), 162),
+        (sh("kill -64 $$"), 192),
         (command(&["no-such-program"]), 127),
         (command(&[plain.to_str().unwrap()]), 126),
         (command(&["/"]), 126),
@@ -182,7 +186,7 @@ fn a_killed_supervisor_is_said_with_what_was_printed() {
     let pod = Pod::new("killed");
     let mut stream = pod.stream();
     stream.start("r", PATIENCE, vec![sh("echo one"), sh("echo two; sleep 71030")]);
-    let partial = pod.path("runs/r.partial");
+    let partial = pod.state("runs/r.partial");
     eventually("the output is noted", || std::fs::read(&partial).is_ok_and(|b| b.windows(3).any(|w| w == b"two")));
     pod.kill_supervisor();
     eventually("nothing is left", || processes("71030").is_empty());
@@ -206,7 +210,7 @@ fn a_step_that_kills_its_keeper_fails_and_leaves_nothing() {
 fn a_step_that_destroys_the_records_is_still_reported() {
     let pod = Pod::new("destroy");
     let mut stream = pod.stream();
-    let report = stream.run("r", vec![sh(&format!("echo gone; rm -rf {}/*", pod.directory.display()))]);
+    let report = stream.run("r", vec![sh(&format!("echo gone; rm -rf {}/*", pod.directory.join("state").display()))]);
     assert_eq!((report.end, report.steps[0].1.as_str()), (RunEnd::Completed, "gone\n"));
     assert_eq!(stream.run("s", vec![sh("echo fine")]).steps[0].1, "fine\n", "the stream is still of use");
 }
@@ -216,8 +220,8 @@ fn pipes_in_place_of_the_records_make_nobody_wait() {
     let pod = Pod::new("pipes");
     let mut stream = pod.stream();
     let script = format!(
-        "cd {}; rm -f r1; for f in r1 r1.partial r1.new; do mkfifo $f; done; echo made; sleep 0.3; echo on",
-        pod.path("runs").display()
+        "cd {}; rm -f r1; for f in r1 r1.partial; do mkfifo $f; done; echo made; sleep 0.3; echo on",
+        pod.state("runs").display()
     );
     let report = stream.run("r1", vec![sh(&script)]);
     assert_eq!(report.steps, [(StepEnd::Exited(0), "made\non\n".into(), String::new())]);
@@ -226,8 +230,7 @@ fn pipes_in_place_of_the_records_make_nobody_wait() {
     pod.kill_supervisor();
     let mut stream = pod.stream();
     stream.say(&ToAgent::Follow { run: id("r1") });
-    let report = stream.report("r1");
-    assert!(matches!(report.end, RunEnd::Abandoned(_)), "{report:?}");
+    assert_eq!(stream.report("r1").end, RunEnd::Forgotten);
 }
 
 #[test]

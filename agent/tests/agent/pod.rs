@@ -18,17 +18,35 @@ use arl_agent::{
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const AGENT: &str = env!("CARGO_BIN_EXE_arl-agent");
 
+/// The volume as `install` leaves it, and a view of it as the executor container has it.
 pub struct Pod {
+    volume: PathBuf,
     pub directory: PathBuf,
 }
 
 impl Pod {
     pub fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("arl-agent-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let installed = Command::new(AGENT).arg("install").arg(&directory).env("ARL_POD_UID", name).status().unwrap();
+        let volume = std::env::temp_dir().join(format!("arl-agent-{}-{name}", std::process::id()));
+        let directory = volume.join("view");
+        std::fs::create_dir_all(directory.join("work")).unwrap();
+        let pod = Self { volume, directory };
+        pod.install(name);
+        for name in ["agent", "pod"] {
+            std::fs::hard_link(pod.volume.join("bin").join(name), pod.directory.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(pod.volume.join("state"), pod.directory.join("state")).unwrap();
+        pod
+    }
+
+    /// Does what the init container does.
+    pub fn install(&self, uid: &str) {
+        let installed = Command::new(AGENT).arg("install").arg(&self.volume).env("ARL_POD_UID", uid).status().unwrap();
         assert!(installed.success());
-        Self { directory }
+    }
+
+    /// A file of what the agent keeps.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.directory.join("state").join(own_uid()).join(name)
     }
 
     pub fn uid(&self) -> String {
@@ -47,6 +65,7 @@ impl Pod {
         let mut relay = Command::new(self.directory.join("agent"))
             .arg("connect")
             .arg(&self.directory)
+            .current_dir(self.path("work"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,7 +84,7 @@ impl Pod {
         Stream { stdin: relay.stdin.take(), relay, heard }
     }
 
-    fn supervisors(&self) -> Vec<i32> {
+    pub fn supervisors(&self) -> Vec<i32> {
         let directory = self.directory.to_string_lossy().into_owned();
         let supervise = processes("supervise");
         processes(&directory).into_iter().filter(|pid| supervise.contains(pid)).collect()
@@ -88,7 +107,7 @@ impl Drop for Pod {
         for pid in self.supervisors() {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir_all(&self.volume);
     }
 }
 
@@ -133,7 +152,13 @@ impl Stream {
 
     pub fn start(&mut self, run: &str, timeout: Duration, steps: Vec<Step>) {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap();
-        self.say(&ToAgent::Start(Start { run: id(run), task: format!("task-{run}"), timeout_ms, steps }));
+        self.say(&ToAgent::Start(Start {
+            run: id(run),
+            task: format!("task-{run}"),
+            timeout_ms,
+            steps,
+            created: None,
+        }));
     }
 
     pub fn until_started(&mut self, run: &str) {
@@ -161,6 +186,11 @@ impl Stream {
         self.start(run, PATIENCE, steps);
         self.report(run)
     }
+}
+
+/// The uid of this process, as the agent names its folder.
+pub fn own_uid() -> String {
+    rustix::process::geteuid().as_raw().to_string()
 }
 
 pub fn id(run: &str) -> RunId {

@@ -16,6 +16,8 @@ use crate::runs::{Left, Report, Request, RunEnd, StepEnd, StepRun};
 
 /// The most bytes of the agent's own words that are passed on.
 pub(super) const WORDS_MAX: usize = 1024;
+/// What an agent means that does not say how a command exited that ran out of memory.
+const KILLED: i32 = 137;
 /// The most processes that are named.
 const NAMED_MAX: usize = 8;
 
@@ -26,6 +28,7 @@ pub(super) fn start(request: &Request, run: &RunId) -> ToAgent {
         task: request.task.name.clone(),
         timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
         steps: request.steps.iter().map(step).collect(),
+        created: request.created.and_then(|at| u64::try_from(at.as_second()).ok()),
     })
 }
 
@@ -88,7 +91,7 @@ fn begin(report: &Report, at: Timestamp) {
             report.lock().steps.push(StepRun::new(at));
             report.started(at);
         }
-        Some(known) if at < known => report.lock().started_at = Some(at),
+        Some(known) if at < known => report.lock().start_earlier(known.duration_since(at)),
         Some(_) => {}
     }
 }
@@ -107,12 +110,13 @@ fn end_step(report: &Report, told: Told, steps: usize) {
     let mut progress = report.lock();
     let Some(run_started) = progress.started_at else { return };
     let is_current = progress.steps.len() == told.index + 1;
+    let earliest = progress.steps.iter().rev().find_map(|step| step.ended_at).unwrap_or(run_started);
     let Some(step) = progress.steps.last_mut().filter(|step| is_current && step.ended_at.is_none()) else { return };
-    let ended_at = run_started + told.ended;
+    let ended_at = earliest.max(run_started + told.ended);
     let end = step_end(told.end);
     let goes_on = end.as_ref().is_some_and(StepEnd::is_success) && told.index + 1 < steps;
     *step = StepRun {
-        started_at: (run_started + told.started).min(ended_at),
+        started_at: (run_started + told.started).clamp(earliest, ended_at),
         ended_at: Some(ended_at),
         end,
         stdout: told.stdout,
@@ -145,7 +149,7 @@ fn step_end(end: message::StepEnd) -> Option<StepEnd> {
         message::StepEnd::NotExecutable { code, words } => {
             StepEnd::NotExecutable { code: code.clamp(126, 127), words: bounded(&words) }
         }
-        message::StepEnd::OutOfMemory => StepEnd::OutOfMemory,
+        message::StepEnd::OutOfMemory(code) => StepEnd::OutOfMemory(code.unwrap_or(KILLED).clamp(1, 255)),
         message::StepEnd::Written => StepEnd::Written,
         message::StepEnd::NotWritten(words) => StepEnd::NotWritten(bounded(&words)),
         message::StepEnd::StartError(words) => StepEnd::StartError(bounded(&words)),

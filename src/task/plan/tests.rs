@@ -192,7 +192,8 @@ fn a_run_ends_as_its_last_step_says() {
         (StepEnd::NotWritten("full".into()), TaskReason::StepFailed),
         (StepEnd::StartError("no".into()), TaskReason::StartError),
         (StepEnd::NotExecutable { code: 127, words: "no".into() }, TaskReason::StepFailed),
-        (StepEnd::OutOfMemory, TaskReason::OOMKilled),
+        (StepEnd::OutOfMemory(KILLED), TaskReason::OOMKilled),
+        (StepEnd::OutOfMemory(1), TaskReason::OOMKilled),
         (StepEnd::Exited(KILLED), TaskReason::StepFailed),
     ] {
         assert_eq!(reason(&running(over(RunEnd::Completed, Some(end.clone()))), at(1000)), Some(expected), "{end:?}");

@@ -25,7 +25,7 @@ fn said() -> impl Strategy<Value = FromAgent> {
     let step_end = prop_oneof![
         prop_oneof![Just(0), any::<i32>()].prop_map(message::StepEnd::Exited),
         (any::<i32>(), words()).prop_map(|(code, words)| message::StepEnd::NotExecutable { code, words }),
-        Just(message::StepEnd::OutOfMemory),
+        prop_oneof![Just(None), any::<i32>().prop_map(Some)].prop_map(message::StepEnd::OutOfMemory),
         Just(message::StepEnd::Written),
         words().prop_map(message::StepEnd::NotWritten),
         words().prop_map(message::StepEnd::StartError),
@@ -69,11 +69,14 @@ proptest! {
             prop_assert!(is_last || step.end.as_ref().is_some_and(StepEnd::is_success), "step {n} did not let {} run", n + 1);
             prop_assert!(step.ended_at.is_some() || (is_last && !end.as_ref().is_some_and(|(_, left)| known(left))), "step {n} is still in progress");
             prop_assert!(step.ended_at.is_none_or(|ended| step.started_at <= ended), "step {n} ended before it began");
+            let before = n.checked_sub(1).map_or(progress.started_at, |before| runs[before].ended_at);
+            prop_assert!(before.is_none_or(|before| before <= step.started_at), "step {n} began before the one before had ended");
             let words = match &step.end {
                 Some(StepEnd::Exited(code)) => { prop_assert!((0..256).contains(code)); None }
                 Some(StepEnd::NotExecutable { code, words }) => { prop_assert!((126..128).contains(code)); Some(words) }
                 Some(StepEnd::NotWritten(words) | StepEnd::StartError(words)) => Some(words),
-                Some(StepEnd::OutOfMemory | StepEnd::Written) | None => None,
+                Some(StepEnd::OutOfMemory(code)) => { prop_assert!((1..256).contains(code)); None }
+                Some(StepEnd::Written) | None => None,
             };
             prop_assert!(words.is_none_or(|words| words.len() <= WORDS_MAX && !words.contains(char::is_control)));
         }
@@ -193,5 +196,37 @@ fn what_may_live_on_is_not_taken_for_ended() {
         [(message::RunEnd::Interrupted(words()), Left::Nothing), (message::RunEnd::Abandoned(words()), Left::Unknown)]
     {
         assert_eq!(told(1, vec![ended(end)]).1, Some((RunEnd::Lost(words()), left)));
+    }
+}
+
+/// What arrives late makes the run seem to have begun late; a later message corrects that for the steps before as well.
+#[test]
+fn no_step_begins_before_the_one_before_has_ended() {
+    let step = |index, started_us, ended_us| FromAgent::Step {
+        run: run(),
+        index,
+        started_us,
+        ended_us,
+        end: message::StepEnd::Exited(0),
+        stdout: Excerpt::default(),
+        stderr: Excerpt::default(),
+    };
+    let report = Report::new(Arc::new(|| {}));
+    for (message, heard) in [(step(0, 0, 5000), 100), (step(1, 5100, 9000), 101), (step(2, 9100, 9200), 90)] {
+        assert!(take(message, &sent(3), &report, at(heard)).is_continue());
+    }
+    let progress = report.lock();
+    let times: Vec<_> = progress.steps.iter().flat_map(|step| [step.started_at, step.ended_at.unwrap()]).collect();
+    let base = progress.started_at.unwrap();
+    let since: Vec<_> = times.iter().map(|time| time.duration_since(base).as_micros()).collect();
+    assert_eq!(since, [0, 5000, 5100, 9000, 9100, 9200]);
+    assert_eq!(times[5], at(90), "the earliest estimate holds for all");
+}
+
+#[test]
+fn what_ran_out_of_memory_keeps_its_exit_code() {
+    for (said, code) in [(None, 137), (Some(1), 1), (Some(137), 137), (Some(0), 1), (Some(9999), 255)] {
+        let (report, _) = told(1, vec![step(0, message::StepEnd::OutOfMemory(said), "")]);
+        assert_eq!(report.lock().steps[0].end, Some(StepEnd::OutOfMemory(code)), "{said:?}");
     }
 }

@@ -1,0 +1,97 @@
+//! What was said of a run, and to whom it is said.
+
+use std::collections::BTreeSet;
+
+use arl_agent::{
+    frame,
+    message::{Excerpt, FromAgent},
+};
+
+/// The outputs of a run are kept up to this size, which is more than a Task's status can show.
+const KEPT_MAX: usize = 512 * 1024;
+/// What is kept of an output where that would be too much. Earlier steps make room for later ones, which tell more of the end.
+const SHORT: usize = 1024;
+
+/// What is kept of a run until it is forgotten.
+#[derive(Debug, Default)]
+pub struct Told {
+    log: Vec<FromAgent>,
+    /// The relays that follow it.
+    pub followers: BTreeSet<u64>,
+}
+
+impl Told {
+    /// One with a first follower.
+    pub fn followed_by(relay: u64) -> Self {
+        Self { log: Vec::new(), followers: BTreeSet::from([relay]) }
+    }
+
+    /// Adds what is said; returns whether earlier outputs were shortened for it.
+    pub fn add(&mut self, messages: Vec<FromAgent>) -> bool {
+        self.log.extend(messages);
+        let mut excess =
+            self.log.iter_mut().flat_map(outputs).map(|output| kept(output)).sum::<usize>().saturating_sub(KEPT_MAX);
+        let mut shortened = false;
+        for output in self.log.iter_mut().flat_map(outputs) {
+            if excess == 0 {
+                break;
+            }
+            let before = kept(output);
+            output.shorten(SHORT);
+            excess = excess.saturating_sub(before - kept(output));
+            shortened |= before > kept(output);
+        }
+        shortened
+    }
+
+    /// All that is kept of what was said.
+    pub fn log(&self) -> &[FromAgent] {
+        &self.log
+    }
+
+    /// The same, as frames.
+    pub fn frames(&self) -> Vec<u8> {
+        self.log.iter().flat_map(frame::encode).collect()
+    }
+}
+
+fn outputs(message: &mut FromAgent) -> impl Iterator<Item = &mut Excerpt> {
+    let outputs = if let FromAgent::Step { stdout, stderr, .. } = message { Some([stdout, stderr]) } else { None };
+    outputs.into_iter().flatten()
+}
+
+fn kept(output: &Excerpt) -> usize {
+    output.head.len() + output.tail.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use arl_agent::message::{RunId, StepEnd};
+
+    use super::*;
+
+    #[test]
+    fn earlier_outputs_make_room_for_later_ones() {
+        let output = |byte| Excerpt { head: vec![byte; 16 * 1024], tail: vec![byte; 48 * 1024], total: 1 << 20 };
+        let step = |index: u8| FromAgent::Step {
+            run: RunId::new("r").unwrap(),
+            index: index.into(),
+            started_us: 0,
+            ended_us: 0,
+            end: StepEnd::Exited(0),
+            stdout: output(index),
+            stderr: output(index),
+        };
+        let mut told = Told::default();
+        let shortened: Vec<bool> = (0..64).map(|index| told.add(vec![step(index)])).collect();
+        assert_eq!(shortened[..5], [false, false, false, false, true]);
+        let kept: Vec<usize> =
+            told.log.clone().iter_mut().map(|message| outputs(message).map(|o| kept(o)).sum()).collect();
+        assert!(kept.iter().sum::<usize>() <= KEPT_MAX, "{kept:?}");
+        assert!(kept[..60].iter().all(|kept| *kept == 2 * SHORT) && kept[61..].iter().all(|kept| *kept == 128 * 1024));
+        assert!(
+            told.log.iter_mut().flat_map(outputs).all(|output| output.total == 1 << 20),
+            "what is left out is counted"
+        );
+    }
+}
