@@ -188,3 +188,20 @@ async fn any_user_of_a_pod_will_do() {
         assert!(look.starts_with(&format!("{uid}\n{uid} ")) && look.ends_with("700\n"), "{name}: {look}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_runs_at_the_path_of_the_working_directory() {
+    let world = World::new("home").await;
+    let mut home = template();
+    home["spec"]["containers"][0]["workingDir"] = json!("/home/work");
+    with_template(&world, &home).await;
+    let look = "pwd; echo new >f; ls /home";
+    let steps = json!([shell("move", "mv /home/work /home/old && mkdir /home/work"), shell("look", look)]);
+    let task = world.run("moved", "s", steps).await;
+    assert_eq!(status(&task).stdout.as_deref(), Some("/home/work\nold\nwork\n"), "{:?}", task.status);
+    let gone = world.run("gone", "s", json!([shell("a", "ls /home/old; rm -r /home/work"), shell("b", "true")])).await;
+    assert_eq!((status(&gone).exit_code, status(&gone).steps[0].stdout.as_deref()), (Some(126), Some("")), "{gone:?}");
+    assert!(crate::harness::make::message(&gone).contains("/home/work"), "{:?}", gone.status);
+    let back = crate::harness::make::in_folder(shell("a", "mkdir /home/work"), "/");
+    assert_eq!(state(&world.run("back", "s", json!([back, shell("b", "pwd")])).await), Some(TaskState::Succeeded));
+}

@@ -113,6 +113,11 @@ impl Attached {
         self.runs.is_empty()
     }
 
+    /// Whether one of them has been started, so that the agent must have been there.
+    pub(super) fn has_started(&self) -> bool {
+        self.runs.values().any(|attach| attach.start.is_none())
+    }
+
     fn leave_out_abandoned(&mut self) {
         self.runs.retain(|_, attach| !attach.said.is_closed());
     }

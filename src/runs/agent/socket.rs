@@ -71,11 +71,13 @@ pub(super) struct Socket {
     frames: Frames,
     /// What the relay said on standard error, for whoever asks why the stream ended.
     words: String,
+    /// Whether the pod's agent is known to have worked before.
+    has_worked: bool,
 }
 
 impl Socket {
     /// Starts the relay in the pod's executor container.
-    pub(super) async fn open(client: &Client, target: &Target) -> Result<Self, Trouble> {
+    pub(super) async fn open(client: &Client, target: &Target, has_worked: bool) -> Result<Self, Trouble> {
         let params = AttachParams {
             container: Some(target.container.clone()),
             stdin: true,
@@ -105,7 +107,7 @@ impl Socket {
         // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.
         let stream: Box<dyn Io> = Box::new(connection.into_stream().into_inner());
         let raw = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-        Ok(Self { raw, frames: Frames::new(FROM_AGENT_MAX), words: String::new() })
+        Ok(Self { raw, frames: Frames::new(FROM_AGENT_MAX), words: String::new(), has_worked })
     }
 
     /// Sends frames to the agent.
@@ -159,11 +161,32 @@ impl Socket {
         let message = status.message.unwrap_or_default();
         let path = format!("{DIRECTORY}/{BINARY}");
         if exec_status::start_failure(&message, None).is_some() && message.contains(&path) {
-            return Trouble::Gone(format!(
-                "{path} cannot be executed in the pod: code in the sandbox removed or changed it ({message})"
-            ));
+            return Trouble::Gone(not_executable(&path, &message, self.has_worked));
         }
         let words = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
         if has_run { Trouble::Unfit(words) } else { Trouble::Broken(words) }
+    }
+}
+
+/// The init container has executed the agent in the same pod, so that only something in this container can be in the way.
+fn not_executable(path: &str, message: &str, has_worked: bool) -> String {
+    let why = if has_worked {
+        "code in the sandbox removed or changed it"
+    } else {
+        "the node or a security policy forbids it in this container, or code that ran here earlier removed or changed it"
+    };
+    format!("{path} cannot be executed in the pod: {why} ({message})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::not_executable;
+
+    #[test]
+    fn code_is_blamed_alone_only_where_the_agent_has_worked_before() {
+        let at_first = not_executable("/.arl/agent", "permission denied", false);
+        assert!(at_first.contains("the node or a security policy") && at_first.contains("permission denied"));
+        let later = not_executable("/.arl/agent", "no such file or directory", true);
+        assert!(later.contains("code in the sandbox removed or changed it") && !later.contains("policy"));
     }
 }

@@ -50,14 +50,16 @@ impl Agent {
     pub(super) async fn keep(self: Arc<Self>, target: Target, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut attached = Attached::default();
         let (mut failures, mut unfit) = (0, 0);
+        let mut has_worked = false;
         let mut asked = Asked::default();
         loop {
             let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
-            let opened = self.open(&target).await;
+            has_worked |= attached.has_started();
+            let opened = self.open(&target, has_worked).await;
             drop(permit);
             let trouble = match opened {
                 Ok((socket, unfinished)) => {
-                    unfit = 0;
+                    (unfit, has_worked) = (0, true);
                     self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
                     self.end_unwanted(&target, asked.admit(unfinished, &attached));
@@ -130,8 +132,8 @@ impl Agent {
         permit
     }
 
-    async fn open(&self, target: &Target) -> Result<(Socket, Vec<Unfinished>), Trouble> {
-        let opened = timeout(OPENING_MAX, Socket::open(&self.client, target)).await;
+    async fn open(&self, target: &Target, has_worked: bool) -> Result<(Socket, Vec<Unfinished>), Trouble> {
+        let opened = timeout(OPENING_MAX, Socket::open(&self.client, target, has_worked)).await;
         let mut socket = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())))?;
         let hello = ToAgent::Hello { version: VERSION, pod: target.pod_uid.0.clone() };
         socket.send(&frame::encode(&hello)).await?;
