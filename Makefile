@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/agent-image dev/demo dev/image dev/manifests dev/sim-mutants dev/cluster/cluster
+SCRIPTS := .ci/run dev/agent-image dev/apply-crds dev/demo dev/image dev/manifests dev/sim-mutants dev/cluster/cluster
 
 # Built by Go at these versions, so that everybody renders the same; HELM=/usr/bin/helm uses another.
 HELM_VERSION := v4.3.1
@@ -100,7 +100,7 @@ agent-image: cluster-up ## build the agent and load it into the cluster
 
 .PHONY: run
 run: agent-image build ## run the operator against the local Kubernetes, in the foreground
-	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml)
+	dev/apply-crds
 	target/debug/arl-operator --kubeconfig .cluster/kubeconfig --log-format text \
 	  --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0
 
@@ -166,11 +166,18 @@ demo: agent-image ## run every example against the local Kubernetes and check wh
 .PHONY: bench
 bench: agent-image ## measure claims and Tasks, write the table of docs/performance.md; BENCH=--quick: a small run
 	cargo build --release -p arl-operator -p arl-bench
-	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply $(CRDS:%=-f crds/%.yaml) -f deploy/kustomize/base/rbac.yaml
+	dev/apply-crds
+	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply -f deploy/kustomize/base/rbac.yaml
 	target/release/arl-bench --docs docs/performance.md $(BENCH)
 
 .PHONY: test
-test: ## everything but install-check: local Kubernetes, unit tests, cluster tests, Prometheus, disruption, demo
+test: ## everything but install-check: the demo on the local Kubernetes, then every test
+	$(MAKE) demo
+	$(MAKE) test-after-demo
+
+# The demo goes first: on a new cluster it is what a newcomer meets.
+.PHONY: test-after-demo
+test-after-demo: ## what `make test` runs after the demo: unit tests, cluster tests, Prometheus, disruption
 	$(MAKE) cluster-up
 	$(MAKE) unit
 	$(MAKE) test-packaging
@@ -178,7 +185,6 @@ test: ## everything but install-check: local Kubernetes, unit tests, cluster tes
 	$(MAKE) test-alerts
 	$(MAKE) test-prometheus
 	$(MAKE) test-disruption
-	$(MAKE) demo
 
 .PHONY: deny
 deny: ## licences, advisories and sources of the dependencies (needs network)
