@@ -67,7 +67,8 @@ pub fn is_alike(a: &str, b: &str) -> bool {
 /// The conditions that follow from `wanted`. A transition time is taken over from `previous` unless the value changed.
 /// [`STALLED`] is not for a status to end: it stays until all goes well.
 pub fn merge(previous: &[Condition], wanted: Vec<Wanted>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
-    let stalled = previous.iter().find(|c| c.type_ == STALLED && wanted.iter().all(|w| w.type_ != STALLED)).cloned();
+    let stalled = previous.iter().filter(|c| c.type_ == STALLED && wanted.iter().all(|w| w.type_ != STALLED)).cloned();
+    let stalled = of_generation(&stalled.collect::<Vec<_>>(), generation);
     wanted
         .into_iter()
         .map(|Wanted { type_, truth, reason, message }| {
@@ -83,6 +84,12 @@ pub fn merge(previous: &[Condition], wanted: Vec<Wanted>, generation: Option<i64
         })
         .chain(stalled)
         .collect()
+}
+
+/// The same conditions, said of another generation of the spec.
+pub fn of_generation(conditions: &[Condition], generation: Option<i64>) -> Vec<Condition> {
+    let same = |condition: &Condition| Condition { observed_generation: generation, ..condition.clone() };
+    conditions.iter().map(same).collect()
 }
 
 /// A transition time has whole seconds on the wire; rounding here keeps "what we want" equal to "what we read back".

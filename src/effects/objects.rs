@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use arl_crds::{Task, TaskState};
+use arl_crds::{Task, TaskState, condition};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -104,18 +104,36 @@ impl Effects {
         }
     }
 
+    /// Puts on record that what the status of an object says holds for its present spec too.
+    pub async fn write_generation<K: Ours>(&self, object: &K) -> Result<Written<K>, Failure> {
+        let generation = object.meta().generation;
+        let conditions = condition::of_generation(object.conditions(), generation);
+        self.patch_status(
+            object,
+            vec![
+                json!({ "op": "add", "path": "/status/observedGeneration", "value": generation }),
+                json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
+            ],
+        )
+        .await
+    }
+
     /// Replaces the conditions of an object and leaves the rest of its status, of which a cache may not have all.
     pub async fn write_conditions<K: Ours>(&self, object: &K, conditions: &[Condition]) -> Result<Written<K>, Failure> {
-        let version = Version::of(object);
-        let (verb, key) = ("patch the conditions of", &version.key);
         let conditions = match object.status_of() {
             Some(_) => json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
             None => json!({ "op": "add", "path": "/status", "value": { "conditions": conditions } }),
         };
-        let patch = json!([
-            { "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version },
-            conditions,
-        ]);
+        self.patch_status(object, vec![conditions]).await
+    }
+
+    /// Changes parts of the status of an object, if it is still the version that it is here.
+    async fn patch_status<K: Ours>(&self, object: &K, operations: Vec<Value>) -> Result<Written<K>, Failure> {
+        let version = Version::of(object);
+        let (verb, key) = ("patch the conditions of", &version.key);
+        let is_unchanged =
+            json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version });
+        let patch = Value::Array([vec![is_unchanged], operations].concat());
         let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
         let api = self.objects::<K>(key);
         let written = self

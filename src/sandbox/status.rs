@@ -39,7 +39,12 @@ pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -
             status.phase = Some(SandboxPhase::Released);
             released(&status, *reason, observed)
         }
-        Decision::Released | Decision::Expire => return status,
+        Decision::Released => {
+            status.observed_generation = observed.sandbox().metadata.generation;
+            status.conditions = condition::of_generation(&status.conditions, status.observed_generation);
+            return status;
+        }
+        Decision::Expire => return status,
     };
     status.observed_generation = observed.sandbox().metadata.generation;
     status.conditions = condition::merge(&status.conditions, vec![wanted], status.observed_generation, now);

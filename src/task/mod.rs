@@ -136,6 +136,22 @@ impl Tasks {
         Ok(())
     }
 
+    /// Puts on record that its end is its end under the spec that it has now.
+    async fn acknowledge(&self, observed: &Observed) -> Result<(), Failure> {
+        let version = Version::of(&*observed.row.task);
+        // The cache need not have all of the status.
+        let Some(task) = self.effects.read::<Task>(&version.key).await?.filter(|t| Uid::of(t) == version.uid) else {
+            return Ok(());
+        };
+        match self.effects.write_generation(&task).await? {
+            Written::Done(task) => self.watch.learn::<TaskRow>(task),
+            // Its watch will tell.
+            Written::Changed | Written::Gone => {}
+            Written::TooLarge(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
     async fn finish(&self, observed: &Observed, verdict: &Verdict) -> Result<(), Failure> {
         let uid = observed.uid();
         if let Some(run) = observed.run.as_ref().filter(|_| verdict.gives_up_pod) {
@@ -214,6 +230,7 @@ impl Reconcile for Tasks {
             Decision::Record => self.record(&observed).await?,
             Decision::Ask(wish) => self.runs.wish(&observed.uid(), *wish),
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,
+            Decision::Acknowledge => self.acknowledge(&observed).await?,
             Decision::Expire => {
                 // One that changed is looked at again when its watch tells.
                 let _: Deleted = self.effects.delete::<Task>(&Version::of(&*observed.row.task)).await?;

@@ -89,6 +89,12 @@ impl Observed {
         current.is_some() && current != self.row.status().and_then(|s| s.step.as_ref())
     }
 
+    /// Whether the spec has changed since its status was written.
+    pub(super) fn is_behind(&self) -> bool {
+        let generation = self.row.task.metadata.generation;
+        self.row.status().is_some_and(|s| s.observed_generation != generation)
+    }
+
     /// Whether a step may have been started.
     pub(super) fn was_started(&self) -> bool {
         self.run.is_some() || self.row.status().is_some_and(|s| s.started_at.is_some())

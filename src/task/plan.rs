@@ -52,6 +52,8 @@ pub(super) enum Decision {
     Ask(Wish),
     /// It is over.
     Finish(Verdict),
+    /// What its status says holds for its present spec too, which is put on record.
+    Acknowledge,
     /// It finished long ago: the object goes.
     Expire,
 }
@@ -159,6 +161,7 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
         };
     };
     let shown_at = match run.step_started_at {
+        _ if observed.is_behind() => Some(now),
         _ if observed.row.started_at().is_none() => Some(after(started_at, SHORT_TASK)),
         Some(at) if observed.shows_another_step(run) => Some(after(at, SHORT_STEP)),
         _ => None,
@@ -288,10 +291,10 @@ fn expiry(observed: &Observed, now: Timestamp) -> Plan {
     let own = observed.row.task.spec.ttl_seconds_after_finished;
     let ttl = own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(observed.finished_ttl);
     let completed = observed.row.status().and_then(|s| s.completed_at.as_ref());
+    let decision = if observed.is_behind() { Decision::Acknowledge } else { Decision::Rest };
     match ttl.zip(completed).map(|(ttl, at)| after(at.0, ttl)) {
         Some(due) if due <= now => Decision::Expire.into(),
-        Some(due) => Plan { decision: Decision::Rest, look_again: Some(due) },
-        None => Decision::Rest.into(),
+        look_again => Plan { decision, look_again },
     }
 }
 

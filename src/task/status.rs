@@ -87,7 +87,11 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
         s.conditions.first().is_some_and(|c| c.reason == reason.as_str()) && s.sandbox_uid == status.sandbox_uid
     });
     match unchanged {
-        Some(same) => same.clone(),
+        Some(same) => TaskStatus {
+            observed_generation: status.observed_generation,
+            conditions: condition::of_generation(&same.conditions, status.observed_generation),
+            ..same.clone()
+        },
         None => with_conditions(observed, status, (Truth::False, Truth::Unknown), (reason, &message), now),
     }
 }

@@ -178,6 +178,22 @@ fn released_is_for_good() {
 }
 
 #[test]
+fn a_change_of_a_released_sandbox_is_put_on_record() {
+    let condition = json!({
+        "type": "Ready", "status": "False", "reason": "PodLost", "message": "", "observedGeneration": 1,
+        "lastTransitionTime": at(0).to_string(),
+    });
+    let mut released =
+        observed(&json!({}), &json!({ "phase": "Released", "observedGeneration": 1, "conditions": [condition] }));
+    let mut object = released.sandbox().clone();
+    object.metadata.generation = Some(2);
+    released.row = Arc::new(SandboxRow::new(object));
+    let status = super::super::status::status(&released, &Decision::Released, at(1));
+    assert_eq!((status.observed_generation, status.conditions[0].observed_generation), (Some(2), Some(2)));
+    assert_eq!(status.phase, Some(SandboxPhase::Released));
+}
+
+#[test]
 fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
     let far = Some(Timestamp::MAX);
     let spec = json!({ "ttlSecondsAfterFinished": i32::MAX, "keepAlive": true });

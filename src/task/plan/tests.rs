@@ -289,3 +289,30 @@ fn a_pod_that_its_executor_ended_says_so() {
         assert!(verdict.message.contains("is not started again (restartPolicy Never)"), "{}", verdict.message);
     }
 }
+
+#[test]
+fn a_change_of_the_spec_is_put_on_record_whatever_the_task_is_at() {
+    let edited = |spec: &Value, status: &Value| {
+        let mut observed = fresh(spec);
+        let mut object = (*task(spec, status).task).clone();
+        object.metadata.generation = Some(2);
+        observed.row = Arc::new(TaskRow::new(object));
+        observed
+    };
+    let finished = |generation: i64| json!({ "state": "Succeeded", "observedGeneration": generation, "completedAt": "2001-09-09T01:46:40.000000Z" });
+    let behind = edited(&json!({ "ttlSecondsAfterFinished": 60 }), &finished(1));
+    let plan_of = |observed: &Observed, now: i64| plan(observed, at(now));
+    assert_eq!(plan_of(&behind, 0).decision, Decision::Acknowledge);
+    assert!(plan_of(&behind, 0).look_again.is_some(), "its ttl goes on");
+    assert_eq!(plan_of(&behind, 60_000).decision, Decision::Expire);
+    assert_eq!(plan_of(&edited(&json!({}), &finished(2)), 0).decision, Decision::Rest);
+
+    let waiting = json!({ "state": "Pending", "observedGeneration": 1, "conditions": [{
+        "type": "Finished", "status": "False", "reason": "Queued", "message": "first", "observedGeneration": 1,
+        "lastTransitionTime": "2001-09-09T01:46:40Z",
+    }] });
+    let mut observed = edited(&json!({}), &waiting);
+    observed.sandbox = None;
+    let status = super::super::status::waiting(&observed, TaskReason::Queued, at(0));
+    assert_eq!((status.observed_generation, status.conditions[0].observed_generation), (Some(2), Some(2)));
+}
