@@ -136,9 +136,9 @@ fn every_field_of_ours_is_described_and_none_is_nullable() {
 #[test]
 fn names_columns_and_subresources_are_those_of_the_documentation() {
     let expected = [
-        ("warmpools", "WarmPool", json!(["wp"]), "Desired Ready Allocated Phase Age Image Message"),
+        ("warmpools", "WarmPool", json!(["wp"]), "Desired Ready Allocated Phase Reason Age Image Message"),
         ("sandboxes", "Sandbox", json!(["sbx"]), "Pool Phase Reason Pod Age IP"),
-        ("tasks", "Task", json!([]), "Sandbox State Step Exit Duration Age Reason"),
+        ("tasks", "Task", json!([]), "Sandbox State Reason Step Exit Duration Age"),
     ];
     for ((name, crd), (plural, kind, short_names, columns)) in definitions().into_iter().zip(expected) {
         let (spec, names) = (&crd["spec"], &crd["spec"]["names"]);
@@ -165,6 +165,9 @@ fn names_columns_and_subresources_are_those_of_the_documentation() {
             .map(|c| c["name"].as_str().unwrap())
             .collect();
         assert_eq!(found.join(" "), columns, "{name}");
+        let is_hidden = |column: &&Value| column["name"] == "Reason" && column["priority"].as_i64().unwrap_or(0) > 0;
+        let hidden = version["additionalPrinterColumns"].as_array().unwrap().iter().find(is_hidden);
+        assert_eq!(hidden, None, "{name}: why an object is not where it should be is shown without -o wide");
     }
 }
 

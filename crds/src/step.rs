@@ -44,7 +44,8 @@ pub struct Step {
     #[schemars(length(max = 4096), regex(pattern = r"^[^\x00]*$"))]
     pub path: Option<String>,
     /// For FilePatch: the whole content of the file, at most 512 KiB. It replaces what was there, at once: a reader sees the
-    /// old file or the new one.
+    /// old file or the new one. kubectl apply takes objects of up to 256 KiB; above that, use kubectl create, or kubectl apply
+    /// --server-side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 524_288))]
     pub content: Option<String>,

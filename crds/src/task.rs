@@ -27,6 +27,12 @@ use crate::{
     printcolumn(name = "Sandbox", type_ = "string", json_path = ".spec.sandboxRef"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason",
+        description = "What it waits for, or how it ended"
+    ),
+    printcolumn(
         name = "Step",
         type_ = "string",
         json_path = ".status.step",
@@ -34,13 +40,7 @@ use crate::{
     ),
     printcolumn(name = "Exit", type_ = "integer", json_path = ".status.exitCode"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason",
-        priority = 1
-    )
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(
     validation = Rule::new("self.sandboxRef == oldSelf.sandboxRef && self.steps == oldSelf.steps && self.timeout == oldSelf.timeout")
@@ -109,12 +109,15 @@ pub struct TaskStatus {
     /// Current state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<TaskState>,
-    /// Standard output from the last command that ran.
+    /// Standard output from the last command that ran; the same as in `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
-    /// Standard error from the last command that ran.
+    /// Standard error from the last command that ran; the same as in `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
+    /// True where some of `stdout` or `stderr` was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncated: Option<bool>,
     /// Exit code from the last command that ran: its own, or 124 timed out, 126 not executable or bad workDir, 127 not found,
     /// 128+n killed by signal n. Absent unless a command exited or timed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,6 +32,12 @@ use crate::template::{NoExecutor, PodTemplate, fnv1a};
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready", description = "Idle pods that are ready"),
     printcolumn(name = "Allocated", type_ = "integer", json_path = ".status.allocated", description = "Pods held by Sandboxes"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"PodsFailing\")].reason",
+        description = "What is wrong with idle pods, or PodsHealthy"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.template.spec.containers[0].image", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)

@@ -46,6 +46,7 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
     if let Some((step, _)) = last_command {
         let (stdout, stderr, exit_code) = (step.stdout.clone(), step.stderr.clone(), step.exit_code);
         (status.stdout, status.stderr, status.exit_code) = (stdout, stderr, exit_code);
+        status.truncated = step.truncated;
     }
     let message = match status.steps.iter().find(|s| s.state == StepState::Failed) {
         Some(step) if verdict.reason == TaskReason::StepFailed => format!("step {}: {}", step.name, verdict.message),
@@ -112,7 +113,9 @@ fn encoded(status: &TaskStatus) -> usize {
 
 fn shorten(status: &mut TaskStatus, cap: usize) {
     for text in [&mut status.stdout, &mut status.stderr].into_iter().flatten() {
-        cut(text, cap);
+        if cut(text, cap) {
+            status.truncated = Some(true);
+        }
     }
     for step in &mut status.steps {
         let mut shortened = false;
@@ -158,7 +161,7 @@ mod tests {
         for budget in BUDGETS {
             let fitted = fit(&full, budget);
             assert!(encoded(&fitted) <= budget + 2 * 18, "{budget}: {}", encoded(&fitted));
-            assert_eq!(fitted.steps[0].truncated, Some(true));
+            assert_eq!((fitted.steps[0].truncated, fitted.truncated), (Some(true), Some(true)));
         }
         let small = TaskStatus { steps: vec![untouched("s", StepState::Succeeded)], ..TaskStatus::default() };
         assert_eq!(fit(&small, BUDGETS[0]), small);
