@@ -1,13 +1,8 @@
 //! The commands of docs/quickstart.md, from the pool to the output of a Task, do what it says.
 
-use std::path::Path;
-
 use tokio::process::Command;
 
-use crate::harness::{
-    World,
-    setup::{logs, root},
-};
+use crate::harness::{World, setup::root};
 
 /// The commands under a heading, as a script.
 fn commands(heading: &str) -> String {
@@ -25,21 +20,9 @@ fn commands(heading: &str) -> String {
     script
 }
 
-/// A copy of `examples/` that leaves the namespace to kubectl.
-fn copy_examples(to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
-        let entry = entry.unwrap();
-        let text = std::fs::read_to_string(entry.path()).unwrap().replace("\n  namespace: default\n", "\n");
-        std::fs::write(to.join(entry.file_name()), text).unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quick_start_prints_what_it_says() {
     let world = World::new("quickstart").await;
-    let folder = logs().join(&world.ns);
-    copy_examples(&folder.join("examples"));
     let cluster = root().join(".cluster");
     let kubectl = format!(
         "kubectl() {{ '{0}/kubectl' --kubeconfig '{0}/kubeconfig' --namespace '{1}' \"$@\"; }}\n",
@@ -48,7 +31,7 @@ async fn the_quick_start_prints_what_it_says() {
     );
     let script = kubectl + &commands("A pool, a Sandbox, a Task");
     assert!(script.matches("\nkubectl ").count() >= 8, "{script}");
-    let done = Command::new("bash").args(["-c", &script]).current_dir(&folder).output().await.unwrap();
+    let done = Command::new("bash").args(["-c", &script]).current_dir(root()).output().await.unwrap();
     let (said, complaints) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{script}\n{said}\n{complaints}");
     for expected in ["Hello, World!\n", "hello kind\n"] {

@@ -1,6 +1,10 @@
 //! The objects in examples/ and in the documentation would be taken by the API server, and can be run.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use arl_crds::{GROUP, Sandbox, Task, WarmPool};
 use kube_cel::{CompiledSchema, Validator, compile_schema};
@@ -109,6 +113,23 @@ pub fn all() -> Vec<(String, Value)> {
 pub fn address(object: &Value) -> String {
     let crd = DEFINITIONS.iter().find(|crd| object["kind"] == kind(crd)).unwrap();
     format!("{}/{}", crd["metadata"]["name"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap())
+}
+
+/// kubectl refuses `apply --namespace mine` of an object that names another.
+#[test]
+fn the_examples_go_to_any_namespace_and_are_the_references_else() {
+    for (file, object) in examples() {
+        assert_eq!(object["metadata"]["namespace"], Value::Null, "{file} names a namespace");
+    }
+    let mut compared = 0;
+    for entry in std::fs::read_dir(root().join("examples/reference")).unwrap() {
+        let original = entry.unwrap().path();
+        let ours = read(Path::new("examples").join(original.file_name().unwrap()));
+        let theirs = read(&original);
+        assert_eq!(theirs.replacen("\n  namespace: default\n", "\n", 1), ours, "{}", original.display());
+        compared += 1;
+    }
+    assert_eq!(compared, 4, "the reference has four examples with a namespace");
 }
 
 #[test]

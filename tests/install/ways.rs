@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::harness::World;
 use crate::harness::make::{shell, status};
 use crate::harness::wait::state;
-use crate::installed::{Installed, k, try_k};
-use crate::tools::{root, run};
+use crate::installed::{Installed, k};
+use crate::tools::{NAMESPACE, root, run};
 
 /// Every example, with what each must print.
 fn demo() {
@@ -89,6 +89,10 @@ async fn helm_installs_runs_the_examples_leaves_the_objects_and_comes_back() {
 /// Installs by kubectl, and removes the operator alone, then everything.
 async fn with_kubectl(source: &str) {
     let operator = Installed::nothing().await;
+    // What is in the namespace before outlives the operator.
+    operator.namespace();
+    k(&format!("-n {NAMESPACE} create configmap not-ours"));
+    k("apply -k deploy/kustomize/crds");
     let install = || k(&format!("apply {source}"));
     install();
     operator.is_rolled_out();
@@ -97,7 +101,9 @@ async fn with_kubectl(source: &str) {
 
     let world = in_use().await;
     let pods = uids(&world).await;
-    k("delete -k deploy/kustomize/base --timeout=120s");
+    k(&format!("delete {source} --timeout=120s"));
+    assert_eq!(operator.left(), "");
+    k(&format!("-n {NAMESPACE} get configmap not-ours"));
     world.task("waits", "s", steps("cat /workspace/f")).await;
     assert_kept(&world, &pods).await;
     install();
@@ -109,7 +115,8 @@ async fn with_kubectl(source: &str) {
     k("delete tasks.arl.infra.io,sandboxes.arl.infra.io,warmpools.arl.infra.io --all --all-namespaces --timeout=60s");
     world.pods("none: they went with their Sandboxes and pools", <[Pod]>::is_empty).await;
     k(&format!("delete {source} --timeout=120s"));
-    assert!(try_k("get crd tasks.arl.infra.io").is_err());
+    k("delete -k deploy/kustomize/crds --timeout=120s");
+    k(&format!("-n {NAMESPACE} get configmap not-ours"));
     assert_eq!(operator.left(), "");
 }
 

@@ -44,12 +44,6 @@ fn plain(objects: Vec<Value>) -> BTreeMap<String, Value> {
     found
 }
 
-fn without_namespace(mut objects: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
-    let namespace = objects.remove(&format!("Namespace /{NAMESPACE}")).expect("a Namespace");
-    assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
-    objects
-}
-
 fn assert_same(what: &str, left: &BTreeMap<String, Value>, right: &BTreeMap<String, Value>) {
     let names = |objects: &BTreeMap<String, Value>| objects.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(left), names(right), "{what}");
@@ -83,17 +77,51 @@ fn overlay(name: &str, kustomization: &str) -> Vec<Value> {
 
 #[test]
 fn install_yaml_and_the_kustomization_are_the_chart() {
-    let chart = plain(documents(&run(&mut template("HELM", "default", &["--set", "image.tag=dev"]))));
-    assert_same("deploy/install.yaml", &without_namespace(plain(documents(&read("deploy/install.yaml")))), &chart);
+    let chart = rendered("default");
+    assert_same("deploy/install.yaml", &plain(documents(&read("deploy/install.yaml"))), &chart);
     let kustomized = documents(&run(kubectl().arg("kustomize").arg(root().join("deploy/kustomize"))));
-    assert_same("deploy/kustomize", &without_namespace(plain(kustomized)), &chart);
+    assert_same("deploy/kustomize", &plain(kustomized), &chart);
+
+    let mut definitions = plain(documents(&run(&mut template("HELM", "default", &[]))));
+    definitions.retain(|name, _| name.starts_with("CustomResourceDefinition "));
+    let kustomized = documents(&run(kubectl().arg("kustomize").arg(root().join("deploy/kustomize/crds"))));
+    assert_same("deploy/kustomize/crds", &plain(kustomized), &definitions);
+}
+
+/// `kubectl delete` takes what `kubectl apply` was given. A namespace may hold what others put there, and a definition takes all
+/// objects of its kind with it.
+#[test]
+fn what_removes_the_operator_deletes_no_namespace_and_nobodys_objects() {
+    let kustomized = |folder: &str| documents(&run(kubectl().arg("kustomize").arg(root().join(folder))));
+    let mut ways = vec![
+        ("deploy/install.yaml".to_owned(), documents(&read("deploy/install.yaml"))),
+        ("deploy/kustomize".to_owned(), kustomized("deploy/kustomize")),
+        ("deploy/kustomize/base".to_owned(), kustomized("deploy/kustomize/base")),
+        ("the documented overlay".to_owned(), documented_overlay("removed-documented")),
+    ];
+    for component in components() {
+        let written = format!("resources: [DEPLOY]\ncomponents: [DEPLOY/components/{component}]\n");
+        ways.push((component.clone(), overlay(&format!("removed-{component}"), &written)));
+    }
+    for (way, objects) in ways {
+        assert!(objects.len() > 3, "{way}");
+        for kind in ["Namespace", "CustomResourceDefinition"] {
+            assert_eq!(of_kind(&objects, kind), Vec::<&Value>::new(), "{way} has a {kind}");
+        }
+    }
+}
+
+/// The names of the components, in order.
+fn components() -> Vec<String> {
+    let entries = std::fs::read_dir(root().join("deploy/kustomize/components")).unwrap();
+    let mut components: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    components.sort();
+    components
 }
 
 #[test]
 fn each_component_is_the_chart_with_its_values() {
-    let entries = std::fs::read_dir(root().join("deploy/kustomize/components")).unwrap();
-    let mut components: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    components.sort();
+    let components = components();
     assert_eq!(components, ["ha", "namespaced", "network-policy", "prometheus"]);
     for component in components {
         let written = format!("resources: [DEPLOY/base]\ncomponents: [DEPLOY/components/{component}]\n");
@@ -103,13 +131,18 @@ fn each_component_is_the_chart_with_its_values() {
     }
 }
 
-#[test]
-fn the_documented_overlay_moves_namespace_and_image() {
+/// What the overlay of docs/install.md makes.
+fn documented_overlay(name: &str) -> Vec<Value> {
     let text = read("docs/install.md");
     let (_, rest) = text.split_once("```yaml\n# kustomization.yaml\n").expect("the overlay in docs/install.md");
     let (written, _) = rest.split_once("```").unwrap();
     assert!(written.contains("path/to/deploy/kustomize"), "{written}");
-    let objects = overlay("documented", &written.replace("path/to/deploy/kustomize", "DEPLOY"));
+    overlay(name, &written.replace("path/to/deploy/kustomize", "DEPLOY"))
+}
+
+#[test]
+fn the_documented_overlay_moves_namespace_and_image() {
+    let objects = documented_overlay("documented");
     for object in &objects {
         assert!(!object.to_string().contains(NAMESPACE), "{} still names {NAMESPACE}", name(object));
     }
