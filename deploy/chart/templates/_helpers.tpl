@@ -107,8 +107,32 @@ metricRelabelings:
 {{- end }}
 {{- end -}}
 
+{{- /* A duration in seconds, as a text; the schema has checked how it is written. */ -}}
+{{- define "arl-operator.seconds" -}}
+{{- $total := 0.0 -}}
+{{- $units := dict "ns" 0.000000001 "us" 0.000001 "µs" 0.000001 "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 -}}
+{{- range regexFindAll "[0-9]+(\\.[0-9]+)?[a-zµ]+" . -1 -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- $total = addf $total (mulf (float64 $number) (get $units (trimPrefix $number .))) -}}
+{{- end -}}
+{{- printf "%.9f" $total -}}
+{{- end -}}
+
 {{- /* Combinations that the schema cannot refuse. */ -}}
 {{- define "arl-operator.check" -}}
+{{- with .Values.leaderElection }}
+{{- if .enabled }}
+{{- $lease := include "arl-operator.seconds" (default "15s" .leaseDuration) | float64 }}
+{{- $renew := include "arl-operator.seconds" (default "10s" .renewDeadline) | float64 }}
+{{- $retry := include "arl-operator.seconds" (default "2s" .retryPeriod) | float64 }}
+{{- if or (le $lease $renew) (le $renew $retry) (le $retry 0.0) }}
+{{- fail (printf "leaderElection: leaseDuration (%s) must be longer than renewDeadline (%s), and that longer than retryPeriod (%s), which is not 0: the operator would end at once. Leave all three empty for 15s, 10s and 2s, or set them together." (default "15s" .leaseDuration) (default "10s" .renewDeadline) (default "2s" .retryPeriod)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) 8081) }}
+{{- fail "metrics.port is 8081, where the operator answers the probes: it would end at once. Choose another port." }}
+{{- end }}
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) }}
 {{- fail "replicaCount is greater than 1, but leaderElection.enabled is false: two operators would work on the same objects. Enable leader election, or set replicaCount to 1." }}
 {{- end }}
