@@ -16,6 +16,24 @@
 //! - [`leader`] lets one of several operators work: the others keep their caches warm and stand by.
 //! - [`metrics`] is what they count, and [`endpoints`] shows it, beside the probes.
 //! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
+//!
+//! Words that mean one thing here:
+//!
+//! | word | what it is |
+//! |---|---|
+//! | pool | a WarmPool |
+//! | idle pod | a pod of a pool that no Sandbox holds. Its label `pod-state` is `ready`, the reference's word, even while it starts |
+//! | claim | the one patch that gives an idle pod to a Sandbox |
+//! | allocated | held by a Sandbox |
+//! | executor container | the container of a pod that steps run in |
+//! | step | one command or one file of a Task |
+//! | run | the execution of a Task's steps, which goes on in the pod without the operator |
+//! | agent | our program in the pod that executes a run and keeps its record |
+//! | stream | the connection to an agent, through `pods/exec`, that runs are started and followed by |
+//! | Exec mode, plain exec | `executor.mode: Exec`: no agent; each step is one call of `pods/exec` |
+//! | effects | calls to the API server; all writes are there |
+//! | arrival | an object's place among those created in the same second |
+//! | settle | to ask an agent for the rest of a run's record, after its container was started again |
 #![forbid(unsafe_code)]
 
 pub use arl_agent::output;
