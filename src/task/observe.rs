@@ -89,6 +89,12 @@ impl Observed {
         current.is_some() && current != self.row.status().and_then(|s| s.step.as_ref())
     }
 
+    /// How long it is kept once it has finished.
+    pub(super) fn ttl(&self) -> Option<Duration> {
+        let own = self.row.task.spec.ttl_seconds_after_finished;
+        own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(self.finished_ttl)
+    }
+
     /// Whether the spec has changed since its status was written.
     pub(super) fn is_behind(&self) -> bool {
         let generation = self.row.task.metadata.generation;

@@ -288,11 +288,9 @@ fn of_steps(run: &RunView) -> Verdict {
 }
 
 fn expiry(observed: &Observed, now: Timestamp) -> Plan {
-    let own = observed.row.task.spec.ttl_seconds_after_finished;
-    let ttl = own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(observed.finished_ttl);
     let completed = observed.row.status().and_then(|s| s.completed_at.as_ref());
     let decision = if observed.is_behind() { Decision::Acknowledge } else { Decision::Rest };
-    match ttl.zip(completed).map(|(ttl, at)| after(at.0, ttl)) {
+    match observed.ttl().zip(completed).map(|(ttl, at)| after(at.0, ttl)) {
         Some(due) if due <= now => Decision::Expire.into(),
         look_again => Plan { decision, look_again },
     }
