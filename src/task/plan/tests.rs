@@ -299,7 +299,7 @@ fn a_change_of_the_spec_is_put_on_record_whatever_the_task_is_at() {
         observed.row = Arc::new(TaskRow::new(object));
         observed
     };
-    let finished = |generation: i64| json!({ "state": "Succeeded", "observedGeneration": generation, "completedAt": "2001-09-09T01:46:40.000000Z" });
+    let finished = |generation: i64| json!({ "state": "Succeeded", "observedGeneration": generation, "completedAt": "1970-01-12T13:46:40.000000Z" });
     let behind = edited(&json!({ "ttlSecondsAfterFinished": 60 }), &finished(1));
     let plan_of = |observed: &Observed, now: i64| plan(observed, at(now));
     assert_eq!(plan_of(&behind, 0).decision, Decision::Acknowledge);
