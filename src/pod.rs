@@ -42,6 +42,8 @@ pub struct PodSpec {
     pub containers: Vec<Container>,
     #[serde(default, rename = "restartPolicy")]
     pub restart_policy: String,
+    #[serde(default, rename = "nodeName")]
+    pub node_name: String,
 }
 
 /// What is kept of a container's spec.
@@ -85,6 +87,8 @@ pub struct PodCondition {
 #[allow(missing_docs)]
 pub struct ContainerStatus {
     pub name: String,
+    pub ready: bool,
+    pub started: bool,
     pub restart_count: i32,
     #[serde(rename = "containerID")]
     pub container_id: Option<String>,
@@ -103,7 +107,11 @@ pub struct ContainerState {
 
 /// That a container runs.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Running {}
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
+pub struct Running {
+    pub started_at: Option<Time>,
+}
 
 /// Why a container has not started.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -275,16 +283,6 @@ impl Pod {
     /// The status of the executor container.
     pub fn executor_status(&self) -> Option<&ContainerStatus> {
         self.status.container_statuses.iter().find(|c| c.name == self.executor())
-    }
-
-    /// Whether the executor container has ended and is not started again.
-    pub fn executor_is_over(&self) -> bool {
-        let ended = self.executor_status().and_then(|c| c.state.terminated.as_ref());
-        ended.is_some_and(|end| match self.spec.restart_policy.as_str() {
-            "Never" => true,
-            "OnFailure" => end.exit_code == 0,
-            _ => false,
-        })
     }
 
     /// The ID of the executor container, while it runs.

@@ -47,7 +47,9 @@ reasons! {
         Unschedulable,
         /// A container cannot be created: a ConfigMap, Secret or volume it names is missing, or its settings clash.
         CreateContainerError,
-        /// Pods ended (failed, were evicted, or finished) instead of staying idle.
+        /// An idle pod is not ready long after it was made: a volume, a probe, a gate, an init container or its node is in the way.
+        PodsLate,
+        /// Pods ended by themselves instead of staying idle.
         PodsEnded,
         /// Idle pods are ended from outside, again and again: evicted, preempted, over their deadline, or with their node.
         PodsDisrupted,
@@ -59,6 +61,8 @@ reasons! {
         ApiError,
         /// The API server calls the pod template invalid.
         InvalidTemplate,
+        /// The API server takes the pod template and warns of it: of a field that it does not know and leaves out, or of a policy.
+        TemplateWarnings,
     }
 }
 
@@ -143,6 +147,8 @@ reasons! {
         PodsFailing,
         /// WarmPool: the problem is gone.
         PodsRecovered,
+        /// WarmPool: the API server takes the template and warns of it; the note has its words.
+        TemplateWarnings,
         /// WarmPool: idle pods are being replaced because the template changed.
         TemplateChanged,
         /// Sandbox: it claimed a pod.
@@ -167,6 +173,9 @@ reasons! {
 impl EventReason {
     /// Whether the Event is of type Warning.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::PodsFailing | Self::Stalled | Self::ContainerRestarted | Self::TaskFailed)
+        matches!(
+            self,
+            Self::PodsFailing | Self::TemplateWarnings | Self::Stalled | Self::ContainerRestarted | Self::TaskFailed
+        )
     }
 }

@@ -3,6 +3,7 @@
 //! Everything here is a past state of the API server, possibly an old one. Nothing that is read here makes a write safe:
 //! writes carry the version they were decided on, see [`crate::effects`].
 
+mod nodes;
 mod pairing;
 mod refused;
 mod rows;
@@ -43,6 +44,8 @@ pub struct Tables {
     pub pods: Table<Pod>,
     /// When the last Task of a Sandbox was seen to end; outlives the Task, ends with the Sandbox.
     pub last_finished: BTreeMap<Uid, Timestamp>,
+    /// Nodes that take no new pods, where nodes may be watched.
+    closed_nodes: BTreeSet<String>,
     templates: BTreeMap<Key, Template>,
     pairing: Pairing,
     refused: BTreeMap<Uid, Pause>,
@@ -126,7 +129,21 @@ impl Tables {
         let is_outdated = pod.template_hash() != Some(template.fingerprint.as_str());
         let times_refused = self.times_refused(&Uid::of(&**pod));
         let is_held = self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&**pod))) > 0;
-        (!is_held).then(|| (pool, Rank { times_refused, is_outdated, ready_since: pod.ready_since() }))
+        let (is_unsteady, node_is_closed) = (pod.is_unsteady(), self.closed_nodes.contains(&pod.spec.node_name));
+        let ready_since = pod.ready_since();
+        (!is_held).then_some((pool, Rank { times_refused, is_unsteady, node_is_closed, is_outdated, ready_since }))
+    }
+
+    /// A node takes new pods, or takes none. Returns the Sandboxes whose turn it newly is.
+    pub fn set_node(&mut self, node: &str, is_closed: bool) -> Vec<Key> {
+        let changes =
+            if is_closed { self.closed_nodes.insert(node.to_owned()) } else { self.closed_nodes.remove(node) };
+        if !changes {
+            return Vec::new();
+        }
+        let on_it = self.pods.rows().filter(|pod| pod.is_idle() && pod.spec.node_name == node);
+        let pods: Vec<Key> = on_it.map(Key::of).collect();
+        self.pair([], pods)
     }
 
     /// The unfinished Tasks that name `sandbox`, first come first.

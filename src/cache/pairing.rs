@@ -9,11 +9,13 @@ use jiff::Timestamp;
 
 use crate::{arrival::Arrival, object::Key};
 
-/// The order in which a pool's pods are claimed: those that were not refused first, then those of the present template, then those that
-/// became ready first.
+/// The order in which a pool's pods are claimed: those that were not refused first, then those that promise to stay, then those of the
+/// present template, then those that became ready first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     pub(super) times_refused: u32,
+    pub(super) is_unsteady: bool,
+    pub(super) node_is_closed: bool,
     pub(super) is_outdated: bool,
     pub(super) ready_since: Option<Timestamp>,
 }

@@ -315,3 +315,24 @@ fn where_all_is_refused_it_is_tried_at_growing_intervals_by_everybody_in_turn() 
     assert!(tries.len() < 60, "{} tries of two pods in two minutes", tries.len());
     assert!(["a", "b", "c"].iter().all(|name| tries.contains(name)), "{tries:?}");
 }
+
+#[test]
+fn pods_that_promise_to_stay_are_claimed_first() {
+    let mut tables = with_pool();
+    let on = |node: &str, restarts: i32, mut pod: Pod| {
+        pod.spec.node_name = node.to_owned();
+        pod.status.container_statuses = serde_json::from_value(json!([{ "restartCount": restarts }])).unwrap();
+        pod
+    };
+    tables.set_node("cordoned", true);
+    apply::<Pod>(&mut tables, on("n", 5, pod("crashes", 1, "pool")));
+    apply::<Pod>(&mut tables, on("cordoned", 0, pod("drained", 2, "pool")));
+    apply::<Pod>(&mut tables, on("n", 1, pod("stays", 3, "pool")));
+    for (name, created) in [("a", 1), ("b", 2), ("c", 3)] {
+        apply::<SandboxRow>(&mut tables, sandbox(name, created, None));
+    }
+    assert_eq!(candidates(&tables, &["a", "b", "c"]), ["stays", "drained", "crashes"]);
+    tables.set_node("cordoned", false);
+    tables.set_node("n", true);
+    assert_eq!(candidate(&tables, "d"), None);
+}

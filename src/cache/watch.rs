@@ -26,7 +26,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// The library's back-off, bounded.
 #[derive(Default)]
-struct Patience(watcher::DefaultBackoff);
+pub(super) struct Patience(watcher::DefaultBackoff);
 
 impl Iterator for Patience {
     type Item = Duration;

@@ -1,12 +1,13 @@
 //! Writes to pods: create, claim, delete.
 
 use arl_crds::labels::{self, PodState};
+use k8s_openapi::api::events::v1::Event as CoreEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api,
     api::{ListParams, PatchParams, PostParams},
-    core::DynamicObject,
-    discovery::ApiResource,
+    client::Body,
+    core::{Request, Status},
 };
 use serde_json::{Value, json};
 
@@ -15,6 +16,13 @@ use crate::{
     object::{Key, Version},
     pod::Pod,
 };
+
+/// A pod that is late has few Events, and one is asked for.
+const EVENTS_MAX: u32 = 20;
+
+/// So much of what the API server warns of is passed on.
+const WARNINGS_MAX: usize = 8;
+const WARNING_MAX: usize = 256;
 
 /// A pod to create.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +46,13 @@ pub struct Claim {
 
 /// What became of a pod to create.
 #[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
     /// It is there.
-    Done,
+    Done {
+        /// What the API server warns of, such as a field that it does not know and leaves out.
+        warnings: Vec<String>,
+    },
     /// One of that name was there already.
     Exists,
 }
@@ -58,6 +69,14 @@ pub enum Claimed {
     Refused(Failure),
 }
 
+/// The text of a `Warning` header, such as `299 - "unknown field \"spec.x\""`.
+fn warning(header: &str) -> Option<String> {
+    let (_, quoted) = header.split_once('"')?;
+    let (text, _) = quoted.rsplit_once('"')?;
+    let text = text.replace("\\\"", "\"").replace(char::is_control, " ");
+    Some(text[..text.floor_char_boundary(WARNING_MAX)].to_owned())
+}
+
 impl Effects {
     fn pods(&self, namespace: &str) -> Api<Pod> {
         Api::namespaced(self.client.clone(), namespace)
@@ -65,16 +84,28 @@ impl Effects {
 
     /// Creates a pod of a pool.
     pub async fn create_pod(&self, pod: &NewPod) -> Result<Created, Failure> {
-        let (verb, kind) = ("create", "Pod");
-        let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &pod.key.namespace, &resource);
-        let object: DynamicObject = serde_json::from_value(pod.manifest.clone())
-            .map_err(|error| Failure::unfit(verb, kind, &pod.key, &error))?;
-        match self.call_in(Haste::Unhurried, verb, kind, &pod.key, api.create(&PostParams::default(), &object)).await {
-            Ok(_) => Ok(Created::Done),
+        match self.call_in(Haste::Unhurried, "create", "Pod", &pod.key, self.post_pod(pod)).await {
+            Ok(warnings) => Ok(Created::Done { warnings }),
             Err(failure) if failure.exists() => Ok(Created::Exists),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// The library's client passes no headers on, and warnings are in them.
+    async fn post_pod(&self, pod: &NewPod) -> kube::Result<Vec<String>> {
+        let pods = Request::new(format!("/api/v1/namespaces/{}/pods", pod.key.namespace));
+        let manifest = serde_json::to_vec(&pod.manifest).map_err(kube::Error::SerdeError)?;
+        let request = pods.create(&PostParams::default(), manifest).map_err(kube::Error::BuildRequest)?;
+        let response = self.client.send(request.map(Body::from)).await?;
+        let (code, headers) = (response.status(), response.headers().clone());
+        let body = response.into_body().collect_bytes().await?;
+        if !code.is_success() {
+            let status = serde_json::from_slice(&body)
+                .unwrap_or_else(|_| Status::failure(&String::from_utf8_lossy(&body), "").with_code(code.as_u16()));
+            return Err(kube::Error::Api(status.boxed()));
+        }
+        let warnings = headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
+        Ok(warnings.take(WARNINGS_MAX).collect())
     }
 
     /// Deletes a pod, unless it changed since.
@@ -120,10 +151,39 @@ impl Effects {
         }
     }
 
+    /// The newest Warning among the Events about a pod.
+    pub async fn warning_about(&self, pod: &Version) -> Result<Option<String>, Failure> {
+        let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
+        let about = format!("regarding.uid={},type=Warning", pod.uid.0);
+        let params = ListParams::default().fields(&about).limit(EVENTS_MAX);
+        let listed = self.call_in(Haste::Unhurried, "list", "Events about", key, api.list(&params)).await?;
+        let when = |event: &CoreEvent| {
+            let series = event.series.as_ref().map(|s| s.last_observed_time.0);
+            let times =
+                [series, event.event_time.as_ref().map(|t| t.0), event.deprecated_last_timestamp.as_ref().map(|t| t.0)];
+            times.into_iter().flatten().max()
+        };
+        let newest = listed.items.into_iter().max_by_key(when);
+        Ok(newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default())))
+    }
+
     /// The pods labelled with `sandbox`, as the API server has them.
     pub async fn read_pods_of(&self, sandbox: &Key) -> Result<Vec<Pod>, Failure> {
         let params = ListParams::default().labels(&format!("{}={}", labels::SANDBOX, sandbox.name));
         let listed = self.call("list", "Pods of", sandbox, self.pods(&sandbox.namespace).list(&params)).await?;
         Ok(listed.items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_read() {
+        let header = "299 - \"unknown field \\\"spec.securityContxt\\\"\"";
+        assert_eq!(warning(header).as_deref(), Some("unknown field \"spec.securityContxt\""));
+        assert_eq!(warning("299 - nothing quoted"), None);
+        assert_eq!(warning(&format!("299 - \"{}\"", "x".repeat(9999))).map(|text| text.len()), Some(WARNING_MAX));
     }
 }

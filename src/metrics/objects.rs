@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arl_crds::{SandboxPhase, reason::SandboxReason};
+use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -46,6 +47,11 @@ const WAITING: Entry = gauge(
     &["namespace", "warmpool", "reason"],
     "Sandboxes that have no pod yet, by why; warmpool is empty where the pool does not exist",
 );
+const ORPHANED: Entry = gauge(
+    "arl_orphaned_pods",
+    &["namespace"],
+    "Pods labelled as a pool's that nothing controls, such as those that a deletion with --cascade=orphan left: nobody deletes them",
+);
 const TASKS: Entry = gauge("arl_tasks", &["namespace", "state"], "Tasks by state");
 const RUNS: Entry = gauge("arl_runs_active", &[], "Tasks whose steps this operator runs or follows now");
 
@@ -63,7 +69,8 @@ impl std::fmt::Debug for Objects {
 
 impl Objects {
     /// What it tells.
-    pub const ENTRIES: &'static [Entry] = &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, SANDBOXES, WAITING, TASKS, RUNS];
+    pub const ENTRIES: &'static [Entry] =
+        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, SANDBOXES, WAITING, TASKS, ORPHANED, RUNS];
 
     /// Looks at these scopes.
     pub fn new(scopes: Vec<Arc<Scope>>) -> Self {
@@ -98,9 +105,9 @@ fn add(series: &mut Series, labels: &[&str]) {
     *series.entry(labels.iter().map(|label| (*label).to_owned()).collect()).or_default() += 1.0;
 }
 
-/// What is in the tables: pods, those wanted, Sandboxes, those that wait, Tasks.
-fn of(tables: &Tables) -> [Series; 5] {
-    let [mut pods, mut desired, mut sandboxes, mut waiting, mut tasks] = <[Series; 5]>::default();
+/// What is in the tables: pods, those wanted, Sandboxes, those that wait, Tasks, pods that nothing controls.
+fn of(tables: &Tables, now: Timestamp) -> [Series; 6] {
+    let [mut pods, mut desired, mut sandboxes, mut waiting, mut tasks, mut orphaned] = <[Series; 6]>::default();
     for Key { namespace, name } in tables.pools.keys() {
         for state in ["pending", "ready", "allocated", "failing"] {
             pods.insert([namespace, name, state].map(Into::into).to_vec(), 0.0);
@@ -112,8 +119,11 @@ fn of(tables: &Tables) -> [Series; 5] {
     }
     for (pool, pod) in tables.pods.rows().filter_map(|pod| Some((pod.pool()?, pod))) {
         // Labels are for anybody to write, and each name that is counted is a series.
-        if let (Some(_), Some(state)) = (tables.pools.get(&pool), state(pod)) {
+        if let (Some(_), Some(state)) = (tables.pools.get(&pool), state(pod, now)) {
             add(&mut pods, &[&pool.namespace, &pool.name, state]);
+        }
+        if pod.controller().is_none() && pod.is_alive() {
+            add(&mut orphaned, &[&pool.namespace]);
         }
     }
     for row in tables.sandboxes.rows() {
@@ -129,14 +139,14 @@ fn of(tables: &Tables) -> [Series; 5] {
     for row in tables.tasks.rows() {
         add(&mut tasks, &[&row.key().namespace, &format!("{:?}", row.state())]);
     }
-    [pods, desired, sandboxes, waiting, tasks]
+    [pods, desired, sandboxes, waiting, tasks, orphaned]
 }
 
-fn state(pod: &Pod) -> Option<&'static str> {
+fn state(pod: &Pod, now: Timestamp) -> Option<&'static str> {
     match () {
         () if pod.is_deleting() => None,
         () if !pod.is_idle() => Some("allocated"),
-        () if warmpool::is_failing(pod) => Some("failing"),
+        () if warmpool::is_failing(pod, now) => Some("failing"),
         () if pod.is_ready() => Some("ready"),
         () => Some("pending"),
     }
@@ -170,13 +180,13 @@ impl Collector for Objects {
             encode(&mut encoder, entry, &series)?;
         }
         // No namespace is in two scopes, so that the parts only have to be put together.
-        let mut all = <[Series; 5]>::default();
+        let mut all = <[Series; 6]>::default();
         for scope in &self.0 {
-            for (all, part) in all.iter_mut().zip(of(&scope.cache().read())) {
+            for (all, part) in all.iter_mut().zip(of(&scope.cache().read(), scope.now())) {
                 all.extend(part);
             }
         }
-        for (entry, series) in [PODS, DESIRED, SANDBOXES, WAITING, TASKS].into_iter().zip(all) {
+        for (entry, series) in [PODS, DESIRED, SANDBOXES, WAITING, TASKS, ORPHANED].into_iter().zip(all) {
             encode(&mut encoder, entry, &series)?;
         }
         encode(&mut encoder, RUNS, &self.runs())
@@ -202,8 +212,10 @@ mod tests {
             let pod = json!({"metadata": {"name": name, "namespace": namespace, "labels": labels}});
             tables.pods.apply(serde_json::from_value(pod).unwrap());
         }
-        let [pods, ..] = of(&tables);
+        let [pods, .., orphaned] = of(&tables, Timestamp::UNIX_EPOCH);
         let counted: Vec<_> = pods.iter().map(|(labels, value)| (labels.join("/"), *value)).collect();
+        let of_namespace = |namespace: &str| orphaned.get(&vec![namespace.to_owned()]).copied();
+        assert_eq!((of_namespace("ns"), of_namespace("other")), (Some(2.0), Some(1.0)), "nothing controls them");
         let state = |state: &str, value| (format!("ns/p/{state}"), value);
         assert_eq!(
             counted,

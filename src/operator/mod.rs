@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arl_crds::{WarmPool, labels};
 use futures::FutureExt;
+use jiff::Timestamp;
 use kube::{
     Api, Client,
     core::{DeserializeGuard, NamespaceResourceScope},
@@ -105,6 +106,11 @@ impl Scope {
         &self.watch.cache
     }
 
+    /// The time of day.
+    pub fn now(&self) -> Timestamp {
+        self.watch.clock.now()
+    }
+
     /// Its queues.
     pub fn queues(&self) -> &Queues {
         &self.queues
@@ -149,6 +155,9 @@ impl Scope {
             follow::<TaskRow>(tasks, &self.watch, &client, scope, watcher::Config::default()),
             follow::<Pod>(tasks, &self.watch, &client, scope, pods),
         ];
+        if scope.is_none() {
+            tasks.spawn(Arc::clone(&self.watch).run_nodes(Api::all(client.clone())));
+        }
         for mut kind in synced {
             if kind.wait_for(|synced| *synced).await.is_err() {
                 return;

@@ -105,6 +105,23 @@ fn by_a_container(pod: &Pod) -> Loss {
     Loss { cause, words: format!("ended: container {name} {}{policy}", end.in_words()), advice }
 }
 
+impl Pod {
+    /// Whether the executor container has ended and is not started again.
+    pub fn executor_is_over(&self) -> bool {
+        let ended = self.executor_status().and_then(|c| c.state.terminated.as_ref());
+        ended.is_some_and(|end| match self.spec.restart_policy.as_str() {
+            "Never" => true,
+            "OnFailure" => end.exit_code == 0,
+            _ => false,
+        })
+    }
+
+    /// Whether one of its containers has been started again more than once.
+    pub fn is_unsteady(&self) -> bool {
+        self.status.container_statuses.iter().any(|c| c.restart_count > 1)
+    }
+}
+
 impl Terminated {
     /// How the container ended, such as `exited with code 3`.
     pub fn in_words(&self) -> String {

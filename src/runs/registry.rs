@@ -22,8 +22,8 @@ pub struct RunView {
     pub target: Target,
     /// When it was started, if it was.
     pub started_at: Option<Timestamp>,
-    /// What keeps it from being started, if something does.
-    pub obstacle: Option<String>,
+    /// What keeps it from being started, or from being heard of, if something does; and since when.
+    pub obstacle: Option<(String, Timestamp)>,
     /// How many of its steps were started.
     pub steps: usize,
     /// When the last of them was started.

@@ -36,7 +36,7 @@ pub struct Progress {
     /// When it was started, if it was.
     pub started_at: Option<Timestamp>,
     /// What keeps it from being started; in words.
-    pub obstacle: Option<String>,
+    pub obstacle: Option<(String, Timestamp)>,
     /// The steps started so far, in order.
     pub steps: Vec<StepRun>,
 }
@@ -82,12 +82,25 @@ impl Report {
         }
     }
 
-    /// Something keeps the run from being started.
-    pub fn obstacle(&self, words: &str) {
+    /// Something keeps the run from being started, or from being heard of.
+    pub fn obstacle(&self, words: &str, now: Timestamp) {
         let mut progress = self.lock();
-        if progress.started_at.is_none() && progress.obstacle.as_deref() != Some(words) {
-            progress.obstacle = Some(words.to_owned());
+        // Of a run that goes on unheard the first words are enough: each change is a write.
+        let is_news = match &progress.obstacle {
+            None => true,
+            Some((known, _)) => progress.started_at.is_none() && known != words,
+        };
+        if is_news {
+            let since = progress.obstacle.as_ref().map_or(now, |(_, since)| *since);
+            progress.obstacle = Some((words.to_owned(), since));
             drop(progress);
+            (self.wake)();
+        }
+    }
+
+    /// The run is heard of again.
+    pub fn reached(&self) {
+        if self.lock().obstacle.take().is_some() {
             (self.wake)();
         }
     }

@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Observed {
     pub(super) row: Arc<SandboxRow>,
     pub(super) pool_exists: bool,
+    /// The fingerprint of the pool's template.
+    pub(super) template: Option<String>,
     /// The pod that it is its turn to claim.
     pub(super) candidate: Option<Version>,
     /// Why it may not claim a pod yet that is there.
@@ -46,6 +48,7 @@ impl Observed {
         let uid = Uid::of(&*row.sandbox);
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
+            template: tables.template(&row.pool()).map(str::to_owned),
             candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),
             refusal: tables.claim_refusal(&row, now),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
@@ -89,6 +92,11 @@ impl Observed {
     pub(super) fn pod(&self) -> Option<&Pod> {
         let uid = self.row.pod_uid()?;
         self.owned.iter().map(AsRef::as_ref).find(|pod| Uid::of(*pod) == uid)
+    }
+
+    /// Whether a pod was made from an earlier template than its pool has now.
+    pub(super) fn is_of_earlier_template(&self, pod: &Pod) -> bool {
+        self.template.as_deref().zip(pod.template_hash()).is_some_and(|(present, of_pod)| present != of_pod)
     }
 
     /// The name of the pod on record, if it is not where it should be.

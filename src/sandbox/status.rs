@@ -31,7 +31,10 @@ pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -
             status.phase = Some(*phase);
             let held = observed.owned.iter().find(|p| Uid::of(&***p) == *pod);
             match held {
-                Some(pod) => hold(&mut status, pod, *idle_since, now),
+                Some(pod) => {
+                    let earlier = observed.is_of_earlier_template(pod);
+                    hold(&mut status, pod, earlier, *idle_since, now)
+                }
                 None => return status,
             }
         }
@@ -81,7 +84,13 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
     ready(Truth::False, reason, message)
 }
 
-fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, now: Timestamp) -> Wanted {
+fn hold(
+    status: &mut SandboxStatus,
+    pod: &Pod,
+    of_earlier_template: bool,
+    idle_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Wanted {
     let executor = pod.executor_status();
     let count = executor.map_or(0, |c| c.restart_count);
     if status.pod_uid.is_none() {
@@ -131,7 +140,8 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
             )
         }
     };
-    ready(Truth::True, SandboxReason::Allocated, format!("pod {name} is allocated{restarted}"))
+    let earlier = if of_earlier_template { "; it was made from an earlier template than the pool has now" } else { "" };
+    ready(Truth::True, SandboxReason::Allocated, format!("pod {name} is allocated{earlier}{restarted}"))
 }
 
 fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) -> Wanted {
@@ -153,7 +163,7 @@ pub(super) fn events(before: Option<&SandboxStatus>, after: &SandboxStatus) -> V
     let reason = |status: &SandboxStatus| status.conditions.first().map(|c| c.reason.clone());
     let mut events = Vec::new();
     if before.and_then(|s| s.pod_uid.as_ref()) != after.pod_uid.as_ref() {
-        events.push((EventReason::Claimed, format!("claimed pod {}", after.pod_name.as_deref().unwrap_or_default())));
+        events.push((EventReason::Claimed, format!("claimed: {}", said(after))));
     }
     if before.and_then(|s| s.restarts).unwrap_or(0) < after.restarts.unwrap_or(0) {
         events.push((EventReason::ContainerRestarted, said(after)));

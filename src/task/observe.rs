@@ -73,9 +73,9 @@ impl Observed {
             && !self.pod.as_ref().is_some_and(|pod| pod.is_alive())
     }
 
-    /// What keeps its run from being started, in words.
+    /// What keeps its run from being started, or from being heard of, in words.
     pub(super) fn obstacle(&self) -> Option<&str> {
-        self.run.as_ref()?.obstacle.as_deref()
+        Some(self.run.as_ref()?.obstacle.as_ref()?.0.as_str())
     }
 
     /// Whether its pod has the agent, as far as that is known.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::{ExecutorMode, reason::TaskReason, text::printable};
 use jiff::Timestamp;
 
-use super::observe::Observed;
+use super::{observe::Observed, status};
 use crate::{
     clock::after,
     pod::{Cause, Pod, Terminated, how_lost},
@@ -150,14 +150,18 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
     if container_restarted(observed).is_some() {
         return Decision::Ask(Wish::Settle).into();
     }
+    if observed.row.started_at().is_some() && status::is_unheard_of_otherwise(observed, run, now) {
+        return Decision::Record.into();
+    }
+    let unheard_at = status::unheard_at(run).filter(|at| *at > now);
     if observed.row.task.spec.cancel {
-        return Decision::Ask(Wish::Cancel).into();
+        return Plan { decision: Decision::Ask(Wish::Cancel), look_again: unheard_at };
     }
     let Some(started_at) = run.started_at else {
         // One that is on record as running goes on in the pod, whatever keeps this process from hearing of it.
         return match run.obstacle {
             Some(_) if observed.row.started_at().is_none() => Decision::Wait(TaskReason::SandboxNotReady).into(),
-            _ => Decision::Rest.into(),
+            _ => Plan { decision: Decision::Rest, look_again: unheard_at },
         };
     };
     let shown_at = match run.step_started_at {
@@ -168,7 +172,7 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
     };
     match shown_at {
         Some(at) if at <= now => Decision::Record.into(),
-        at => Plan { decision: Decision::Rest, look_again: at },
+        at => Plan { decision: Decision::Rest, look_again: at.into_iter().chain(unheard_at).min() },
     }
 }
 
@@ -254,16 +258,11 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     } else {
         "was started again".to_owned()
     };
-    Some(match ended {
-        Some(end) if end.reason == "OOMKilled" => Verdict::new(
-            TaskReason::OOMKilled,
-            format!("container {name} {how}, and {then}; raise the limit in the pool's template"),
-        ),
-        _ => Verdict::new(
-            TaskReason::ContainerRestarted,
-            format!("container {name} {how} while the Task ran, and {then}; see kubectl logs --previous"),
-        ),
-    })
+    let (reason, advice) = match ended {
+        Some(end) if end.reason == "OOMKilled" => (TaskReason::OOMKilled, "raise the limit in the pool's template"),
+        _ => (TaskReason::ContainerRestarted, "see kubectl logs --previous"),
+    };
+    Some(Verdict::new(reason, format!("container {name} {how} while the Task ran, and {then}; {advice}")))
 }
 
 /// The verdict on a run whose last step says how it ended.

@@ -1,6 +1,6 @@
 //! The status of a Task before its end. Pure.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use arl_crds::{
     Step, StepState, StepStatus, TaskState, TaskStatus,
@@ -11,7 +11,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{event_reason, observe::Observed};
-use crate::runs::{StepRun, Target};
+use crate::{
+    clock::after,
+    runs::{RunView, StepRun, Target},
+};
+
+/// A stream that breaks is open again in a moment; a run that is not heard of for this long says so.
+const UNHEARD_OF: Duration = Duration::from_secs(10);
 
 /// What every status of a Task has.
 pub(super) fn base(observed: &Observed) -> TaskStatus {
@@ -106,7 +112,38 @@ pub(super) fn starting(observed: &Observed, target: &Target, now: Timestamp) -> 
 
 /// The status of a Task whose run has come as far as `steps`, the last of which is in progress.
 pub(super) fn in_progress(observed: &Observed, target: &Target, steps: &[StepRun], now: Timestamp) -> TaskStatus {
-    running(observed, base(observed), target, steps, now)
+    match observed.row.status() {
+        // Of a run that another process began, and this one has not heard of yet, the record says more.
+        Some(recorded) if steps.is_empty() && recorded.started_at.is_some() => {
+            let message = running_message(observed, target, now);
+            let conditions = (Truth::False, Truth::Unknown);
+            with_conditions(observed, recorded.clone(), conditions, (TaskReason::Running, &message), now)
+        }
+        _ => running(observed, base(observed), target, steps, now),
+    }
+}
+
+/// From when on it is shown that a run is not heard of, if it is not.
+pub(super) fn unheard_at(run: &RunView) -> Option<Timestamp> {
+    run.obstacle.as_ref().map(|(_, since)| after(*since, UNHEARD_OF))
+}
+
+/// Whether the record says otherwise of whether the run is heard of.
+pub(super) fn is_unheard_of_otherwise(observed: &Observed, run: &RunView, now: Timestamp) -> bool {
+    let recorded = observed.row.status().and_then(|s| s.conditions.first());
+    recorded.is_some_and(|c| c.message != running_message(observed, &run.target, now))
+}
+
+fn running_message(observed: &Observed, target: &Target, now: Timestamp) -> String {
+    let place = format!("running in container {} of pod {}", target.container, target.pod.name);
+    let unheard = observed.run.as_ref().filter(|run| unheard_at(run).is_some_and(|at| at <= now));
+    let Some((words, _)) = unheard.and_then(|run| run.obstacle.as_ref()) else { return place };
+    let then = if observed.row.task.spec.cancel {
+        "it is ended when the pod can be reached again, or is gone"
+    } else {
+        "it goes on there, and its result counts when the pod can be reached again"
+    };
+    format!("{place}; {words}; {then}; see kubectl get nodes")
 }
 
 fn running(
@@ -133,7 +170,7 @@ fn running(
         )
     };
     status.steps = specs.iter().enumerate().map(step).collect();
-    let message = format!("running in container {} of pod {}", target.container, target.pod.name);
+    let message = running_message(observed, target, now);
     with_conditions(observed, status, (Truth::False, Truth::Unknown), (TaskReason::Running, &message), now)
 }
 

@@ -3,18 +3,48 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 
 use super::{record::Record, setback::Setback};
-use crate::object::{Key, Uid};
+use crate::{
+    object::{Key, Uid},
+    queue::backoff,
+};
+
+/// A late pod's Events are looked at again after so long, growing.
+const ASK_FIRST: Duration = Duration::from_secs(15);
+const ASK_LAST: Duration = Duration::from_secs(600);
 
 /// What is remembered of a pool.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) record: Record,
     pub(super) setback: Option<Setback>,
+    pub(super) asked: Option<Asked>,
+    /// What the API server warned of when the last pod was created, if one was.
+    pub(super) warnings: Option<Vec<String>>,
+}
+
+/// A late pod whose Events were looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) pod: Uid,
+    /// What they say.
+    pub(super) said: Option<String>,
+    pub(super) times: u32,
+    /// When they are looked at again.
+    pub(super) next: Timestamp,
+}
+
+impl Asked {
+    /// The look that follows `earlier`.
+    pub(super) fn after(earlier: Option<&Self>, pod: Uid, said: Option<String>, now: Timestamp) -> Self {
+        let times = earlier.filter(|e| e.pod == pod).map_or(0, |e| e.times).saturating_add(1);
+        Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
+    }
 }
 
 impl Memory {

@@ -8,6 +8,7 @@
 //! Woken by its own changes and by those of its pods, see [`crate::triggers`].
 
 mod inject;
+mod late;
 mod manifest;
 mod memory;
 mod observe;
@@ -33,13 +34,13 @@ use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use memory::Memories;
+use memory::{Asked, Memories};
 use observe::Observed;
 use setback::Setback;
 
 /// Whether an idle pod has ended or is kept from starting.
-pub fn is_failing(pod: &Pod) -> bool {
-    pod.is_terminal() || trouble::of(pod).is_some()
+pub fn is_failing(pod: &Pod, now: Timestamp) -> bool {
+    pod.is_terminal() || trouble::of(pod, None, now).is_some()
 }
 
 /// Looks after WarmPools.
@@ -98,10 +99,34 @@ impl WarmPools {
                 break;
             }
             match self.effects.create_pod(&manifest::pod(&observed.pool, *number, &self.agent)).await? {
-                Created::Done | Created::Exists => {}
+                Created::Done { warnings } => self.note_warnings(observed, warnings),
+                Created::Exists => {}
             }
         }
         Ok(())
+    }
+
+    fn note_warnings(&self, observed: &Observed, warnings: Vec<String>) {
+        let key = Key::of(&*observed.pool);
+        self.memories.of(&key, &observed.uid(), |memory| memory.warnings = Some(warnings));
+    }
+
+    /// Looks at the Events of a late pod. They only explain: where they cannot be had, the pod's status is all there is.
+    async fn ask(&self, observed: &mut Observed, pod: Option<&Version>, now: Timestamp) {
+        let Some(pod) = pod else { return };
+        let said = match self.effects.warning_about(pod).await {
+            Ok(said) => said,
+            Err(failure) if failure.is_refusal() => {
+                Some("the operator may not list Events, which would say why".to_owned())
+            }
+            Err(failure) => {
+                tracing::debug!(%failure, "the pod's Events cannot be read");
+                None
+            }
+        };
+        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), said, now);
+        observed.asked = Some(asked.clone());
+        self.memories.of(&Key::of(&*observed.pool), &observed.uid(), |memory| memory.asked = Some(asked));
     }
 
     async fn write_status(&self, observed: &Observed, now: Timestamp) -> Result<(), Failure> {
@@ -144,7 +169,10 @@ impl Reconcile for WarmPools {
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let plan = plan::plan(&observed, now);
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
-        observed.setback = self.memories.of(key, &observed.uid(), |memory| memory.update(setback, plan.cleared, now));
+        (observed.setback, observed.warnings) = self
+            .memories
+            .of(key, &observed.uid(), |memory| (memory.update(setback, plan.cleared, now), memory.warnings.clone()));
+        self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
         self.write_status(&observed, now).await?;
         if let Some(failure) = failure {
@@ -157,8 +185,9 @@ impl Reconcile for WarmPools {
                 "the template changed; idle pods are being replaced one by one",
             ));
         }
-        let until = observed.setback.map(|s| s.until).max(Some(observed.late_until));
-        Ok(until.filter(|until| *until > now && plan.short > 0))
+        let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
+        let until = until.filter(|until| *until > now && plan.short > 0);
+        Ok(until.into_iter().chain(plan::plan(&observed, now).look_again).min())
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {

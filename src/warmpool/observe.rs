@@ -6,7 +6,11 @@ use arl_crds::WarmPool;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{manifest, memory::Memories, setback::Setback};
+use super::{
+    manifest,
+    memory::{Asked, Memories},
+    setback::Setback,
+};
 use crate::{
     cache::{Cache, PodIndex},
     object::{Key, Uid},
@@ -27,6 +31,10 @@ pub(super) struct Observed {
     /// Until then, pods that another operator saw may be missing.
     pub(super) late_until: Timestamp,
     pub(super) setback: Option<Setback>,
+    /// The late pod whose Events were looked at last.
+    pub(super) asked: Option<Asked>,
+    /// What the API server warned of when this process last created a pod, if it has.
+    pub(super) warnings: Option<Vec<String>>,
 }
 
 impl Observed {
@@ -47,14 +55,17 @@ impl Observed {
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
-        let (late_until, setback) = memories
-            .of(key, &uid, |memory| (memory.record.late_until(recorded, in_sight, now), memory.setback.clone()));
+        let (late_until, setback, asked) = memories.of(key, &uid, |memory| {
+            (memory.record.late_until(recorded, in_sight, now), memory.setback.clone(), memory.asked.clone())
+        });
         Some(Self {
             last_number: in_sight.max(recorded),
             late_until,
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,
             setback,
+            asked,
+            warnings: None,
             template: tables.template(key).unwrap_or_default().to_owned(),
             pool: Arc::clone(pool),
         })
@@ -91,5 +102,9 @@ impl Observed {
     /// The idle pods that are, or will be, of use.
     pub(super) fn alive(&self) -> impl Iterator<Item = &Pod> {
         self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_alive())
+    }
+    /// What the Events of a pod say, if they were looked at.
+    pub(super) fn said_of(&self, pod: &Pod) -> Option<&str> {
+        self.asked.as_ref().filter(|asked| asked.pod == Uid::of(pod))?.said.as_deref()
     }
 }

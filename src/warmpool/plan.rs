@@ -1,17 +1,23 @@
 //! What a pool should do now. Pure.
 
+use std::time::Duration;
+
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::{observe::Observed, setback::Setback};
+use super::{late, observe::Observed, setback::Setback, trouble};
 use crate::{
-    object::Version,
+    clock::after,
+    object::{Uid, Version},
     pod::{Cause, Pod, how_lost},
 };
 
 /// The most pods that are created, and the most that are deleted, before the pool is looked at again: what `replicas` is by then
 /// holds for the next ones, the status is written meanwhile, and other pools get their turn.
 const AT_ONCE: usize = 16;
+
+/// A trouble that has come again within this time is not over.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// What to do, in full.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +32,10 @@ pub(super) struct Plan {
     pub(super) ended: Option<Setback>,
     /// Whether an earlier setback is over.
     pub(super) cleared: bool,
+    /// A late pod whose Events are to be looked at.
+    pub(super) ask: Option<Version>,
+    /// When what is said of the pods may be another thing though nothing changes.
+    pub(super) look_again: Option<Timestamp>,
     /// Whether the first pod of a changed template is being made.
     pub(super) rolling_begins: bool,
 }
@@ -65,11 +75,39 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .map(|pod| why_ended(pod))
             // The template's own fault is what a person can do something about.
             .min_by_key(|setback| setback.reason == WarmPoolReason::PodsDisrupted),
-        cleared: observed
-            .setback
-            .as_ref()
-            .is_some_and(|s| if s.is_refusal() { short == 0 || allowed > 0 } else { ready >= replicas }),
+        cleared: observed.setback.as_ref().is_some_and(|s| {
+            if s.is_refusal() { short == 0 || allowed > 0 } else { ready >= replicas && over_at(s) <= now }
+        }),
+        ask: ask(observed, &alive, now),
+        look_again: look_again(observed, &alive, now),
     }
+}
+
+/// When a setback counts as over, if the pool is full then: pods that end are ready for a moment before.
+fn over_at(setback: &Setback) -> Timestamp {
+    after(setback.until, QUIET)
+}
+
+/// The pod whose Events are looked at: one at a time, at growing intervals.
+fn ask(observed: &Observed, alive: &[&Pod], now: Timestamp) -> Option<Version> {
+    let asked = observed.asked.as_ref();
+    let mut late = alive.iter().filter(|pod| late::is_worth_asking(pod, now)).peekable();
+    let first = *late.peek()?;
+    let same = late.find(|pod| asked.is_some_and(|asked| asked.pod == Uid::of(**pod)));
+    match (same, asked) {
+        (Some(_), Some(asked)) if asked.next > now => None,
+        (same, _) => Some(Version::of(*same.unwrap_or(first))),
+    }
+}
+
+fn look_again(observed: &Observed, alive: &[&Pod], now: Timestamp) -> Option<Timestamp> {
+    let asked = observed
+        .asked
+        .as_ref()
+        .filter(|asked| alive.iter().any(|pod| asked.pod == Uid::of(*pod) && late::is_worth_asking(pod, now)));
+    let over = observed.setback.as_ref().filter(|s| !s.is_refusal()).map(over_at);
+    let changes = alive.iter().filter_map(|pod| trouble::changes_at(pod, now));
+    changes.chain(asked.map(|asked| asked.next)).chain(over).filter(|at| *at > now).min()
 }
 
 /// The idle pods to give up: of an old template once there is a ready one more than needed, and whatever is above the number

@@ -16,6 +16,8 @@ use super::{
 
 /// The condition that says whether pods have a problem.
 const PODS_FAILING: &str = "PodsFailing";
+/// The condition that has what the API server warns of.
+const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
 
 /// What the status should be.
 pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
@@ -39,7 +41,7 @@ pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
         // Only of pods that were seen: were it ahead of what is in sight, the next look would count past the pods just made.
         last_pod_number: Some(observed.last_number),
         observed_generation: pool.metadata.generation,
-        conditions: condition::merge(before, conditions(observed, ready), pool.metadata.generation, now),
+        conditions: condition::merge(before, conditions(observed, ready, now), pool.metadata.generation, now),
     }
 }
 
@@ -56,7 +58,7 @@ fn phase(ready: usize, replicas: usize) -> WarmPoolPhase {
 }
 
 /// What is wrong: what the API server refused, else what the pods say, else what became of those that ended.
-fn trouble(observed: &Observed) -> Option<Trouble> {
+fn trouble(observed: &Observed, now: Timestamp) -> Option<Trouble> {
     let set_back = |refusal: bool| {
         let setback = observed.setback.as_ref().filter(|s| s.is_refusal() == refusal && s.is_shown())?;
         Some(Trouble { reason: setback.reason, message: setback.message.clone() })
@@ -65,12 +67,13 @@ fn trouble(observed: &Observed) -> Option<Trouble> {
         let message = observed.pool.spec.executor_container().err()?.to_string();
         Some(Trouble { reason: WarmPoolReason::InvalidTemplate, message })
     };
-    set_back(true).or_else(misnamed).or_else(|| observed.alive().find_map(trouble::of)).or_else(|| set_back(false))
+    let of_pods = || observed.alive().find_map(|pod| trouble::of(pod, observed.said_of(pod), now));
+    set_back(true).or_else(misnamed).or_else(of_pods).or_else(|| set_back(false))
 }
 
-fn conditions(observed: &Observed, ready: usize) -> Vec<Wanted> {
+fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {
     let replicas = observed.replicas();
-    let trouble = trouble(observed);
+    let trouble = trouble(observed, now);
     let complete = ready >= replicas;
     let ready_message = match &trouble {
         _ if complete => format!("{ready} of {replicas} idle pods are ready"),
@@ -85,10 +88,28 @@ fn conditions(observed: &Observed, ready: usize) -> Vec<Wanted> {
     let healthy = || Trouble { reason: WarmPoolReason::PodsHealthy, message: "no idle pod has a problem".into() };
     let failing = trouble.is_some();
     let Trouble { reason, message } = trouble.unwrap_or_else(healthy);
-    vec![
+    let mut wanted = vec![
         Wanted { type_: "Ready", truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
         Wanted { type_: PODS_FAILING, truth: Truth::from(failing), reason: reason.as_str(), message },
-    ]
+    ];
+    wanted.extend(warned(observed));
+    wanted
+}
+
+/// What the API server warns of, such as a misspelt field, which it leaves out. It is there only while there is something; what an
+/// earlier process was told stays until a pod is created.
+fn warned(observed: &Observed) -> Option<Wanted> {
+    let recorded = || {
+        let conditions = observed.pool.status.iter().flat_map(|s| &s.conditions);
+        conditions.into_iter().find(|c| c.type_ == TEMPLATE_WARNINGS).map(|c| c.message.clone())
+    };
+    let message = match &observed.warnings {
+        None => recorded()?,
+        Some(warnings) if warnings.is_empty() => return None,
+        Some(warnings) => format!("the API server says of the pods: {}; correct spec.template", warnings.join("; ")),
+    };
+    let reason = WarmPoolReason::TemplateWarnings.as_str();
+    Some(Wanted { type_: TEMPLATE_WARNINGS, truth: Truth::True, reason, message })
 }
 
 /// What a person would want to know of the step from `before` to `after`.
@@ -97,11 +118,22 @@ pub(super) fn events(before: Option<&WarmPoolStatus>, after: &WarmPoolStatus) ->
         let condition = status.conditions.iter().find(|c| c.type_ == PODS_FAILING)?;
         Some((condition.status == "True", condition.reason.clone(), condition.message.clone()))
     };
+    let warned = |status: &WarmPoolStatus| {
+        status.conditions.iter().find(|c| c.type_ == TEMPLATE_WARNINGS).map(|c| c.message.clone())
+    };
+    let mut events: Vec<_> = warned(after)
+        .filter(|message| before.and_then(warned).as_ref() != Some(message))
+        .map(|message| (EventReason::TemplateWarnings, message))
+        .into_iter()
+        .collect();
     match (before.and_then(failing), failing(after)) {
         (before, Some((true, reason, message))) if before.as_ref().is_none_or(|(was, r, _)| !*was || *r != reason) => {
-            vec![(EventReason::PodsFailing, format!("{reason}: {message}"))]
+            events.push((EventReason::PodsFailing, format!("{reason}: {message}")));
         }
-        (Some((true, reason, _)), Some((false, ..))) => vec![(EventReason::PodsRecovered, format!("{reason} is over"))],
-        _ => Vec::new(),
+        (Some((true, reason, _)), Some((false, ..))) => {
+            events.push((EventReason::PodsRecovered, format!("{reason} is over")));
+        }
+        _ => {}
     }
+    events
 }

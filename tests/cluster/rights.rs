@@ -12,7 +12,12 @@ use crate::harness::make::{file, shell};
 use crate::harness::setup::{self, documents, root};
 
 /// Rights that are granted for what a test cannot bring about, and why.
-const RARE: [(&str, &str); 2] = [
+const RARE: [(&str, &str); 5] = [
+    // Only where all namespaces are watched.
+    ("list", "nodes"),
+    ("watch", "nodes"),
+    // What keeps a pod from starting for half a minute.
+    ("list", "events.k8s.io/events"),
     // After a status write of which it is not known whether it took effect.
     ("get", "arl.infra.io/warmpools"),
     // API servers from 1.35 on ask for it where a stream over a WebSocket is opened; before, a get was all.

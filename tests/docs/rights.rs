@@ -11,7 +11,7 @@ fn documented(page: &str) -> BTreeSet<String> {
     let table = page.split("| resource | verbs | for |\n|---|---|---|\n").nth(1).expect("the table of rights");
     let rows = table.lines().take_while(|line| line.starts_with('|')).filter(|line| !line.contains("lease"));
     rows.flat_map(|row| {
-        let cells: Vec<_> = row.split('|').map(|cell| cell.split(" (").next().unwrap().trim()).collect();
+        let cells: Vec<_> = row.split('|').map(|cell| cell.split(['(', ';']).next().unwrap().trim()).collect();
         combined(cells[1].split(", "), &cells[2].split(", ").collect::<Vec<_>>())
     })
     .collect()

@@ -85,9 +85,10 @@ annotations:
 - apiGroups: [""]
   resources: [pods/exec]
   verbs: [get, create]
+# What keeps a pod from starting, such as a volume, may be in its Events alone.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end -}}
 
 {{- /* What a ServiceMonitor's and a PodMonitor's endpoint have in common. */ -}}

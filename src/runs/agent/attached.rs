@@ -22,12 +22,17 @@ const MENTIONS_MAX: usize = 16 * 1024;
 
 /// What a run hears.
 pub(super) enum Said {
-    /// That it was sent to the agent, from which it has not heard yet.
+    /// That it was sent to the agent, on a stream that is open.
     Sent,
     /// This, from the agent.
     Message(FromAgent),
-    /// That the agent cannot be reached now; in words.
-    Obstacle(String),
+    /// That the agent cannot be talked to now.
+    Obstacle {
+        /// Why.
+        words: String,
+        /// Whether the pod is reached, and something in it stands in the way.
+        reached: bool,
+    },
     /// That it never will be; in words.
     Gone(String),
 }
@@ -37,7 +42,7 @@ pub(super) struct Attach {
     pub(super) run: RunId,
     /// The frame that starts it, until it is known to have been started.
     pub(super) start: Option<Bytes>,
-    /// Whether it was told that it was sent.
+    /// Whether it was told that it was sent on this stream.
     pub(super) sent: bool,
     pub(super) said: mpsc::Sender<Said>,
 }
@@ -104,6 +109,7 @@ impl Attached {
     /// What has to be sent on a new stream.
     pub(super) fn all(&mut self) -> Vec<u8> {
         self.leave_out_abandoned();
+        self.runs.values_mut().for_each(|attach| attach.sent = false);
         let cancels = self.cancelled.iter().map(cancel);
         self.runs.values().map(ask).chain(cancels).flatten().collect()
     }

@@ -4,6 +4,7 @@
 //! back follows it and gets all of it. `arl_agent` says how the two talk.
 
 mod attached;
+mod limit;
 mod socket;
 mod stream;
 mod words;
@@ -23,7 +24,7 @@ use futures::{FutureExt, future::BoxFuture};
 use kube::Client;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    time::{Instant, timeout_at},
+    time::timeout_at,
 };
 use tokio_tungstenite::tungstenite::Bytes;
 
@@ -36,16 +37,14 @@ use crate::{
     queue::Load,
 };
 use attached::{Attach, Order, Said};
+use limit::{Limit, PATIENCE};
 
 /// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
 /// and only while no Sandbox waits for its pod; so many for those with a Task.
 const OPENING_IDLE: usize = 4;
 const OPENING_BUSY: usize = 16;
-/// The agent ends everything within 5 s of a timeout or a request; one that has not answered by then does not.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// What the pod has on record of a run whose container was restarted is there as soon as the container is.
 const SETTLING: Duration = Duration::from_secs(5);
-const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Whether the Task of this name still has this uid and is not over, asked of the API server; where that cannot be known, it has.
 pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -132,30 +131,6 @@ impl Sent {
     }
 }
 
-/// How long a run may still take before it is given up.
-struct Limit {
-    at: Instant,
-    /// Whether this is the end. Before it another stream is tried: one may be dead, or spoilt, while the agent works.
-    last: bool,
-}
-
-impl Limit {
-    fn new(after: Duration) -> Self {
-        Self { at: Instant::now() + after, last: false }
-    }
-
-    fn lower(&mut self, patience: Duration) {
-        self.at = self.at.min(Instant::now() + patience);
-    }
-
-    /// Whether there is one more try, which then is under way.
-    fn try_again(&mut self) -> bool {
-        let again = !self.last;
-        *self = Self { at: Instant::now() + PATIENCE, last: true };
-        again
-    }
-}
-
 enum Heard {
     Said(Option<Said>),
     Cancel,
@@ -174,7 +149,7 @@ impl Runner for Arc<Agent> {
                 return (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing);
             };
             let (mut settle, mut heeded, mut sent_at) = (wish.clone(), (false, false), None);
-            let mut limit = Limit::new(if run.is_started() { run.timeout + PATIENCE } else { FAR });
+            let mut limit = if run.is_started() { Limit::new(run.timeout + PATIENCE) } else { Limit::none() };
             let mut answers = self.attach(&run);
             loop {
                 let heard = async {
@@ -185,21 +160,33 @@ impl Runner for Arc<Agent> {
                         () = wished(&mut settle, Wish::Settle), if !heeded.1 => Heard::Settle,
                     }
                 };
-                match timeout_at(limit.at, heard).await {
+                match timeout_at(limit.at(), heard).await {
                     Ok(Heard::Said(Some(Said::Message(message)))) => {
                         if let ControlFlow::Break(end) = words::take(message, &run, report, self.clock.now()) {
                             return end;
                         }
                         if run.start.take().is_some() && !heeded.0 {
-                            limit = Limit::new(run.timeout + PATIENCE);
+                            limit.begin(run.timeout + PATIENCE);
                         }
                     }
                     Ok(Heard::Said(Some(Said::Sent))) => {
+                        report.reached();
+                        if sent_at.is_none() && !heeded.1 {
+                            limit.only_reached();
+                        }
+                        sent_at = sent_at.or(Some(self.clock.now()));
                         // It may have to wait for the end of a run before it, whose Task was deleted.
-                        sent_at = Some(self.clock.now());
                         limit.lower(run.timeout + 2 * PATIENCE);
+                        limit.reached();
                     }
-                    Ok(Heard::Said(Some(Said::Obstacle(words)))) => report.obstacle(&words),
+                    Ok(Heard::Said(Some(Said::Obstacle { words, reached }))) => {
+                        if reached {
+                            limit.reached();
+                        } else {
+                            limit.unreached();
+                        }
+                        report.obstacle(&words, self.clock.now());
+                    }
                     Ok(Heard::Said(Some(Said::Gone(words)))) if run.is_started() => {
                         return (RunEnd::Lost(words), Left::Unknown);
                     }
@@ -207,12 +194,17 @@ impl Runner for Arc<Agent> {
                     Ok(Heard::Said(None)) => answers = self.attach(&run),
                     Ok(Heard::Cancel) => {
                         heeded.0 = true;
-                        limit.lower(PATIENCE);
+                        if run.is_started() || sent_at.is_some() {
+                            limit.lower(PATIENCE);
+                        } else {
+                            limit.lower_for_all(PATIENCE);
+                        }
                         self.order(&run.target, Some(Order::Cancel(run.id.clone())));
                     }
                     Ok(Heard::Settle) => {
                         heeded.1 = true;
-                        limit.lower(SETTLING);
+                        // The kubelet has told of it: the node is reached, whatever the container is.
+                        limit.lower_for_all(SETTLING);
                     }
                     Err(_) if !heeded.1 && limit.try_again() => self.order(&run.target, Some(Order::Reopen)),
                     Err(_) => {
@@ -240,7 +232,7 @@ impl Runner for Arc<Agent> {
 }
 
 fn given_up((cancelled, settling): (bool, bool), may_run: bool) -> (RunEnd, Left) {
-    let left = if may_run { Left::Survivors("the agent in the pod does not answer".into()) } else { Left::Unknown };
+    let left = if may_run { Left::Survivors("the agent in the pod does not answer".into()) } else { Left::Nothing };
     match (cancelled, settling) {
         (true, _) => (RunEnd::Cancelled, left),
         (_, true) => (RunEnd::Lost("the container was started again".into()), Left::Nothing),

@@ -40,8 +40,10 @@ const SENDING_MAX: Duration = Duration::from_secs(20);
 /// Why there is no stream.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// It may work later; in words.
+    /// The pod cannot be reached now; in words.
     Broken(String),
+    /// The pod's node answers, and cannot start the relay now; in words.
+    Unstarted(String),
     /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
     /// pod, is in the way; in words.
     Unfit(String),
@@ -55,8 +57,15 @@ impl Trouble {
         let printable = |words: String| printable(&words, WORDS_MAX);
         match self {
             Self::Broken(words) => Self::Broken(printable(words)),
+            Self::Unstarted(words) => Self::Unstarted(printable(words)),
             Self::Unfit(words) => Self::Unfit(printable(words)),
             Self::Gone(words) => Self::Gone(printable(words)),
+        }
+    }
+
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Self::Broken(words) | Self::Unstarted(words) | Self::Unfit(words) | Self::Gone(words) => words,
         }
     }
 }
@@ -164,7 +173,7 @@ impl Socket {
             return Trouble::Gone(not_executable(&path, &message, self.has_worked));
         }
         let words = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
-        if has_run { Trouble::Unfit(words) } else { Trouble::Broken(words) }
+        if has_run { Trouble::Unfit(words) } else { Trouble::Unstarted(words) }
     }
 }
 

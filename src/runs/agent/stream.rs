@@ -87,12 +87,14 @@ impl Agent {
                     attached.tell(|| Said::Gone(words.clone())).await;
                     break;
                 }
-                Some(ref trouble @ (Trouble::Broken(ref words) | Trouble::Unfit(ref words))) => {
+                Some(trouble @ (Trouble::Broken(_) | Trouble::Unstarted(_) | Trouble::Unfit(_))) => {
+                    let reached = !matches!(trouble, Trouble::Broken(_));
                     let result = if matches!(trouble, Trouble::Unfit(_)) { "unfit" } else { "broken" };
+                    let words = trouble.into_words();
                     self.metrics.run_streams.with([result]).inc();
                     tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
                     let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
-                    attached.tell(|| Said::Obstacle(words.clone())).await;
+                    attached.tell(|| Said::Obstacle { words: words.clone(), reached }).await;
                 }
             }
             if attached.is_idle() && failures > IDLE_FAILURES {

@@ -40,6 +40,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
     Observed {
         row: Arc::new(SandboxRow::new(sandbox)),
         pool_exists: true,
+        template: None,
         candidate: None,
         refusal: None,
         owned: Vec::new(),

@@ -151,9 +151,41 @@ fn a_task_is_shown_to_run_once_it_is_not_short() {
     assert_eq!(plan(&unrecorded(in_flight()), at(100)).decision, Decision::Record);
     let unreached = RunView { started_at: None, steps: 0, step_started_at: None, ..in_flight() };
     assert_eq!(plan(&unrecorded(unreached.clone()), at(9000)).decision, Decision::Rest);
-    let hindered = RunView { obstacle: Some("no stream".into()), ..unreached };
+    let hindered = RunView { obstacle: Some(("no stream".into(), at(0))), ..unreached };
     assert_eq!(plan(&unrecorded(hindered.clone()), at(9000)).decision, Decision::Wait(TaskReason::SandboxNotReady));
     assert_eq!(plan(&running(Some(hindered)), at(9000)).decision, Decision::Rest, "it is on record as running");
+}
+
+#[test]
+fn a_run_whose_pod_cannot_be_reached_goes_on_and_says_so() {
+    let unheard = RunView { obstacle: Some(("no stream".into(), at(0))), ..in_flight() };
+    let seen = |run: RunView, spec: &Value, message: &str| {
+        let condition = |type_: &str| json!({ "type": type_, "status": "False", "reason": "Running", "message": message, "lastTransitionTime": at(0).to_string() });
+        let status = json!({
+            "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1", "step": "a",
+            "conditions": [condition("Finished"), condition("Succeeded")],
+        });
+        Observed { row: task(spec, &status), ..running(run) }
+    };
+    let place = "running in container executor of pod p";
+    let observed = seen(unheard.clone(), &json!({}), place);
+    let early = plan(&observed, at(9_999));
+    assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(10_000))));
+    assert_eq!(plan(&observed, at(10_000)).decision, Decision::Record);
+    let shown = status::in_progress(&observed, &unheard.target, &[], at(10_000)).conditions[0].message.clone();
+    assert!(shown.contains("no stream") && shown.contains("its result counts when"), "{shown}");
+
+    let hour = at(3_600_000);
+    assert_eq!(plan(&seen(unheard.clone(), &json!({}), &shown), hour).decision, Decision::Rest, "however long");
+    assert_eq!(plan(&seen(in_flight(), &json!({}), &shown), hour).decision, Decision::Record, "it is heard of again");
+
+    let cancel = json!({ "cancel": true });
+    let asked = plan(&seen(unheard.clone(), &cancel, place), at(1_000));
+    assert_eq!((asked.decision, asked.look_again), (Decision::Ask(Wish::Cancel), Some(at(10_000))));
+    let observed = seen(unheard.clone(), &cancel, place);
+    assert_eq!(plan(&observed, at(10_000)).decision, Decision::Record);
+    let shown = status::in_progress(&observed, &unheard.target, &[], at(10_000)).conditions[0].message.clone();
+    assert!(shown.contains("it is ended when"), "{shown}");
 }
 
 #[test]

@@ -52,7 +52,17 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
     let idle: Vec<_> = (1..).zip(pods).map(|(n, kind)| Arc::new(pod(&pool, n, *kind))).collect();
     let last_number = i64::try_from(idle.len()).unwrap();
     let template = pool.spec.fingerprint();
-    Observed { template, last_number, late_until: NOW, idle, allocated: 0, setback, pool: Arc::new(pool) }
+    Observed {
+        template,
+        last_number,
+        late_until: NOW,
+        idle,
+        allocated: 0,
+        setback,
+        asked: None,
+        warnings: None,
+        pool: Arc::new(pool),
+    }
 }
 
 fn decided(replicas: i32, pods: &[P]) -> (Vec<i64>, Vec<String>) {

@@ -1,0 +1,113 @@
+//! Pods that are not ready long after they were made, or have ceased to be, and what their status says of why. What has not even
+//! reached the status, such as a volume that cannot be mounted, is only in the pod's Events.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    clock::after,
+    pod::{Pod, PodCondition},
+};
+
+/// Starting takes less than this, images apart.
+const LATE: Duration = Duration::from_secs(30);
+/// An image may take this long to be pulled before that is worth a word.
+const PULLING: Duration = Duration::from_secs(300);
+/// What a kubelet or scheduler says is quoted up to here.
+const QUOTED_MAX: usize = 512;
+
+/// Since when a pod has not been ready, if it is not.
+fn since(pod: &Pod) -> Option<Timestamp> {
+    if pod.is_ready() {
+        return None;
+    }
+    let ceased = pod.condition("Ready").and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0);
+    pod.metadata.creation_timestamp.as_ref().map(|t| t.0).max(ceased)
+}
+
+/// From when on a pod that is not ready is late.
+fn late_at(pod: &Pod) -> Option<Timestamp> {
+    since(pod).map(|since| after(since, LATE))
+}
+
+/// When what is said of a pod that stays as it is changes.
+pub(super) fn times(pod: &Pod) -> impl Iterator<Item = Timestamp> {
+    since(pod).into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span)))
+}
+
+fn is_late(pod: &Pod, now: Timestamp) -> bool {
+    late_at(pod).is_some_and(|at| at <= now)
+}
+
+/// Whether a pod's Events may say more than its status.
+pub(super) fn is_worth_asking(pod: &Pod, now: Timestamp) -> bool {
+    is_late(pod, now) && pod.condition("PodScheduled").is_some_and(|c| c.status == "True")
+}
+
+/// What keeps a late pod from being ready, in words.
+pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<String> {
+    if !is_late(pod, now) {
+        return None;
+    }
+    let (what, advice) = obstacle(pod, said).or_else(|| {
+        let at = after(since(pod)?, PULLING);
+        (at <= now).then(|| (being_created(pod), "its image may still be on its way; see kubectl describe pod"))
+    })?;
+    let said = said.map(|said| format!(": {}", quoted(said))).unwrap_or_default();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    Some(format!("pod {name}: {what}{said}; {advice}"))
+}
+
+fn is_false<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.condition(type_).filter(|c| c.status == "False")
+}
+
+/// What is in the way, and what to do about it.
+fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
+    if let Some(gated) = is_false(pod, "PodScheduled").filter(|c| c.reason == "SchedulingGated") {
+        let what = format!("its scheduling gates keep it from a node ({})", quoted(&gated.message));
+        return Some((what, "what set the gates has to remove them, or take them out of the template"));
+    }
+    if pod.condition("PodScheduled").is_none_or(|c| c.status != "True") {
+        let what = "no scheduler has given it a node".to_owned();
+        return Some((what, "check the template's schedulerName, and that the scheduler works"));
+    }
+    if let Some(ready) = is_false(pod, "Ready").filter(|c| c.reason == "NodeNotReady") {
+        let what = format!("its node does not report {}", quoted(&ready.message));
+        return Some((what.trim_end().to_owned(), "see kubectl get nodes"));
+    }
+    if let Some(running) = pod.status.init_container_statuses.iter().find(|c| c.state.running.is_some() && !c.started) {
+        let what = format!("its init container {} has not ended, and the others wait for it", running.name);
+        return Some((what, "see kubectl logs -c"));
+    }
+    let containers = &pod.status.container_statuses;
+    if let Some((name, ended)) = containers.iter().find_map(|c| Some((&c.name, c.state.terminated.as_ref()?))) {
+        let what = format!("its container {name} {}, and is not running", ended.in_words());
+        return Some((what, "every container of the template must keep running; see kubectl logs -c"));
+    }
+    if containers.iter().any(|c| c.state.running.is_none()) || containers.is_empty() {
+        return said.map(|_| (being_created(pod), "create or correct what this names"));
+    }
+    if let Some(unready) = containers.iter().find(|c| !c.ready) {
+        let what = format!("its container {} runs, and its startup or readiness probe does not succeed", unready.name);
+        return Some((what, "correct the probe in the template, or what it asks"));
+    }
+    let ready = is_false(pod, "Ready")?;
+    let what = format!("its containers are ready and it is not ({}: {})", ready.reason, quoted(&ready.message));
+    Some((what, "what the template's readinessGates name has to be set by its controller"))
+}
+
+fn being_created(pod: &Pod) -> String {
+    let mut all = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    let waiting = all.find_map(|c| Some((&c.name, &c.state.waiting.as_ref()?.reason)));
+    waiting.map_or_else(
+        || "its containers have not been created".to_owned(),
+        |(name, reason)| format!("its container {name} has not started ({reason})"),
+    )
+}
+
+/// Another's words, bounded.
+fn quoted(words: &str) -> String {
+    words[..words.floor_char_boundary(QUOTED_MAX)].replace(char::is_control, " ")
+}

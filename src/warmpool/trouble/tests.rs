@@ -1,0 +1,148 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+/// A pod made at 0.
+fn pod(status: &Value) -> Pod {
+    let metadata = json!({ "name": "p", "creationTimestamp": at(0).to_string() });
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "executor" }] });
+    serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
+}
+
+fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({ "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": at(0).to_string() })
+}
+
+fn running() -> Value {
+    json!({ "running": { "startedAt": at(0).to_string() } })
+}
+
+#[test]
+fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
+    let scheduled = || condition("PodScheduled", "True", "", "");
+    let unready = |reason: &str, message: &str| condition("Ready", "False", reason, message);
+    let creating = json!([{ "name": "executor", "state": { "waiting": { "reason": "ContainerCreating" } } }]);
+    let gate = "Scheduling is blocked due to non-empty scheduling gates";
+    let mount = "FailedMount: MountVolume.SetUp failed for volume \"v\" : secret \"nosuch\" not found";
+    let cases = [
+        (
+            "a Secret that does not exist",
+            json!({ "conditions": [scheduled()], "containerStatuses": creating }),
+            Some(mount),
+            "container executor has not started (ContainerCreating): FailedMount",
+        ),
+        (
+            "a scheduling gate",
+            json!({ "conditions": [condition("PodScheduled", "False", "SchedulingGated", gate)] }),
+            None,
+            gate,
+        ),
+        ("no scheduler", json!({}), None, "schedulerName"),
+        (
+            "an init container that waits",
+            json!({
+                "conditions": [scheduled()], "containerStatuses": creating,
+                "initContainerStatuses": [{ "name": "wait-for-db", "state": running() }],
+            }),
+            None,
+            "init container wait-for-db has not ended",
+        ),
+        (
+            "a probe",
+            json!({
+                "conditions": [scheduled(), unready("ContainersNotReady", "m")],
+                "containerStatuses": [{ "name": "executor", "state": running() }],
+            }),
+            Some("Unhealthy: Readiness probe failed: no"),
+            "container executor runs, and its startup or readiness probe does not succeed: Unhealthy: Readiness probe failed",
+        ),
+        (
+            "a readiness gate",
+            json!({
+                "conditions": [scheduled(), unready("ReadinessGatesNotReady", "gate \"x\" does not exist")],
+                "containerStatuses": [{ "name": "executor", "ready": true, "state": running() }],
+            }),
+            None,
+            "gate \"x\" does not exist",
+        ),
+        (
+            "a helper that ended",
+            json!({
+                "conditions": [scheduled(), unready("ContainersNotReady", "m")],
+                "containerStatuses": [
+                    { "name": "executor", "ready": true, "state": running() },
+                    { "name": "helper", "state": { "terminated": { "exitCode": 0, "reason": "Completed" } } },
+                ],
+            }),
+            None,
+            "container helper exited with code 0, and is not running",
+        ),
+        (
+            "its node",
+            json!({
+                "conditions": [scheduled(), unready("NodeNotReady", "")],
+                "containerStatuses": [{ "name": "executor", "ready": true, "state": running() }],
+            }),
+            None,
+            "its node does not report",
+        ),
+    ];
+    for (what, status, said, words) in cases {
+        let pod = pod(&status);
+        assert_eq!(of(&pod, said, at(29)), None, "{what}: it may be starting");
+        assert_eq!(changes_at(&pod, at(0)), Some(at(30)), "{what}");
+        let trouble = of(&pod, said, at(30)).unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(trouble.reason, WarmPoolReason::PodsLate, "{what}");
+        assert!(trouble.message.contains(words), "{what}: {}", trouble.message);
+    }
+}
+
+#[test]
+fn an_image_that_takes_minutes_is_said_and_not_before() {
+    let creating = json!([{ "name": "executor", "state": { "waiting": { "reason": "ContainerCreating" } } }]);
+    let pod = pod(&json!({ "conditions": [condition("PodScheduled", "True", "", "")], "containerStatuses": creating }));
+    assert_eq!(of(&pod, None, at(299)), None);
+    assert_eq!(changes_at(&pod, at(31)), Some(at(300)));
+    assert!(of(&pod, None, at(300)).unwrap().message.contains("has not started (ContainerCreating)"));
+}
+
+#[test]
+fn a_pod_that_ceased_to_be_ready_is_late_from_then_on() {
+    let mut ceased = condition("Ready", "False", "ContainersNotReady", "m");
+    ceased["lastTransitionTime"] = json!(at(1000).to_string());
+    let container = json!({ "name": "executor", "state": running() });
+    let pod = pod(
+        &json!({ "conditions": [condition("PodScheduled", "True", "", ""), ceased], "containerStatuses": [container] }),
+    );
+    assert_eq!(of(&pod, None, at(1029)), None);
+    assert!(of(&pod, None, at(1030)).is_some());
+}
+
+#[test]
+fn a_crash_loop_is_not_over_between_two_crashes() {
+    let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+    let container = |restarts: i32, state: Value| {
+        let container =
+            json!({ "name": "executor", "restartCount": restarts, "ready": true, "state": state, "lastState": ended });
+        let conditions = [condition("PodScheduled", "True", "", ""), condition("Ready", "True", "", "")];
+        pod(&json!({ "conditions": conditions, "containerStatuses": [container] }))
+    };
+    let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+    for (what, pod, now) in [
+        ("backing off", container(2, backing_off), 5),
+        ("just started", container(2, running()), 119),
+        ("just ended", container(2, ended.clone()), 5),
+        ("many times", container(30, running()), 599),
+    ] {
+        let trouble = of(&pod, None, at(now)).unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(trouble.reason, WarmPoolReason::CrashLoopBackOff, "{what}");
+    }
+    assert_eq!(of(&container(1, running()), None, at(1)), None, "one may be an accident");
+    assert_eq!(changes_at(&container(2, running()), at(1)), Some(at(120)));
+    assert_eq!(of(&container(2, running()), None, at(120)), None, "it has stayed up");
+    assert_eq!(of(&container(30, running()), None, at(600)), None);
+}
