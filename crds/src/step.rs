@@ -11,6 +11,9 @@ use crate::duration;
 /// The most bytes of file content a Task may carry in all its steps together.
 pub const MAX_CONTENT_BYTES: usize = 512 * 1024;
 
+/// The most bytes that the spec of a Task may have, as JSON. The API server stores some 1.5 MiB of an object, and the result needs room too.
+pub const MAX_SPEC_BYTES: usize = 1024 * 1024;
+
 /// One step of a Task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
@@ -110,6 +113,12 @@ pub enum InvalidSpec {
          files in a Command step"
     )]
     ContentTooLarge(usize),
+    /// Too much in all.
+    #[error(
+        "the spec has {0} bytes, the limit is {MAX_SPEC_BYTES}, since the result is stored beside it; split the Task, or fetch large \
+         input in a Command step"
+    )]
+    TooLarge(usize),
     /// The timeout cannot be read.
     #[error("spec.timeout: {0}")]
     Timeout(#[from] duration::InvalidDuration),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     duration,
-    step::{InvalidSpec, MAX_CONTENT_BYTES, Step},
+    step::{InvalidSpec, MAX_CONTENT_BYTES, MAX_SPEC_BYTES, Step},
 };
 
 /// What a Task should do.
@@ -45,6 +45,9 @@ use crate::{
 #[x_kube(
     validation = Rule::new("self.sandboxRef == oldSelf.sandboxRef && self.steps == oldSelf.steps && self.timeout == oldSelf.timeout")
         .message("a Task's spec cannot be changed, except cancel and ttlSecondsAfterFinished; create another Task"),
+    // Lists that are maps by a key are equal in any order, and steps run in theirs.
+    validation = Rule::new("self.steps.map(s, s.name) == oldSelf.steps.map(s, s.name)")
+        .message("the order of a Task's steps cannot be changed; create another Task"),
     validation = Rule::new("!oldSelf.cancel || self.cancel")
         .message("cancel cannot be taken back; create another Task"),
 )]
@@ -91,14 +94,49 @@ impl TaskSpec {
         Ok(timeout)
     }
 
+    /// How many bytes the spec has, as it is stored; none where it is far from the limit.
+    fn bytes(&self) -> usize {
+        let texts = |step: &Step| {
+            let command = step.command.iter().flatten().map(String::len).sum::<usize>();
+            let env = step.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+            command
+                + env
+                + [&step.content, &step.path, &step.work_dir].into_iter().flatten().map(String::len).sum::<usize>()
+        };
+        // A control character becomes six when it is written as JSON, and an argument has its quotes.
+        if self.steps.iter().map(texts).sum::<usize>() < MAX_SPEC_BYTES / 8 {
+            return 0;
+        }
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, self).map_or(usize::MAX, |()| count.0)
+    }
+
     /// Whether the spec can be run: what the schema checks, once more, and what it cannot.
     pub fn validate(&self) -> Result<(), InvalidSpec> {
         self.timeout()?;
+        let bytes = self.bytes();
+        if bytes > MAX_SPEC_BYTES {
+            return Err(InvalidSpec::TooLarge(bytes));
+        }
         let content: usize = self.steps.iter().filter_map(|s| s.content.as_ref()).map(String::len).sum();
         if content > MAX_CONTENT_BYTES {
             return Err(InvalidSpec::ContentTooLarge(content));
         }
         self.steps.iter().try_for_each(|s| s.action().map(drop))
+    }
+}
+
+/// Counts what is written to it.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -223,4 +261,25 @@ pub enum StepState {
     Failed,
     /// Never started, because the Task ended before it.
     Skipped,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_spec_that_leaves_no_room_for_a_result_is_invalid() {
+        let spec = |argument: &str| -> TaskSpec {
+            let step = |n: usize| json!({ "name": format!("s{n}"), "type": "Command", "command": ["true", argument] });
+            let steps: Vec<_> = (0..10).map(step).collect();
+            serde_json::from_value(json!({ "sandboxRef": "s", "steps": steps })).unwrap()
+        };
+        assert_eq!(spec(&"x".repeat(100_000)).validate(), Ok(()));
+        let escaped = spec(&"\u{1}".repeat(20_000)).validate();
+        assert!(matches!(escaped, Err(InvalidSpec::TooLarge(bytes)) if bytes > 1_200_000), "{escaped:?}");
+        let long = spec(&"x".repeat(110_000)).validate();
+        assert!(matches!(long, Err(InvalidSpec::TooLarge(_))), "{long:?}");
+    }
 }

@@ -273,7 +273,8 @@ impl Row for TaskRow {
     }
 
     fn indexes(&self) -> Vec<TaskIndex> {
-        let unfinished = !self.state().is_finished();
+        // One that cannot be run holds nobody up, whether or not there is room to say so.
+        let unfinished = !self.state().is_finished() && (self.invalid.is_none() || self.started_at().is_some());
         unfinished.then(|| TaskIndex::Unfinished(self.sandbox())).into_iter().collect()
     }
 

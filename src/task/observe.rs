@@ -30,23 +30,21 @@ impl Observed {
     pub(super) fn read(cache: &Cache, key: &Key, runs: &Runs, finished_ttl: Option<Duration>) -> Option<Self> {
         let tables = cache.read();
         let row = Arc::clone(tables.tasks.get(key)?);
-        let sandbox_key = row.sandbox();
-        let sandbox = tables.sandboxes.get(&sandbox_key).cloned();
+        let (sandbox_key, run) = (row.sandbox(), runs.view(&Uid::of(&*row.task)));
+        // One that is being deleted takes no Tasks that it does not have yet.
+        let takes = |sandbox: &&Arc<SandboxRow>| {
+            let object = &sandbox.sandbox;
+            let has_it = run.is_some() || row.sandbox_uid() == Some(Uid::of(&**object));
+            has_it || object.metadata.deletion_timestamp.is_none()
+        };
+        let sandbox = tables.sandboxes.get(&sandbox_key).filter(takes).cloned();
         let pod = sandbox.as_ref().and_then(|sandbox| {
             let owned = PodIndex::controlled_by(&*sandbox.sandbox);
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
         let first = tables.queued(&sandbox_key).next().map(TaskRow::key).filter(|head| head != key);
-        Some(Self {
-            run: runs.view(&Uid::of(&*row.task)),
-            behind: first.map(|head| head.name),
-            sandbox,
-            pod,
-            row,
-            finished_ttl,
-            sandbox_is_gone: false,
-        })
+        Some(Self { run, behind: first.map(|head| head.name), sandbox, pod, row, finished_ttl, sandbox_is_gone: false })
     }
 
     pub(super) fn uid(&self) -> Uid {
@@ -58,11 +56,25 @@ impl Observed {
         self.row.sandbox_uid().or_else(|| self.sandbox.as_ref().map(|s| Uid::of(&*s.sandbox)))
     }
 
-    /// Whether the Sandbox it was recorded to belong to is no more.
+    /// Whether the Sandbox that it belongs to is no more, or going.
     pub(super) fn sandbox_deleted(&self) -> bool {
         let present = self.sandbox.as_ref().filter(|s| s.sandbox.metadata.deletion_timestamp.is_none());
-        let recorded = self.row.sandbox_uid();
-        recorded.is_some() && (self.sandbox_is_gone || present.map(|s| Uid::of(&*s.sandbox)) != recorded)
+        let present = present.filter(|_| !self.sandbox_is_gone).map(|s| Uid::of(&*s.sandbox));
+        match self.row.sandbox_uid() {
+            Some(recorded) => present != Some(recorded),
+            // A short run is not on record before its end.
+            None => self.run.is_some() && present.is_none(),
+        }
+    }
+
+    /// Whether it is being deleted, which somebody's finalizer may keep it from for long.
+    pub(super) fn is_deleting(&self) -> bool {
+        self.row.task.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether it is to end, waiting or running.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.row.task.spec.cancel || self.is_deleting()
     }
 
     /// Whether it was started and its pod is no more.

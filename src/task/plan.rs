@@ -78,20 +78,19 @@ fn finish(reason: TaskReason, message: impl Into<String>) -> Plan {
 /// Decides.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if observed.row.state().is_finished() {
-        return expiry(observed, now);
+        return deletion::expiry(observed, now);
     }
     let sandbox = &observed.row.task.spec.sandbox_ref;
     if observed.sandbox_deleted() {
-        return finish(
-            TaskReason::SandboxDeleted,
-            format!("Sandbox {sandbox} was deleted; create the Task again for another one"),
-        );
+        let message = format!("Sandbox {sandbox} was deleted; create the Task again for another one");
+        return deletion::ending_with_sandbox(observed)
+            .map_or_else(|| finish(TaskReason::SandboxDeleted, message), Plan::from);
     }
     if observed.was_started() {
         return started(observed, now);
     }
-    if observed.row.task.spec.cancel {
-        return finish(TaskReason::Cancelled, "spec.cancel was set before the Task started");
+    if observed.is_cancelled() {
+        return finish(TaskReason::Cancelled, format!("{} before the Task started", deletion::why_cancelled(observed)));
     }
     if let Some(invalid) = &observed.row.invalid {
         return finish(TaskReason::InvalidSpec, invalid.to_string());
@@ -154,7 +153,7 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
         return Decision::Record.into();
     }
     let unheard_at = status::unheard_at(run).filter(|at| *at > now);
-    if observed.row.task.spec.cancel {
+    if observed.is_cancelled() {
         return Plan { decision: Decision::Ask(Wish::Cancel), look_again: unheard_at };
     }
     let Some(started_at) = run.started_at else {
@@ -198,7 +197,7 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
             TaskReason::TimedOut,
             format!("not done within {timeout}; raise spec.timeout if it needs longer"),
         ),
-        RunEnd::Cancelled => Verdict::new(TaskReason::Cancelled, "spec.cancel was set"),
+        RunEnd::Cancelled => Verdict::new(TaskReason::Cancelled, deletion::why_cancelled(observed)),
     };
     Decision::Finish(with_remains(verdict, &ended.left)).into()
 }
@@ -286,14 +285,6 @@ fn of_steps(run: &RunView) -> Verdict {
     Verdict::new(reason, message)
 }
 
-fn expiry(observed: &Observed, now: Timestamp) -> Plan {
-    let completed = observed.row.status().and_then(|s| s.completed_at.as_ref());
-    let decision = if observed.is_behind() { Decision::Acknowledge } else { Decision::Rest };
-    match observed.ttl().zip(completed).map(|(ttl, at)| after(at.0, ttl)) {
-        Some(due) if due <= now => Decision::Expire.into(),
-        look_again => Plan { decision, look_again },
-    }
-}
-
+mod deletion;
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,11 @@ use std::{cmp::Ordering, time::Duration};
 
 use arl_crds::{
     Step, StepState, StepStatus, TaskState, TaskStatus,
-    condition::{self, STALLED, Truth, Wanted},
+    condition::{self, STALLED, Truth, Wanted, is_alike},
     reason::{EventReason, TaskReason},
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 
 use super::{event_reason, observe::Observed};
 use crate::{
@@ -76,7 +76,7 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
     let message = match reason {
         TaskReason::SandboxNotFound => {
             format!(
-                "Sandbox {sandbox} does not exist in this namespace; create it, or correct sandboxRef in a new Task"
+                "Sandbox {sandbox} does not exist in this namespace, or is being deleted; create it, or correct sandboxRef in a new Task"
             )
         }
         TaskReason::Queued => {
@@ -89,8 +89,10 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
     let mut status = base(observed);
     status.state = Some(TaskState::Pending);
     let unchanged = observed.row.status().filter(|s| {
-        // Who is first changes all the time; it is not worth a write to each of those who wait.
-        s.conditions.first().is_some_and(|c| c.reason == reason.as_str()) && s.sandbox_uid == status.sandbox_uid
+        // Who is first changes all the time; it is not worth a write to each of those who wait. Nor are other numbers.
+        let says = |c: &Condition| reason == TaskReason::Queued || is_alike(&c.message, &message);
+        s.conditions.first().is_some_and(|c| c.reason == reason.as_str() && says(c))
+            && s.sandbox_uid == status.sandbox_uid
     });
     match unchanged {
         Some(same) => TaskStatus {

@@ -246,3 +246,17 @@ async fn explain(field: &str) -> String {
     let said = kubectl.arg("--kubeconfig").arg(cluster.join("kubeconfig")).args(["explain", field]).output().await;
     String::from_utf8(said.unwrap().stdout).unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_steps_cannot_be_changed() {
+    let world = World::without_operator("order").await;
+    let steps = |names: [&str; 3]| json!(names.map(|name| command(name, &["true"])));
+    world.create(&task(steps(["a", "b", "c"]))).await;
+    for names in [["b", "a", "c"], ["c", "b", "a"]] {
+        let change = Patch::Merge(json!({"spec": {"steps": steps(names)}}));
+        let refused = world.api::<Task>().patch("t", &PatchParams::default(), &change).await.unwrap_err();
+        assert!(refused.to_string().contains("the order of a Task's steps cannot be changed"), "{refused}");
+    }
+    let same = Patch::Merge(json!({"spec": {"steps": steps(["a", "b", "c"]), "cancel": true}}));
+    world.api::<Task>().patch("t", &PatchParams::default(), &same).await.unwrap();
+}

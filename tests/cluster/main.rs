@@ -18,6 +18,7 @@ mod crashes;
 mod endings;
 mod examples;
 mod files;
+mod finalizers;
 mod ha;
 mod harness;
 mod hostile;

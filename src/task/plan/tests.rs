@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use arl_crds::{Sandbox, Task, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
@@ -347,4 +348,59 @@ fn a_change_of_the_spec_is_put_on_record_whatever_the_task_is_at() {
     observed.sandbox = None;
     let status = super::super::status::waiting(&observed, TaskReason::Queued, at(0));
     assert_eq!((status.observed_generation, status.conditions[0].observed_generation), (Some(2), Some(2)));
+}
+
+fn deleting(mut observed: Observed) -> Observed {
+    let row = Arc::get_mut(&mut observed.row).unwrap();
+    Arc::get_mut(&mut row.task).unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    observed
+}
+
+fn in_a_sandbox_that_goes(mut observed: Observed) -> Observed {
+    let row = Arc::get_mut(observed.sandbox.as_mut().unwrap()).unwrap();
+    Arc::get_mut(&mut row.sandbox).unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    observed
+}
+
+#[test]
+fn a_task_that_is_being_deleted_is_ended_and_never_started() {
+    assert_eq!(reason(&deleting(fresh(&json!({}))), at(1)), Some(TaskReason::Cancelled));
+    assert_eq!(plan(&deleting(running(in_flight())), at(1)).decision, Decision::Ask(Wish::Cancel));
+    let ended = plan(&deleting(running(over(RunEnd::Cancelled, None))), at(1_500)).decision;
+    let Decision::Finish(verdict) = ended else { panic!("{ended:?}") };
+    assert_eq!(verdict.message, "the Task was deleted");
+}
+
+#[test]
+fn what_runs_in_a_sandbox_that_is_being_deleted_is_ended_before_the_task_is() {
+    let running = |run: RunView| in_a_sandbox_that_goes(running(run));
+    assert_eq!(plan(&running(in_flight()), at(1)).decision, Decision::Ask(Wish::Cancel));
+    assert_eq!(reason(&running(over(RunEnd::Cancelled, None)), at(1_500)), Some(TaskReason::SandboxDeleted));
+    let unrecorded = Observed { run: Some(in_flight()), ..in_a_sandbox_that_goes(fresh(&json!({}))) };
+    assert_eq!(plan(&unrecorded, at(1)).decision, Decision::Ask(Wish::Cancel));
+    let without_pod = Observed { pod: None, ..running(in_flight()) };
+    assert_eq!(reason(&without_pod, at(1)), Some(TaskReason::SandboxDeleted));
+}
+
+#[test]
+fn why_a_task_waits_is_said_anew_when_the_cause_changes_and_not_when_the_order_does() {
+    let waits = |obstacle: Option<&str>, recorded: &Value| {
+        let run =
+            obstacle.map(|words| RunView { started_at: None, obstacle: Some((words.into(), at(0))), ..in_flight() });
+        Observed { row: task(&json!({}), recorded), run, ..fresh(&json!({})) }
+    };
+    let said = |observed: &Observed, reason| crate::task::status::waiting(observed, reason, at(1));
+    let first = said(&waits(None, &Value::Null), TaskReason::SandboxNotReady);
+    let recorded = serde_json::to_value(&first).unwrap();
+    let cause = said(&waits(Some("the agent cannot be reached: refused"), &recorded), TaskReason::SandboxNotReady);
+    assert!(cause.conditions[0].message.contains("the agent cannot be reached"), "{:?}", cause.conditions);
+    let recorded = serde_json::to_value(&cause).unwrap();
+    let again = said(&waits(Some("the agent cannot be reached: refused"), &recorded), TaskReason::SandboxNotReady);
+    assert_eq!(again, cause);
+    let behind = |first: &str, recorded: &Value| {
+        let queued = Observed { behind: Some(first.into()), ..waits(None, recorded) };
+        said(&queued, TaskReason::Queued)
+    };
+    let queued = behind("a", &Value::Null);
+    assert_eq!(behind("b", &serde_json::to_value(&queued).unwrap()), queued);
 }

@@ -1,0 +1,86 @@
+//! Somebody's finalizer keeps an object that was deleted: to the operator it is deleted all the same.
+
+use arl_crds::{Sandbox, Task};
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::make::{reason, shell, status};
+
+const FINALIZER: &str = "example.com/keep";
+
+fn kept(mut manifest: Value) -> Value {
+    manifest["metadata"]["finalizers"] = json!([FINALIZER]);
+    manifest
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    kept(json!({"apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}))
+}
+
+fn task(name: &str, script: &str) -> Value {
+    object("Task", name, json!({"sandboxRef": "s", "timeout": "120s", "steps": [shell("a", script)]}))
+}
+
+fn released() -> Value {
+    json!({"metadata": {"finalizers": null}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_deleted_and_kept_is_ended_and_the_next_one_runs() {
+    let world = World::with_sandbox("kept-task").await;
+    let pod = world.pod_of("s").await;
+    world.create(&task("runs", "sleep 1717")).await;
+    world.running("runs").await;
+    world.create(&task("waits", "echo never > /workspace/never")).await;
+    world.delete::<Task>("waits").await;
+    world.delete::<Task>("runs").await;
+    for name in ["runs", "waits"] {
+        assert_eq!(reason(&world.finished(name).await), "Cancelled", "{name}");
+    }
+    assert_eq!(world.output("next", "s", "ls /workspace").await, "");
+    let left = world.processes(&pod).await;
+    assert!(left.iter().all(|line| !line.contains("1717")), "{left:?}");
+    for name in ["runs", "waits"] {
+        world.merge::<Task>(name, &released()).await;
+        world.gone::<Task>(name).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_runs_or_starts_in_a_sandbox_that_is_deleted_and_kept() {
+    let world = World::new("kept-sandbox").await;
+    world.pool("p", 1).await;
+    world.create(&object("Sandbox", "s", json!({"poolRef": "p", "keepAlive": true}))).await;
+    let pod = world.pod_of("s").await;
+    world.task("runs", "s", json!([shell("a", "sleep 1718")])).await;
+    world.running("runs").await;
+    world.task("waits", "s", json!([shell("a", "true")])).await;
+    world.one("waits", "it is queued", |t: &Task| t.status.is_some()).await;
+    world.delete::<Sandbox>("s").await;
+    for name in ["runs", "waits"] {
+        assert_eq!(reason(&world.finished(name).await), "SandboxDeleted", "{name}");
+    }
+    let left = world.processes(&pod).await;
+    assert!(left.iter().all(|line| !line.contains("1718")), "{left:?}");
+    world.task("late", "s", json!([shell("a", "true")])).await;
+    let late = world.one("late", "it says what it waits for", |t: &Task| t.status.is_some()).await;
+    assert_eq!((reason(&late), &status(&late).started_at), ("SandboxNotFound", &None));
+    world.merge::<Sandbox>("s", &released()).await;
+    world.gone::<Sandbox>("s").await;
+    world.sandbox("s", "p").await;
+    assert_eq!(reason(&world.finished("late").await), "Succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_with_no_room_for_its_result_is_invalid_and_holds_nobody_up() {
+    let world = World::with_sandbox("no-room").await;
+    let steps: Vec<Value> = (0..12)
+        .map(|n| json!({"name": format!("s{n}"), "type": "Command", "command": ["true", "x".repeat(128 * 1024 - 500)]}))
+        .collect();
+    world.task("huge", "s", json!(steps)).await;
+    world.task("next", "s", json!([shell("a", "true")])).await;
+    assert_eq!(reason(&world.finished("next").await), "Succeeded");
+    // Whether there is room even for that depends on etcd's limit.
+    let huge = world.api::<Task>().get("huge").await.unwrap();
+    assert_ne!(huge.status.as_ref().map(|_| reason(&huge)), Some("Succeeded"));
+}
