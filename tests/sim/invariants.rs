@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     drawn,
     kind::{Id, Kind},
-    store::{Entry, Store, controller, is_deleting, label, uid_of},
+    store::{Entry, Store, controller, is_deleting, label, set, uid_of},
 };
 
 /// No view in a simulation is older.
@@ -271,11 +271,15 @@ pub fn is_finished(task: &Value) -> bool {
     matches!(task["status"]["state"].as_str(), Some("Succeeded" | "Failed"))
 }
 
-/// What a Task says came of it. That it cannot be deleted for its ttl may be said later.
+/// What a Task says came of it. That it cannot be deleted for its ttl may be said later, and which spec it has seen.
 fn report(task: &Value) -> Value {
     let mut status = task["status"].clone();
+    set(&mut status, "observedGeneration", None);
     if let Some(conditions) = status["conditions"].as_array_mut() {
         conditions.retain(|c| c["type"] != STALLED);
+        for condition in conditions {
+            set(condition, "observedGeneration", None);
+        }
     }
     status
 }

@@ -281,7 +281,7 @@ fn grace(pod: &Value, asked: Option<i64>) -> i64 {
     asked.or(pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30)
 }
 
-fn set(object: &mut Value, field: &str, value: Option<&Value>) {
+pub fn set(object: &mut Value, field: &str, value: Option<&Value>) {
     match (object.as_object_mut(), value) {
         (Some(object), Some(value)) => drop(object.insert(field.to_owned(), value.clone())),
         (Some(object), None) => drop(object.remove(field)),
