@@ -1,46 +1,170 @@
-//! Replacing a file: whoever reads it sees the old content or the new, all of it.
+//! FilePatch: replaces the whole content of a file. docs/semantics.md has the rule; plain exec follows the same one by a script.
+
+mod place;
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
-    io::{ErrorKind, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    ffi::OsString,
+    fmt::Display,
+    fs::File,
+    io::{self, Write},
 };
 
-const NEW_MODE: u32 = 0o644;
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat},
+    sys::stat::{FileStat, Mode, fchmod, fstat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat},
+};
 
-/// Writes `content` to `path`, creating its directories; the mode of an existing file is kept. A link is followed, so that it
-/// stays one.
-pub fn replace(path: &Path, content: &[u8]) -> Result<(), String> {
-    let failed = |what: &str, error: &std::io::Error| format!("{}: {what}: {error}", path.display());
-    let target = match fs::canonicalize(path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(failed("cannot be looked up", &error)),
-    };
-    let mode = match fs::metadata(&target) {
-        Ok(found) if found.is_dir() => return Err(format!("{} is a directory; name a file in it", path.display())),
-        Ok(found) => found.permissions().mode() & 0o7777,
-        Err(_) => NEW_MODE,
-    };
-    let Some(name) = target.file_name() else { return Err(format!("{} names no file", path.display())) };
-    let parent =
-        target.parent().filter(|p| !p.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_owned);
-    fs::create_dir_all(&parent).map_err(|error| failed("its directory cannot be created", &error))?;
-    let mut temporary = name.to_owned();
-    temporary.push(format!(".arl-{}", std::process::id()));
-    let temporary = parent.join(temporary);
-    let written = write(&temporary, content, mode).and_then(|()| fs::rename(&temporary, &target));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        failed("cannot be written", &error)
-    })
+use place::{Kind, Place};
+
+const NEW_MODE: Mode = Mode::from_bits_truncate(0o644);
+/// Of a copy that is still to get the owner and the mode of the file that it replaces.
+const PRIVATE: Mode = Mode::from_bits_truncate(0o600);
+/// Names to try for the copy: one may be left over from an agent that was killed.
+const NAMES: u32 = 100;
+
+/// Why a file was not written, to be read behind its path.
+struct Problem(String);
+
+impl Problem {
+    fn new(what: impl Display, errno: Errno) -> Self {
+        let advice = match errno {
+            Errno::EACCES | Errno::EPERM => format!("; uid {} may not write there", geteuid()),
+            Errno::EROFS => "; write to a volume that the pool's template mounts writable".into(),
+            Errno::ENOSPC | Errno::EDQUOT => "; make room there, or give the volume more".into(),
+            Errno::ETXTBSY => "; it is a program that is running".into(),
+            _ => String::new(),
+        };
+        Self(format!("{what}: {}{advice}", errno.desc()))
+    }
+
+    fn not_written(errno: Errno) -> Self {
+        Self::new("cannot be written", errno)
+    }
 }
 
-fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    // Set apart from creation, since a umask would change it.
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
+/// What went wrong with the copy that was to replace the file.
+enum Failure {
+    /// The file may still be written in place.
+    NotReplaceable(Errno),
+    /// Neither.
+    NotWritable(Errno),
+}
+
+/// Writes `content` to `path`, relative to the working directory.
+pub fn write(path: &str, content: &[u8]) -> Result<(), String> {
+    attempt(path, content).map_err(|Problem(words)| format!("{path} {words}"))
+}
+
+fn attempt(path: &str, content: &[u8]) -> Result<(), Problem> {
+    let place = Place::find(path)?;
+    let old = place.stat().map_err(Problem::not_written)?;
+    if let Some(old) = &old {
+        Kind::of(old).must_be_file()?;
+        place.may_be_written().map_err(Problem::not_written)?;
+    }
+    match replace(&place, old.as_ref(), content) {
+        Err(Failure::NotReplaceable(errno)) if old.is_some() && !is_full(errno) => overwrite(&place, content),
+        Err(Failure::NotReplaceable(errno) | Failure::NotWritable(errno)) => Err(Problem::not_written(errno)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn is_full(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOSPC | Errno::EDQUOT)
+}
+
+/// Puts a copy with the new content in the file's place: a reader sees the old content or the new, all of it.
+fn replace(place: &Place, old: Option<&FileStat>, content: &[u8]) -> Result<(), Failure> {
+    let (name, mut copy) = create_copy(place, old).map_err(Failure::NotReplaceable)?;
+    let replaced = fill(&mut copy, old, content).and_then(|()| {
+        renameat(&place.directory, name.as_os_str(), &place.directory, place.name.as_os_str())
+            .map_err(Failure::NotReplaceable)
+    });
+    if replaced.is_err() {
+        let _ = unlinkat(&place.directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
+    }
+    replaced
+}
+
+fn create_copy(place: &Place, old: Option<&FileStat>) -> Result<(OsString, File), Errno> {
+    let mode = if old.is_some() { PRIVATE } else { NEW_MODE };
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    for number in 0..NAMES {
+        let name = OsString::from(format!(".arl-{}-{number}", std::process::id()));
+        match openat(&place.directory, name.as_os_str(), flags, mode) {
+            Ok(copy) => return Ok((name, File::from(copy))),
+            Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EEXIST)
+}
+
+fn fill(copy: &mut File, old: Option<&FileStat>, content: &[u8]) -> Result<(), Failure> {
+    copy.write_all(content).map_err(|error| Failure::NotWritable(errno(error)))?;
+    // After the content, since writing clears setuid and setgid.
+    match old {
+        Some(old) => take_after(copy, old).map_err(Failure::NotReplaceable)?,
+        // Past the umask. Where the file system has its own idea of modes, that one stands.
+        None => drop(fchmod(&*copy, NEW_MODE)),
+    }
+    sync(copy).map_err(Failure::NotWritable)
+}
+
+/// Gives the copy the owner, group and mode of the file that it replaces. File systems may refuse that, or ignore it.
+fn take_after(copy: &File, old: &FileStat) -> Result<(), Errno> {
+    let now = fstat(copy)?;
+    if owner(&now) != owner(old) {
+        fchown(copy, Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)))?;
+    }
+    if mode(&fstat(copy)?) != mode(old) {
+        fchmod(copy, mode(old))?;
+    }
+    let now = fstat(copy)?;
+    if (owner(&now), mode(&now)) == (owner(old), mode(old)) { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+fn owner(stat: &FileStat) -> (u32, u32) {
+    (stat.st_uid, stat.st_gid)
+}
+
+fn mode(stat: &FileStat) -> Mode {
+    Mode::from_bits_truncate(stat.st_mode)
+}
+
+/// Writes into the file itself.
+fn overwrite(place: &Place, content: &[u8]) -> Result<(), Problem> {
+    // Whoever put something else in its place meanwhile gets neither its target written nor this process to wait.
+    let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(&place.directory, place.name.as_os_str(), flags, Mode::empty()).map_err(Problem::not_written)?;
+    let mut file = File::from(file);
+    let old = fstat(&file).map_err(Problem::not_written)?;
+    Kind::of(&old).must_be_file()?;
+    reserve(&file, content.len()).map_err(Problem::not_written)?;
+    let written = file.write_all(content).and_then(|()| {
+        let length = content.len() as u64;
+        if u64::try_from(old.st_size).is_ok_and(|old| old > length) { file.set_len(length) } else { Ok(()) }
+    });
+    written.map_err(errno).and_then(|()| sync(&file)).map_err(Problem::not_written)
+}
+
+/// Makes room before the old content is touched, where the file system can do that.
+fn reserve(file: &File, length: usize) -> Result<(), Errno> {
+    let Some(length) = i64::try_from(length).ok().filter(|length| *length > 0) else { return Ok(()) };
+    fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length)
+        .or_else(|errno| if is_full(errno) { Err(errno) } else { Ok(()) })
+}
+
+/// Some files, such as those of /proc, cannot be synced and need not be.
+fn sync(file: &File) -> Result<(), Errno> {
+    match file.sync_all().map_err(errno) {
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(()),
+        synced => synced,
+    }
+}
+
+fn errno(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EIO)
 }

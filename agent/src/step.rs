@@ -92,7 +92,7 @@ pub fn step(directory: &Path) -> Result<(), String> {
             Err(end) => Err(end),
             Ok(()) => match &job.step.action {
                 Action::File { path, content } => {
-                    let written = file::replace(Path::new(path), content.as_bytes());
+                    let written = file::write(path, content.as_bytes());
                     Err(written.map_or_else(StepEnd::NotWritten, |()| StepEnd::Written))
                 }
                 Action::Command(arguments) => command::start(arguments, &job.step.env),
@@ -121,9 +121,11 @@ pub fn step(directory: &Path) -> Result<(), String> {
 
 /// Goes where the step is to run, which may not be where the one before ran.
 fn enter(job: &Job) -> Result<(), StepEnd> {
-    let directory = Path::new(&job.home).join(job.step.work_dir.as_deref().unwrap_or_default());
+    // Empty is what a template renders where a value is unset.
+    let work_dir = job.step.work_dir.as_deref().filter(|directory| !directory.is_empty());
+    let directory = work_dir.map_or_else(|| Path::new(&job.home).to_owned(), |named| Path::new(&job.home).join(named));
     std::env::set_current_dir(&directory).map_err(|error| {
-        let what = if job.step.work_dir.is_some() { "workDir" } else { "the container's working directory" };
+        let what = if work_dir.is_some() { "workDir" } else { "the container's working directory" };
         let words = format!("{what} {}: {error}", directory.display());
         match &job.step.action {
             Action::Command(_) => StepEnd::NotExecutable { code: 126, words },

@@ -1,7 +1,10 @@
 //! The agent as a pod has it, without a pod: the binary, its streams and its records.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+#[path = "../../../tests/files/mod.rs"]
+mod cases;
 mod endings;
+mod files;
 mod pod;
 mod volume;
 

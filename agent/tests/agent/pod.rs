@@ -54,7 +54,12 @@ impl Pod {
     }
 
     pub fn stream(&self) -> Stream {
-        let mut stream = self.silent_stream();
+        self.stream_of(Command::new(self.directory.join("agent")))
+    }
+
+    /// To an agent that is called in this way.
+    pub fn stream_of(&self, agent: Command) -> Stream {
+        let mut stream = self.silent_stream_of(agent);
         stream.say(&ToAgent::Hello { version: VERSION, pod: self.uid() });
         let hello = stream.hear();
         assert!(matches!(hello, FromAgent::Hello { version: VERSION, .. }), "{hello:?}");
@@ -62,7 +67,11 @@ impl Pod {
     }
 
     pub fn silent_stream(&self) -> Stream {
-        let mut relay = Command::new(self.directory.join("agent"))
+        self.silent_stream_of(Command::new(self.directory.join("agent")))
+    }
+
+    fn silent_stream_of(&self, mut agent: Command) -> Stream {
+        let mut relay = agent
             .arg("connect")
             .arg(&self.directory)
             .current_dir(self.path("work"))
