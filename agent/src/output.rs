@@ -89,14 +89,19 @@ pub fn shorten(text: &str, max: usize) -> Option<String> {
     if text.len() <= max {
         return None;
     }
-    let head = &text[..text.floor_char_boundary(max / 4)];
-    let tail = &text[text.ceil_char_boundary(text.len() - (max - max / 4))..];
+    let (head, tail) = ends(text, max);
     let cut = &text[head.len()..text.len() - tail.len()];
     let left_out = match left_out_before(cut) {
         None => cut.len(),
         Some(bytes) => (cut.len() - marker(bytes).len()).saturating_add(bytes),
     };
     Some(format!("{head}{}{tail}", marker(left_out)))
+}
+
+/// What [`shorten`] keeps of a text that is longer than `max`.
+pub fn ends(text: &str, max: usize) -> (&str, &str) {
+    let head = &text[..text.floor_char_boundary(max / 4)];
+    (head, &text[text.ceil_char_boundary(text.len().saturating_sub(max - max / 4))..])
 }
 
 /// What a marker in `text` says was left out there: it is left out in turn, and what it stood for still counts.

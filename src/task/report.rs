@@ -12,7 +12,7 @@ use super::{
     status::{base, untouched, with_conditions},
 };
 use crate::{
-    output::{self, HEAD, TAIL},
+    output,
     runs::{StepEnd, StepRun},
 };
 
@@ -93,22 +93,61 @@ fn unknown(name: &str, verdict: &Verdict, now: Timestamp) -> StepStatus {
     step
 }
 
-/// `status` with its outputs shortened until they fit `budget`, JSON-encoded, the copies at the top included.
+/// What a mark of what was left out takes at most, JSON-encoded.
+const MARK_MAX: usize = 49;
+
+/// `status` with its outputs shortened until they fit `budget`, JSON-encoded, the copies at the top included. All are held to the
+/// same length, the largest that does; what is shorter stays whole.
 pub(super) fn fit(whole: &TaskStatus, budget: usize) -> TaskStatus {
-    let (mut cap, mut status) = (HEAD + TAIL, whole.clone());
-    while encoded(&status) > budget && cap > 0 {
-        cap /= 2;
-        // Of the whole each time, so that what is left out is counted once.
-        status = whole.clone();
-        shorten(&mut status, cap);
-    }
+    let mut status = whole.clone();
+    let texts: Vec<&str> = outputs(whole).collect();
+    let size = |cap: usize| texts.iter().map(|text| size_of(text, cap)).sum::<usize>();
+    // A byte takes one at least, so that no more than the budget is measured at a time.
+    let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
+    let cap = largest(longest, |cap| texts.iter().map(|text| text.len().min(cap)).sum::<usize>() <= budget);
+    let cap = largest(cap, |cap| size(cap) <= budget);
+    shorten(&mut status, cap);
     status
 }
 
-fn encoded(status: &TaskStatus) -> usize {
+/// The largest number up to `max` for which it holds, where it holds for 0 and for all that are smaller.
+fn largest(max: usize, holds: impl Fn(usize) -> bool) -> usize {
+    if holds(max) {
+        return max;
+    }
+    let (mut low, mut high) = (0, max);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        if holds(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+fn outputs(status: &TaskStatus) -> impl Iterator<Item = &str> {
     let steps = status.steps.iter().flat_map(|s| [&s.stdout, &s.stderr]);
-    let outputs = [&status.stdout, &status.stderr].into_iter().chain(steps).flatten();
-    outputs.map(|text| serde_json::to_string(text).map_or(0, |json| json.len())).sum()
+    [&status.stdout, &status.stderr].into_iter().chain(steps).flatten().map(String::as_str)
+}
+
+/// What `text` takes at most once it is cut to `cap`.
+fn size_of(text: &str, cap: usize) -> usize {
+    match cap {
+        0 => 0,
+        _ if text.len() <= cap => encoded(text.as_bytes()),
+        _ => {
+            let (head, tail) = output::ends(text, cap);
+            encoded(head.as_bytes()) + MARK_MAX + encoded(tail.as_bytes())
+        }
+    }
+}
+
+/// What these bytes of a string take in JSON.
+fn encoded(bytes: &[u8]) -> usize {
+    let size = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    bytes.iter().map(size).sum()
 }
 
 fn shorten(status: &mut TaskStatus, cap: usize) {
@@ -145,25 +184,69 @@ fn cut(text: &mut String, cap: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{HEAD, TAIL};
 
-    #[test]
-    fn outputs_are_made_to_fit_and_say_so() {
-        let step = |i: usize| StepStatus {
-            stdout: Some("\u{1}".repeat(60_000)),
+    const MARK: &str = " bytes left out ...]\n";
+
+    fn status(outputs: &[String], copied: bool) -> TaskStatus {
+        let step = |(i, text): (usize, &String)| StepStatus {
+            stdout: Some(text.clone()),
             stderr: Some("y".repeat(10)),
             ..untouched(&format!("s{i}"), StepState::Succeeded)
         };
-        let full = TaskStatus {
-            steps: (0..8).map(step).collect(),
-            stdout: Some("\u{1}".repeat(60_000)),
+        TaskStatus {
+            steps: outputs.iter().enumerate().map(step).collect(),
+            stdout: outputs.last().filter(|_| copied).cloned(),
             ..TaskStatus::default()
-        };
+        }
+    }
+
+    fn size(status: &TaskStatus) -> usize {
+        outputs(status).map(|text| serde_json::to_string(text).unwrap().len() - 2).sum()
+    }
+
+    #[test]
+    fn outputs_are_made_to_fit_and_say_so() {
+        let full = status(&vec!["\u{1}".repeat(60_000); 8], true);
         for budget in BUDGETS {
             let fitted = fit(&full, budget);
-            assert!(encoded(&fitted) <= budget + 2 * 18, "{budget}: {}", encoded(&fitted));
+            assert!(size(&fitted) <= budget, "{budget}: {}", size(&fitted));
             assert_eq!((fitted.steps[0].truncated, fitted.truncated), (Some(true), Some(true)));
         }
         let small = TaskStatus { steps: vec![untouched("s", StepState::Succeeded)], ..TaskStatus::default() };
         assert_eq!(fit(&small, BUDGETS[0]), small);
+    }
+
+    #[test]
+    fn as_much_is_kept_as_fits() {
+        let printed = |unit: &str| unit.repeat(HEAD + TAIL).chars().take(HEAD + TAIL).collect::<String>();
+        for (unit, what) in [("x", "letters"), ("a line of text\n", "lines"), ("\"\\", "quotes"), ("\u{1}", "control")]
+        {
+            for count in [8, 20, 64] {
+                let full = status(&vec![printed(unit); count], true);
+                let fitted = fit(&full, BUDGETS[0]);
+                let (least, most) = (BUDGETS[0] - 512 * count.min(16), BUDGETS[0]);
+                assert!((least..=most).contains(&size(&fitted)), "{count} of {what}: {}", size(&fitted));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_not_cut_for_what_is_long() {
+        let mut outputs = vec!["x".repeat(HEAD + TAIL); 20];
+        outputs.push("short".repeat(1000));
+        let fitted = fit(&status(&outputs, true), BUDGETS[0]);
+        assert_eq!(fitted.steps[20].stdout.as_deref(), Some(outputs[20].as_str()));
+        assert_eq!((fitted.stdout.as_ref(), fitted.steps[20].truncated), (outputs.last(), None));
+        assert!(fitted.steps[0].stdout.as_ref().unwrap().contains(MARK));
+    }
+
+    #[test]
+    fn a_task_whose_output_fits_keeps_all_of_it() {
+        let full = status(&vec!["x".repeat(HEAD + TAIL - 100); 7], true);
+        assert_eq!(fit(&full, BUDGETS[0]), full);
+        let cut = format!("{}\n[... 5000{MARK}{}", "x".repeat(HEAD), "y".repeat(TAIL));
+        let cut = status(&[cut], true);
+        assert_eq!(fit(&cut, BUDGETS[0]), cut, "what the stream's own bound left is not cut again");
     }
 }
