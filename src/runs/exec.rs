@@ -36,6 +36,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The most bytes of a script's own message that are passed on.
+const MESSAGE_MAX: usize = 1024;
+
 /// What may wait in memory between the connection and the output kept of a stream.
 const PIPE: usize = 64 * 1024;
 
@@ -238,16 +241,19 @@ fn file_end(end: &StepEnd, path: &str, report: &Report) -> StepEnd {
     match end {
         StepEnd::Exited(0) => StepEnd::Written,
         StepEnd::Exited(code) => {
-            let said = report.lock().steps.last().map(|step| step.stderr.text().0).unwrap_or_default();
-            let said = said.trim().lines().last().unwrap_or_default().to_owned();
-            StepEnd::NotWritten(if said.is_empty() {
-                format!("{path} was not written (exit code {code})")
-            } else {
-                said
-            })
+            let stderr = report.lock().steps.last().map(|step| step.stderr.text().0).unwrap_or_default();
+            let said = said(&stderr);
+            let unsaid = || format!("{path} was not written (exit code {code})");
+            StepEnd::NotWritten(if said.is_empty() { unsaid() } else { said })
         }
         other => other.clone(),
     }
+}
+
+/// The one message that the script of a FilePatch leaves, on one line. A name in it may have several.
+pub(super) fn said(stderr: &str) -> String {
+    let stderr = stderr.trim();
+    stderr[..stderr.floor_char_boundary(MESSAGE_MAX)].replace(char::is_control, " ")
 }
 
 fn encoded_size(arguments: &[String]) -> usize {

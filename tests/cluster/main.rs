@@ -13,6 +13,8 @@
 mod admission;
 #[path = "../sim/api.rs"]
 mod api;
+#[path = "../files/mod.rs"]
+mod cases;
 mod claims;
 mod crashes;
 mod endings;

@@ -227,6 +227,9 @@ pub const CASES: &[Case] = &[
     refused("trailing-slash", BOTH, "", "d/", "name a file in it", "ls -A", ""),
     refused("dot", BOTH, "", ".", "name a file in it", "ls -A", ""),
     refused("dots", BOTH, "", "d/..", "name a file in it", "ls -A", ""),
+    refused("home", BOTH, "", "~/f", "~, which is not expanded", "ls -A", ""),
+    refused("home-of-a-user", BOTH, "", "~root/f", "~, which is not expanded", "ls -A", ""),
+    written("tilde-in-a-name", BOTH, "", "./~f", "ls -A; cat ./~f", "~f\nnew\n"),
     refused("below-a-file", BOTH, "echo old >f", "f/x", "cannot be written", "cat f", "old\n"),
     refused("pipe", BOTH, "mkfifo -m 666 p", "p", "is a pipe, not a file", "[ -p p ] && ls -A", "p\n"),
     refused(

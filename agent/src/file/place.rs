@@ -63,6 +63,9 @@ pub(super) struct Place {
 impl Place {
     /// Where `path` leads.
     pub(super) fn find(path: &str) -> Result<Self, Problem> {
+        if path.starts_with('~') {
+            return Err(Problem("begins with ~, which is not expanded; write the whole path, or ./ before it".into()));
+        }
         let mut path = OsString::from(path);
         split(&path)?;
         match fstatat(AT_FDCWD, path.as_os_str(), AtFlags::empty()) {

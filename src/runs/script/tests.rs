@@ -1,0 +1,159 @@
+#[path = "../../../tests/files/mod.rs"]
+mod cases;
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{PermissionsExt, symlink},
+    process::{Command, Output, Stdio},
+};
+
+use cases::{By, CASES, CONTENT, Case, scene::Scene};
+use serde_json::json;
+
+use super::*;
+use crate::runs::exec::said;
+
+fn step(value: serde_json::Value) -> Step {
+    serde_json::from_value(value).unwrap()
+}
+
+fn run(call: &Call, input: &str) -> Output {
+    let arguments = &call.arguments;
+    let mut child = Command::new(&arguments[0])
+        .args(&arguments[1..])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.as_mut().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_plain_command_needs_no_shell() {
+    let plain = step(json!({"name": "a", "type": "Command", "command": ["prog", "$HOME", ""]}));
+    let call = command(&plain, plain.command.as_ref().unwrap());
+    assert_eq!(call.arguments, ["prog", "$HOME", ""]);
+    assert_eq!(call.shell, None);
+}
+
+#[test]
+fn nothing_a_user_writes_is_read_as_shell() {
+    let nasty = ["a b", "", "$HOME", "`id`", "x=y", "line\nline", "'\"", "-n", "*", "\u{1f980}"];
+    let words: Vec<String> = ["printf", "<%s>"].into_iter().chain(nasty).map(str::to_owned).collect();
+    let with_env =
+        step(json!({"name": "a", "type": "Command", "command": words, "workDir": "/", "env": {"V": "a b\n$(id)='\""}}));
+    let output = run(&command(&with_env, &words), "");
+    let expected = format!("<{}>", nasty.join("><"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    let show: Vec<String> = ["printenv", "V"].map(str::to_owned).to_vec();
+    assert_eq!(String::from_utf8(run(&command(&with_env, &show), "").stdout).unwrap(), "a b\n$(id)='\"\n");
+}
+
+#[test]
+fn a_bad_directory_is_126_and_a_missing_program_127() {
+    let code = |step: &Step| run(&command(step, step.command.as_ref().unwrap()), "").status.code();
+    let bad_directory = step(json!({"name": "a", "type": "Command", "command": ["true"], "workDir": "/no/such"}));
+    let missing = step(json!({"name": "a", "type": "Command", "command": ["no-such-program"], "workDir": "/"}));
+    assert_eq!((code(&bad_directory), code(&missing)), (Some(126), Some(127)));
+}
+
+#[test]
+fn a_work_dir_is_what_it_says_even_where_cd_knows_a_short_form() {
+    let base = std::env::temp_dir().join(format!("arl-script-dir-{}", std::process::id()));
+    std::fs::create_dir_all(base.join("-")).unwrap();
+    let dash = step(json!({"name": "a", "type": "Command", "command": ["pwd"], "workDir": "-"}));
+    let unset = step(json!({"name": "a", "type": "Command", "command": ["pwd"], "workDir": ""}));
+    let call = command(&dash, dash.command.as_ref().unwrap());
+    let output = Command::new("sh").args(&call.arguments[1..]).current_dir(&base).env("OLDPWD", "/").output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", base.join("-").display()));
+    assert_eq!(command(&unset, unset.command.as_ref().unwrap()).arguments, ["pwd"], "empty is unset");
+    std::fs::remove_dir_all(&base).unwrap();
+}
+
+#[test]
+fn files_are_written_whole_and_keep_their_mode() {
+    let dir = std::env::temp_dir().join(format!("arl-script-{}", std::process::id()));
+    let base = dir.to_str().unwrap();
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(dir.join("taken")).unwrap();
+    let write = |path: &str, content: &str| {
+        let patch = step(json!({"name": "a", "type": "FilePatch", "path": path, "content": content, "workDir": base}));
+        run(&file_patch(&patch, path, content.len()), content)
+    };
+    let mode = |path: &str| std::fs::metadata(dir.join(path)).unwrap().permissions().mode() & 0o777;
+
+    assert!(write("deep/er/$x 'y'.txt", "caf\u{e9}\nno newline at the end").status.success());
+    assert_eq!(std::fs::read_to_string(dir.join("deep/er/$x 'y'.txt")).unwrap(), "caf\u{e9}\nno newline at the end");
+    assert_eq!(mode("deep/er/$x 'y'.txt"), 0o644);
+
+    std::fs::write(dir.join("tool"), "a longer old content").unwrap();
+    std::fs::set_permissions(dir.join("tool"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(write("tool", "new").status.success());
+    assert_eq!((std::fs::read_to_string(dir.join("tool")).unwrap().as_str(), mode("tool")), ("new", 0o755));
+
+    assert!(write("-dash", "").status.success());
+    assert_eq!(std::fs::read_to_string(dir.join("-dash")).unwrap(), "");
+
+    let refused = write("taken", "x");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("taken is a directory"));
+    let left: Vec<_> = std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(!left.iter().any(|n| n.to_str().unwrap().starts_with(".arl-")), "{left:?}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+fn write(scene: &Scene, case: &Case, by: By, path: &str) -> Result<(), String> {
+    let step = json!({
+        "name": "a", "type": "FilePatch", "path": case.path, "content": CONTENT, "workDir": scene.place(case),
+    });
+    let call = file_patch(&serde_json::from_value(step).unwrap(), case.path, CONTENT.len());
+    let mut shell: Command = scene.command(by, "env");
+    shell.arg(format!("PATH={path}")).args(&call.arguments);
+    let mut child = shell.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Left open until the end, as in pods/exec.
+    let mut input = child.stdin.take().unwrap();
+    let _ = input.write_all(CONTENT.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    if output.status.success() { Ok(()) } else { Err(said(&String::from_utf8_lossy(&output.stderr))) }
+}
+
+/// With busybox's tools too, where `shell` is busybox.
+fn every_case(shell: &str) {
+    let Some(program) = ["/bin", "/usr/bin"].iter().map(|d| format!("{d}/{shell}")).find(|p| fs::exists(p).unwrap())
+    else {
+        return;
+    };
+    for by in [By::Root, By::User] {
+        let Some(scene) = Scene::new(&format!("{shell}-{by:?}")) else { return };
+        let tools = scene.directory.join("tools");
+        fs::create_dir(&tools).unwrap();
+        let applets: &[&str] = &["cat", "chmod", "chown", "head", "id", "mkdir", "mv", "readlink", "rm", "stat", "wc"];
+        let named = if shell == "busybox" { applets } else { &[] };
+        for name in named.iter().chain(&["sh"]) {
+            symlink(&program, tools.join(name)).unwrap();
+        }
+        let path = format!("{}:/usr/bin:/bin", tools.display());
+        let judge = |case: &Case| scene.judge(case, by, &write(&scene, case, by, &path));
+        let wrong: Vec<_> = CASES.iter().filter(|case| case.by.contains(&by)).filter_map(judge).collect();
+        assert!(wrong.is_empty(), "{shell}: {wrong:#?}");
+    }
+}
+
+#[test]
+fn every_kind_of_file_is_written_or_refused_as_the_rule_says_with_busybox() {
+    every_case("busybox");
+}
+
+#[test]
+fn every_kind_of_file_is_written_or_refused_as_the_rule_says_with_dash() {
+    every_case("dash");
+}
+
+#[test]
+fn every_kind_of_file_is_written_or_refused_as_the_rule_says_with_bash() {
+    every_case("bash");
+}
