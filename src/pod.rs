@@ -40,6 +40,8 @@ pub struct Pod {
 pub struct PodSpec {
     #[serde(default)]
     pub containers: Vec<Container>,
+    #[serde(default, rename = "initContainers")]
+    pub init_containers: Vec<Container>,
     #[serde(default, rename = "restartPolicy")]
     pub restart_policy: String,
     #[serde(default, rename = "nodeName")]
@@ -51,6 +53,9 @@ pub struct PodSpec {
 #[allow(missing_docs)]
 pub struct Container {
     pub name: String,
+    /// Always is that of an init container that is to go on running.
+    #[serde(default, rename = "restartPolicy", skip_serializing_if = "String::is_empty")]
+    pub restart_policy: String,
 }
 
 /// What is kept of the pod's status.

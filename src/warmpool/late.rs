@@ -77,9 +77,8 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
         let what = format!("its node does not report {}", quoted(&ready.message));
         return Some((what.trim_end().to_owned(), "see kubectl get nodes"));
     }
-    if let Some(running) = pod.status.init_container_statuses.iter().find(|c| c.state.running.is_some() && !c.started) {
-        let what = format!("its init container {} has not ended, and the others wait for it", running.name);
-        return Some((what, "see kubectl logs -c"));
+    if let Some(init) = unfinished_init(pod) {
+        return Some(init);
     }
     let containers = &pod.status.container_statuses;
     if let Some((name, ended)) = containers.iter().find_map(|c| Some((&c.name, c.state.terminated.as_ref()?))) {
@@ -96,6 +95,19 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
     let ready = is_false(pod, "Ready")?;
     let what = format!("its containers are ready and it is not ({}: {})", ready.reason, quoted(&ready.message));
     Some((what, "what the template's readinessGates name has to be set by its controller"))
+}
+
+/// The init container that the others wait for, once it runs. Those with restartPolicy Always need not end, only to have started.
+fn unfinished_init(pod: &Pod) -> Option<(String, &'static str)> {
+    let goes_on = |name: &str| pod.spec.init_containers.iter().any(|c| c.name == name && c.restart_policy == "Always");
+    pod.status.init_container_statuses.iter().filter(|c| c.state.running.is_some()).find_map(|c| {
+        let what = match goes_on(&c.name) {
+            true if c.started => return None,
+            true => "runs, and its startup probe does not succeed",
+            false => "has not ended",
+        };
+        Some((format!("its init container {} {what}, and the others wait for it", c.name), "see kubectl logs -c"))
+    })
 }
 
 fn being_created(pod: &Pod) -> String {

@@ -9,7 +9,8 @@ fn at(seconds: i64) -> Timestamp {
 /// A pod made at 0.
 fn pod(status: &Value) -> Pod {
     let metadata = json!({ "name": "p", "creationTimestamp": at(0).to_string() });
-    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "executor" }] });
+    let proxy = json!({ "name": "proxy", "restartPolicy": "Always" });
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "executor" }], "initContainers": [proxy] });
     serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
 }
 
@@ -46,10 +47,22 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
             "an init container that waits",
             json!({
                 "conditions": [scheduled()], "containerStatuses": creating,
-                "initContainerStatuses": [{ "name": "wait-for-db", "state": running() }],
+                "initContainerStatuses": [
+                    { "name": "proxy", "started": true, "state": running() },
+                    { "name": "wait-for-db", "started": true, "state": running() },
+                ],
             }),
             None,
             "init container wait-for-db has not ended",
+        ),
+        (
+            "an init container that goes on running and does not start up",
+            json!({
+                "conditions": [scheduled()], "containerStatuses": creating,
+                "initContainerStatuses": [{ "name": "proxy", "started": false, "state": running() }],
+            }),
+            Some("Unhealthy: Startup probe failed: no"),
+            "init container proxy runs, and its startup probe does not succeed, and the others wait for it: Unhealthy",
         ),
         (
             "a probe",
