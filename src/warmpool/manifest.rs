@@ -164,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn what_an_injector_adds_later_does_not_change_where_steps_run() {
+        let template =
+            json!({ "spec": { "containers": [{ "name": "main", "image": "i" }, { "name": "helper", "image": "i" }] } });
+        for executor in [Executor::default(), Executor { container: Some("helper".into()), ..Executor::default() }] {
+            let chosen = executor.container.clone().unwrap_or_else(|| "main".into());
+            let mut pod = made(&pool_with("p", template.clone(), executor), 1).manifest;
+            let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+            containers.insert(0, json!({ "name": "executor", "image": "proxy" }));
+            pod["metadata"]["annotations"][labels::DEFAULT_CONTAINER] = json!("executor");
+            let pod: crate::pod::Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(pod.executor(), chosen);
+        }
+    }
+
+    #[test]
     fn the_agent_is_added_and_nothing_else_changes() {
         let template = json!({
             "spec": {

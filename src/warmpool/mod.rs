@@ -171,7 +171,7 @@ impl Reconcile for WarmPools {
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
         (observed.setback, observed.warnings) = self
             .memories
-            .of(key, &observed.uid(), |memory| (memory.update(setback, plan.cleared, now), memory.warnings.clone()));
+            .of(key, &observed.uid(), |memory| (memory.update(setback, plan.earlier, now), memory.warnings.clone()));
         self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
         self.write_status(&observed, now).await?;

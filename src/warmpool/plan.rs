@@ -19,6 +19,18 @@ const AT_ONCE: usize = 16;
 /// A trouble that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// What became of a setback that is remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// It holds, or there is none.
+    #[default]
+    InForce,
+    /// The pool is full, for a moment perhaps.
+    Eased,
+    /// It is over.
+    Over,
+}
+
 /// What to do, in full.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
@@ -30,8 +42,8 @@ pub(super) struct Plan {
     pub(super) short: usize,
     /// What became of pods that ended instead of staying idle.
     pub(super) ended: Option<Setback>,
-    /// Whether an earlier setback is over.
-    pub(super) cleared: bool,
+    /// What became of an earlier setback.
+    pub(super) earlier: Earlier,
     /// A late pod whose Events are to be looked at.
     pub(super) ask: Option<Version>,
     /// When what is said of the pods may be another thing though nothing changes.
@@ -75,15 +87,18 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .map(|pod| why_ended(pod))
             // The template's own fault is what a person can do something about.
             .min_by_key(|setback| setback.reason == WarmPoolReason::PodsDisrupted),
-        cleared: observed.setback.as_ref().is_some_and(|s| {
-            if s.is_refusal() { short == 0 || allowed > 0 } else { ready >= replicas && over_at(s) <= now }
-        }),
+        earlier: match &observed.setback {
+            Some(refusal) if refusal.is_refusal() && (short == 0 || allowed > 0) => Earlier::Over,
+            Some(ends) if !ends.is_refusal() && ready >= replicas && over_at(ends) <= now => Earlier::Over,
+            Some(ends) if !ends.is_refusal() && ready >= replicas => Earlier::Eased,
+            _ => Earlier::InForce,
+        },
         ask: ask(observed, &alive, now),
         look_again: look_again(observed, &alive, now),
     }
 }
 
-/// When a setback counts as over, if the pool is full then: pods that end are ready for a moment before.
+/// When a setback counts as over, if the pool is full then: pods that are ended are often ready for a moment before.
 fn over_at(setback: &Setback) -> Timestamp {
     after(setback.until, QUIET)
 }

@@ -81,6 +81,14 @@ impl Setback {
         self.reason != WarmPoolReason::PodsDisrupted || self.attempts > DISRUPTIONS
     }
 
+    /// The pool has been full meanwhile: pods that are ended from outside are replaced at once again, and people are still told.
+    pub(super) fn ease(&mut self, now: Timestamp) {
+        if self.reason == WarmPoolReason::PodsDisrupted {
+            self.attempts = self.attempts.min(DISRUPTIONS - 1);
+            self.until = self.until.min(now);
+        }
+    }
+
     /// Whether people are to be told.
     pub(super) fn is_shown(&self) -> bool {
         !self.passing || self.attempts > 1
@@ -89,9 +97,7 @@ impl Setback {
     /// The same, as the one that follows `earlier`. Words that differ in numbers alone stay as they were: each change is a write.
     pub(super) fn after(mut self, earlier: Option<&Self>, now: Timestamp) -> Self {
         self.attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
-        if self.slows() {
-            self.until = now + backoff(self.attempts, MIN, MAX);
-        }
+        self.until = if self.slows() { now + backoff(self.attempts, MIN, MAX) } else { now };
         if let Some(same) = earlier.filter(|e| e.reason == self.reason && is_alike(&e.message, &self.message)) {
             self.message.clone_from(&same.message);
         }
@@ -152,6 +158,13 @@ mod tests {
             setback = Setback::disrupted("evicted".into()).after(Some(&setback), Timestamp::UNIX_EPOCH);
         }
         assert!(setback.slows() && setback.is_shown() && setback.until > Timestamp::UNIX_EPOCH);
+        setback.ease(Timestamp::UNIX_EPOCH);
+        assert!(!setback.slows() && setback.is_shown() && setback.until == Timestamp::UNIX_EPOCH);
+        let next = Setback::disrupted("evicted".into()).after(Some(&setback), Timestamp::UNIX_EPOCH);
+        assert!(!next.slows() && next.is_shown(), "the pool was full meanwhile");
+        let mut own = Setback { attempts: 9, ..Setback::ended("exited".into()) };
+        own.ease(Timestamp::UNIX_EPOCH);
+        assert_eq!(own.attempts, 9, "pods that end by themselves are full for a moment too");
     }
 
     #[test]

@@ -182,3 +182,14 @@ fn an_evicted_pod_is_no_fault_of_the_template() {
     let disrupted = Setback::disrupted(String::new()).after(None, NOW);
     assert_eq!(plan(&observed(3, &[], Some(disrupted)), NOW).create, [1, 2, 3], "at once");
 }
+
+#[test]
+fn pods_that_are_ended_again_within_a_minute_are_told_of_though_the_pool_was_full_meanwhile() {
+    let disrupted = Setback::disrupted(String::new()).after(None, NOW);
+    let earlier = |pods: &[P], at| plan(&observed(1, pods, Some(disrupted.clone())), NOW + at).earlier;
+    assert_eq!(earlier(&[P::Starting], QUIET), Earlier::InForce);
+    assert_eq!(earlier(&[P::Ready], Duration::from_secs(59)), Earlier::Eased);
+    assert_eq!(earlier(&[P::Ready], QUIET), Earlier::Over);
+    let eased = plan(&observed(1, &[P::Ready], Some(disrupted)), NOW);
+    assert_eq!(eased.look_again, Some(NOW + QUIET));
+}
