@@ -15,6 +15,7 @@ mod admission;
 mod api;
 #[path = "../files/mod.rs"]
 mod cases;
+mod causes;
 mod claims;
 mod crashes;
 mod endings;

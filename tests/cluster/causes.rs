@@ -1,0 +1,240 @@
+//! What ends pods and containers, or keeps them from being ready, is told in the words of whoever knows.
+
+use arl_crds::{Sandbox, SandboxPhase, WarmPool};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{EvictParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::make::{IMAGE, message, reason, shell, template};
+use crate::harness::wait::Kind;
+use crate::pools::{is_idle, is_ready};
+
+/// The reason and the message of the pool's `PodsFailing`, where it is True.
+fn failing(pool: &WarmPool) -> Option<(&str, &str)> {
+    let conditions = pool.status.iter().flat_map(|s| &s.conditions);
+    let failing = conditions.into_iter().find(|c| c.type_ == "PodsFailing" && c.status == "True")?;
+    Some((failing.reason.as_str(), failing.message.as_str()))
+}
+
+fn ready_message(sandbox: &Sandbox) -> &str {
+    let conditions = sandbox.status.iter().flat_map(|s| &s.conditions);
+    conditions.into_iter().find(|c| c.type_ == "Ready").map_or("", |c| c.message.as_str())
+}
+
+/// One more container, in the least that does.
+fn container(name: &str, command: &[&str]) -> Value {
+    json!({"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": command})
+}
+
+impl World {
+    /// Waits until `PodsFailing` has this reason and these words.
+    async fn fails_with(&self, pool: &str, reason: &str, words: &str) -> String {
+        let says = |pool: &WarmPool| failing(pool).is_some_and(|(r, said)| r == reason && said.contains(words));
+        let pool = self.one(pool, &format!("{reason}: {words}"), says).await;
+        failing(&pool).unwrap().1.to_owned()
+    }
+
+    /// The reasons of the Events about an object.
+    async fn events_about<K: Kind>(&self, name: &str) -> Vec<String> {
+        let events: Api<Event> = self.api();
+        let about = format!("regarding.kind={},regarding.name={name}", K::kind(&()));
+        let events = events.list(&ListParams::default().fields(&about)).await.unwrap();
+        events.items.into_iter().filter_map(|event| event.reason).collect()
+    }
+
+    /// A pool `p` of one, a Sandbox `s` that has its pod, and the pod's name.
+    async fn held(&self, template: &Value) -> String {
+        self.pool_of("p", 1, template).await;
+        self.sandbox("s", "p").await;
+        self.phase("s", SandboxPhase::Ready).await.status.unwrap().pod_name.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_pod_from_being_ready_is_named_in_the_kubelets_words() {
+    let world = World::new("late").await;
+    let mut secret = template();
+    secret["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "s", "secret": {"secretName": "nosuch"}}));
+    let mounts = &mut secret["spec"]["containers"][0]["volumeMounts"];
+    mounts.as_array_mut().unwrap().push(json!({"name": "s", "mountPath": "/s"}));
+    let mut probe = template();
+    probe["spec"]["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1});
+    let mut init = template();
+    let mut goes_on = container("goes-on", &["sleep", "2147483647"]);
+    goes_on["restartPolicy"] = json!("Always");
+    init["spec"]["initContainers"] = json!([goes_on, container("waits", &["sleep", "2147483647"])]);
+    let mut startup = template();
+    startup["spec"]["initContainers"] = json!([goes_on]);
+    let probed = &mut startup["spec"]["initContainers"][0];
+    probed["startupProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1000});
+    let mut gate = template();
+    gate["spec"]["schedulingGates"] = json!([{"name": "example.org/gate"}]);
+    let mut readiness = template();
+    readiness["spec"]["readinessGates"] = json!([{"conditionType": "example.org/ready"}]);
+    let mut helper = template();
+    helper["spec"]["restartPolicy"] = json!("Never");
+    helper["spec"]["containers"].as_array_mut().unwrap().push(container("helper", &["true"]));
+    let cases = [
+        ("secret", secret, "secret \"nosuch\" not found"),
+        ("probe", probe, "container executor runs, and its startup or readiness probe does not succeed: Unhealthy"),
+        ("init", init, "init container waits has not ended"),
+        ("startup", startup, "init container goes-on runs, and its startup probe does not succeed"),
+        ("gate", gate, "scheduling gates"),
+        ("readiness", readiness, "example.org/ready"),
+        ("helper", helper, "container helper exited with code 0"),
+    ];
+    for (name, template, _) in &cases {
+        world.pool_of(name, 1, template).await;
+    }
+    for (name, _, words) in &cases {
+        world.fails_with(name, "PodsLate", words).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_is_not_the_commands_fault() {
+    let world = World::new("deadline").await;
+    let mut brief = template();
+    brief["spec"]["activeDeadlineSeconds"] = json!(5);
+    world.held(&brief).await;
+    let sandbox = world.sandbox_reason("s", "PodLost").await;
+    let said = ready_message(&sandbox);
+    assert!(said.contains("activeDeadlineSeconds"), "{said}");
+    let said = world.fails_with("p", "PodsDisrupted", "activeDeadlineSeconds").await;
+    assert!(!said.contains("command"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loop_is_not_over_between_two_crashes() {
+    let world = World::new("crash-loop").await;
+    let mut crashes = template();
+    crashes["spec"]["containers"][0]["command"] = json!(["sh", "-c", "sleep 2; exit 1"]);
+    world.pool_of("p", 1, &crashes).await;
+    world.fails_with("p", "CrashLoopBackOff", "").await;
+    let restarts = |pods: &[Pod]| {
+        let statuses = pods.iter().flat_map(|p| p.status.iter()).flat_map(|s| s.container_statuses.iter().flatten());
+        statuses.map(|c| c.restart_count).max().unwrap_or(0)
+    };
+    world.pods("it was started again three times", |pods| restarts(pods) >= 3).await;
+    let events = world.events_about::<WarmPool>("p").await;
+    assert!(events.iter().any(|reason| reason == "PodsFailing"), "{events:?}");
+    assert!(!events.iter().any(|reason| reason == "PodsRecovered"), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicted_idle_pod_is_replaced_and_nothing_is_said_to_be_wrong() {
+    let world = World::new("evicted").await;
+    world.pool("p", 1).await;
+    world.pool_is_ready("p", 1).await;
+    let pods = world.pods("a pod", |pods| pods.len() == 1).await;
+    world.api::<Pod>().evict(&pods[0].name_any(), &EvictParams::default()).await.unwrap();
+    world.pods("another pod is ready", |now| now.iter().any(|p| is_ready(p) && p.uid() != pods[0].uid())).await;
+    let pool = world.pool_is_ready("p", 1).await;
+    assert_eq!(failing(&pool), None);
+    let events = world.events_about::<WarmPool>("p").await;
+    assert!(!events.iter().any(|reason| reason == "PodsFailing"), "{events:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicted_pod_of_a_sandbox_was_evicted() {
+    let world = World::new("evicted-held").await;
+    let pod = world.held(&template()).await;
+    world.task("t", "s", json!([shell("a", "sleep 600")])).await;
+    world.running("t").await;
+    world.api::<Pod>().evict(&pod, &EvictParams::default()).await.unwrap();
+    let task = world.finished("t").await;
+    assert!(reason(&task) == "PodLost" && message(&task).contains("was evicted"), "{:?}", task.status);
+    let sandbox = world.sandbox_reason("s", "PodLost").await;
+    assert!(ready_message(&sandbox).contains("was evicted"), "{}", ready_message(&sandbox));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_restart_policy_never_the_end_of_the_container_is_told_with_its_code() {
+    let world = World::new("never").await;
+    let mut never = template();
+    never["spec"]["restartPolicy"] = json!("Never");
+    // Inside its own pod a process with the id 1 dies of nothing that it does not handle.
+    never["spec"]["containers"][0]["command"] = json!(["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 1; done"]);
+    let pod = world.held(&never).await;
+    world.task("t", "s", json!([shell("a", "sleep 600")])).await;
+    world.running("t").await;
+    world.look_into(&pod, "kill -TERM 1").await;
+    let task = world.finished("t").await;
+    let words = "container executor exited with code 3";
+    assert!(message(&task).contains(words) && message(&task).contains("restartPolicy Never"), "{:?}", task.status);
+    let sandbox = world.phase("s", SandboxPhase::Released).await;
+    assert!(ready_message(&sandbox).contains(words), "{}", ready_message(&sandbox));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_restart_policy_never_a_container_over_its_memory_limit_is_told_as_such() {
+    let world = World::new("never-oom").await;
+    let mut hungry = template();
+    hungry["spec"]["restartPolicy"] = json!("Never");
+    let executor = &mut hungry["spec"]["containers"][0];
+    executor["resources"] = json!({"limits": {"memory": "32Mi"}});
+    let eat = "a=0123456789; while :; do a=$a$a; done";
+    let script = format!("while :; do if rm /workspace/eat 2>/dev/null; then {eat}; fi; sleep 0.2; done");
+    executor["command"] = json!(["sh", "-c", script]);
+    let pod = world.held(&hungry).await;
+    world.task("t", "s", json!([shell("a", "sleep 600")])).await;
+    world.running("t").await;
+    world.look_into(&pod, "touch /workspace/eat").await;
+    let task = world.finished("t").await;
+    assert_eq!(reason(&task), "OOMKilled", "{:?}", task.status);
+    let words = "container executor reached its memory limit and was killed";
+    assert!(message(&task).contains(words), "{}", message(&task));
+    let sandbox = world.phase("s", SandboxPhase::Released).await;
+    assert!(ready_message(&sandbox).contains(words), "{}", ready_message(&sandbox));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_annotation_set_on_a_pod_does_not_change_where_steps_run() {
+    let world = World::new("annotated").await;
+    let mut two = template();
+    two["spec"]["containers"].as_array_mut().unwrap().insert(0, container("helper", &["sleep", "2147483647"]));
+    world.pool_of("p", 1, &two).await;
+    world.pool_is_ready("p", 1).await;
+    let annotate = json!({"metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "helper"}}});
+    let idle = world.pods("an idle pod", |pods| pods.len() == 1 && is_idle(&pods[0])).await;
+    let _annotated: Pod = world.merge(&idle[0].name_any(), &annotate).await;
+    world.sandbox("s", "p").await;
+    let held = world.phase("s", SandboxPhase::Ready).await.status.unwrap();
+    assert_eq!(held.pod_uid, idle[0].uid(), "the pod that was annotated");
+    assert_eq!(world.output("before", "s", "ls -d /workspace").await, "/workspace\n", "only the executor has it");
+    let _annotated: Pod = world.merge(&idle[0].name_any(), &annotate).await;
+    assert_eq!(world.output("after", "s", "ls -d /workspace").await, "/workspace\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disruption_budgets_of_the_documentation_work_after_a_claim() {
+    let world = World::new("budget").await;
+    world.pool("python-pool", 2).await;
+    world.sandbox("s", "python-pool").await;
+    world.phase("s", SandboxPhase::Ready).await;
+    world.pool_is_ready("python-pool", 2).await;
+    let page = std::fs::read_to_string(crate::harness::setup::root().join("docs/operations.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    let budgets: Vec<PodDisruptionBudget> = blocks
+        .filter(|block| block.contains("kind: PodDisruptionBudget"))
+        .map(|block| serde_saphyr::from_str(block).unwrap())
+        .collect();
+    assert_eq!(budgets.len(), 2);
+    for budget in &budgets {
+        world.api::<PodDisruptionBudget>().create(&PostParams::default(), budget).await.unwrap();
+    }
+    for (name, allowed) in [("idle-pods", 1), ("pods-in-use", 0)] {
+        world
+            .one(name, "it has been worked out", |b: &PodDisruptionBudget| {
+                b.status.as_ref().is_some_and(|status| {
+                    let fails = status.conditions.iter().flatten().any(|c| c.reason == "SyncFailed");
+                    status.current_healthy > 0 && status.disruptions_allowed == allowed && !fails
+                })
+            })
+            .await;
+    }
+}
