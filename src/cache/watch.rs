@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use kube::{
     Api, Resource,
@@ -40,6 +40,25 @@ impl Backoff for Patience {
     fn reset(&mut self) {
         self.0.reset();
     }
+}
+
+/// Objects of a list that are in memory at once where the API server does not stream lists, which is from Kubernetes 1.32 on. An object in
+/// etcd has 1.5 MiB at most, and takes about twice that while it is parsed: a page of the library's 500 could take the process down.
+const PAGE: u32 = 8;
+
+/// Follows a kind. A list is streamed where that is possible: then one object is in memory at once, however many there are.
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming-lists>
+fn follow<K>(api: &Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Result<watcher::Event<K>>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(api.clone(), config).backoff(Patience::default()).boxed()
+}
+
+/// Whether a watch was refused for its way to list: an older API server, or one with the feature switched off.
+fn has_no_streaming_lists(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        if [400, 422].contains(&status.code) && status.message.contains("sendInitialEvents"))
 }
 
 /// How the objects of a kind become rows of a table.
@@ -88,7 +107,7 @@ impl Watch {
         config: watcher::Config,
         synced: watch::Sender<bool>,
     ) {
-        let mut events = std::pin::pin!(watcher(api, config).backoff(Patience::default()));
+        let mut events = follow(&api, config.clone().streaming_lists());
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
@@ -104,6 +123,10 @@ impl Watch {
                 }
                 Ok(watcher::Event::Apply(object)) => self.read::<S>(object, false),
                 Ok(watcher::Event::Delete(object)) => self.delete::<S>(&Key::of(&object)),
+                Err(error) if has_no_streaming_lists(&error) => {
+                    tracing::info!(kind = %S::Object::kind(&()), page = PAGE, "the API server does not stream lists; they are read in pages");
+                    events = follow(&api, config.clone().page_size(PAGE));
+                }
                 Err(error) => {
                     tracing::warn!(kind = %S::Object::kind(&()), error = %error, "watch failed; trying again");
                 }

@@ -31,6 +31,8 @@ pub struct Faults {
     pub seconds: u32,
     pub jumps: u32,
     pub compactions: u32,
+    /// The API server is one that does not stream lists.
+    pub no_streaming_lists: bool,
 }
 
 impl Faults {
@@ -50,11 +52,13 @@ impl Faults {
             seconds: often(3),
             jumps: often(3),
             compactions: often(4),
+            no_streaming_lists: false,
         };
         if rng.u8(..4) == 0 {
             // Old caches alone, with everything else well: the purest test of the writes' own guards.
             faults = Self { lag: 6_000, seconds: 2, pauses: 3, ..Self::default() };
         }
+        faults.no_streaming_lists = rng.u8(..3) == 0;
         faults
     }
 

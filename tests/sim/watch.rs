@@ -1,6 +1,6 @@
 //! Lists and watches.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::stream;
@@ -26,12 +26,7 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 /// A list, in pages where a limit is asked for; later pages show what was there at the first.
 pub fn list(s: &mut State, call: &Call, kind: Kind) -> Result<Value, Refusal> {
     let (version, mut items) = match call.asked("continue") {
-        "" => {
-            let selector = call.selector();
-            let here = |namespace: &str| call.namespace.as_deref().is_none_or(|ns| ns == namespace);
-            let found = s.store.of(kind).filter(|(id, object)| here(&id.namespace) && selector.matches(object));
-            (s.store.version(), found.map(|(_, object)| Arc::clone(object)).collect::<Vec<_>>())
-        }
+        "" => (s.store.version(), matching(s, call, kind)),
         token => {
             s.pages.remove(token).filter(|(version, _)| *version >= s.store.compacted).ok_or_else(Refusal::expired)?
         }
@@ -51,6 +46,14 @@ pub fn list(s: &mut State, call: &Call, kind: Kind) -> Result<Value, Refusal> {
     }))
 }
 
+/// The objects that a call asks for, as they are now.
+fn matching(s: &State, call: &Call, kind: Kind) -> Vec<Arc<Value>> {
+    let selector = call.selector();
+    let here = |namespace: &str| call.namespace.as_deref().is_none_or(|ns| ns == namespace);
+    let found = s.store.of(kind).filter(|(id, object)| here(&id.namespace) && selector.matches(object));
+    found.map(|(_, object)| Arc::clone(object)).collect()
+}
+
 /// A watch that is open.
 struct Watcher {
     world: Arc<World>,
@@ -59,6 +62,8 @@ struct Watcher {
     namespace: Option<String>,
     selector: Selector,
     at: u64,
+    /// What there was when it was opened, where it was asked to begin with that.
+    list: Option<VecDeque<Arc<Value>>>,
     until: Instant,
     bookmark_at: Instant,
     over: bool,
@@ -77,9 +82,20 @@ enum Step {
 /// Answers a watch request.
 pub fn open(server: &ApiServer, call: &Call) -> Response<Answer> {
     let Some(kind) = call.kind else { return response(404, &json!({})) };
-    let at = call.number("resourceVersion").unwrap_or(0);
+    let streams_list = call.asked("sendInitialEvents") == "true";
+    let (at, list) = server.world.with(|s| {
+        if streams_list {
+            (s.store.version(), Some(matching(s, call, kind).into()))
+        } else {
+            (call.number("resourceVersion").unwrap_or(0), None)
+        }
+    });
     let refused = server.world.with(|s| {
         s.trace.say(&format!("{} watches {} from {at}", server.who, kind.plural()));
+        if streams_list && s.faults.no_streaming_lists {
+            let why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
+            return Some(Refusal::new(422, "Invalid", why));
+        }
         let rate = s.faults.watch;
         let refused = server.who.is_operator() && Faults::happens(&mut s.rng, rate / 4);
         if refused {
@@ -97,6 +113,7 @@ pub fn open(server: &ApiServer, call: &Call) -> Response<Answer> {
         namespace: call.namespace.clone(),
         selector: call.selector(),
         at,
+        list,
         until: Instant::now() + Duration::from_secs(call.number("timeoutSeconds").unwrap_or(290)),
         bookmark_at: Instant::now() + BOOKMARK,
         over: false,
@@ -138,6 +155,19 @@ impl Watcher {
         if self.at < s.store.compacted {
             return self.expire(now);
         }
+        if let Some(list) = &mut self.list {
+            let (next, left) = (list.pop_front(), list.len());
+            // Before the last object, or before the mark of the end: once or twice a list, however long it is.
+            if left == 0
+                && let Some(step) = self.fails(s, now)
+            {
+                return step;
+            }
+            return match next {
+                Some(object) => Step::Say(json!({ "type": "ADDED", "object": *object })),
+                None => self.list_ends(),
+            };
+        }
         let Some(entry) = s.store.after(self.at).cloned() else {
             if now >= self.bookmark_at {
                 self.bookmark_at = now + BOOKMARK;
@@ -153,17 +183,33 @@ impl Watcher {
             self.at = entry.version;
             return Step::Skip;
         };
-        let rate = s.faults.watch;
-        if self.who.is_operator() && Faults::happens(&mut s.rng, rate) {
-            s.fault(&format!("{}'s watch of {} ends at {}", self.who, self.kind.plural(), self.at));
-            return match s.rng.u8(..3) {
-                0 => Step::End,
-                1 => Step::Break,
-                _ => self.expire(now),
-            };
+        if let Some(step) = self.fails(s, now) {
+            return step;
         }
         self.at = entry.version;
         Step::Say(event)
+    }
+
+    /// How it ends before its time, if it does.
+    fn fails(&mut self, s: &mut State, now: Instant) -> Option<Step> {
+        let rate = s.faults.watch;
+        if !self.who.is_operator() || !Faults::happens(&mut s.rng, rate) {
+            return None;
+        }
+        s.fault(&format!("{}'s watch of {} ends at {}", self.who, self.kind.plural(), self.at));
+        Some(match s.rng.u8(..3) {
+            0 => Step::End,
+            1 => Step::Break,
+            _ => self.expire(now),
+        })
+    }
+
+    /// All that there was has been said.
+    fn list_ends(&mut self) -> Step {
+        self.list = None;
+        let mut bookmark = self.bookmark();
+        bookmark["object"]["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        Step::Say(bookmark)
     }
 
     fn expire(&mut self, now: Instant) -> Step {
