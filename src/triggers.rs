@@ -7,7 +7,7 @@ use arl_crds::{Sandbox, Task, WarmPool};
 use jiff::Timestamp;
 
 use crate::{
-    cache::{Change, PodIndex, Row, SandboxRow, Source, Table, Tables, TaskRow},
+    cache::{self, Change, PodIndex, Row, SandboxRow, Source, Table, Tables, TaskRow},
     clock::Clock,
     metrics::{self, Metrics},
     object::{Key, Uid},
@@ -48,7 +48,7 @@ impl Source for WarmPool {
     type Object = Self;
 
     fn row(mut object: Self, _: Timestamp) -> Self {
-        object.metadata.managed_fields = None;
+        cache::slim(&mut object.metadata);
         object
     }
 
@@ -127,7 +127,7 @@ impl Source for SandboxRow {
     type Object = Sandbox;
 
     fn row(mut object: Sandbox, now: Timestamp) -> Self {
-        object.metadata.managed_fields = None;
+        cache::slim(&mut object.metadata);
         Self::new(object).heard_of(now)
     }
 

@@ -27,6 +27,9 @@ pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// Annotation: names the container kubectl and we use by default.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
+/// Annotation of Sandboxes and Tasks: the span of the caller that they belong to.
+pub const TRACE_CONTEXT: &str = "opentelemetry.io/trace-context";
+
 /// The two values of [`POD_STATE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodState {

@@ -3,6 +3,7 @@
 //! Everything here is a past state of the API server, possibly an old one. Nothing that is read here makes a write safe:
 //! writes carry the version they were decided on, see [`crate::effects`].
 
+mod abridge;
 mod nodes;
 mod pairing;
 mod refused;
@@ -18,6 +19,7 @@ use std::{
 use arl_crds::WarmPool;
 use jiff::Timestamp;
 
+pub use abridge::slim;
 pub use refused::ClaimRefusal;
 pub use rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};

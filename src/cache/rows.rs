@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use super::table::Row;
+use super::{abridge::abridge, table::Row};
 use crate::{
     arrival::Arrival,
     object::{Key, Uid},
@@ -178,13 +178,15 @@ fn created_at(metadata: &ObjectMeta, heard_of: Timestamp) -> Timestamp {
     if heard_of.duration_since(recorded) < SignedDuration::from_secs(2) { heard_of.max(recorded) } else { recorded }
 }
 
-/// A Task without its contents and outputs, and its place in the queue.
+/// A Task without its outputs and large contents, and its place in the queue.
 #[derive(Debug)]
 pub struct TaskRow {
-    /// The object; file contents and outputs are left out.
+    /// The object; outputs are left out, and its steps where they are large.
     pub task: Arc<Task>,
-    /// Why it cannot be run, judged while the contents were there.
+    /// Why it cannot be run, judged while all of it was there.
     pub invalid: Option<InvalidSpec>,
+    /// Whether its steps have only their names and types here.
+    pub is_abridged: bool,
     /// Its place among the Tasks of its Sandbox.
     pub arrival: Arrival,
     heard_of: Timestamp,
@@ -202,15 +204,8 @@ impl TaskRow {
     pub fn new(mut task: Task) -> Self {
         let invalid = task.spec.validate().err();
         let arrival = Arrival::of(&task, task.status.as_ref().and_then(|s| s.arrival), None);
-        task.metadata.managed_fields = None;
-        for step in &mut task.spec.steps {
-            step.content = step.content.take().map(|_| String::new());
-        }
-        if let Some(status) = &mut task.status {
-            (status.stdout, status.stderr) = (None, None);
-            status.steps.iter_mut().for_each(|s| (s.stdout, s.stderr) = (None, None));
-        }
-        Self { task: Arc::new(task), invalid, arrival, heard_of: Timestamp::MAX }
+        let is_abridged = abridge(&mut task);
+        Self { task: Arc::new(task), invalid, is_abridged, arrival, heard_of: Timestamp::MAX }
     }
 
     /// The same, heard of at this time.
@@ -247,11 +242,6 @@ impl TaskRow {
     /// When its first step was started, if it was.
     pub fn started_at(&self) -> Option<Timestamp> {
         self.status()?.started_at.as_ref().map(|t| t.0)
-    }
-
-    /// Whether it has steps with contents, which are left out here.
-    pub fn has_contents(&self) -> bool {
-        self.task.spec.steps.iter().any(|step| step.content.is_some())
     }
 
     /// The Sandbox it was recorded to belong to.

@@ -40,6 +40,12 @@ pub enum Cause {
     /// The connection failed; the call may have had its effect.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// An object is not as it is known here; with its name.
+    #[error(
+        "{0} is not as it is known here, so that nothing is decided on that: its watch is late, or it cannot be read by this \
+         version (then the log says so: correct or delete it)"
+    )]
+    Unconfirmed(String),
 }
 
 /// An answer other than success.
@@ -143,7 +149,7 @@ impl Failure {
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.cause {
             Cause::Refused(refusal) | Cause::Broken(refusal) => Some(refusal),
-            Cause::Timeout | Cause::Unreachable(_) => None,
+            Cause::Timeout | Cause::Unreachable(_) | Cause::Unconfirmed(_) => None,
         }
     }
 

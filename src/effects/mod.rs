@@ -20,7 +20,7 @@ pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
 pub use failure::{Cause, Failure, Refusal};
 pub use lease::LeaseWrite;
-pub use objects::{Deleted, Ours, Written, live_tasks};
+pub use objects::{Deleted, Ours, Written};
 pub use permits::Haste;
 use permits::Permits;
 pub use pods::{Claim, Claimed, Created, NewPod};

@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 
 use arl_crds::{Task, TaskState, condition};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource,
@@ -13,7 +12,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Effects, Failure, Haste, Since};
+use super::{Cause, Effects, Failure, Haste, Since};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
@@ -214,25 +213,26 @@ fn unchanged(version: &Version) -> DeleteParams {
     })
 }
 
-/// What the API server has of the Tasks that name a Sandbox: asked before its pod, or itself, is given up.
-pub struct LiveTasks {
-    /// Whether one has not ended.
-    pub unfinished: bool,
-    /// When the last of those that were of this very Sandbox ended.
-    pub last_finished: Option<Timestamp>,
-}
+/// Objects of a list that are in memory at once: the metadata of one has up to 256 KiB of annotations.
+const PAGE: u32 = 32;
 
-/// Reads the Tasks that name `sandbox`.
-pub async fn live_tasks(effects: &Effects, sandbox: &Key, uid: &Uid) -> Result<LiveTasks, Failure> {
-    let api: Api<Task> = Api::namespaced(effects.client.clone(), &sandbox.namespace);
-    let params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name));
-    let tasks = effects.call("list", "Tasks of", sandbox, api.list(&params)).await.map_err(by_old_definitions)?;
-    let of_this =
-        tasks.iter().filter_map(|task| task.status.as_ref()).filter(|s| s.sandbox_uid.as_ref() == Some(&uid.0));
-    Ok(LiveTasks {
-        unfinished: !tasks.iter().all(is_finished),
-        last_finished: of_this.filter_map(|status| status.completed_at.as_ref()).map(|at| at.0).max(),
-    })
+impl Effects {
+    /// Fails unless each Task that names `sandbox`, as the API server has it, is known here: asked before its pod, or itself, is given up.
+    /// Only metadata is read, in pages, whatever the Tasks carry.
+    pub async fn confirm_tasks(&self, sandbox: &Key, is_known: impl Fn(&Version) -> bool) -> Result<(), Failure> {
+        let api: Api<Task> = Api::namespaced(self.client.clone(), &sandbox.namespace);
+        let mut params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name)).limit(PAGE);
+        loop {
+            let page = self.call("list", "Tasks of", sandbox, api.list_metadata(&params)).await;
+            let page = page.map_err(by_old_definitions)?;
+            if let Some(unknown) = page.items.iter().map(Version::of).find(|task| !is_known(task)) {
+                let cause = Cause::Unconfirmed(format!("Task {}", unknown.key.name));
+                return Err(Failure::new("confirm", "the Tasks of Sandbox", sandbox, cause));
+            }
+            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else { return Ok(()) };
+            params = params.continue_token(&token);
+        }
+    }
 }
 
 /// A definition that has no selectable fields refuses to select by one.

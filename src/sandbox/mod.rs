@@ -25,7 +25,7 @@ use crate::{
     cache::{Row, SandboxRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written, live_tasks},
+    effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written},
     metrics::{self, Metrics, exemplar},
     object::{Key, Uid, Version},
     pod::Pod,
@@ -204,10 +204,20 @@ impl Sandboxes {
         self.metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
     }
 
+    /// Whether its Tasks are still as this was decided on, by the API server's word. A change of one since wakes this Sandbox again.
+    async fn is_confirmed(&self, observed: &Observed) -> Result<bool, Failure> {
+        let is_known = |task: &Version| {
+            let known = self.watch.cache.read().tasks.get(&task.key).map(|row| Version::of(&*row.task));
+            known.as_ref() == Some(task)
+        };
+        self.effects.confirm_tasks(&observed.key(), is_known).await?;
+        let tables = self.watch.cache.read();
+        let last_finished = tables.last_finished.get(&observed.uid()).copied();
+        Ok(tables.queued(&observed.key()).next().is_none() && last_finished == observed.last_finished)
+    }
+
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
-        let live = live_tasks(&self.effects, &observed.key(), &observed.uid()).await?;
-        // One that ended since this was decided begins the ttl anew; its change wakes this Sandbox again.
-        if live.unfinished || live.last_finished > observed.last_finished {
+        if !self.is_confirmed(observed).await? {
             return Ok(());
         }
         match self.effects.delete::<Sandbox>(&Version::of(observed.sandbox())).await? {
@@ -247,9 +257,7 @@ impl Reconcile for Sandboxes {
         }
         match &decision {
             Decision::Expire => self.expire(&observed).await?,
-            Decision::Release(_)
-                if decision.needs_confirmation()
-                    && live_tasks(&self.effects, key, &observed.uid()).await?.unfinished => {}
+            Decision::Release(_) if decision.needs_confirmation() && !self.is_confirmed(&observed).await? => {}
             _ => {
                 if self.write_status(&observed, &decision).await? {
                     self.delete_pods(&surplus).await?;

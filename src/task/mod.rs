@@ -108,7 +108,7 @@ impl Tasks {
                 self.watch.learn::<TaskRow>(task);
                 steps
             }
-            ExecutorMode::Agent if !is_started && observed.row.has_contents() => {
+            ExecutorMode::Agent if !is_started && observed.row.is_abridged => {
                 match self.effects.read::<Task>(&version.key).await? {
                     Some(task) if Uid::of(&task) == version.uid => task.spec.steps,
                     // Its watch will tell that it is gone.

@@ -22,7 +22,7 @@ pub use settings::{InvalidSetting, Settings, Variables};
 use crate::cache::{SandboxRow, TaskRow};
 
 /// The annotation by which a Sandbox or a Task is made part of a trace that exists already: `{"traceparent": "00-..."}`.
-pub const CONTEXT: &str = "opentelemetry.io/trace-context";
+pub const CONTEXT: &str = arl_crds::labels::TRACE_CONTEXT;
 /// Spans that may wait to go out.
 const WAITING: usize = 4096;
 

@@ -1,0 +1,95 @@
+//! What the cache leaves out of objects: others can make it large, and nobody reads it here.
+
+use arl_crds::{Step, Task, TaskState, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// The most bytes of a Task's steps that are kept; larger ones are read when they are run.
+const STEPS_KEPT: usize = 4 * 1024;
+/// The longest trace context that is kept: what is valid has a tenth of that.
+const CONTEXT_MAX: usize = 1024;
+
+/// Leaves out the metadata that nobody reads: what was applied last alone has up to 256 KiB.
+pub fn slim(metadata: &mut ObjectMeta) {
+    (metadata.managed_fields, metadata.labels) = (None, None);
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, value| name == labels::TRACE_CONTEXT && value.len() <= CONTEXT_MAX);
+    }
+}
+
+/// Leaves out a Task's outputs, and its steps where it has ended or they are large; returns whether its steps have only their names and
+/// types then.
+pub(super) fn abridge(task: &mut Task) -> bool {
+    slim(&mut task.metadata);
+    let mut is_finished = false;
+    if let Some(status) = &mut task.status {
+        is_finished = status.state.is_some_and(TaskState::is_finished);
+        (status.stdout, status.stderr) = (None, None);
+        status.steps.iter_mut().for_each(|step| (step.stdout, step.stderr) = (None, None));
+    }
+    let is_abridged = is_finished || task.spec.steps.iter().map(size).sum::<usize>() > STEPS_KEPT;
+    if is_abridged {
+        for step in &mut task.spec.steps {
+            (step.path, step.content, step.work_dir, step.command) = (None, None, None, None);
+            step.env.clear();
+        }
+    }
+    is_abridged
+}
+
+/// How much of a step is more than its name and type.
+fn size(step: &Step) -> usize {
+    let texts = [&step.path, &step.content, &step.work_dir].into_iter().flatten().map(String::len);
+    let arguments = step.command.iter().flatten().map(String::len);
+    texts.chain(arguments).chain(step.env.iter().map(|(name, value)| name.len() + value.len())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn task(step: &Value, state: &str) -> Task {
+        let annotations = json!({
+            "kubectl.kubernetes.io/last-applied-configuration": "x".repeat(256 * 1024),
+            labels::TRACE_CONTEXT: "{}",
+        });
+        let status =
+            json!({ "state": state, "stdout": "o", "steps": [{ "name": "a", "state": "Succeeded", "stderr": "e" }] });
+        serde_json::from_value(json!({
+            "metadata": { "name": "t", "labels": { "l": "v" }, "annotations": annotations },
+            "spec": { "sandboxRef": "s", "steps": [step] }, "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_nobody_reads_is_left_out() {
+        let small = json!({ "name": "a", "type": "Command", "command": ["true"], "env": { "A": "b" } });
+        let mut waiting = task(&small, "Pending");
+        assert!(!abridge(&mut waiting));
+        assert_eq!(waiting.spec.steps[0].command.as_deref(), Some(&["true".to_owned()][..]));
+        let kept: Vec<_> = waiting.metadata.annotations.unwrap().into_keys().collect();
+        assert_eq!((kept, waiting.metadata.labels), (vec![labels::TRACE_CONTEXT.to_owned()], None));
+        let status = waiting.status.unwrap();
+        assert_eq!((status.stdout, status.steps[0].stderr.clone()), (None, None));
+
+        let large = json!({ "name": "a", "type": "Command", "command": ["echo", "x".repeat(5_000)] });
+        for (step, state) in [(&small, "Failed"), (&large, "Pending"), (&large, "Succeeded")] {
+            let mut task = task(step, state);
+            assert!(abridge(&mut task), "{state}");
+            let step = &task.spec.steps[0];
+            assert_eq!((step.name.as_str(), size(step)), ("a", 0), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_trace_context_that_cannot_be_one_is_left_out() {
+        let mut metadata = ObjectMeta {
+            annotations: Some([(labels::TRACE_CONTEXT.to_owned(), "x".repeat(5_000))].into()),
+            ..ObjectMeta::default()
+        };
+        slim(&mut metadata);
+        assert_eq!(metadata.annotations, Some([].into()));
+    }
+}
