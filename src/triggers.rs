@@ -63,6 +63,12 @@ impl Source for WarmPool {
         forget_empty_namespace(change, tables, metrics);
     }
 
+    fn remember(change: &Change<Self>, tables: &mut Tables, _: &Clock) {
+        if let (None, Some(pool)) = (&change.after, change.key()) {
+            tables.last_claim.remove(&pool);
+        }
+    }
+
     fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
         let Some(key) = change.key() else { return Vec::new() };
         if !tables.set_template(&key, change.after.as_deref()) {
@@ -102,6 +108,16 @@ impl Source for Pod {
         {
             let seconds = metrics::seconds(created.0, ready);
             metrics.pod_ready_seconds.with([&pool.namespace, &pool.name]).observe(seconds);
+        }
+    }
+
+    fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
+        if let (Some(before), Some(after)) = (&change.before, &change.after)
+            && before.is_idle()
+            && !after.is_idle()
+            && let Some(pool) = after.pool().filter(|pool| tables.pools.get(pool).is_some())
+        {
+            tables.last_claim.insert(pool, clock.now());
         }
     }
 

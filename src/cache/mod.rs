@@ -48,6 +48,8 @@ pub struct Tables {
     pub last_finished: BTreeMap<Uid, Timestamp>,
     /// Nodes that take no new pods, where nodes may be watched.
     closed_nodes: BTreeSet<String>,
+    /// When a pod of a pool was last claimed; ends with the pool.
+    pub last_claim: BTreeMap<Key, Timestamp>,
     templates: BTreeMap<Key, Template>,
     pairing: Pairing,
     refused: BTreeMap<Uid, Pause>,

@@ -26,6 +26,8 @@ pub(super) struct Memory {
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when the last pod was created, if one was.
     pub(super) warnings: Option<Vec<String>>,
+    /// Since when pods are missing that a burst of claims put off.
+    pub(super) put_off_since: Option<Timestamp>,
 }
 
 /// A late pod whose Events were looked at.

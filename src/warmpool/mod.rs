@@ -1,6 +1,6 @@
 //! WarmPool: keeps `replicas` idle pods of the template.
 //!
-//! Promises: a claimed pod is replaced; after some pods the pool is looked at again, so that none is made that is no longer
+//! Promises: a claimed pod is replaced, at once or after a burst of claims; after some pods the pool is looked at again, so that none is made that is no longer
 //! asked for; pods never exceed replicas, plus one while a changed template rolls; a pod that was just claimed is never deleted;
 //! a template that cannot work costs one pod or one refused create at a time, with growing pauses; the status says what is
 //! wrong and what to do.
@@ -14,6 +14,7 @@ mod memory;
 mod observe;
 mod plan;
 mod record;
+mod refill;
 mod setback;
 mod status;
 mod trouble;
@@ -169,9 +170,10 @@ impl Reconcile for WarmPools {
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let plan = plan::plan(&observed, now);
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
-        (observed.setback, observed.warnings) = self
-            .memories
-            .of(key, &observed.uid(), |memory| (memory.update(setback, plan.earlier, now), memory.warnings.clone()));
+        (observed.setback, observed.warnings) = self.memories.of(key, &observed.uid(), |memory| {
+            memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
+            (memory.update(setback, plan.earlier, now), memory.warnings.clone())
+        });
         self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
         self.write_status(&observed, now).await?;
@@ -186,7 +188,7 @@ impl Reconcile for WarmPools {
             ));
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
-        let until = until.filter(|until| *until > now && plan.short > 0);
+        let until = until.filter(|until| *until > now && plan.short > 0).or(plan.yields_until);
         Ok(until.into_iter().chain(plan::plan(&observed, now).look_again).min())
     }
 

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::{
     manifest,
     memory::{Asked, Memories},
+    refill::Refill,
     setback::Setback,
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(super) struct Observed {
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when this process last created a pod, if it has.
     pub(super) warnings: Option<Vec<String>>,
+    pub(super) refill: Refill,
 }
 
 impl Observed {
@@ -55,8 +57,9 @@ impl Observed {
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
-        let (late_until, setback, asked) = memories.of(key, &uid, |memory| {
-            (memory.record.late_until(recorded, in_sight, now), memory.setback.clone(), memory.asked.clone())
+        let (late_until, setback, asked, put_off_since) = memories.of(key, &uid, |memory| {
+            let late_until = memory.record.late_until(recorded, in_sight, now);
+            (late_until, memory.setback.clone(), memory.asked.clone(), memory.put_off_since)
         });
         Some(Self {
             last_number: in_sight.max(recorded),
@@ -66,6 +69,7 @@ impl Observed {
             setback,
             asked,
             warnings: None,
+            refill: Refill { last_claim: tables.last_claim.get(key).copied(), put_off_since },
             template: tables.template(key).unwrap_or_default().to_owned(),
             pool: Arc::clone(pool),
         })

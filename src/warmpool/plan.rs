@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::{late, observe::Observed, setback::Setback, trouble};
+use super::{late, observe::Observed, refill::Refill, setback::Setback, trouble};
 use crate::{
     clock::after,
     object::{Uid, Version},
@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) delete: Vec<Version>,
     /// How many pods are missing, whether they may be created now or not.
     pub(super) short: usize,
+    /// Until when missing pods are put off, since claims go on.
+    pub(super) yields_until: Option<Timestamp>,
     /// What became of pods that ended instead of staying idle.
     pub(super) ended: Option<Setback>,
     /// What became of an earlier setback.
@@ -52,7 +54,7 @@ pub(super) struct Plan {
     pub(super) rolling_begins: bool,
 }
 
-/// Decides. `now` only matters while a setback is in force or pods may be missing from the view.
+/// Decides. `now` only matters while a setback is in force, pods may be missing from the view, or claims go on.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let replicas = observed.replicas();
     let is_old = |pod: &Pod| pod.template_hash() != Some(&observed.template);
@@ -70,9 +72,11 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
 
     let held_back =
         !ended.is_empty() || observed.late_until > now || observed.setback.as_ref().is_some_and(|s| s.until > now);
+    let yields_until = observed.refill.yields_until(now).filter(|_| old == 0);
     let allowed = match observed.setback.as_ref().filter(|setback| setback.slows()) {
         _ if held_back => 0,
         Some(_) => short.min(1), // one to see whether it works again
+        None if yields_until.is_some() => short.min(Refill::meanwhile(replicas, alive.len())),
         None => short,
     };
     let create: Vec<i64> =
@@ -82,6 +86,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         create,
         delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),
         short,
+        yields_until: yields_until.filter(|_| short > allowed),
         ended: ended
             .iter()
             .map(|pod| why_ended(pod))

@@ -5,6 +5,7 @@
 
 mod attached;
 mod limit;
+mod lull;
 mod socket;
 mod stream;
 mod words;
@@ -38,6 +39,7 @@ use crate::{
 };
 use attached::{Attach, Order, Said};
 use limit::{Limit, PATIENCE};
+use lull::Lull;
 
 /// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
 /// and only while no Sandbox waits for its pod; so many for those with a Task.
@@ -56,6 +58,7 @@ pub struct Agent {
     still_wanted: StillWanted,
     metrics: Arc<Metrics>,
     claims: Load,
+    lull: Lull,
     streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<Order>>>,
     opening_idle: Semaphore,
     opening_busy: Semaphore,
@@ -77,6 +80,7 @@ impl Agent {
             still_wanted,
             metrics,
             claims,
+            lull: Lull::default(),
             streams: Mutex::default(),
             opening_idle: Semaphore::new(OPENING_IDLE),
             opening_busy: Semaphore::new(OPENING_BUSY),

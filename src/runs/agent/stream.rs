@@ -52,8 +52,9 @@ impl Agent {
         let (mut failures, mut unfit) = (0, 0);
         let mut has_worked = false;
         let mut asked = Asked::default();
+        let in_burst = self.lull.claimed();
         loop {
-            let Some(permit) = self.permit(&mut attached, &mut orders).await else { break };
+            let Some(permit) = self.permit(&mut attached, &mut orders, in_burst).await else { break };
             has_worked |= attached.has_started();
             let opened = self.open(&target, has_worked).await;
             drop(permit);
@@ -117,18 +118,22 @@ impl Agent {
         &self,
         attached: &mut Attached,
         orders: &mut mpsc::UnboundedReceiver<Order>,
+        in_burst: bool,
     ) -> Option<SemaphorePermit<'_>> {
         while attached.is_idle() {
             tokio::select! {
                 biased;
                 order = orders.recv() => drop(attached.take(order?)),
-                permit = self.idle_permit() => return permit,
+                permit = self.idle_permit(in_burst) => return permit,
             }
         }
         self.opening_busy.acquire().await.ok()
     }
 
-    async fn idle_permit(&self) -> Option<SemaphorePermit<'_>> {
+    async fn idle_permit(&self, in_burst: bool) -> Option<SemaphorePermit<'_>> {
+        if in_burst {
+            self.lull.comes().await;
+        }
         let permit = self.opening_idle.acquire().await.ok();
         self.claims.none().await;
         permit

@@ -53,6 +53,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
     let last_number = i64::try_from(idle.len()).unwrap();
     let template = pool.spec.fingerprint();
     Observed {
+        refill: Refill::default(),
         template,
         last_number,
         late_until: NOW,
@@ -192,4 +193,52 @@ fn pods_that_are_ended_again_within_a_minute_are_told_of_though_the_pool_was_ful
     assert_eq!(earlier(&[P::Ready], QUIET), Earlier::Over);
     let eased = plan(&observed(1, &[P::Ready], Some(disrupted)), NOW);
     assert_eq!(eased.look_again, Some(NOW + QUIET));
+}
+
+/// What it is about, replicas, idle pods, the last claim, since when pods are missing, now: pods to make, until when it yields.
+type Refilled = (&'static str, i32, usize, Option<i64>, Option<i64>, i64, usize, Option<i64>);
+
+#[test]
+fn refill_yields_to_claims_for_a_bounded_time_and_not_below_half() {
+    let at = |millis: i64| Timestamp::from_millisecond(millis).unwrap();
+    let cases: &[Refilled] = &[
+        ("nobody claims", 10, 6, None, None, 0, 4, None),
+        ("a claim a moment ago", 10, 9, Some(0), None, 20, 0, Some(500)),
+        ("claims go on", 10, 6, Some(900), Some(20), 1000, 0, Some(1400)),
+        ("it is quiet", 10, 6, Some(900), Some(20), 1400, 4, None),
+        ("they go on for too long", 10, 6, Some(5000), Some(20), 5020, 4, None),
+        ("the bound comes first", 10, 6, Some(4900), Some(20), 4950, 0, Some(5020)),
+        ("below half", 10, 3, Some(900), Some(20), 1000, 2, Some(1400)),
+        ("half of an odd number", 5, 2, Some(900), Some(20), 1000, 1, Some(1400)),
+        ("a pool of one", 1, 0, Some(900), None, 1000, 1, None),
+        ("a pool of two", 2, 1, Some(900), None, 1000, 0, Some(1400)),
+        ("nothing is missing", 10, 10, Some(900), None, 1000, 0, None),
+        ("the clock went back", 10, 9, Some(900_000), Some(20), 1000, 0, Some(5020)),
+    ];
+    for (what, replicas, idle, last_claim, since, now, create, until) in cases {
+        let mut seen = observed(*replicas, &vec![P::Ready; *idle], None);
+        seen.refill = Refill { last_claim: last_claim.map(at), put_off_since: since.map(at) };
+        seen.late_until = at(0);
+        let plan = plan(&seen, at(*now));
+        assert_eq!((plan.create.len(), plan.yields_until), (*create, until.map(at)), "{what}");
+    }
+}
+
+#[test]
+fn what_a_burst_put_off_is_made_up_for_before_the_next_one_puts_off_more() {
+    let at = |millis: i64| Timestamp::from_millisecond(millis).unwrap();
+    let (mut idle, mut refill, mut least) = (20, Refill::default(), 20);
+    // A claim every 100 ms for 20 s, each looked at.
+    for step in 0..200 {
+        let now = at(step * 100);
+        idle -= 1;
+        refill.last_claim = Some(now);
+        let mut seen = observed(20, &vec![P::Ready; idle], None);
+        (seen.refill, seen.late_until) = (refill, at(0));
+        let plan = plan(&seen, now);
+        refill.put_off_since = refill.put_off(plan.yields_until.is_some(), plan.short, now);
+        idle += plan.create.len();
+        least = least.min(idle);
+    }
+    assert_eq!(least, 10, "never below half");
 }

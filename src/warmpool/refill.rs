@@ -1,0 +1,40 @@
+//! Refill yields to claims: starting a pod takes the node's time, which those who claim pods one after the other wait for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::after;
+
+/// Claims that follow each other within this time are of one burst.
+const QUIET: Duration = Duration::from_millis(500);
+/// A burst puts refill off for this long at most.
+const AT_MOST: Duration = Duration::from_secs(5);
+
+/// What refill yields to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refill {
+    /// When a pod of the pool was last claimed, as far as that was seen.
+    pub(super) last_claim: Option<Timestamp>,
+    /// Since when pods are missing that a burst of claims put off.
+    pub(super) put_off_since: Option<Timestamp>,
+}
+
+impl Refill {
+    /// Until when refill yields, if it does.
+    pub(super) fn yields_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let quiet = after(self.last_claim?, QUIET);
+        let at_most = after(self.put_off_since.unwrap_or(now), AT_MOST);
+        Some(quiet.min(at_most)).filter(|until| *until > now)
+    }
+
+    /// How many of the missing pods are made while it yields: the pool is not left below half.
+    pub(super) fn meanwhile(replicas: usize, alive: usize) -> usize {
+        replicas.div_ceil(2).saturating_sub(alive)
+    }
+
+    /// Since when pods are missing, once it was decided whether to yield.
+    pub(super) fn put_off(&self, yields: bool, short: usize, now: Timestamp) -> Option<Timestamp> {
+        self.put_off_since.or(yields.then_some(now)).filter(|_| short > 0)
+    }
+}
