@@ -50,6 +50,36 @@ pub async fn one_at_a_time(bench: &Bench, results: &mut Results) -> Result<()> {
     bench.real.has_pods(0).await
 }
 
+/// Claims one after the other, while the pods that were claimed are replaced. The floor's are not: they cost nothing to start.
+pub async fn back_to_back(bench: &Bench, results: &mut Results) -> Result<()> {
+    let count = bench.flags.back_to_back.min(bench.free_pods / 3);
+    let workload = format!("claim, {count} back to back");
+    eprintln!("{workload}");
+    let idle = count + count / 5;
+    bench.scale(Who::Operator, idle).await?;
+    bench.real.has_pods(idle).await?;
+    for who in [Who::Floor, Who::Operator, Who::Floor] {
+        let place = bench.place(who);
+        let names: Vec<String> = (0..count).map(|_| place.name(who.name())).collect();
+        let work = async {
+            let mut samples = Vec::new();
+            for name in &names {
+                samples.push(place.claim(name, who.name()).await?);
+            }
+            Ok(Block::one_by_one(samples))
+        };
+        bench.measure(results, &workload, who, work).await?;
+        if who == Who::Operator {
+            let began = std::time::Instant::now();
+            bench.real.has_pods(idle + count).await?;
+            eprintln!("the pool is full again after {:.1} s", began.elapsed().as_secs_f64());
+            bench.scale(Who::Operator, 0).await?;
+        }
+        place.delete_sandboxes(&names).await?;
+    }
+    bench.real.has_pods(0).await
+}
+
 /// Claims at once, from a pool with as many idle pods; the last burst leaves each pool's Sandboxes for the Tasks.
 pub async fn bursts(bench: &Bench, results: &mut Results, at_first: f64) -> Result<Kept> {
     let keep = bench.sandboxes();

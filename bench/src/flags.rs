@@ -40,6 +40,9 @@ pub struct Flags {
     /// Claims one at a time; the pool is full before each.
     #[arg(long, default_value_t = 12)]
     pub claims: usize,
+    /// Claims one after the other without a pause, from a pool with a fifth more idle pods, each of which is replaced.
+    #[arg(long, default_value_t = 50)]
+    pub back_to_back: usize,
     /// Claims sent at once, from a pool with that many idle pods.
     #[arg(long, value_delimiter = ',', default_values_t = [20, 50])]
     pub bursts: Vec<usize>,
@@ -76,6 +79,7 @@ impl Flags {
         Self {
             docs: None,
             claims: 2,
+            back_to_back: 5,
             bursts: Vec::new(),
             burst_max: 4,
             blocks: 2,

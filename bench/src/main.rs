@@ -111,6 +111,7 @@ async fn in_namespaces(
 async fn measure(bench: &Bench) -> Result<Results> {
     let mut results = Results::default();
     claims::one_at_a_time(bench, &mut results).await.context("claims, one at a time")?;
+    claims::back_to_back(bench, &mut results).await.context("claims back to back")?;
     let (at_first, _) = bench.usage.memory_mb()?;
     let kept = claims::bursts(bench, &mut results, at_first).await.context("claims at once")?;
     tasks::one_at_a_time(bench, &mut results, &kept).await.context("Tasks, one at a time")?;

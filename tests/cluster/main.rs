@@ -20,6 +20,7 @@ mod claims;
 mod crashes;
 mod endings;
 mod examples;
+mod fair;
 mod files;
 mod finalizers;
 mod ha;
