@@ -6,6 +6,10 @@ use std::collections::VecDeque;
 pub const HEAD: usize = 16 * 1024;
 /// Bytes kept of its end.
 pub const TAIL: usize = 48 * 1024;
+/// Bytes kept of all outputs of a run: a Task's status cannot show more.
+pub const RUN_MAX: usize = 512 * 1024;
+/// What is kept of an output where that would be too much. Earlier steps make room for later ones, which tell more of the end.
+pub const SHORT: usize = 1024;
 
 /// A stream being drained. It never holds more than [`HEAD`] + [`TAIL`] bytes.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +22,9 @@ pub struct Output {
 impl Output {
     /// Takes what was printed next.
     pub fn push(&mut self, bytes: &[u8]) {
+        let room = if self.is_cut() { 0 } else { HEAD - self.head.len() };
         self.total += bytes.len();
-        let (first, rest) = bytes.split_at(bytes.len().min(HEAD - self.head.len()));
+        let (first, rest) = bytes.split_at(bytes.len().min(room));
         self.head.extend_from_slice(first);
         let rest = &rest[rest.len().saturating_sub(TAIL)..];
         let excess = (self.tail.len() + rest.len()).saturating_sub(TAIL);
@@ -34,7 +39,29 @@ impl Output {
 
     /// Whether something was left out.
     pub fn is_cut(&self) -> bool {
-        self.total > self.head.len() + self.tail.len()
+        self.total > self.kept()
+    }
+
+    /// How many bytes are kept.
+    pub fn kept(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Keeps at most `max` bytes: a quarter of them from the beginning, the rest from the end.
+    pub fn shorten(&mut self, max: usize) {
+        if self.kept() <= max {
+            return;
+        }
+        let mut tail = std::mem::take(&mut self.tail);
+        if tail.len() < max - max / 4 {
+            // Nothing was left out so far: what is kept in two parts is one.
+            self.head.iter().rev().for_each(|byte| tail.push_front(*byte));
+        }
+        tail.drain(..tail.len() - (max - max / 4));
+        tail.shrink_to_fit();
+        self.head.truncate(max / 4);
+        self.head.shrink_to_fit();
+        self.tail = tail;
     }
 
     /// What was kept: of the beginning, of the end, and how many bytes there were.
@@ -149,6 +176,23 @@ mod tests {
                 prop_assert!(printed.starts_with(start) && printed.ends_with(end));
                 prop_assert!((HEAD - 3..=HEAD).contains(&start.len()) && (TAIL - 3..=TAIL).contains(&end.len()));
             }
+        }
+
+        #[test]
+        fn fuzz_shorten_an_output(bytes in print(), chunk in 1..70_000_usize, max in 0..70_000_usize, next in 0..2_000_usize) {
+            let mut output = printed(&bytes, chunk);
+            let (is_longer, kept) = (output.kept() > max, output.parts());
+            output.shorten(max);
+            if is_longer {
+                let ends = (bytes[..max / 4].to_vec(), bytes[bytes.len() - (max - max / 4)..].to_vec(), bytes.len());
+                prop_assert_eq!(output.parts(), ends);
+            } else {
+                prop_assert_eq!(output.parts(), kept);
+            }
+            let cut = output.is_cut();
+            output.push(&vec![b'n'; next]);
+            prop_assert_eq!(output.printed(), bytes.len() + next);
+            prop_assert!(!cut || output.parts().0.len() <= HEAD && output.parts().0.iter().eq(&bytes[..output.parts().0.len()]));
         }
 
         /// What was left out before still counts.

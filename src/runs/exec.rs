@@ -143,6 +143,7 @@ impl Exec {
             };
             let success = end.is_success();
             report.step(|step| (step.end, step.ended_at) = (Some(end), Some(self.clock.now())));
+            report.lock().bound();
             if !success {
                 break;
             }

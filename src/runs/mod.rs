@@ -8,6 +8,7 @@ mod agent;
 mod by_mode;
 mod exec;
 mod exec_status;
+mod quota;
 mod registry;
 mod report;
 mod script;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 pub use agent::{Agent, StillWanted};
 pub use by_mode::ByMode;
 pub use exec::Exec;
+pub use quota::{Quota, Share};
 pub use registry::{Orphan, RunView, Runs};
 pub use report::{Progress, Report, StepRun};
 

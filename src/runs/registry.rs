@@ -9,7 +9,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{Ended, Left, Progress, Report, Request, RunEnd, Runner, StepEnd, Target, Wish};
+use super::{Ended, Left, Progress, Quota, Report, Request, RunEnd, Runner, Share, StepEnd, Target, Wish};
 use crate::{
     clock::Clock,
     object::{Key, Uid},
@@ -59,13 +59,14 @@ pub struct Runs {
     runner: Arc<dyn Runner>,
     clock: Clock,
     active: Mutex<BTreeMap<Uid, Run>>,
+    quota: Arc<Quota>,
     wake: Arc<dyn Fn(Key) + Send + Sync>,
 }
 
 impl Runs {
     /// Runs through `runner`; `wake` is told of each Task whose run has begun or is over.
     pub fn new(runner: Arc<dyn Runner>, clock: Clock, wake: Arc<dyn Fn(Key) + Send + Sync>) -> Self {
-        Self { runner, clock, active: Mutex::default(), wake }
+        Self { runner, clock, active: Mutex::default(), quota: Arc::default(), wake }
     }
 
     /// A Sandbox has this pod: Tasks for it may come.
@@ -82,7 +83,8 @@ impl Runs {
         let (wish, wishes) = watch::channel(Wish::GoOn);
         let task_uid = request.task_uid.clone();
         let (wake, key) = (Arc::clone(&self.wake), request.task.clone());
-        let report = Report::new(Arc::new(move || wake(key.clone())));
+        let share = Share::new(&self.quota, &request.task.namespace);
+        let report = Report::new(share, Arc::new(move || wake(key.clone())));
         let run = Run {
             task: request.task.clone(),
             target: request.target.clone(),
@@ -127,9 +129,13 @@ impl Runs {
         })
     }
 
-    /// A run so far, with its outputs.
-    pub fn progress(&self, task: &Uid) -> Progress {
-        self.lock().get(task).map(|run| run.report.lock().clone()).unwrap_or_default()
+    /// Reads a run so far, with its outputs, which are not copied for it.
+    pub fn read<T>(&self, task: &Uid, read: impl FnOnce(&Progress) -> T) -> T {
+        let report = self.lock().get(task).map(|run| run.report.clone());
+        match report {
+            Some(report) => read(&report.lock()),
+            None => read(&Progress::default()),
+        }
     }
 
     /// Lets go of a run whose result is on record, or that nobody wants.

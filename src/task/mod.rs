@@ -130,8 +130,11 @@ impl Tasks {
     /// Shows how far the run has come.
     async fn record(&self, observed: &Observed) -> Result<(), Failure> {
         if let Some(run) = &observed.run {
-            let steps = self.runs.progress(&observed.uid()).steps;
-            self.put_status(observed, &status::in_progress(observed, &run.target, &steps, self.clock.now())).await?;
+            let now = self.clock.now();
+            let status = self
+                .runs
+                .read(&observed.uid(), |progress| status::in_progress(observed, &run.target, &progress.steps, now));
+            self.put_status(observed, &status).await?;
         }
         Ok(())
     }
@@ -157,15 +160,18 @@ impl Tasks {
         if let Some(run) = observed.run.as_ref().filter(|_| verdict.gives_up_pod) {
             self.give_up(&run.target).await?;
         }
-        let steps = self.runs.progress(&uid).steps;
-        let full = report::finished(observed, verdict, &steps, self.clock.now());
+        let now = self.clock.now();
+        let mut status = self.runs.read(&uid, |progress| report::finished(observed, verdict, &progress.steps, now));
         for budget in report::BUDGETS {
-            match self.write(observed, &report::fit(&full, budget)).await? {
+            report::fit(&mut status, budget);
+            match self.write(observed, &status).await? {
                 Written::Done(()) => {
                     let traces = self.effects.traces();
-                    let trace = traces.id(|| trace(observed, Some(&full)));
-                    measure::finished(&self.metrics, &observed.row, &full, &steps, trace);
-                    traces.take(|| traces::task(&observed.row, &full, sandbox(observed)));
+                    let trace = traces.id(|| trace(observed, Some(&status)));
+                    self.runs.read(&uid, |progress| {
+                        measure::finished(&self.metrics, &observed.row, &status, &progress.steps, trace);
+                    });
+                    traces.take(|| traces::task(&observed.row, &status, sandbox(observed)));
                     self.runs.forget(&uid);
                     return Ok(());
                 }

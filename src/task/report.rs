@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the outputs of a Task may take in its status, JSON-encoded; then what to try where the API server calls that too large.
-pub(super) const BUDGETS: [usize; 4] = [512 * 1024, 128 * 1024, 16 * 1024, 0];
+pub(super) const BUDGETS: [usize; 4] = [output::RUN_MAX, 128 * 1024, 16 * 1024, 0];
 
 /// The exit code of a command that the timeout ended, as timeout(1) has it.
 const TIMED_OUT: i32 = 124;
@@ -96,18 +96,16 @@ fn unknown(name: &str, verdict: &Verdict, now: Timestamp) -> StepStatus {
 /// What a mark of what was left out takes at most, JSON-encoded.
 const MARK_MAX: usize = 49;
 
-/// `status` with its outputs shortened until they fit `budget`, JSON-encoded, the copies at the top included. All are held to the
+/// Shortens the outputs of `status` until they fit `budget`, JSON-encoded, the copies at the top included. All are held to the
 /// same length, the largest that does; what is shorter stays whole.
-pub(super) fn fit(whole: &TaskStatus, budget: usize) -> TaskStatus {
-    let mut status = whole.clone();
-    let texts: Vec<&str> = outputs(whole).collect();
+pub(super) fn fit(status: &mut TaskStatus, budget: usize) {
+    let texts: Vec<&str> = outputs(status).collect();
     let size = |cap: usize| texts.iter().map(|text| size_of(text, cap)).sum::<usize>();
     // A byte takes one at least, so that no more than the budget is measured at a time.
     let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
     let cap = largest(longest, |cap| texts.iter().map(|text| text.len().min(cap)).sum::<usize>() <= budget);
     let cap = largest(cap, |cap| size(cap) <= budget);
-    shorten(&mut status, cap);
-    status
+    shorten(status, cap);
 }
 
 /// The largest number up to `max` for which it holds, where it holds for 0 and for all that are smaller.
@@ -185,6 +183,12 @@ fn cut(text: &mut String, cap: usize) -> bool {
 mod tests {
     use super::*;
     use crate::output::{HEAD, TAIL};
+
+    fn fit(whole: &TaskStatus, budget: usize) -> TaskStatus {
+        let mut status = whole.clone();
+        super::fit(&mut status, budget);
+        status
+    }
 
     const MARK: &str = " bytes left out ...]\n";
 

@@ -5,12 +5,8 @@ use std::collections::BTreeSet;
 use arl_agent::{
     frame,
     message::{Excerpt, FromAgent},
+    output::{RUN_MAX, SHORT},
 };
-
-/// The outputs of a run are kept up to this size, which is more than a Task's status can show.
-const KEPT_MAX: usize = 512 * 1024;
-/// What is kept of an output where that would be too much. Earlier steps make room for later ones, which tell more of the end.
-const SHORT: usize = 1024;
 
 /// What is kept of a run until it is forgotten.
 #[derive(Debug, Default)]
@@ -30,7 +26,7 @@ impl Told {
     pub fn add(&mut self, messages: Vec<FromAgent>) -> bool {
         self.log.extend(messages);
         let mut excess =
-            self.log.iter_mut().flat_map(outputs).map(|output| kept(output)).sum::<usize>().saturating_sub(KEPT_MAX);
+            self.log.iter_mut().flat_map(outputs).map(|output| kept(output)).sum::<usize>().saturating_sub(RUN_MAX);
         let mut shortened = false;
         for output in self.log.iter_mut().flat_map(outputs) {
             if excess == 0 {
@@ -87,7 +83,7 @@ mod tests {
         assert_eq!(shortened[..5], [false, false, false, false, true]);
         let kept: Vec<usize> =
             told.log.clone().iter_mut().map(|message| outputs(message).map(|o| kept(o)).sum()).collect();
-        assert!(kept.iter().sum::<usize>() <= KEPT_MAX, "{kept:?}");
+        assert!(kept.iter().sum::<usize>() <= RUN_MAX, "{kept:?}");
         assert!(kept[..60].iter().all(|kept| *kept == 2 * SHORT) && kept[61..].iter().all(|kept| *kept == 128 * 1024));
         assert!(
             told.log.iter_mut().flat_map(outputs).all(|output| output.total == 1 << 20),

@@ -122,6 +122,7 @@ fn end_step(report: &Report, told: Told, steps: usize) {
         stdout: told.stdout,
         stderr: told.stderr,
     };
+    progress.bound();
     if goes_on {
         progress.steps.push(StepRun::new(ended_at));
     }

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     object::{Key, Uid},
-    runs::Target,
+    runs::{Share, Target},
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -118,7 +118,7 @@ fn ended(end: message::RunEnd) -> FromAgent {
 }
 
 fn told(steps: usize, messages: Vec<FromAgent>) -> (Report, Option<(RunEnd, Left)>) {
-    let report = Report::new(Arc::new(|| {}));
+    let report = Report::new(Share::default(), Arc::new(|| {}));
     for message in messages {
         if let ControlFlow::Break(end) = take(message, &sent(steps), &report, at(10)) {
             return (report, Some(end));
@@ -211,7 +211,7 @@ fn no_step_begins_before_the_one_before_has_ended() {
         stdout: Excerpt::default(),
         stderr: Excerpt::default(),
     };
-    let report = Report::new(Arc::new(|| {}));
+    let report = Report::new(Share::default(), Arc::new(|| {}));
     for (message, heard) in [(step(0, 0, 5000), 100), (step(1, 5100, 9000), 101), (step(2, 9100, 9200), 90)] {
         assert!(take(message, &sent(3), &report, at(heard)).is_continue());
     }
