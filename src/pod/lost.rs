@@ -60,6 +60,7 @@ fn deleted(pod: &Pod) -> Loss {
 
 /// Pods that their node ended have a reason; it is the kubelet's.
 fn by_the_node(reason: &str, message: &str) -> Loss {
+    let message = message.trim().trim_end_matches('.');
     let said = if message.is_empty() { String::new() } else { format!(": {message}") };
     match reason {
         "Evicted" if ["exceeds the", "exceeded its"].iter().any(|own| message.contains(own)) => Loss {

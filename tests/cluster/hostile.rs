@@ -152,7 +152,11 @@ async fn who_takes_more_of_the_nodes_disk_than_allowed_loses_the_pod() {
     let fill = "dd if=/dev/zero of=/.arl/state/full bs=1M count=64; echo filled; sleep 7797";
     let task = world.run("t", "s", json!([shell("a", fill)])).await;
     assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "PodLost"), "{:?}", task.status);
-    assert!(message(&task).contains("Evicted") && message(&task).contains("16Mi"), "{}", message(&task));
+    assert!(
+        message(&task).contains("was evicted by its node") && message(&task).contains("16Mi;"),
+        "{}",
+        message(&task)
+    );
     world.phase("s", SandboxPhase::Released).await;
     world.sandbox("next", "p").await;
     assert_eq!(world.output("fine", "next", "echo fine").await, "fine\n");
