@@ -99,6 +99,8 @@ async fn what_was_counted_goes_with_the_last_object_of_a_namespace() {
         let text = world.operator().metrics().await;
         text.lines().filter(|line| line.contains(&of_this)).map(str::to_owned).collect::<Vec<_>>()
     };
+    // The operator counts once its write is answered, which its watch, and this test's, may be ahead of.
+    world.operator().metrics_with(&[&format!("arl_tasks_finished_total{{{of_this},reason=\"Succeeded\"}} 1")]).await;
     let counted = lines().await;
     for name in ["arl_sandbox_claims_total", "arl_tasks_finished_total", "arl_step_seconds_count"] {
         assert!(counted.iter().any(|line| line.starts_with(name)), "{name} is not in {counted:#?}");
