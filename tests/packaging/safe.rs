@@ -17,8 +17,8 @@ fn strings(value: &Value) -> Vec<&str> {
 #[test]
 fn with_namespaces_nothing_is_cluster_wide() {
     let objects = chart("default", &["--set", "watchNamespaces={one,two}"]);
-    let wide = |o: &&Value| o["metadata"]["namespace"].is_null() && o["kind"] != "CustomResourceDefinition";
-    assert_eq!(objects.iter().filter(wide).map(name).collect::<Vec<_>>(), Vec::<String>::new());
+    let is_wide = |o: &&Value| o["metadata"]["namespace"].is_null() && o["kind"] != "CustomResourceDefinition";
+    assert_eq!(objects.iter().filter(is_wide).map(name).collect::<Vec<_>>(), Vec::<String>::new());
     let mut roles: Vec<_> = of_kind(&objects, "Role").into_iter().map(name).collect();
     roles.sort();
     assert_eq!(
@@ -32,12 +32,12 @@ fn with_namespaces_nothing_is_cluster_wide() {
         all.into_iter().find(|o| o["metadata"]["name"] == "arl-operator").expect("a role of the operator")["rules"]
             .clone()
     };
-    assert_eq!(
-        of_operator(&objects, "Role"),
-        of_operator(&whole, "ClusterRole"),
-        "the rights in a namespace and in all"
-    );
-    assert_eq!(whole.iter().filter(wide).count(), 4, "the operator's role and binding, view and edit");
+    let mut granted = of_operator(&whole, "ClusterRole").as_array().cloned().unwrap();
+    let of_nodes = |rule: &mut Value| rule["resources"] == json!(["nodes"]);
+    let wide: Vec<_> = granted.extract_if(.., of_nodes).map(|rule| rule["verbs"].clone()).collect();
+    assert_eq!(wide, [json!(["list", "watch"])], "what is of no namespace is only looked at");
+    assert_eq!(of_operator(&objects, "Role"), json!(granted), "the rights in a namespace and in all");
+    assert_eq!(whole.iter().filter(is_wide).count(), 4, "the operator's role and binding, view and edit");
 }
 
 #[test]
