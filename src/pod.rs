@@ -4,7 +4,7 @@
 
 mod lost;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use arl_crds::{
     ExecutorMode,
@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// A pool's pod.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, Resource)]
+#[resource(inherit = k8s_openapi::api::core::v1::Pod)]
 #[allow(missing_docs)] // the API's own fields
 pub struct Pod {
     pub metadata: ObjectMeta,
@@ -140,32 +141,6 @@ pub struct Terminated {
 
 /// The annotations that are read.
 const KEPT: [&str; 4] = [labels::TEMPLATE_HASH, labels::DEFAULT_CONTAINER, labels::EXECUTOR, labels::AGENT];
-
-type Core = k8s_openapi::api::core::v1::Pod;
-
-impl Resource for Pod {
-    type DynamicType = ();
-    type Scope = k8s_openapi::NamespaceResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        Core::kind(&())
-    }
-    fn group(_: &()) -> Cow<'_, str> {
-        Core::group(&())
-    }
-    fn version(_: &()) -> Cow<'_, str> {
-        Core::version(&())
-    }
-    fn plural(_: &()) -> Cow<'_, str> {
-        Core::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
 
 impl Pod {
     /// Without the metadata nobody reads.

@@ -1,10 +1,10 @@
-//! Which nodes take no new pods: a pod on one of them is about to be drained, or its node does not report, and it is claimed only where there is no other.
-//! Nodes are looked at only by an operator that watches all namespaces, and may do so; without, all are alike.
+//! Which nodes take no new pods: a pod on one of them is about to be drained, or its node does not report, and it is claimed only
+//! where there is no other. Nodes are looked at only by an operator that watches all namespaces, and may do so; without, all are alike.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::{ClusterResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource, ResourceExt,
     runtime::{WatchStreamExt, watcher},
@@ -15,7 +15,8 @@ use super::watch::{Patience, Watch};
 use crate::triggers::Wake;
 
 /// What is read of a node.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Resource)]
+#[resource(inherit = k8s_openapi::api::core::v1::Node)]
 pub(crate) struct Node {
     metadata: ObjectMeta,
     #[serde(default)]
@@ -55,32 +56,6 @@ struct Condition {
 /// them, and a pool's may.
 const GOING: [&str; 3] =
     ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "node.kubernetes.io/out-of-service"];
-
-type Core = k8s_openapi::api::core::v1::Node;
-
-impl Resource for Node {
-    type DynamicType = ();
-    type Scope = ClusterResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        Core::kind(&())
-    }
-    fn group(_: &()) -> Cow<'_, str> {
-        Core::group(&())
-    }
-    fn version(_: &()) -> Cow<'_, str> {
-        Core::version(&())
-    }
-    fn plural(_: &()) -> Cow<'_, str> {
-        Core::plural(&())
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
 
 impl Node {
     fn is_closed(&self) -> bool {
