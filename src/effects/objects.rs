@@ -81,19 +81,9 @@ impl Effects {
 
     /// Replaces the status of an object, unless it changed since. A write of unknown end is looked up: it may have taken effect.
     pub async fn write_status<K: Ours>(&self, version: &Version, status: &K::Status) -> Result<Written<K>, Failure> {
-        let (verb, key) = ("patch the status of", &version.key);
-        // The resourceVersion in the patch makes the API server answer 409 where the object changed.
-        let patch = json!([
-            { "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version },
-            { "op": "add", "path": "/status", "value": status },
-        ]);
-        let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
-        let api = self.objects::<K>(key);
-        let written = self
-            .call_in(K::HASTE, verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch))
-            .await;
-        match self.written(version, written).await {
-            Err(failure) if !failure.is_refusal() => match self.read::<K>(key).await? {
+        let whole = vec![json!({ "op": "add", "path": "/status", "value": status })];
+        match self.patch_status("patch the status of", version, whole).await {
+            Err(failure) if !failure.is_refusal() => match self.read::<K>(&version.key).await? {
                 Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
                     Ok(Written::Done(found))
                 }
@@ -107,14 +97,11 @@ impl Effects {
     pub async fn write_generation<K: Ours>(&self, object: &K) -> Result<Written<K>, Failure> {
         let generation = object.meta().generation;
         let conditions = condition::of_generation(object.conditions(), generation);
-        self.patch_status(
-            object,
-            vec![
-                json!({ "op": "add", "path": "/status/observedGeneration", "value": generation }),
-                json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
-            ],
-        )
-        .await
+        let parts = vec![
+            json!({ "op": "add", "path": "/status/observedGeneration", "value": generation }),
+            json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
+        ];
+        self.patch_status("patch the conditions of", &Version::of(object), parts).await
     }
 
     /// Replaces the conditions of an object and leaves the rest of its status, of which a cache may not have all.
@@ -123,22 +110,27 @@ impl Effects {
             Some(_) => json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
             None => json!({ "op": "add", "path": "/status", "value": { "conditions": conditions } }),
         };
-        self.patch_status(object, vec![conditions]).await
+        self.patch_status("patch the conditions of", &Version::of(object), vec![conditions]).await
     }
 
-    /// Changes parts of the status of an object, if it is still the version that it is here.
-    async fn patch_status<K: Ours>(&self, object: &K, operations: Vec<Value>) -> Result<Written<K>, Failure> {
-        let version = Version::of(object);
-        let (verb, key) = ("patch the conditions of", &version.key);
-        let is_unchanged =
-            json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version });
-        let patch = Value::Array([vec![is_unchanged], operations].concat());
-        let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
+    /// Changes the status of an object, unless the object changed since.
+    async fn patch_status<K: Ours>(
+        &self,
+        verb: &'static str,
+        version: &Version,
+        changes: Vec<Value>,
+    ) -> Result<Written<K>, Failure> {
+        let key = &version.key;
+        // The resourceVersion in the patch makes the API server answer 409 where the object changed.
+        let mut patch =
+            vec![json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version })];
+        patch.extend(changes);
+        let patch = json_patch(patch.into()).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
         let api = self.objects::<K>(key);
         let written = self
             .call_in(K::HASTE, verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch))
             .await;
-        self.written(&version, written).await
+        self.written(version, written).await
     }
 
     async fn written<K: Ours>(&self, version: &Version, written: Result<K, Failure>) -> Result<Written<K>, Failure> {
