@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use arl_crds::text::printable;
 use jiff::Timestamp;
 
 use crate::{
@@ -119,7 +120,7 @@ fn being_created(pod: &Pod) -> String {
     )
 }
 
-/// Another's words, bounded.
+/// Another's words, made fit to be shown.
 fn quoted(words: &str) -> String {
-    words[..words.floor_char_boundary(QUOTED_MAX)].replace(char::is_control, " ")
+    printable(words, QUOTED_MAX)
 }
