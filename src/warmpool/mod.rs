@@ -1,9 +1,9 @@
 //! WarmPool: keeps `replicas` idle pods of the template.
 //!
-//! Promises: a claimed pod is replaced, at once or after a burst of claims; after some pods the pool is looked at again, so that none is made that is no longer
-//! asked for; pods never exceed replicas, plus one while a changed template rolls; a pod that was just claimed is never deleted;
-//! a template that cannot work costs one pod or one refused create at a time, with growing pauses; the status says what is
-//! wrong and what to do.
+//! Promises: a claimed pod is replaced, at once or after a burst of claims; after some pods the pool is looked at again, so that
+//! none is made that is no longer asked for; pods never exceed replicas, plus one while a changed template rolls; a pod that was
+//! just claimed is never deleted; a template that cannot work costs one pod or one refused create at a time, with growing pauses;
+//! the status says what is wrong and what to do.
 //!
 //! Woken by its own changes and by those of its pods, see [`crate::triggers`].
 
@@ -189,7 +189,7 @@ impl Reconcile for WarmPools {
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
         let until = until.filter(|until| *until > now && plan.short > 0).or(plan.yields_until);
-        Ok(until.into_iter().chain(plan::plan(&observed, now).look_again).min())
+        Ok(until.into_iter().chain(plan::look_again(&observed, now)).min())
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {

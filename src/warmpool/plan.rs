@@ -48,8 +48,6 @@ pub(super) struct Plan {
     pub(super) earlier: Earlier,
     /// A late pod whose Events are to be looked at.
     pub(super) ask: Option<Version>,
-    /// When what is said of the pods may be another thing though nothing changes.
-    pub(super) look_again: Option<Timestamp>,
     /// Whether the first pod of a changed template is being made.
     pub(super) rolling_begins: bool,
 }
@@ -99,7 +97,6 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             _ => Earlier::InForce,
         },
         ask: ask(observed, &alive, now),
-        look_again: look_again(observed, &alive, now),
     }
 }
 
@@ -120,13 +117,14 @@ fn ask(observed: &Observed, alive: &[&Pod], now: Timestamp) -> Option<Version> {
     }
 }
 
-fn look_again(observed: &Observed, alive: &[&Pod], now: Timestamp) -> Option<Timestamp> {
+/// When what is said of the pods may be another thing though nothing changes.
+pub(super) fn look_again(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
     let asked = observed
         .asked
         .as_ref()
-        .filter(|asked| alive.iter().any(|pod| asked.pod == Uid::of(*pod) && late::is_worth_asking(pod, now)));
+        .filter(|asked| observed.alive().any(|pod| asked.pod == Uid::of(pod) && late::is_worth_asking(pod, now)));
     let over = observed.setback.as_ref().filter(|s| !s.is_refusal()).map(over_at);
-    let changes = alive.iter().filter_map(|pod| trouble::changes_at(pod, now));
+    let changes = observed.alive().filter_map(|pod| trouble::changes_at(pod, now));
     changes.chain(asked.map(|asked| asked.next)).chain(over).filter(|at| *at > now).min()
 }
 

@@ -191,8 +191,7 @@ fn pods_that_are_ended_again_within_a_minute_are_told_of_though_the_pool_was_ful
     assert_eq!(earlier(&[P::Starting], QUIET), Earlier::InForce);
     assert_eq!(earlier(&[P::Ready], Duration::from_secs(59)), Earlier::Eased);
     assert_eq!(earlier(&[P::Ready], QUIET), Earlier::Over);
-    let eased = plan(&observed(1, &[P::Ready], Some(disrupted)), NOW);
-    assert_eq!(eased.look_again, Some(NOW + QUIET));
+    assert_eq!(look_again(&observed(1, &[P::Ready], Some(disrupted)), NOW), Some(NOW + QUIET));
 }
 
 /// What it is about, replicas, idle pods, the last claim, since when pods are missing, now: pods to make, until when it yields.
