@@ -34,12 +34,12 @@ use crate::{
 };
 
 /// After the command's own end, its outputs are read until they are closed, for this long at most: `exec > >(tee log)` has
-/// the last words printed by another process.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// its last lines printed by another process.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// How often processes that were started during the grace are looked for.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const SCAN_EVERY: Duration = Duration::from_millis(50);
 /// How often what a step has printed is noted for the case that the container dies.
 const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// What the pipes still hold at the very end is read; a process left behind may go on writing for ever.
@@ -99,7 +99,8 @@ pub fn watch_children() -> nix::Result<SignalFd> {
 
 /// As a shell tells them apart (POSIX.1-2017, 2.8.2 Exit Status for Commands).
 fn refused(program: &str, error: &std::io::Error) -> StepEnd {
-    let not_executable = |code, words: &str| StepEnd::NotExecutable { code, words: format!("{program}: {words}") };
+    let not_executable =
+        |code, message: &str| StepEnd::NotExecutable { code, message: format!("{program}: {message}") };
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR) => not_executable(
             127,
@@ -113,7 +114,7 @@ fn refused(program: &str, error: &std::io::Error) -> StepEnd {
 }
 
 impl Running {
-    /// Waits for its end, its time or the supervisor's word; what is left then is ended, unless it succeeded.
+    /// Waits for its end, its time or the supervisor's request; what is left then is ended, unless it succeeded.
     pub fn follow(&mut self, control: &File, deadline: Instant, note: &mut dyn FnMut(&Partial)) -> Done {
         let mut notes = Notes { at: Instant::now(), printed: false, note };
         let outcome = self.until_over(control, deadline, &mut notes);
@@ -132,7 +133,7 @@ impl Running {
             let stop = self.attend(Some(control), due, notes);
             if ended.is_none() && self.status.is_some() {
                 ended = Some(Outcome::Ended(self.end()));
-                due = deadline.min(Instant::now() + LAST_WORDS);
+                due = deadline.min(Instant::now() + DRAIN_MAX);
             }
             let is_late = Instant::now() >= due;
             let is_silent = self.stdout.pipe.is_none() && self.stderr.pipe.is_none();
@@ -159,9 +160,9 @@ impl Running {
     fn end_tree(&mut self, notes: &mut Notes<'_>) -> Vec<String> {
         let (over, mut asked) = (Instant::now() + GRACE, BTreeSet::new());
         while tree::has_children() && Instant::now() < over && tree::ask(&mut asked) {
-            let look = over.min(Instant::now() + LOOK_AGAIN);
-            while tree::has_children() && Instant::now() < look {
-                self.attend(None, look, notes);
+            let next_scan = over.min(Instant::now() + SCAN_EVERY);
+            while tree::has_children() && Instant::now() < next_scan {
+                self.attend(None, next_scan, notes);
             }
         }
         if !tree::has_children() {
@@ -196,7 +197,7 @@ impl Running {
         }
     }
 
-    /// As a shell says it; a failure during which the memory limit killed something, be it a child of the command, is laid to
+    /// The code that a shell would report; a failure during which the memory limit killed something, be it a child of the command, is laid to
     /// that.
     fn end(&self) -> StepEnd {
         let killed = |status: WaitStatus| Some(128 + status.terminating_signal()?);

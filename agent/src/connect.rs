@@ -21,7 +21,7 @@ use crate::{
     supervise::{READY, TAKEN, is_own},
 };
 
-/// The operator says something every 20 s. A relay that hears nothing for this long has been left behind by a runtime that
+/// The operator sends something every 20 s. A relay that receives nothing for this long has been left behind by a runtime that
 /// was restarted: the alarm ends it.
 const SILENCE_SECONDS: u32 = 90;
 /// How long a supervisor that another relay is starting may take.
@@ -62,18 +62,18 @@ fn start_supervisor(directory: &Path) -> Result<bool, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("the supervisor cannot be started: {error}"))?;
-    let mut said = String::new();
+    let mut report = String::new();
     if let Some(mut stderr) = child.stderr.take() {
-        let _ = stderr.read_to_string(&mut said);
+        let _ = stderr.read_to_string(&mut report);
     }
-    if said == READY {
+    if report == READY {
         return Ok(true);
     }
     let status = child.wait().map_err(|error| error.to_string())?;
-    if said == TAKEN {
+    if report == TAKEN {
         return Ok(false);
     }
-    Err(format!("the supervisor ended ({status}): {}", said.trim()))
+    Err(format!("the supervisor ended ({status}): {}", report.trim()))
 }
 
 fn relay(supervisor: &UnixStream) -> std::io::Result<()> {

@@ -54,7 +54,7 @@ enum Failure {
 
 /// Writes `content` to `path`, relative to the working directory.
 pub fn write(path: &str, content: &[u8]) -> Result<(), String> {
-    attempt(path, content).map_err(|Problem(words)| format!("{path} {words}"))
+    attempt(path, content).map_err(|Problem(message)| format!("{path} {message}"))
 }
 
 fn attempt(path: &str, content: &[u8]) -> Result<(), Problem> {

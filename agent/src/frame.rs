@@ -4,7 +4,7 @@ use minicbor::{Decode, Encode};
 
 /// The most bytes of a frame to the agent: a Task is an object in etcd, which holds 1.5 MiB.
 pub const TO_AGENT_MAX: usize = 2 * 1024 * 1024;
-/// The most bytes of a frame from the agent: both outputs of a step, and some words.
+/// The most bytes of a frame from the agent: both outputs of a step, and some text.
 pub const FROM_AGENT_MAX: usize = 192 * 1024;
 
 const HEADER: usize = 4;
@@ -14,7 +14,7 @@ const HEADER: usize = 4;
 pub enum Malformed {
     /// A frame is longer than the other side may send.
     TooLong(usize),
-    /// A frame holds no message that is known here; in words.
+    /// A frame holds no message that is known here; why.
     Unreadable(String),
 }
 
@@ -22,7 +22,7 @@ impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TooLong(length) => write!(f, "a frame of {length} bytes is too long"),
-            Self::Unreadable(words) => write!(f, "a frame cannot be read: {words}"),
+            Self::Unreadable(message) => write!(f, "a frame cannot be read: {message}"),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
         Remove(Index, usize),
         Repeat(Index, usize),
         Cut(Index),
-        /// The length in a frame's header says something else.
+        /// Another length in a frame's header.
         Length(u32),
     }
 
@@ -190,7 +190,7 @@ mod tests {
     }
 
     /// Whatever was sent arrives, however it is cut. Whatever becomes of it on the way, what is read is a message: it can be
-    /// said again, and it is the same whatever the pieces were.
+    /// sent again, and it is the same whatever the pieces were.
     fn holds<M>(sent: &[M], edits: &[Edit], piece: usize, max: usize) -> Result<(), TestCaseError>
     where
         M: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + std::fmt::Debug,

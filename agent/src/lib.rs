@@ -1,11 +1,11 @@
-//! What the operator and the agent in a pod share: what they say to each other and how output is bounded.
+//! What the operator and the agent in a pod share: their messages and how output is bounded.
 //!
 //! ```text
 //!   operator ──exec stream──> connect ──unix socket──> supervise ──socket pair──> step ──pipes──> the command
 //!              (websocket)    (relay)                  (runs, records)            (one a step)
 //! ```
 //!
-//! [`frame`] cuts the byte stream into messages, [`message`] says what is in them, [`output`] bounds what a command prints.
+//! [`frame`] cuts the byte stream into messages, [`message`] has what is in them, [`output`] bounds what a command prints.
 //! Both sides treat whatever arrives as untrusted: sizes are bounded before anything is allocated, and what cannot be read is
 //! an error, never a panic.
 #![forbid(unsafe_code)]

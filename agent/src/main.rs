@@ -38,8 +38,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(words) => {
-            eprintln!("arl-agent: {words}");
+        Err(message) => {
+            eprintln!("arl-agent: {message}");
             ExitCode::FAILURE
         }
     }

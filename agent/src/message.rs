@@ -1,4 +1,4 @@
-//! What the operator and the agent say to each other.
+//! The messages between the operator and the agent.
 //!
 //! The operator greets first, with the version it speaks and the uid of the pod it means. Fields and variants are numbered and
 //! are only ever added: unknown fields are skipped, so that an operator understands the agents of pods made before it. A variant
@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 
 use crate::output::{HEAD, Output, TAIL};
 
-/// The version of what is said here.
+/// The version of these messages.
 pub const VERSION: u32 = 1;
 
 /// The name of a run: the uid of its Task.
@@ -50,7 +50,7 @@ pub enum ToAgent {
     /// Run this, unless it has ever been started here, and follow it.
     #[n(1)]
     Start(#[n(0)] Start),
-    /// Say what there is of a run, and go on saying it.
+    /// Send the log of a run, and then what is added to it.
     #[n(2)]
     Follow {
         /// The run.
@@ -153,7 +153,7 @@ pub enum FromAgent {
         #[n(1)]
         unfinished: Vec<Unfinished>,
     },
-    /// The agent does not work for this operator; in words. The last message of a stream.
+    /// The agent does not work for this operator, and why: the last message of a stream.
     #[n(1)]
     Refused(#[n(0)] String),
     /// A run has been started. Left out where its end follows at once.
@@ -239,9 +239,9 @@ pub enum StepEnd {
         /// 126 or 127.
         #[n(0)]
         code: i32,
-        /// In words.
+        /// Why.
         #[n(1)]
-        words: String,
+        message: String,
     },
     /// The command failed, and the container's count of kills by its memory limit rose meanwhile: it was killed, or a child of
     /// it was. Its exit code; an agent that does not say one means 137.
@@ -250,10 +250,10 @@ pub enum StepEnd {
     /// The file was written.
     #[n(3)]
     Written,
-    /// The file could not be written; in words.
+    /// The file could not be written, and why.
     #[n(4)]
     NotWritten(#[n(0)] String),
-    /// The step could not be started; in words.
+    /// The step could not be started, and why.
     #[n(5)]
     StartError(#[n(0)] String),
     /// It was ended, by the timeout or on request, or the agent was.
@@ -280,13 +280,13 @@ pub enum RunEnd {
     /// On request.
     #[n(2)]
     Cancelled,
-    /// The process that ran the step was ended, and what the step had started with it; in words.
+    /// The process that ran the step was ended, and what the step had started with it; why.
     #[n(3)]
     Interrupted(#[n(0)] String),
     /// It ended, and what it printed has been dropped on request.
     #[n(4)]
     Forgotten,
-    /// The agent was ended meanwhile, so that what the step started may live on; in words.
+    /// The agent was ended meanwhile, so that what the step started may live on; why.
     #[n(5)]
     Abandoned(#[n(0)] String),
 }
@@ -394,7 +394,7 @@ pub(crate) mod tests {
     fn step_end() -> impl Strategy<Value = StepEnd> {
         prop_oneof![
             any::<i32>().prop_map(StepEnd::Exited),
-            (any::<i32>(), text()).prop_map(|(code, words)| StepEnd::NotExecutable { code, words }),
+            (any::<i32>(), text()).prop_map(|(code, message)| StepEnd::NotExecutable { code, message }),
             option::of(any::<i32>()).prop_map(StepEnd::OutOfMemory),
             Just(StepEnd::Written),
             text().prop_map(StepEnd::NotWritten),
@@ -499,7 +499,7 @@ pub(crate) mod tests {
             FromAgent::Refused("no".into()),
             FromAgent::Started { run: run(), ago_us: 12 },
             step(StepEnd::Exited(3)),
-            step(StepEnd::NotExecutable { code: 127, words: "x: not found".into() }),
+            step(StepEnd::NotExecutable { code: 127, message: "x: not found".into() }),
             step(StepEnd::OutOfMemory(Some(1))),
             FromAgent::Ended {
                 run: run(),

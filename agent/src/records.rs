@@ -6,8 +6,8 @@
 //!   state/<uid>/             of one user, closed to all others:
 //!     lock, socket           the supervisor's
 //!     forgotten              runs whose result is on record elsewhere, see [`Forgotten`](crate::forgotten::Forgotten)
-//!     runs/<run>             created exclusively: the run was started. What was said of it, as frames, the last of which says
-//!                            how it ended. Removed once the run is in `forgotten`
+//!     runs/<run>             created exclusively: the run was started. Its log, as frames, the last of which has its end.
+//!                            Removed once the run is in `forgotten`
 //!     runs/<run>.partial     what the step in progress has printed so far
 //! ```
 //! What cannot be written (a full volume) is only lost with the supervisor, which keeps it in memory until the next run begins.
@@ -46,12 +46,12 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// What `bytes` say, where a step can have printed it. The user's code may have written them, and what is said on from them has
-    /// to fit into a frame.
+    /// The outputs in `bytes`, where a step can have printed them. The user's code may have written them, and they have to fit into
+    /// a frame.
     fn of(bytes: &[u8]) -> Result<Self, Malformed> {
         let partial: Self = minicbor::decode(bytes).map_err(|error| Malformed::Unreadable(error.to_string()))?;
         for excerpt in [&partial.stdout, &partial.stderr] {
-            Output::try_from(excerpt.clone()).map_err(|words| Malformed::Unreadable(words.into()))?;
+            Output::try_from(excerpt.clone()).map_err(|message| Malformed::Unreadable(message.into()))?;
         }
         Ok(partial)
     }
@@ -80,7 +80,7 @@ pub enum Begun {
 }
 
 impl Records {
-    /// Those in the volume that is at `directory`; says who is in the way, where that cannot be.
+    /// Those in the volume that is at `directory`; the error names who is in the way.
     pub fn open(directory: &Path) -> Result<Self, String> {
         let own = open_own(&directory.join(STATE), rustix::process::geteuid().as_raw())?;
         Ok(Self { directory: directory.to_owned(), own })
@@ -159,19 +159,19 @@ impl Records {
         runs.into_iter().map(|(_, run)| run).collect()
     }
 
-    /// Adds to what was said of a run.
+    /// Adds to the log of a run.
     pub fn append(&self, run: &RunId, messages: &[FromAgent]) -> std::io::Result<()> {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         plain().append(true).create(true).open(self.run(run))?.write_all(&frames)
     }
 
-    /// Replaces what was said of a run, at once or not at all.
+    /// Replaces the log of a run, at once or not at all.
     pub fn rewrite(&self, run: &RunId, messages: &[FromAgent]) -> std::io::Result<()> {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         self.replace(&self.run(run), &frames)
     }
 
-    /// What was said of a run, as far as it can be read: its end may be missing, cut or spoilt.
+    /// The log of a run, as far as it can be read: its end may be missing, cut or spoilt.
     pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
         frames.push(&read(&self.run(run), u64::MAX).unwrap_or_default());
@@ -306,7 +306,7 @@ mod tests {
         #[test]
         fn fuzz_no_record_makes_it_panic(bytes in vec(any::<u8>(), 0..40)) {
             let read = Partial::of(&bytes);
-            prop_assert!(read.is_ok() || matches!(read, Err(Malformed::Unreadable(words)) if !words.is_empty()));
+            prop_assert!(read.is_ok() || matches!(read, Err(Malformed::Unreadable(message)) if !message.is_empty()));
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct Job {
     /// The run, under whose name what it prints meanwhile is noted.
     #[n(2)]
     pub run: RunId,
-    /// The container's working directory, where the step says no other. It is gone to by its name each time: steps may move it
+    /// The container's working directory, where the step names no other. It is gone to by its name each time: steps may move it
     /// away and make another.
     #[n(3)]
     pub home: String,
@@ -47,7 +47,7 @@ pub enum Outcome {
     /// Its time was over.
     #[n(1)]
     TimedOut,
-    /// The supervisor asked for its end, or is no more.
+    /// The supervisor asked for its end, or has ended itself.
     #[n(2)]
     Cancelled,
 }
@@ -80,7 +80,7 @@ impl Done {
     }
 }
 
-/// Does what the jobs on standard input say, answers there, and stays as long as there are processes that a step left behind.
+/// Runs the jobs on standard input, answers there, and stays as long as there are processes that a step left behind.
 /// What steps print is noted in the volume at `directory`.
 pub fn step(directory: &Path) -> Result<(), String> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
@@ -126,15 +126,15 @@ fn enter(job: &Job) -> Result<(), StepEnd> {
     let directory = work_dir.map_or_else(|| Path::new(&job.home).to_owned(), |named| Path::new(&job.home).join(named));
     std::env::set_current_dir(&directory).map_err(|error| {
         let what = if work_dir.is_some() { "workDir" } else { "the container's working directory" };
-        let words = format!("{what} {}: {error}", directory.display());
+        let message = format!("{what} {}: {error}", directory.display());
         match &job.step.action {
-            Action::Command(_) => StepEnd::NotExecutable { code: 126, words },
-            Action::File { .. } => StepEnd::NotWritten(words),
+            Action::Command(_) => StepEnd::NotExecutable { code: 126, message },
+            Action::File { .. } => StepEnd::NotWritten(message),
         }
     })
 }
 
-/// Reads a job and not a byte more: what comes while its step runs is the word to end. None, where there will be no more.
+/// Reads a job and not a byte more: what comes while its step runs is the request to end it. None, where there will be no more.
 fn receive(control: &mut File) -> Result<Option<Job>, String> {
     let mut frame = vec![0; 4];
     match control.read_exact(&mut frame) {

@@ -10,10 +10,10 @@ use crate::{
     tree,
 };
 
-/// How long a worker may take to end everything at its deadline or on request, and one more second to say so.
+/// How long a worker may take to end everything at its deadline or on request, and one more second to report it.
 const ENDING: Duration = GRACE.saturating_add(tree::PATIENCE).saturating_add(Duration::from_secs(1));
 
-/// A run that ends sooner than this is not said to have been started before: one message less on its way to the operator.
+/// A run that ends sooner than this is not announced before: one message less on its way to the operator.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 
 /// The run in progress.
@@ -44,7 +44,7 @@ impl Active {
         Self { start, index: 0, started: now, step_started: now, cancelled: false, announced: false, limit: now }
     }
 
-    /// The word that it was started.
+    /// The message that it was started.
     pub fn started(&self) -> FromAgent {
         FromAgent::Started { run: self.start.run.clone(), ago_us: micros(self.started.elapsed()) }
     }
@@ -75,7 +75,7 @@ impl Active {
         self.limit = self.limit.min(Instant::now() + ENDING);
     }
 
-    /// When to look at it again: to announce it, or to give its worker up.
+    /// When it needs attention: to announce it, or to give its worker up.
     pub fn due(&self) -> Instant {
         if self.announced { self.limit } else { self.limit.min(self.started + ANNOUNCE_AFTER) }
     }
@@ -85,7 +85,7 @@ impl Active {
         Instant::now() >= self.limit
     }
 
-    /// The word that it was started, once, when it is due.
+    /// The message that it was started, once, when it is due.
     pub fn announcement(&mut self) -> Option<FromAgent> {
         if self.announced || self.started.elapsed() < ANNOUNCE_AFTER {
             return None;
@@ -94,7 +94,7 @@ impl Active {
         Some(self.started())
     }
 
-    /// The word on a step that is over, and what comes then.
+    /// The message about a step that has ended, and what comes then.
     pub fn ended(&mut self, done: Done) -> (FromAgent, Next, Vec<String>) {
         let (end, next) = match done.outcome {
             Outcome::Ended(end) => {
@@ -138,7 +138,7 @@ impl Active {
     }
 }
 
-/// A time as messages say it.
+/// A time as messages have it.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -6,8 +6,8 @@
 
 mod active;
 mod peer;
+mod run_log;
 mod runs;
-mod told;
 mod worker;
 
 use std::{
@@ -39,9 +39,9 @@ use runs::Runs;
 
 pub use peer::is_own;
 
-/// What it says on standard error when it listens; it then says no more.
+/// Written to standard error when it listens; nothing more is written then.
 pub const READY: &str = "ready";
-/// What it says when there is another one.
+/// Written when there is another one.
 pub const TAKEN: &str = "taken";
 
 const NEVER: Duration = Duration::from_secs(3600);
@@ -65,7 +65,7 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| failed("it cannot be a reaper")(&error))?;
     let children = watch_children().map_err(|error| failed("children cannot be watched")(&error))?;
     let listener = listen(&records).map_err(|error| failed("the socket cannot be made")(&error))?;
-    say_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
+    report_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
     let runs = Runs::new(directory, records);
     Supervisor { pod, listener, children, relays: BTreeMap::new(), next_relay: 0, runs }.work()
 }
@@ -80,7 +80,7 @@ fn listen(records: &Records) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn say_ready() -> std::io::Result<()> {
+fn report_ready() -> std::io::Result<()> {
     std::io::stderr().write_all(READY.as_bytes())?;
     let nothing = File::options().write(true).open("/dev/null")?;
     nix::unistd::dup2_stderr(nothing)?;
@@ -101,7 +101,7 @@ struct Supervisor {
     runs: Runs,
 }
 
-/// Who has something to say.
+/// Where something has happened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Listener,
@@ -117,13 +117,13 @@ impl Supervisor {
                 match source {
                     Source::Listener => self.accept(),
                     Source::Children => while let Ok(Some(_)) = self.children.read_signal() {},
-                    Source::Worker => self.runs.hear_worker(),
-                    Source::Relay(number) => self.hear_relay(number),
+                    Source::Worker => self.runs.read_worker(),
+                    Source::Relay(number) => self.read_relay(number),
                 }
             }
             self.runs.reap();
-            self.runs.look_at_time();
-            self.tell();
+            self.runs.check_time();
+            self.deliver();
         }
     }
 
@@ -155,7 +155,7 @@ impl Supervisor {
         }
     }
 
-    fn hear_relay(&mut self, number: u64) {
+    fn read_relay(&mut self, number: u64) {
         let Some(relay) = self.relays.get_mut(&number) else { return };
         relay.peer.read();
         while let Some(message) = relay.peer.take::<ToAgent>() {
@@ -178,9 +178,9 @@ impl Supervisor {
         }
     }
 
-    /// Gives everybody what there is for them; whoever is no more is left out from then on.
-    fn tell(&mut self) {
-        for (number, frames) in self.runs.take_news() {
+    /// Sends all pending messages, and forgets the relays that are disconnected.
+    fn deliver(&mut self) {
+        for (number, frames) in self.runs.take_pending() {
             if let Some(relay) = self.relays.get_mut(&number) {
                 relay.peer.send_frames(&frames);
             }

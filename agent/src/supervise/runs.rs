@@ -9,7 +9,7 @@ use std::{
 use super::{
     active::{Active, Next},
     peer::Peer,
-    told::Told,
+    run_log::RunLog,
     worker::Worker,
 };
 use crate::{
@@ -30,12 +30,12 @@ const ENDED_MAX: usize = 16;
 /// All runs. Relays are numbers here.
 pub struct Runs {
     directory: PathBuf,
-    /// Where steps run that say no other place.
+    /// Where steps run that name no other place.
     home: String,
     records: Records,
     forgotten: Forgotten,
-    /// What is said of runs that wait or are in progress, and of the last one that ended.
-    told: BTreeMap<RunId, Told>,
+    /// The logs of runs that wait or are in progress, and of the last one that ended.
+    logs: BTreeMap<RunId, RunLog>,
     waiting: VecDeque<Start>,
     active: Option<Active>,
     /// Runs that ended and were not forgotten, and the seconds of their creation where they are known.
@@ -44,7 +44,7 @@ pub struct Runs {
     worker: Option<Worker>,
     /// Processes of steps, this one's and those that stay with what their steps left in the background.
     processes: BTreeSet<i32>,
-    news: Vec<(u64, Vec<u8>)>,
+    pending: Vec<(u64, Vec<u8>)>,
 }
 
 impl Runs {
@@ -53,9 +53,21 @@ impl Runs {
         let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let forgotten = Forgotten::load(&records);
         let ended = records.begun().into_iter().map(|run| (run, 0)).collect();
-        let (told, waiting, processes, news) = Default::default();
+        let (logs, waiting, processes, pending) = Default::default();
         let directory = directory.to_owned();
-        Self { directory, home, records, forgotten, told, waiting, active: None, ended, worker: None, processes, news }
+        Self {
+            directory,
+            home,
+            records,
+            forgotten,
+            logs,
+            waiting,
+            active: None,
+            ended,
+            worker: None,
+            processes,
+            pending,
+        }
     }
 
     /// The way to the worker.
@@ -63,7 +75,7 @@ impl Runs {
         self.worker.as_ref().map(|worker| &worker.peer)
     }
 
-    /// When to call [`Runs::look_at_time`] at the latest.
+    /// When to call [`Runs::check_time`] at the latest.
     pub fn due(&self) -> Option<Instant> {
         self.active.as_ref().map(Active::due)
     }
@@ -74,14 +86,14 @@ impl Runs {
         starts.map(|start| Unfinished { run: start.run.clone(), task: start.task.clone() }).collect()
     }
 
-    /// What there is to say since the last call, and to whom.
-    pub fn take_news(&mut self) -> Vec<(u64, Vec<u8>)> {
-        std::mem::take(&mut self.news)
+    /// The messages since the last call, each with the relay it is for.
+    pub fn take_pending(&mut self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.pending)
     }
 
-    /// Forgets the relays that are no more.
+    /// Forgets the relays that are disconnected.
     pub fn keep_followers(&mut self, is_there: impl Fn(u64) -> bool) {
-        self.told.values_mut().for_each(|told| told.followers.retain(|number| is_there(*number)));
+        self.logs.values_mut().for_each(|log| log.followers.retain(|number| is_there(*number)));
     }
 
     /// Runs what has never been started, when it is its turn; `relay` follows it.
@@ -93,37 +105,37 @@ impl Runs {
             return;
         }
         if self.forgotten.has(&start.run, start.created) {
-            return self.say_forgotten(&start.run, relay);
+            return self.send_forgotten(&start.run, relay);
         }
-        self.told.insert(start.run.clone(), Told::followed_by(relay));
+        self.logs.insert(start.run.clone(), RunLog::followed_by(relay));
         self.waiting.push_back(start);
         self.start_waiting();
     }
 
     fn is_known(&self, run: &RunId) -> bool {
-        self.told.contains_key(run) || (run.is_valid() && self.records.has_begun(run))
+        self.logs.contains_key(run) || (run.is_valid() && self.records.has_begun(run))
     }
 
-    /// Says what there is of a run, and goes on saying it.
+    /// Sends the log of a run to a relay, and then what is added to it.
     pub fn follow(&mut self, run: &RunId, relay: u64) {
-        if let Some(told) = self.told.get_mut(run) {
-            told.followers.insert(relay);
+        if let Some(log) = self.logs.get_mut(run) {
+            log.followers.insert(relay);
             let started = self.active.as_ref().filter(|active| active.start.run == *run).map(Active::started);
             let mut frames = started.as_ref().map(frame::encode).unwrap_or_default();
-            frames.extend(told.frames());
-            self.news.push((relay, frames));
+            frames.extend(log.frames());
+            self.pending.push((relay, frames));
         } else if self.forgotten.has(run, None) {
-            self.say_forgotten(run, relay);
+            self.send_forgotten(run, relay);
         } else if self.is_known(run) {
             let frames = self.recorded(run);
-            self.news.push((relay, frames));
+            self.pending.push((relay, frames));
         } else {
-            self.news.push((relay, frame::encode(&FromAgent::Unknown { run: run.clone() })));
+            self.pending.push((relay, frame::encode(&FromAgent::Unknown { run: run.clone() })));
         }
     }
 
-    fn say_forgotten(&mut self, run: &RunId, relay: u64) {
-        self.news.push((relay, frame::encode(&ended(run, RunEnd::Forgotten, Vec::new()))));
+    fn send_forgotten(&mut self, run: &RunId, relay: u64) {
+        self.pending.push((relay, frame::encode(&ended(run, RunEnd::Forgotten, Vec::new()))));
     }
 
     /// What is on record of a run of which nothing is in memory. One without an end was interrupted.
@@ -141,9 +153,9 @@ impl Runs {
                 stdout,
                 stderr,
             };
-            let words = "the agent was ended while the step ran: it was killed, or the container was";
+            let message = "the agent was ended while the step ran: it was killed, or the container was";
             let ended =
-                FromAgent::Ended { run: run.clone(), end: RunEnd::Abandoned(words.into()), survivors: Vec::new() };
+                FromAgent::Ended { run: run.clone(), end: RunEnd::Abandoned(message.into()), survivors: Vec::new() };
             let added = [step, ended];
             let _ = self.records.append(run, &added);
             frames.extend(added.iter().flat_map(frame::encode));
@@ -173,15 +185,15 @@ impl Runs {
     }
 
     fn forget_ended(&mut self, run: &RunId, created: u64) {
-        self.told.remove(run);
+        self.logs.remove(run);
         // Where that cannot be put on record the run's own file still says that it was started.
         if self.forgotten.add(&self.records, run.clone(), created).is_ok() {
             self.records.remove(run);
         }
     }
 
-    /// Takes what the worker says, or its silence.
-    pub fn hear_worker(&mut self) {
+    /// Takes the worker's answer, or its end.
+    pub fn read_worker(&mut self) {
         let Some(worker) = &mut self.worker else { return };
         worker.peer.flush();
         worker.peer.read();
@@ -198,11 +210,11 @@ impl Runs {
     }
 
     /// Announces a run that is not short, and gives up a step that its worker has not ended in time.
-    pub fn look_at_time(&mut self) {
+    pub fn check_time(&mut self) {
         let Some(active) = &mut self.active else { return };
         if let Some(started) = active.announcement() {
             let run = active.start.run.clone();
-            self.tell_frames(&run, &frame::encode(&started));
+            self.publish_frames(&run, &frame::encode(&started));
         } else if active.is_overdue() {
             self.step_lost();
         }
@@ -222,7 +234,7 @@ impl Runs {
             let run = start.run.clone();
             let active = Active::new(start);
             // What ended before is on record, and need not fill the memory that the container may use.
-            self.told.retain(|other, _| *other == run || self.waiting.iter().any(|start| start.run == *other));
+            self.logs.retain(|other, _| *other == run || self.waiting.iter().any(|start| start.run == *other));
             match self.records.begin(&run) {
                 Ok(Begun::First) => {
                     self.active = Some(active);
@@ -230,12 +242,12 @@ impl Runs {
                 }
                 Ok(Begun::Before) => {
                     let frames = self.recorded(&run);
-                    self.tell_frames(&run, &frames);
+                    self.publish_frames(&run, &frames);
                 }
                 Err(error) => {
-                    let words = format!("its start cannot be put on record in {}: {error}", arl_agent::DIRECTORY);
+                    let message = format!("its start cannot be put on record in {}: {error}", arl_agent::DIRECTORY);
                     self.active = Some(active);
-                    self.step_ended(Done::without_output(StepEnd::StartError(words)));
+                    self.step_ended(Done::without_output(StepEnd::StartError(message)));
                 }
             }
         }
@@ -268,7 +280,7 @@ impl Runs {
         let (step, next, survivors) = active.ended(done);
         match next {
             Next::Step => {
-                self.tell(&run, vec![step]);
+                self.publish(&run, vec![step]);
                 self.start_step();
             }
             Next::End(end) => self.active_ended(step, end, survivors),
@@ -300,7 +312,7 @@ impl Runs {
     }
 
     fn run_ended(&mut self, run: &RunId, created: Option<u64>, messages: Vec<FromAgent>) {
-        self.tell(run, messages);
+        self.publish(run, messages);
         self.records.remove_partial(run);
         self.ended.push_back((run.clone(), created.unwrap_or_default()));
         if self.ended.len() > ENDED_MAX
@@ -310,20 +322,20 @@ impl Runs {
         }
     }
 
-    fn tell(&mut self, run: &RunId, messages: Vec<FromAgent>) {
+    fn publish(&mut self, run: &RunId, messages: Vec<FromAgent>) {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
-        // On record before it is said: who asks again must hear the same.
+        // On record before it is sent: who asks again must get the same.
         let _ = self.records.append(run, &messages);
-        let told = self.told.entry(run.clone()).or_default();
-        if told.add(messages) {
-            let _ = self.records.rewrite(run, told.log());
+        let log = self.logs.entry(run.clone()).or_default();
+        if log.add(messages) {
+            let _ = self.records.rewrite(run, log.log());
         }
-        self.tell_frames(run, &frames);
+        self.publish_frames(run, &frames);
     }
 
-    fn tell_frames(&mut self, run: &RunId, frames: &[u8]) {
-        let followers = self.told.get(run).map(|told| told.followers.clone()).unwrap_or_default();
-        self.news.extend(followers.into_iter().map(|relay| (relay, frames.to_vec())));
+    fn publish_frames(&mut self, run: &RunId, frames: &[u8]) {
+        let followers = self.logs.get(run).map(|log| log.followers.clone()).unwrap_or_default();
+        self.pending.extend(followers.into_iter().map(|relay| (relay, frames.to_vec())));
     }
 }
 

@@ -47,10 +47,10 @@ impl Worker {
         self.peer.flush();
     }
 
-    /// Asks it to end the step; it may have, so that the word is left over and it can take no other step.
+    /// Asks it to end the step; it may have, so that the request is left over and it can take no other step.
     pub fn cancel(&mut self) {
         self.cancelled = true;
-        // Any word does; while a step runs it listens for nothing else.
+        // Any message does; while a step runs it reads no other.
         self.peer.send(&true);
     }
 

@@ -124,7 +124,7 @@ fn the_working_directory_is_a_path() {
     std::fs::remove_dir_all(&work).unwrap();
     let words =
         |run: &str, step: Step, stream: &mut crate::pod::Stream| match stream.run(run, vec![step]).steps.remove(0).0 {
-            StepEnd::NotExecutable { code: 126, words } | StepEnd::NotWritten(words) => words,
+            StepEnd::NotExecutable { code: 126, message } | StepEnd::NotWritten(message) => message,
             other => panic!("{other:?}"),
         };
     let path = work.to_string_lossy().into_owned();

@@ -147,8 +147,8 @@ fn forget_unbegun(report: &Report) {
 fn step_end(end: message::StepEnd) -> Option<StepEnd> {
     Some(match end {
         message::StepEnd::Exited(code) => StepEnd::Exited(code.clamp(0, 255)),
-        message::StepEnd::NotExecutable { code, words } => {
-            StepEnd::NotExecutable { code: code.clamp(126, 127), words: bounded(&words) }
+        message::StepEnd::NotExecutable { code, message } => {
+            StepEnd::NotExecutable { code: code.clamp(126, 127), words: bounded(&message) }
         }
         message::StepEnd::OutOfMemory(code) => StepEnd::OutOfMemory(code.unwrap_or(KILLED).clamp(1, 255)),
         message::StepEnd::Written => StepEnd::Written,

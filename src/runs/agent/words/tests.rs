@@ -24,7 +24,7 @@ fn said() -> impl Strategy<Value = FromAgent> {
     };
     let step_end = prop_oneof![
         prop_oneof![Just(0), any::<i32>()].prop_map(message::StepEnd::Exited),
-        (any::<i32>(), words()).prop_map(|(code, words)| message::StepEnd::NotExecutable { code, words }),
+        (any::<i32>(), words()).prop_map(|(code, message)| message::StepEnd::NotExecutable { code, message }),
         prop_oneof![Just(None), any::<i32>().prop_map(Some)].prop_map(message::StepEnd::OutOfMemory),
         Just(message::StepEnd::Written),
         words().prop_map(message::StepEnd::NotWritten),

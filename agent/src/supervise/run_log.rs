@@ -1,4 +1,4 @@
-//! What was said of a run, and to whom it is said.
+//! The messages about a run, and the relays that get them.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use arl_agent::{
 
 /// What is kept of a run until it is forgotten.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct RunLog {
     log: Vec<FromAgent>,
     /// The relays that follow it.
     pub followers: BTreeSet<u64>,
 }
 
-impl Told {
+impl RunLog {
     /// One with a first follower.
     pub fn followed_by(relay: u64) -> Self {
         Self { log: Vec::new(), followers: BTreeSet::from([relay]) }
     }
 
-    /// Adds what is said; returns whether earlier outputs were shortened for it.
+    /// Adds messages; returns whether earlier outputs were shortened for it.
     pub fn add(&mut self, messages: Vec<FromAgent>) -> bool {
         self.log.extend(messages);
         let mut excess =
@@ -40,7 +40,7 @@ impl Told {
         shortened
     }
 
-    /// All that is kept of what was said.
+    /// All messages that are kept.
     pub fn log(&self) -> &[FromAgent] {
         &self.log
     }
@@ -78,15 +78,15 @@ mod tests {
             stdout: output(index),
             stderr: output(index),
         };
-        let mut told = Told::default();
-        let shortened: Vec<bool> = (0..64).map(|index| told.add(vec![step(index)])).collect();
+        let mut run_log = RunLog::default();
+        let shortened: Vec<bool> = (0..64).map(|index| run_log.add(vec![step(index)])).collect();
         assert_eq!(shortened[..5], [false, false, false, false, true]);
         let kept: Vec<usize> =
-            told.log.clone().iter_mut().map(|message| outputs(message).map(|o| kept(o)).sum()).collect();
+            run_log.log.clone().iter_mut().map(|message| outputs(message).map(|o| kept(o)).sum()).collect();
         assert!(kept.iter().sum::<usize>() <= RUN_MAX, "{kept:?}");
         assert!(kept[..60].iter().all(|kept| *kept == 2 * SHORT) && kept[61..].iter().all(|kept| *kept == 128 * 1024));
         assert!(
-            told.log.iter_mut().flat_map(outputs).all(|output| output.total == 1 << 20),
+            run_log.log.iter_mut().flat_map(outputs).all(|output| output.total == 1 << 20),
             "what is left out is counted"
         );
     }
