@@ -27,9 +27,9 @@ use nix::{
 use rustix::process::WaitStatus;
 
 use crate::{
+    job::{Done, Outcome},
     memory,
     records::Partial,
-    step::{Done, Outcome},
     tree,
 };
 

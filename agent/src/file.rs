@@ -1,10 +1,10 @@
 //! FilePatch: replaces the whole content of a file. docs/semantics.md has the rule; plain exec follows the same one by a script.
 
 mod place;
+mod problem;
 
 use std::{
     ffi::OsString,
-    fmt::Display,
     fs::File,
     io::{self, Write},
 };
@@ -13,36 +13,17 @@ use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat},
     sys::stat::{FileStat, Mode, fchmod, fstat},
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
 };
 
 use place::{Kind, Place};
+use problem::Problem;
 
 const NEW_MODE: Mode = Mode::from_bits_truncate(0o644);
 /// Of a copy that is still to get the owner and the mode of the file that it replaces.
 const PRIVATE: Mode = Mode::from_bits_truncate(0o600);
 /// Names to try for the copy: one may be left over from an agent that was killed.
 const NAMES: u32 = 100;
-
-/// Why a file was not written, to be read behind its path.
-struct Problem(String);
-
-impl Problem {
-    fn new(what: impl Display, errno: Errno) -> Self {
-        let advice = match errno {
-            Errno::EACCES | Errno::EPERM => format!("; uid {} may not write there", geteuid()),
-            Errno::EROFS => "; write to a volume that the pool's template mounts writable".into(),
-            Errno::ENOSPC | Errno::EDQUOT => "; make room there, or give the volume more".into(),
-            Errno::ETXTBSY => "; it is a program that is running".into(),
-            _ => String::new(),
-        };
-        Self(format!("{what}: {}{advice}", errno.desc()))
-    }
-
-    fn not_written(errno: Errno) -> Self {
-        Self::new("cannot be written", errno)
-    }
-}
 
 /// What went wrong with the copy that was to replace the file.
 enum Failure {

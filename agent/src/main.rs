@@ -13,6 +13,7 @@ mod connect;
 mod file;
 mod forgotten;
 mod install;
+mod job;
 mod memory;
 mod records;
 mod step;

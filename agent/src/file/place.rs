@@ -16,7 +16,7 @@ use nix::{
     unistd::{AccessFlags, faccessat},
 };
 
-use super::Problem;
+use super::problem::Problem;
 
 /// As many as the kernel follows.
 const LINKS_MAX: u32 = 40;

@@ -6,7 +6,7 @@ use arl_agent::message::{FromAgent, RunEnd, Start, StepEnd};
 
 use crate::{
     command::GRACE,
-    step::{Done, Job, Outcome},
+    job::{Done, Job, Outcome},
     tree,
 };
 

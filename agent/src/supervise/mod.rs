@@ -5,6 +5,7 @@
 //! code, which runs beside it with the same rights.
 
 mod active;
+mod history;
 mod peer;
 mod run_log;
 mod runs;

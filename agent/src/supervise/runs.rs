@@ -8,14 +8,14 @@ use std::{
 
 use super::{
     active::{Active, Next},
+    history::History,
     peer::Peer,
     run_log::RunLog,
     worker::Worker,
 };
 use crate::{
-    forgotten::Forgotten,
+    job::{Done, Job, Outcome},
     records::{Begun, Partial, Records},
-    step::{Done, Job, Outcome},
     tree,
 };
 use arl_agent::{
@@ -23,23 +23,16 @@ use arl_agent::{
     message::{FromAgent, RunEnd, RunId, Start, StepEnd, Unfinished},
 };
 
-/// So many runs that have ended and were not forgotten are on record. Their Tasks ran one after the other: whoever wanted to know
-/// the end of those before knows it.
-const ENDED_MAX: usize = 16;
-
 /// All runs. Relays are numbers here.
 pub struct Runs {
     directory: PathBuf,
     /// Where steps run that name no other place.
     home: String,
-    records: Records,
-    forgotten: Forgotten,
+    history: History,
     /// The logs of runs that wait or are in progress, and of the last one that ended.
     logs: BTreeMap<RunId, RunLog>,
     waiting: VecDeque<Start>,
     active: Option<Active>,
-    /// Runs that ended and were not forgotten, and the seconds of their creation where they are known.
-    ended: VecDeque<(RunId, u64)>,
     /// Runs the step in progress; between steps it waits for the next.
     worker: Option<Worker>,
     /// Processes of steps, this one's and those that stay with what their steps left in the background.
@@ -51,23 +44,9 @@ impl Runs {
     /// None yet but those on record in the volume at `directory`.
     pub fn new(directory: &Path, records: Records) -> Self {
         let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
-        let forgotten = Forgotten::load(&records);
-        let ended = records.begun().into_iter().map(|run| (run, 0)).collect();
         let (logs, waiting, processes, pending) = Default::default();
-        let directory = directory.to_owned();
-        Self {
-            directory,
-            home,
-            records,
-            forgotten,
-            logs,
-            waiting,
-            active: None,
-            ended,
-            worker: None,
-            processes,
-            pending,
-        }
+        let (directory, history) = (directory.to_owned(), History::new(records));
+        Self { directory, home, history, logs, waiting, active: None, worker: None, processes, pending }
     }
 
     /// The way to the worker.
@@ -104,7 +83,7 @@ impl Runs {
         if !start.run.is_valid() {
             return;
         }
-        if self.forgotten.has(&start.run, start.created) {
+        if self.history.has_forgotten(&start.run, start.created) {
             return self.send_forgotten(&start.run, relay);
         }
         self.logs.insert(start.run.clone(), RunLog::followed_by(relay));
@@ -113,7 +92,7 @@ impl Runs {
     }
 
     fn is_known(&self, run: &RunId) -> bool {
-        self.logs.contains_key(run) || (run.is_valid() && self.records.has_begun(run))
+        self.logs.contains_key(run) || self.history.has_begun(run)
     }
 
     /// Sends the log of a run to a relay, and then what is added to it.
@@ -124,10 +103,10 @@ impl Runs {
             let mut frames = started.as_ref().map(frame::encode).unwrap_or_default();
             frames.extend(log.frames());
             self.pending.push((relay, frames));
-        } else if self.forgotten.has(run, None) {
+        } else if self.history.has_forgotten(run, None) {
             self.send_forgotten(run, relay);
         } else if self.is_known(run) {
-            let frames = self.recorded(run);
+            let frames = self.history.frames(run);
             self.pending.push((relay, frames));
         } else {
             self.pending.push((relay, frame::encode(&FromAgent::Unknown { run: run.clone() })));
@@ -138,31 +117,6 @@ impl Runs {
         self.pending.push((relay, frame::encode(&ended(run, RunEnd::Forgotten, Vec::new()))));
     }
 
-    /// What is on record of a run of which nothing is in memory. One without an end was interrupted.
-    fn recorded(&self, run: &RunId) -> Vec<u8> {
-        let log = self.records.log(run);
-        let mut frames: Vec<u8> = log.iter().flat_map(frame::encode).collect();
-        if !matches!(log.last(), Some(FromAgent::Ended { .. })) {
-            let Partial { stdout, stderr } = self.records.read_partial(run);
-            let step = FromAgent::Step {
-                run: run.clone(),
-                index: u32::try_from(log.len()).unwrap_or(u32::MAX),
-                started_us: 0,
-                ended_us: 0,
-                end: StepEnd::Stopped,
-                stdout,
-                stderr,
-            };
-            let message = "the agent was ended while the step ran: it was killed, or the container was";
-            let ended =
-                FromAgent::Ended { run: run.clone(), end: RunEnd::Abandoned(message.into()), survivors: Vec::new() };
-            let added = [step, ended];
-            let _ = self.records.append(run, &added);
-            frames.extend(added.iter().flat_map(frame::encode));
-        }
-        frames
-    }
-
     /// Ends a run. One that waits is put on record as started, so that it never is.
     pub fn cancel(&mut self, run: &RunId) {
         if let Some(active) = self.active.as_mut().filter(|active| active.start.run == *run) {
@@ -170,7 +124,7 @@ impl Runs {
             self.worker.iter_mut().for_each(Worker::cancel);
         } else if let Some(at) = self.waiting.iter().position(|start| start.run == *run) {
             let created = self.waiting.remove(at).and_then(|start| start.created);
-            let _ = self.records.begin(run);
+            let _ = self.history.begin(run);
             self.run_ended(run, created, vec![ended(run, RunEnd::Cancelled, Vec::new())]);
         }
     }
@@ -179,16 +133,8 @@ impl Runs {
     pub fn forget(&mut self, run: &RunId) {
         let is_unfinished = self.unfinished().iter().any(|other| other.run == *run);
         if !is_unfinished && self.is_known(run) {
-            let known = self.ended.iter().position(|(other, _)| other == run).and_then(|at| self.ended.remove(at));
-            self.forget_ended(run, known.map_or(0, |(_, created)| created));
-        }
-    }
-
-    fn forget_ended(&mut self, run: &RunId, created: u64) {
-        self.logs.remove(run);
-        // Where that cannot be put on record the run's own file still says that it was started.
-        if self.forgotten.add(&self.records, run.clone(), created).is_ok() {
-            self.records.remove(run);
+            self.logs.remove(run);
+            self.history.forget(run);
         }
     }
 
@@ -235,13 +181,13 @@ impl Runs {
             let active = Active::new(start);
             // What ended before is on record, and need not fill the memory that the container may use.
             self.logs.retain(|other, _| *other == run || self.waiting.iter().any(|start| start.run == *other));
-            match self.records.begin(&run) {
+            match self.history.begin(&run) {
                 Ok(Begun::First) => {
                     self.active = Some(active);
                     self.start_step();
                 }
                 Ok(Begun::Before) => {
-                    let frames = self.recorded(&run);
+                    let frames = self.history.frames(&run);
                     self.publish_frames(&run, &frames);
                 }
                 Err(error) => {
@@ -299,7 +245,7 @@ impl Runs {
             processes.remove(&pid);
         });
         self.processes = processes;
-        let Partial { stdout, stderr } = self.records.read_partial(&run);
+        let Partial { stdout, stderr } = self.history.partial(&run);
         let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new(), is_free: false };
         let (step, ..) = active.ended(done);
         self.active_ended(step, end, survivors);
@@ -313,22 +259,18 @@ impl Runs {
 
     fn run_ended(&mut self, run: &RunId, created: Option<u64>, messages: Vec<FromAgent>) {
         self.publish(run, messages);
-        self.records.remove_partial(run);
-        self.ended.push_back((run.clone(), created.unwrap_or_default()));
-        if self.ended.len() > ENDED_MAX
-            && let Some((oldest, created)) = self.ended.pop_front()
-        {
-            self.forget_ended(&oldest, created);
+        if let Some(forgotten) = self.history.ended(run, created) {
+            self.logs.remove(&forgotten);
         }
     }
 
     fn publish(&mut self, run: &RunId, messages: Vec<FromAgent>) {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         // On record before it is sent: who asks again must get the same.
-        let _ = self.records.append(run, &messages);
+        self.history.append(run, &messages);
         let log = self.logs.entry(run.clone()).or_default();
         if log.add(messages) {
-            let _ = self.records.rewrite(run, log.log());
+            self.history.rewrite(run, log.log());
         }
         self.publish_frames(run, &frames);
     }

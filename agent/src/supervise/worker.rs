@@ -9,7 +9,7 @@ use std::{
 use arl_agent::frame::FROM_AGENT_MAX;
 
 use super::peer::Peer;
-use crate::step::Job;
+use crate::job::Job;
 
 /// A process that runs one step at a time.
 pub struct Worker {
