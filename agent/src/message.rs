@@ -4,7 +4,10 @@
 //! are only ever added: unknown fields are skipped, so that an operator understands the agents of pods made before it. A variant
 //! that an old agent does not know may only be sent to one whose [`FromAgent::Hello`] says a version that has it.
 
+pub mod error;
 mod excerpt;
+pub mod file;
+pub mod live;
 
 use minicbor::{Decode, Encode};
 
@@ -12,6 +15,8 @@ pub use excerpt::Excerpt;
 
 /// The version of these messages.
 pub const VERSION: u32 = 1;
+/// The first version that has [`ToAgent::Live`] and [`FromAgent::Live`].
+pub const LIVE_VERSION: u32 = 2;
 
 /// The name of a run: the uid of its Task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -76,6 +81,9 @@ pub enum ToAgent {
     /// Are you there?
     #[n(5)]
     Ping,
+    /// About live processes and files. Since version 2.
+    #[n(6)]
+    Live(#[n(0)] live::Request),
 }
 
 /// A run to start.
@@ -216,6 +224,9 @@ pub enum FromAgent {
     /// I am here.
     #[n(6)]
     Pong,
+    /// About live processes and files. Only where it was asked for. Since version 2.
+    #[n(7)]
+    Live(#[n(0)] live::Event),
 }
 
 /// A run that has not ended.
@@ -336,6 +347,7 @@ pub(crate) mod tests {
             run_id().prop_map(|run| ToAgent::Cancel { run }),
             run_id().prop_map(|run| ToAgent::Forget { run }),
             Just(ToAgent::Ping),
+            super::live::tests::request().prop_map(ToAgent::Live),
         ]
     }
 
@@ -386,6 +398,7 @@ pub(crate) mod tests {
             }),
             run_id().prop_map(|run| FromAgent::Unknown { run }),
             Just(FromAgent::Pong),
+            super::live::tests::event().prop_map(FromAgent::Live),
         ]
     }
 

@@ -175,6 +175,7 @@ impl Supervisor {
                 ToAgent::Follow { run } => self.runs.follow(&run, number),
                 ToAgent::Cancel { run } => self.runs.cancel(&run),
                 ToAgent::Forget { run } => self.runs.forget(&run),
+                ToAgent::Live(_) => relay.peer.close(),
             }
         }
     }

@@ -132,7 +132,7 @@ impl Attached {
         let (run, is_last) = match &message {
             FromAgent::Started { run, .. } | FromAgent::Step { run, .. } => (run.clone(), false),
             FromAgent::Ended { run, .. } | FromAgent::Unknown { run } => (run.clone(), true),
-            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong => return,
+            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong | FromAgent::Live(_) => return,
         };
         if let Some(attach) = self.runs.get_mut(&run) {
             // From here on it is only followed, and its contents need no memory.

@@ -73,7 +73,7 @@ pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timesta
             let words = "the pod has no record of the run; code in the sandbox may have removed it";
             return ControlFlow::Break((RunEnd::Lost(words.into()), Left::Unknown));
         }
-        FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong => {}
+        FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong | FromAgent::Live(_) => {}
     }
     ControlFlow::Continue(())
 }
