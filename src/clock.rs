@@ -39,6 +39,11 @@ pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
+/// The delay before attempt number `failures`: it doubles from `min` to `max`.
+pub fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
+    min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")

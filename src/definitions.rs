@@ -10,7 +10,7 @@ use kube::Client;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{metrics::Metrics, queue::backoff};
+use crate::{clock::backoff, metrics::Metrics};
 
 /// Fields of Kubernetes' own, which the published schema only refers to.
 const NOT_OURS: [&str; 3] = ["apiVersion", "kind", "metadata"];

@@ -41,6 +41,7 @@ pub use arl_agent::output;
 pub mod arrival;
 pub mod cache;
 pub mod clock;
+pub mod collector;
 pub mod connect;
 pub mod controller;
 pub mod definitions;

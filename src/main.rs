@@ -4,13 +4,14 @@ use std::{process::ExitCode, sync::Arc};
 
 use arl_operator::{
     clock::Clock,
+    collector::Objects,
     connect, definitions,
     effects::{self, Effects, EventSink},
     endpoints,
     flags::Flags,
     leader::{Candidate, Lost, Terms},
     logs,
-    metrics::{Catalogue, Metrics, Objects, Process},
+    metrics::{Catalogue, Metrics, Process},
     operator::{self, Common, Scope, Stage},
     queue::Load,
     traces::{Exporter, InvalidSetting, Settings, Traces, Variables},

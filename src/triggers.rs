@@ -7,29 +7,12 @@ use arl_crds::{Sandbox, Task, WarmPool};
 use jiff::Timestamp;
 
 use crate::{
-    cache::{self, Change, PodIndex, Row, SandboxRow, Source, Table, Tables, TaskRow},
+    cache::{self, Change, PodIndex, Row, SandboxRow, Source, Table, Tables, TaskRow, Wake},
     clock::Clock,
     metrics::{self, Metrics},
     object::{Key, Uid},
     pod::Pod,
 };
-
-/// An object that has to be looked at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wake {
-    /// A WarmPool.
-    Pool(Key),
-    /// A Sandbox.
-    Sandbox(Key),
-    /// A Task.
-    Task(Key),
-}
-
-/// Each once, in the order given.
-pub fn distinct(wakes: Vec<Wake>) -> Vec<Wake> {
-    let mut seen = BTreeSet::new();
-    wakes.into_iter().filter(|w| seen.insert(w.clone())).collect()
-}
 
 /// Forgets what was counted in a namespace whose last object goes.
 fn forget_empty_namespace<S: Source>(change: &Change<S>, tables: &Tables, metrics: &Metrics) {

@@ -11,8 +11,10 @@ use kube::{
 };
 use serde::Deserialize;
 
-use super::watch::{Patience, Watch};
-use crate::triggers::Wake;
+use super::{
+    wake::Wake,
+    watch::{Patience, Watch},
+};
 
 /// What is read of a node.
 #[derive(Clone, Debug, Default, Deserialize, Resource)]

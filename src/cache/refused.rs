@@ -3,14 +3,13 @@
 //!
 //! It only slows things down: after a restart everything is tried at once.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Row, SandboxRow, Tables};
 use crate::{
-    object::{Key, Uid, Version},
-    queue::backoff,
+    clock::backoff,
+    object::{Key, Uid},
 };
 
 /// How long a pod is left alone: the first time, and at most.
@@ -22,7 +21,7 @@ const FORGET: Duration = Duration::from_secs(60);
 
 /// A pod or a Sandbox whose claim was refused.
 #[derive(Debug)]
-pub(super) struct Pause {
+struct Pause {
     /// The Sandbox, as long as it sits out.
     sits_out: Option<Key>,
     attempts: u32,
@@ -39,20 +38,22 @@ pub struct ClaimRefusal {
     pub retry_at: Timestamp,
 }
 
-impl Tables {
-    /// The claim of this pod was refused. Returns the Sandboxes whose turn it newly is.
-    pub fn refuse_pod(&mut self, pod: &Version, message: String, now: Timestamp) -> Vec<Key> {
-        self.refuse(&pod.uid, None, POD, message, now);
-        self.pair([], [pod.key.clone()])
+/// The refusals on record, by the uid of the pod or Sandbox.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<Uid, Pause>);
+
+impl Refusals {
+    /// The claim of this pod was refused.
+    pub(super) fn pod(&mut self, uid: &Uid, message: String, now: Timestamp) {
+        self.insert(uid, None, POD, message, now);
     }
 
-    /// The claims of this Sandbox were refused. Returns the Sandboxes whose turn it newly is.
-    pub fn refuse_sandbox(&mut self, row: &SandboxRow, message: String, now: Timestamp) -> Vec<Key> {
-        self.refuse(&Uid::of(&*row.sandbox), Some(row.key()), SANDBOX, message, now);
-        self.pair([row.key()], [])
+    /// The claims of this Sandbox were refused.
+    pub(super) fn sandbox(&mut self, key: Key, uid: &Uid, message: String, now: Timestamp) {
+        self.insert(uid, Some(key), SANDBOX, message, now);
     }
 
-    fn refuse(
+    fn insert(
         &mut self,
         uid: &Uid,
         sits_out: Option<Key>,
@@ -60,42 +61,44 @@ impl Tables {
         message: String,
         now: Timestamp,
     ) {
-        let sandboxes = &self.sandboxes;
-        self.refused.retain(|uid, pause| match &pause.sits_out {
-            Some(key) => sandboxes.get(key).is_some_and(|row| Uid::of(&*row.sandbox) == *uid),
+        let attempts = self.times(uid).saturating_add(1);
+        let until = now + backoff(attempts, min, max);
+        self.0.insert(uid.clone(), Pause { sits_out, attempts, until, message });
+    }
+
+    /// Forgets pods that were refused long ago, and Sandboxes that are no more.
+    pub(super) fn prune(&mut self, now: Timestamp, exists: impl Fn(&Key, &Uid) -> bool) {
+        self.0.retain(|uid, pause| match &pause.sits_out {
+            Some(key) => exists(key, uid),
             None => pause.until + FORGET > now,
         });
-        let attempts = self.times_refused(uid).saturating_add(1);
-        self.refused
-            .insert(uid.clone(), Pause { sits_out, attempts, until: now + backoff(attempts, min, max), message });
+    }
+
+    /// The Sandbox takes its place in the queue again.
+    pub(super) fn resume(&mut self, sandbox: &Uid) {
+        if let Some(pause) = self.0.get_mut(sandbox) {
+            pause.sits_out = None;
+        }
     }
 
     /// Whether a Sandbox has sat out long enough.
-    pub fn may_resume(&self, row: &SandboxRow, now: Timestamp) -> bool {
-        self.refused.get(&Uid::of(&*row.sandbox)).is_some_and(|pause| pause.sits_out.is_some() && pause.until <= now)
+    pub(super) fn may_resume(&self, sandbox: &Uid, now: Timestamp) -> bool {
+        self.0.get(sandbox).is_some_and(|pause| pause.sits_out.is_some() && pause.until <= now)
     }
 
-    /// It takes its place in the queue again. Returns the Sandboxes whose turn it newly is.
-    pub fn resume(&mut self, row: &SandboxRow) -> Vec<Key> {
-        if let Some(pause) = self.refused.get_mut(&Uid::of(&*row.sandbox)) {
-            pause.sits_out = None;
-        }
-        self.pair([row.key()], [])
+    pub(super) fn sits_out(&self, sandbox: &Uid) -> bool {
+        self.0.get(sandbox).is_some_and(|pause| pause.sits_out.is_some())
+    }
+
+    pub(super) fn times(&self, uid: &Uid) -> u32 {
+        self.0.get(uid).map_or(0, |pause| pause.attempts)
     }
 
     /// What keeps a Sandbox from a pod now: its own refusal, or that of the pod which it is its turn to claim.
-    pub fn claim_refusal(&self, row: &SandboxRow, now: Timestamp) -> Option<ClaimRefusal> {
-        let own = self.refused.get(&Uid::of(&*row.sandbox)).filter(|own| own.sits_out.is_some());
-        let pod = || self.refused.get(&Uid::of(&**self.candidate(&row.key())?)).filter(|pause| pause.until > now);
-        let pause = own.or_else(pod)?;
+    pub(super) fn between(&self, sandbox: &Uid, candidate: Option<&Uid>, now: Timestamp) -> Option<ClaimRefusal> {
+        let own = self.0.get(sandbox).filter(|own| own.sits_out.is_some());
+        let of_pod = || self.0.get(candidate?).filter(|pause| pause.until > now);
+        let pause = own.or_else(of_pod)?;
         Some(ClaimRefusal { message: pause.message.clone(), retry_at: pause.until })
-    }
-
-    pub(super) fn sits_out(&self, uid: &Uid) -> bool {
-        self.refused.get(uid).is_some_and(|pause| pause.sits_out.is_some())
-    }
-
-    pub(super) fn times_refused(&self, uid: &Uid) -> u32 {
-        self.refused.get(uid).map_or(0, |pause| pause.attempts)
     }
 }

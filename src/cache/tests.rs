@@ -1,12 +1,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
-use arl_crds::Sandbox;
+use arl_crds::{Sandbox, WarmPool};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{wake::distinct, *};
 use crate::{
-    object::Version,
-    triggers::{Wake, distinct},
+    object::{Key, Version},
+    pod::Pod,
 };
 
 fn at(second: usize) -> String {

@@ -12,13 +12,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::{Cache, Change, Row, Table, Tables};
-use crate::{
-    clock::Clock,
-    metrics::Metrics,
-    object::Key,
-    triggers::{self, Wake},
+use super::{
+    table::{Change, Row, Table},
+    tables::{Cache, Tables},
+    wake::{Wake, distinct},
 };
+use crate::{clock::Clock, metrics::Metrics, object::Key};
 
 /// A watch that failed is tried again after this long at most. The library's own 30 s would leave everybody waiting for half a
 /// minute after an API server's restart of ten seconds.
@@ -193,7 +192,7 @@ impl Watch {
         S::measure(change, tables, &self.metrics);
         let mut wakes: Vec<Wake> = S::pair(change, tables).into_iter().map(Wake::Sandbox).collect();
         wakes.extend(S::wakes(change, tables));
-        for wake in triggers::distinct(wakes) {
+        for wake in distinct(wakes) {
             (self.wake)(wake);
         }
     }

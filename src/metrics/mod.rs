@@ -1,10 +1,9 @@
 //! What an operator counts. Everything is in one [`Metrics`], handed to those who count, so that operators that share a process
-//! share no numbers. What can be computed from the caches is not counted but computed when it is asked for, in [`Objects`].
+//! share no numbers. What can be computed from the caches is not counted here but computed when it is asked for, by the collector.
 //!
 //! docs/metrics.md is made from the [`Catalogue`].
 
 mod families;
-mod objects;
 mod process;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +12,6 @@ use jiff::Timestamp;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 pub use families::{Catalogue, Counters, Entry, Exemplar, Exemplary, Gauges, Histograms};
-pub use objects::Objects;
 pub use process::Process;
 
 use crate::object::Key;
@@ -131,15 +129,6 @@ impl Metrics {
         let revision = option_env!("ARL_REVISION").unwrap_or("unknown");
         self.build_info.with([env!("CARGO_PKG_VERSION"), revision, env!("ARL_RUSTC")]).set(1);
     }
-}
-
-/// Every metric of an operator that looks after nothing: what docs/metrics.md describes.
-pub fn catalogue() -> Catalogue {
-    let mut catalogue = Catalogue::default();
-    Metrics::new(&mut catalogue);
-    catalogue.add_collector(Objects::ENTRIES, Objects::new(Vec::new()));
-    catalogue.add_collector(Process::ENTRIES, Process);
-    catalogue
 }
 
 /// How long it was from `start` to `end`, in seconds; 0 where clocks disagree.

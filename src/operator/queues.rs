@@ -11,14 +11,13 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Wake},
     controller::Reconcile,
     metrics::Metrics,
     object::Key,
     queue::{Counts, Load, Queue},
     sandbox::Sandboxes,
     task::Tasks,
-    triggers::Wake,
     warmpool::WarmPools,
 };
 

@@ -19,20 +19,8 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{metrics::Metrics, object::Key};
-pub use rotation::Rotation;
-
-/// What has a namespace.
-pub trait Namespaced {
-    /// The namespace.
-    fn namespace(&self) -> &str;
-}
-
-impl Namespaced for Key {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
-}
+use crate::{clock::backoff, metrics::Metrics};
+pub use rotation::{Namespaced, Rotation};
 
 /// A queue of keys to reconcile.
 #[derive(Debug)]
@@ -219,11 +207,6 @@ impl<K: Clone + Ord + Namespaced> Queue<K> {
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The delay before attempt number `failures`: it doubles from `min` to `max`.
-pub fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
-    min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
 }
 
 impl<K: Clone + Ord + Namespaced> Inner<K> {

@@ -2,7 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Namespaced;
+use crate::object::Key;
+
+/// What has a namespace.
+pub trait Namespaced {
+    /// The namespace.
+    fn namespace(&self) -> &str;
+}
+
+impl Namespaced for Key {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
 
 /// Keys that wait, first in, first out within each namespace.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use arl_crds::{
 use jiff::Timestamp;
 
 use crate::{
-    cache::{Row, SandboxRow, Watch},
+    cache::{Row, SandboxRow, Wake, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written},
@@ -32,7 +32,6 @@ use crate::{
     runs::Runs,
     stalled::{self, Obstacle},
     traces,
-    triggers::Wake,
 };
 use observe::Observed;
 use plan::{Decision, Plan};

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::{plan::Earlier, record::Record, setback::Setback};
 use crate::{
+    clock::backoff,
     object::{Key, Uid},
-    queue::backoff,
 };
 
 /// A late pod's Events are looked at again after so long, growing.

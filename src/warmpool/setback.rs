@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::{condition::is_alike, reason::WarmPoolReason};
 use jiff::Timestamp;
 
-use crate::{effects::Failure, queue::backoff};
+use crate::{clock::backoff, effects::Failure};
 
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);

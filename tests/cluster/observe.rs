@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use arl_crds::TaskState;
-use arl_operator::metrics::catalogue;
+use arl_operator::collector::catalogue;
 use serde_json::json;
 
 use crate::harness::World;

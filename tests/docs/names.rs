@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use arl_operator::{flags::Flags, metrics::catalogue};
+use arl_operator::{collector::catalogue, flags::Flags};
 use clap::CommandFactory;
 use serde_json::Value;
 

@@ -6,7 +6,10 @@ mod exposition;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use arl_operator::metrics::{Catalogue, Metrics, catalogue, exemplar};
+use arl_operator::{
+    collector::catalogue,
+    metrics::{Catalogue, Metrics, exemplar},
+};
 use exposition::faults;
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use arl_operator::metrics::catalogue;
+use arl_operator::collector::catalogue;
 
 pub fn table() -> String {
     let mut table = "| name | type | labels | |\n|---|---|---|---|\n".to_owned();

@@ -1,4 +1,5 @@
-//! What the caches and queues show, computed when it is asked for: there is nothing that could be forgotten to be counted down.
+//! The metrics of what caches, queues and runs hold now, computed when they are asked for: nothing can be forgotten to be counted
+//! down. What is counted where it happens is in [`crate::metrics`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,9 +11,9 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 
-use super::Entry;
 use crate::{
     cache::{Row, SandboxRow, Tables},
+    metrics::{Catalogue, Entry, Metrics, Process},
     object::Key,
     operator::Scope,
     pod::Pod,
@@ -54,6 +55,15 @@ const ORPHANED: Entry = gauge(
 );
 const TASKS: Entry = gauge("arl_tasks", &["namespace", "state"], "Tasks by state");
 const RUNS: Entry = gauge("arl_runs_active", &[], "Tasks whose steps this operator runs or follows now");
+
+/// Every metric of an operator that looks after nothing: what docs/metrics.md describes.
+pub fn catalogue() -> Catalogue {
+    let mut catalogue = Catalogue::default();
+    Metrics::new(&mut catalogue);
+    catalogue.add_collector(Objects::ENTRIES, Objects::new(Vec::new()));
+    catalogue.add_collector(Process::ENTRIES, Process);
+    catalogue
+}
 
 /// Values by the values of the labels.
 type Series = BTreeMap<Vec<String>, f64>;
