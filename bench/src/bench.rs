@@ -12,34 +12,13 @@ use serde_json::json;
 use crate::{
     audit::Audit,
     cluster::from,
+    contestant::Who,
     flags::Flags,
     place::{Place, pool},
     process::Usage,
     report::Results,
     stats::Block,
 };
-
-/// Who is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// The bare writes.
-    Floor,
-    /// The operator, with a pool that asks for no mode.
-    Operator,
-    /// The operator, with a pool in Exec mode.
-    Exec,
-}
-
-impl Who {
-    /// Its name in tables, pools and files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Floor => "floor",
-            Self::Operator => "operator",
-            Self::Exec => "exec",
-        }
-    }
-}
 
 /// Everything that a measurement needs.
 pub struct Bench {

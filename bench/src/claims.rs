@@ -6,7 +6,8 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use crate::{
-    bench::{Bench, Who},
+    bench::Bench,
+    contestant::Who,
     place::all,
     report::{Grown, Results},
     stats::{Block, Sample},

@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod claims;
 mod cluster;
+mod contestant;
 mod flags;
 mod floor;
 mod place;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread::available_parallelism};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{bench::Who, flags::Flags, stats::Series};
+use crate::{contestant::Who, flags::Flags, stats::Series};
 
 const BEGIN: &str = "<!-- make bench: begin -->";
 const END: &str = "<!-- make bench: end -->";

@@ -6,7 +6,13 @@ use arl_crds::ExecutorMode;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Agent, Exec, Left, Report, Request, RunEnd, Runner, Target, Wish};
+use super::{
+    agent::Agent,
+    exec::Exec,
+    report::Report,
+    run::{Left, Request, RunEnd, Target, Wish},
+    runner::Runner,
+};
 use crate::object::Uid;
 
 /// Through the agent or through plain exec.

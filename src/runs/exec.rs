@@ -14,15 +14,16 @@ use kube::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    sync::watch,
     time::{Instant, MissedTickBehavior},
 };
 
-use tokio::sync::watch;
-
 use super::{
-    Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Target, Wish, exec_status,
+    exec_status,
+    report::{Report, StepRun},
+    run::{Left, Request, RunEnd, StepEnd, Target, Wish, wished},
+    runner::Runner,
     script::{self, Call},
-    wished,
 };
 use crate::{clock::Clock, object::Uid, output::Output};
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
-use super::StepEnd;
+use super::run::StepEnd;
 
 /// The end of a command; `shell` as in [`super::script::Call`]. `None` where the frame says that the connection broke, not that
 /// the command ended.

@@ -9,7 +9,12 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::{Ended, Left, Progress, Quota, Report, Request, RunEnd, Runner, Share, StepEnd, Target, Wish};
+use super::{
+    quota::{Quota, Share},
+    report::{Progress, Report},
+    run::{Ended, Left, Request, RunEnd, StepEnd, Target, Wish},
+    runner::Runner,
+};
 use crate::{
     clock::Clock,
     object::{Key, Uid},

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{StepEnd, quota::Share};
+use super::{quota::Share, run::StepEnd};
 use crate::output::{Output, RUN_MAX, SHORT};
 
 /// What is kept of the outputs of a run while all runs together, or those of its namespace, keep too much.

@@ -5,6 +5,8 @@
 //!
 //! Woken by its own changes, by those of its Sandbox and pod, when it comes to the head of the queue, and when its run is over.
 
+mod decision;
+mod deletion;
 mod measure;
 mod observe;
 mod plan;
@@ -13,7 +15,7 @@ mod status;
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{ExecutorMode, Sandbox, Task, TaskState, TaskStatus, reason::EventReason};
+use arl_crds::{ExecutorMode, Sandbox, Task, TaskStatus};
 
 use crate::{
     cache::{TaskRow, Watch},
@@ -26,8 +28,8 @@ use crate::{
     stalled::{self, Obstacle},
     traces,
 };
+use decision::{Decision, Verdict};
 use observe::Observed;
-use plan::{Decision, Verdict};
 
 /// Looks after Tasks.
 pub struct Tasks {
@@ -261,13 +263,4 @@ fn sandbox(observed: &Observed) -> Option<&Sandbox> {
 
 fn trace(observed: &Observed, status: Option<&TaskStatus>) -> Option<traces::Context> {
     traces::of_task(&observed.row.task, status, sandbox(observed))
-}
-
-/// The Event that a state is worth, if any.
-fn event_reason(state: Option<TaskState>) -> Option<EventReason> {
-    match state? {
-        TaskState::Succeeded => Some(EventReason::TaskSucceeded),
-        TaskState::Failed => Some(EventReason::TaskFailed),
-        TaskState::Pending | TaskState::Running => None,
-    }
 }

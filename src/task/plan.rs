@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use arl_crds::{ExecutorMode, reason::TaskReason, text::printable};
+use arl_crds::{ExecutorMode, reason::TaskReason};
 use jiff::Timestamp;
 
-use super::{observe::Observed, status};
+use super::{
+    decision::{Decision, Plan, Verdict, finish},
+    deletion,
+    observe::Observed,
+    status,
+};
 use crate::{
     clock::after,
     pod::{Cause, Pod, Terminated, how_lost},
-    runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Target, Wish},
+    runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Wish},
 };
 
 /// A plain exec's KILL, or a run whose end is not known, may be the first sign of a container's or a pod's end. The kubelet
@@ -17,63 +22,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(10);
 /// The exit code of a command that was killed: 128 + SIGKILL.
 const KILLED: i32 = 137;
-/// Some of what a message says is said by code in the pod.
-const MESSAGE_MAX: usize = 2048;
 /// A later step that runs longer than this is shown to.
 const SHORT_STEP: Duration = Duration::from_secs(1);
-
-/// How a Task ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) reason: TaskReason,
-    pub(super) message: String,
-    /// Whether the pod has to go: something in it could not be ended.
-    pub(super) gives_up_pod: bool,
-}
-
-impl Verdict {
-    fn new(reason: TaskReason, message: impl Into<String>) -> Self {
-        Self { reason, message: printable(&message.into(), MESSAGE_MAX), gives_up_pod: false }
-    }
-}
-
-/// What the Task is about.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Decision {
-    /// Nothing to do until something changes or is due.
-    Rest,
-    /// It is not its turn, because.
-    Wait(TaskReason),
-    /// Its steps are run here; one that is on record as started is only followed.
-    Start(Target),
-    /// How far its run has come is put on record.
-    Record,
-    /// Its run is asked for something.
-    Ask(Wish),
-    /// It is over.
-    Finish(Verdict),
-    /// What its status says holds for its present spec too, which is put on record.
-    Acknowledge,
-    /// It finished long ago: the object goes.
-    Expire,
-}
-
-/// What to do, in full.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
-    pub(super) decision: Decision,
-    pub(super) look_again: Option<Timestamp>,
-}
-
-impl From<Decision> for Plan {
-    fn from(decision: Decision) -> Self {
-        Self { decision, look_again: None }
-    }
-}
-
-fn finish(reason: TaskReason, message: impl Into<String>) -> Plan {
-    Decision::Finish(Verdict::new(reason, message)).into()
-}
 
 /// Decides.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
@@ -285,6 +235,5 @@ fn of_steps(run: &RunView) -> Verdict {
     Verdict::new(reason, message)
 }
 
-mod deletion;
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{
+    decision::Verdict,
     observe::Observed,
-    plan::Verdict,
     status::{base, untouched, with_conditions},
 };
 use crate::{

@@ -10,7 +10,7 @@ use arl_crds::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 
-use super::{event_reason, observe::Observed};
+use super::observe::Observed;
 use crate::{
     clock::after,
     runs::{RunView, StepRun, Target},
@@ -182,4 +182,13 @@ pub(super) fn event(status: &TaskStatus) -> Option<(EventReason, String)> {
     let condition = status.conditions.first()?;
     let took = status.duration.as_deref().unwrap_or("0ms");
     Some((reason, format!("{} after {took}: {}", condition.reason, condition.message)))
+}
+
+/// The Event that a state is worth, if any.
+fn event_reason(state: Option<TaskState>) -> Option<EventReason> {
+    match state? {
+        TaskState::Succeeded => Some(EventReason::TaskSucceeded),
+        TaskState::Failed => Some(EventReason::TaskFailed),
+        TaskState::Pending | TaskState::Running => None,
+    }
 }

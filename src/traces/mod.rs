@@ -6,8 +6,7 @@
 mod otlp;
 mod sampler;
 mod settings;
-
-use std::time::{Duration, SystemTime};
+mod span;
 
 use arl_crds::{Sandbox, StepState, Task, TaskState, TaskStatus};
 use jiff::Timestamp;
@@ -18,6 +17,7 @@ use tokio::sync::mpsc;
 pub use otlp::Exporter;
 pub use sampler::Sampler;
 pub use settings::{InvalidSetting, Settings, Variables};
+pub use span::{Context, Span};
 
 use crate::cache::{SandboxRow, TaskRow};
 
@@ -25,36 +25,6 @@ use crate::cache::{SandboxRow, TaskRow};
 pub const CONTEXT: &str = arl_crds::labels::TRACE_CONTEXT;
 /// Spans that may wait to go out.
 const WAITING: usize = 4096;
-
-/// Where a span belongs. <https://www.w3.org/TR/trace-context/#traceparent-header-field-values>
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
-    /// The trace.
-    pub trace: u128,
-    /// The span in it that is the parent.
-    pub parent: Option<u64>,
-    /// Whether who began the trace has it recorded; None where it began here.
-    pub sampled: Option<bool>,
-}
-
-/// Something that took some time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Its trace and its parent.
-    pub context: Context,
-    /// Its id.
-    pub id: u64,
-    /// What it is: one of a few words.
-    pub name: &'static str,
-    /// From when.
-    pub start: Timestamp,
-    /// Until when.
-    pub end: Timestamp,
-    /// More about it.
-    pub attributes: Vec<(&'static str, String)>,
-    /// Why it is no success, in a word.
-    pub error: Option<String>,
-}
 
 /// Where spans go; nowhere by default.
 #[derive(Clone, Debug, Default)]
@@ -198,10 +168,6 @@ fn told(object: &impl ResourceExt) -> Option<Context> {
     let (trace, parent) = (u128::from_str_radix(trace, 16).ok()?, u64::from_str_radix(parent, 16).ok()?);
     let sampled = Some(u8::from_str_radix(flags, 16).ok()? & 1 == 1);
     (trace != 0 && parent != 0).then_some(Context { trace, parent: Some(parent), sampled })
-}
-
-fn system_time(at: Timestamp) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::try_from(at.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
 }
 
 #[cfg(test)]

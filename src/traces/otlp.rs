@@ -1,10 +1,14 @@
 //! Spans by OTLP over HTTP, as protobuf: <https://opentelemetry.io/docs/specs/otlp/#otlphttp>. The library
 //! reads the variables about headers and about the resource itself.
 
-use std::{fmt::Debug, time::Duration};
+use std::{
+    fmt::Debug,
+    time::{Duration, SystemTime},
+};
 
 use http::Uri;
 use hyper_util::client::legacy::connect::Connect;
+use jiff::Timestamp;
 use kube::{Config, client::ConfigExt};
 use opentelemetry::{
     InstrumentationScope, Key, KeyValue, SpanId, TraceFlags, TraceId,
@@ -18,7 +22,10 @@ use opentelemetry_sdk::{
 };
 use tokio::sync::mpsc;
 
-use super::{InvalidSetting, Settings, Span, system_time};
+use super::{
+    settings::{InvalidSetting, Settings},
+    span::Span,
+};
 
 /// No export takes longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,4 +110,8 @@ fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
         status: span.error.map_or(Status::Ok, Status::error),
         instrumentation_scope: scope.clone(),
     }
+}
+
+fn system_time(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::try_from(at.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! Which traces go out.
 
-use super::Context;
+use super::span::Context;
 
 /// Decides by what is on record of a trace and by nothing else, so that an operator that was restarted decides the same.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
-use super::Sampler;
+use super::sampler::Sampler;
 
 /// Those that the libraries read, and the one that is a flag.
 const READ_ELSEWHERE: [&str; 5] = [

@@ -8,7 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{plan::Earlier, record::Record, setback::Setback};
+use super::{
+    record::Record,
+    setback::{Earlier, Setback},
+};
 use crate::{
     clock::backoff,
     object::{Key, Uid},

@@ -5,7 +5,13 @@ use std::time::Duration;
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::{late, observe::Observed, refill::Refill, setback::Setback, trouble};
+use super::{
+    late,
+    observe::Observed,
+    refill::Refill,
+    setback::{Earlier, Setback},
+    trouble,
+};
 use crate::{
     clock::after,
     object::{Uid, Version},
@@ -18,18 +24,6 @@ const AT_ONCE: usize = 16;
 
 /// A trouble that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
-
-/// What became of a setback that is remembered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Earlier {
-    /// It holds, or there is none.
-    #[default]
-    InForce,
-    /// The pool is full, for a moment perhaps.
-    Eased,
-    /// It is over.
-    Over,
-}
 
 /// What to do, in full.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -24,6 +24,18 @@ pub(super) struct Setback {
     pub(super) until: Timestamp,
 }
 
+/// What became of a setback that is remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// It holds, or there is none.
+    #[default]
+    InForce,
+    /// The pool is full, for a moment perhaps.
+    Eased,
+    /// It is over.
+    Over,
+}
+
 impl Setback {
     fn new(reason: WarmPoolReason, message: String) -> Self {
         Self { reason, message, passing: false, attempts: 0, until: Timestamp::UNIX_EPOCH }

@@ -4,11 +4,12 @@
 //! back follows it and gets all of it. `arl_agent` says how the two talk.
 
 mod attached;
+mod decode;
 mod limit;
 mod lull;
+mod sent;
 mod socket;
 mod stream;
-mod words;
 
 use std::{
     collections::BTreeMap,
@@ -17,19 +18,19 @@ use std::{
     time::Duration,
 };
 
-use arl_agent::{
-    frame,
-    message::{RunId, ToAgent},
-};
+use arl_agent::message::{RunId, ToAgent};
 use futures::{FutureExt, future::BoxFuture};
 use kube::Client;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     time::timeout_at,
 };
-use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{Left, Report, Request, RunEnd, Runner, Target, Wish, wished};
+use super::{
+    report::Report,
+    run::{Left, Request, RunEnd, Target, Wish, wished},
+    runner::Runner,
+};
 use crate::{
     clock::Clock,
     connect::passed_on,
@@ -40,6 +41,7 @@ use crate::{
 use attached::{Attach, Order, Said};
 use limit::{Limit, PATIENCE};
 use lull::Lull;
+use sent::Sent;
 
 /// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
 /// and only while no Sandbox waits for its pod; so many for those with a Task.
@@ -113,28 +115,6 @@ impl Agent {
     }
 }
 
-/// A run as it is sent to a pod. The steps, with the contents of their files, are only kept until the agent has them.
-struct Sent {
-    id: RunId,
-    target: Target,
-    steps: usize,
-    timeout: Duration,
-    /// What starts it; absent once it has been started, so that it is only followed.
-    start: Option<Bytes>,
-}
-
-impl Sent {
-    fn new(request: Request) -> Option<Self> {
-        let id = RunId::new(&request.task_uid.0)?;
-        let start = (!request.is_started).then(|| frame::encode(&words::start(&request, &id)).into());
-        Some(Self { id, target: request.target, steps: request.steps.len(), timeout: request.timeout, start })
-    }
-
-    fn is_started(&self) -> bool {
-        self.start.is_none()
-    }
-}
-
 enum Heard {
     Said(Option<Said>),
     Cancel,
@@ -166,7 +146,7 @@ impl Runner for Arc<Agent> {
                 };
                 match timeout_at(limit.at(), heard).await {
                     Ok(Heard::Said(Some(Said::Message(message)))) => {
-                        if let ControlFlow::Break(end) = words::take(message, &run, report, self.clock.now()) {
+                        if let ControlFlow::Break(end) = decode::take(message, &run, report, self.clock.now()) {
                             return end;
                         }
                         if run.start.take().is_some() && !heeded.0 {

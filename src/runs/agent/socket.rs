@@ -24,7 +24,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::words::WORDS_MAX;
+use super::decode::WORDS_MAX;
 use crate::runs::{Target, exec_status};
 
 const STDIN: u8 = 0;

@@ -5,7 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cache::{SandboxRow, TaskRow};
+use crate::{
+    cache::{SandboxRow, TaskRow},
+    runs::Target,
+};
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_000_000_000 + millis).unwrap()

@@ -4,7 +4,7 @@ use arl_crds::{WarmPool, labels};
 use serde_json::json;
 
 use super::*;
-use crate::warmpool::{AgentImage, manifest, setback::Setback};
+use crate::warmpool::{AgentImage, manifest};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

@@ -3,8 +3,11 @@
 use arl_crds::ExecutorMode;
 use jiff::Timestamp;
 
-use super::{Decision, Plan, after};
-use crate::{pod::Pod, runs::Wish, task::observe::Observed};
+use super::{
+    decision::{Decision, Plan},
+    observe::Observed,
+};
+use crate::{clock::after, pod::Pod, runs::Wish};
 
 pub(super) fn why_cancelled(observed: &Observed) -> &'static str {
     if observed.is_deleting() && !observed.row.task.spec.cancel {

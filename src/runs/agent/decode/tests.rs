@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arl_agent::message::Excerpt;
+use arl_agent::message::{Excerpt, RunId};
 use arl_crds::ExecutorMode;
 use proptest::{collection::vec, prelude::*};
 

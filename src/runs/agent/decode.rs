@@ -1,18 +1,18 @@
-//! What is said to the agent of a run, and what its answers mean.
+//! What the agent's messages about a run mean.
 //!
-//! The answers come from a place where the user's code runs: sizes are bounded, order is checked, times are held to reason.
+//! They come from a place where the user's code runs: sizes are bounded, order is checked, times are held to reason.
 
 use std::{ops::ControlFlow, time::Duration};
 
 use arl_agent::{
-    message::{self, FromAgent, RunId, Start, ToAgent, Variable},
+    message::{self, FromAgent},
     output::Output,
 };
-use arl_crds::{Action, Step, text::printable};
+use arl_crds::text::printable;
 use jiff::Timestamp;
 
-use super::Sent;
-use crate::runs::{Left, Report, Request, RunEnd, StepEnd, StepRun};
+use super::{limit::PATIENCE, sent::Sent};
+use crate::runs::{Left, Report, RunEnd, StepEnd, StepRun};
 
 /// The most bytes of the agent's own words that are passed on.
 pub(super) const WORDS_MAX: usize = 1024;
@@ -20,30 +20,6 @@ pub(super) const WORDS_MAX: usize = 1024;
 const KILLED: i32 = 137;
 /// The most processes that are named.
 const NAMED_MAX: usize = 8;
-
-/// Asks for a run.
-pub(super) fn start(request: &Request, run: &RunId) -> ToAgent {
-    ToAgent::Start(Start {
-        run: run.clone(),
-        task: request.task.name.clone(),
-        timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
-        steps: request.steps.iter().map(step).collect(),
-        created: request.created.and_then(|at| u64::try_from(at.as_second()).ok()),
-    })
-}
-
-fn step(step: &Step) -> message::Step {
-    let action = match step.action() {
-        Ok(Action::Command(command)) => message::Action::Command(command.to_vec()),
-        Ok(Action::FilePatch { path, content }) => {
-            message::Action::File { path: path.to_owned(), content: content.to_owned() }
-        }
-        // Refused before a run begins; the agent refuses an empty command as well.
-        Err(_) => message::Action::Command(Vec::new()),
-    };
-    let variable = |(name, value): (&String, &String)| Variable { name: name.clone(), value: value.clone() };
-    message::Step { action, work_dir: step.work_dir.clone(), env: step.env.iter().map(variable).collect() }
-}
 
 /// Takes what the agent says of a run; breaks with its end.
 pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timestamp) -> ControlFlow<(RunEnd, Left)> {
@@ -80,7 +56,7 @@ pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timesta
 
 /// A time span that a run of this Task can have.
 fn within(micros: u64, run: &Sent) -> Duration {
-    Duration::from_micros(micros).min(run.timeout + super::PATIENCE)
+    Duration::from_micros(micros).min(run.timeout + PATIENCE)
 }
 
 /// What is said takes its time to arrive, so that of several estimates the earliest is the best.

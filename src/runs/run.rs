@@ -1,0 +1,131 @@
+//! A run: what is asked for, and how it ends.
+
+use std::time::Duration;
+
+use arl_crds::{ExecutorMode, Step};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::object::{Key, Uid};
+
+/// A Task shorter than this need not be seen to run, nor its Sandbox to be bound.
+pub const SHORT_TASK: Duration = Duration::from_millis(100);
+
+/// Where steps run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The pod.
+    pub pod: Key,
+    /// Which pod that is.
+    pub pod_uid: Uid,
+    /// The executor container.
+    pub container: String,
+    /// Which start of the container that is.
+    pub container_id: String,
+    /// How steps get there.
+    pub mode: ExecutorMode,
+}
+
+/// A Task to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The Task.
+    pub task: Key,
+    /// Which Task that is.
+    pub task_uid: Uid,
+    /// When it was created, as the API server says.
+    pub created: Option<Timestamp>,
+    /// Its steps.
+    pub steps: Vec<Step>,
+    /// How long all of them may take together.
+    pub timeout: Duration,
+    /// Where.
+    pub target: Target,
+    /// Whether it is on record as started, so that it may only be followed.
+    pub is_started: bool,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepEnd {
+    /// The command exited.
+    Exited(i32),
+    /// The command cannot be executed: 127, not found; 126, not executable or no such working directory.
+    NotExecutable {
+        /// 126 or 127.
+        code: i32,
+        /// In words.
+        words: String,
+    },
+    /// The command failed with this code, and the container's memory limit killed it or a child of it.
+    OutOfMemory(i32),
+    /// The file was written.
+    Written,
+    /// The file could not be written; in words.
+    NotWritten(String),
+    /// The step could not be started; in words.
+    StartError(String),
+}
+
+impl StepEnd {
+    /// Whether the next step may run.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Exited(0) | Self::Written)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// All steps succeeded, or one failed.
+    Completed,
+    /// The timeout came first.
+    TimedOut,
+    /// It was asked to end.
+    Cancelled,
+    /// Nothing was started; in words.
+    NotStarted(String),
+    /// Its end is not known; in words.
+    Lost(String),
+}
+
+/// What became of the processes that the steps of a run started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// They are gone, or live on rightly.
+    Nothing,
+    /// This cannot be known: plain exec cannot end what it started.
+    Unknown,
+    /// They could not be ended; in words.
+    Survivors(String),
+}
+
+/// What a run is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// To go on.
+    #[default]
+    GoOn,
+    /// To end soon: its container was started again, so that only what is on record in the pod can be had.
+    Settle,
+    /// To end all that it started.
+    Cancel,
+}
+
+/// How and when a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub end: RunEnd,
+    /// What it left behind against its will.
+    pub left: Left,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Resolves when the wish is `wish`; never, where it cannot be any more.
+pub(super) async fn wished(watch: &mut watch::Receiver<Wish>, wish: Wish) {
+    if watch.wait_for(|now| *now == wish).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

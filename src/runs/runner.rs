@@ -1,0 +1,28 @@
+//! The seam between what a Task is and how commands get into a pod.
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::{
+    report::Report,
+    run::{Left, Request, RunEnd, Target, Wish},
+};
+use crate::object::Uid;
+
+/// Executes the steps of a Task.
+pub trait Runner: Send + Sync + 'static {
+    /// Runs the steps in order, until one fails; reports as it goes, and heeds `wish`. Dropping the future lets go of the run
+    /// without ending it.
+    fn run<'a>(
+        &'a self,
+        request: Request,
+        report: &'a Report,
+        wish: watch::Receiver<Wish>,
+    ) -> BoxFuture<'a, (RunEnd, Left)>;
+
+    /// A Sandbox has this pod: Tasks for it may come.
+    fn prepare(&self, target: &Target);
+
+    /// The result of a run is on record, or nobody wants it: what the pod keeps of it may go.
+    fn forget(&self, target: &Target, task: &Uid);
+}
