@@ -102,8 +102,9 @@ mod tests {
         clock::Clock,
         metrics::Metrics,
         object::{Key, Uid},
+        pod::Target,
         queue::Load,
-        runs::{Left, Report, Request, RunEnd, Runner, Target, Wish},
+        runs::{Left, Report, Request, RunEnd, Runner, Wish},
     };
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! A field that is not listed here is not in the cache, whatever the API server has; add it before you read it.
 
 mod lost;
+mod target;
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 pub use lost::{Cause, Loss, how_lost};
 use serde::{Deserialize, Serialize};
+pub use target::Target;
 
 use crate::{
     object::{Key, Uid},
-    runs::Target,
     texts,
 };
 
@@ -234,18 +235,6 @@ impl Pod {
     pub fn mode(&self) -> ExecutorMode {
         let has_agent = self.annotations().is_some_and(|a| a.contains_key(labels::AGENT));
         if has_agent { ExecutorMode::Agent } else { ExecutorMode::Exec }
-    }
-
-    /// Where steps run, while the executor container does.
-    pub fn target(&self) -> Option<Target> {
-        self.is_alive().then_some(())?;
-        Some(Target {
-            pod: Key::of(self),
-            pod_uid: Uid::of(self),
-            container: self.executor().to_owned(),
-            container_id: self.running_container()?.to_owned(),
-            mode: self.mode(),
-        })
     }
 
     /// The container the steps run in, by the rule of `WarmPoolSpec::executor_container`.

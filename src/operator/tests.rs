@@ -11,7 +11,10 @@ use tokio::time::timeout;
 use tower::service_fn;
 
 use super::*;
-use crate::runs::{Left, Report, Request, RunEnd, Target, Wish};
+use crate::{
+    pod::Target,
+    runs::{Left, Report, Request, RunEnd, Wish},
+};
 
 /// Runs without an end; counts those that go on.
 struct Endless(watch::Sender<usize>);

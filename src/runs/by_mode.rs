@@ -10,10 +10,11 @@ use super::{
     agent::Agent,
     exec::Exec,
     report::Report,
-    run::{Left, Request, RunEnd, Target, Wish},
+    run::{Left, Request, RunEnd, Wish},
     runner::Runner,
 };
 use crate::object::Uid;
+use crate::pod::Target;
 
 /// Through the agent or through plain exec.
 pub struct ByMode {

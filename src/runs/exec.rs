@@ -21,11 +21,11 @@ use tokio::{
 use super::{
     exec_status,
     report::{Report, StepRun},
-    run::{Left, Request, RunEnd, StepEnd, Target, Wish, wished},
+    run::{Left, Request, RunEnd, StepEnd, Wish, wished},
     runner::Runner,
     script::{self, Call},
 };
-use crate::{clock::Clock, object::Uid, output::Output};
+use crate::{clock::Clock, object::Uid, output::Output, pod::Target};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;

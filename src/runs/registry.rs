@@ -12,12 +12,13 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::{
     quota::{Quota, Share},
     report::{Progress, Report},
-    run::{Ended, Left, Request, RunEnd, StepEnd, Target, Wish},
+    run::{Ended, Left, Request, RunEnd, StepEnd, Wish},
     runner::Runner,
 };
 use crate::{
     clock::Clock,
     object::{Key, Uid},
+    pod::Target,
 };
 
 /// What can be told of a run without its outputs.

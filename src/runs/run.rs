@@ -2,29 +2,17 @@
 
 use std::time::Duration;
 
-use arl_crds::{ExecutorMode, Step};
+use arl_crds::Step;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::object::{Key, Uid};
+use crate::{
+    object::{Key, Uid},
+    pod::Target,
+};
 
 /// A Task shorter than this need not be seen to run, nor its Sandbox to be bound.
 pub const SHORT_TASK: Duration = Duration::from_millis(100);
-
-/// Where steps run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The pod.
-    pub pod: Key,
-    /// Which pod that is.
-    pub pod_uid: Uid,
-    /// The executor container.
-    pub container: String,
-    /// Which start of the container that is.
-    pub container_id: String,
-    /// How steps get there.
-    pub mode: ExecutorMode,
-}
 
 /// A Task to run.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use tokio::sync::watch;
 
 use super::{
     report::Report,
-    run::{Left, Request, RunEnd, Target, Wish},
+    run::{Left, Request, RunEnd, Wish},
 };
-use crate::object::Uid;
+use crate::{object::Uid, pod::Target};
 
 /// Executes the steps of a Task.
 pub trait Runner: Send + Sync + 'static {

@@ -3,7 +3,7 @@
 use arl_crds::{reason::TaskReason, text::printable};
 use jiff::Timestamp;
 
-use crate::runs::{Target, Wish};
+use crate::{pod::Target, runs::Wish};
 
 /// Some of what a message says is said by code in the pod.
 const MESSAGE_MAX: usize = 2048;

@@ -24,7 +24,8 @@ use crate::{
     effects::{Deleted, Effects, Event, Failure, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
-    runs::{Left, Request, Runs, Target, Wish},
+    pod::Target,
+    runs::{Left, Request, Runs, Wish},
     stalled::{self, Obstacle},
     traces,
 };

@@ -13,7 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use super::observe::Observed;
 use crate::{
     clock::after,
-    runs::{RunView, StepRun, Target},
+    pod::Target,
+    runs::{RunView, StepRun},
 };
 
 /// A stream that breaks is open again in a moment; a run that is not heard of for this long says so.

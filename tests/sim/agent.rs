@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arl_crds::{ExecutorMode, Step, StepType};
 use arl_operator::{
     object::Uid,
-    runs::{Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Target, Wish},
+    pod::Target,
+    runs::{Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Wish},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;

@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     report::Report,
-    run::{Left, Request, RunEnd, Target, Wish, wished},
+    run::{Left, Request, RunEnd, Wish, wished},
     runner::Runner,
 };
 use crate::{
@@ -36,6 +36,7 @@ use crate::{
     connect::passed_on,
     metrics::Metrics,
     object::{Key, Uid},
+    pod::Target,
     queue::Load,
 };
 use attached::{Attach, Order, Said};

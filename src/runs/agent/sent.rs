@@ -9,7 +9,7 @@ use arl_agent::{
 use arl_crds::{Action, Step};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use crate::runs::{Request, Target};
+use crate::{pod::Target, runs::Request};
 
 /// A run as it is sent to a pod. The steps, with the contents of their files, are only kept until the agent has them.
 pub(super) struct Sent {

@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 };
 
 use super::decode::WORDS_MAX;
-use crate::runs::{Target, exec_status};
+use crate::{pod::Target, runs::exec_status};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;

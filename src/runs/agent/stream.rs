@@ -16,7 +16,7 @@ use super::{
     attached::{Attached, Order, Said},
     socket::{Socket, Trouble},
 };
-use crate::{clock::backoff, object::Uid, runs::Target};
+use crate::{clock::backoff, object::Uid, pod::Target};
 
 /// Proxies and load balancers cut streams that are idle for a minute or more.
 const PING_EVERY: Duration = Duration::from_secs(20);

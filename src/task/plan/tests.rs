@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     cache::{SandboxRow, TaskRow},
-    runs::Target,
+    pod::Target,
 };
 
 fn at(millis: i64) -> Timestamp {

@@ -7,7 +7,8 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::{
     object::{Key, Uid},
-    runs::{Share, Target},
+    pod::Target,
+    runs::Share,
 };
 
 fn at(millis: i64) -> Timestamp {
