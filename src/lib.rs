@@ -5,17 +5,37 @@
 //!                           └──────────────── observe ──> plan ──> effects ──────┘   └──> runs ──exec──> pod
 //! ```
 //!
-//! - [`cache`] watches pools, Sandboxes, Tasks and their pods once each; [`triggers`] says whom a change concerns;
-//!   [`queue`] hands keys to workers, [`controller`] is the worker.
-//! - [`warmpool`], [`sandbox`], [`task`] have the same files: `observe` reads the cache into one value, `plan` decides from that
-//!   value and a clock reading, `status` says what the status must then be. Both are pure and tested by tables.
-//! - [`effects`] is the only code that writes. Every write names the version it was decided on, so that an old cache, a second
-//!   operator or a crash in between cannot make it wrong.
-//! - [`stalled`] shows on an object which call to the API keeps failing for it.
-//! - [`runs`] executes steps in pods; reconcile starts, looks and ends, and never waits for a command.
-//! - [`leader`] lets one of several operators work: the others keep their caches warm and stand by.
-//! - [`metrics`] is what they count, and [`endpoints`] shows it, beside the probes.
-//! - [`operator`] puts it together, once for each watched namespace, since no reference leaves a namespace.
+//! Modules by floor: each imports only what is on a floor below its own, which tests/architecture holds.
+//!
+//! | floor | modules | what is there |
+//! |---|---|---|
+//! | 1 | `arrival`, `clock`, `flags`, `object`, `texts` | values: an object's key, uid and version; the time; what the process was told |
+//! | 2 | `logs`, `metrics`, `pod` | what is counted and logged; a pod with the fields that are read of it, and how it was lost |
+//! | 3 | `cache`, `connect`, `definitions`, `queue` | what is known of the cluster; the way to the API server; keys to work on |
+//! | 4 | `runs`, `traces`, `triggers` | the execution of steps in pods; spans; which change wakes whom |
+//! | 5 | `effects` | all calls that write to the API server, and what became of each |
+//! | 6 | `leader`, `stalled` | which of several operators works; showing on an object which call keeps failing for it |
+//! | 7 | `controller` | the worker: takes a key, reconciles, retries what failed |
+//! | 8 | `warmpool`, `sandbox`, `task` | the three kinds, which do not know each other |
+//! | 9 | `operator` | all of it put together, once for each watched namespace, since no reference leaves a namespace |
+//! | 10 | `collector`, `endpoints` | the metrics of what is in caches and queues; the probes and /metrics |
+//!
+//! [`warmpool`], [`sandbox`] and [`task`] have the same files: `observe` reads the cache into one value, `plan` decides from that value and
+//! a clock reading, `status` says what the status must then be. Both are pure and tested by tables. Every write in [`effects`] names
+//! the version it was decided on, so that an old cache, a second operator or a crash in between cannot make it wrong. Reconcile starts a
+//! run, looks at it and ends it, and never waits for a command.
+//!
+//! Where to look:
+//!
+//! | question | file |
+//! |---|---|
+//! | Which Sandbox gets which pod? | `cache/pairing.rs` pairs them in order of creation; `sandbox/plan.rs` decides the claim; `effects/pods.rs` writes it |
+//! | What happens to a write that is refused? | `effects/failure.rs` classes it; `controller.rs` tries it again, later each time; `stalled.rs` shows it on the object |
+//! | Who may delete a pod? | only `delete_pod` in `effects/pods.rs`, called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, and for one with processes that cannot be ended by `task/mod.rs` |
+//! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/mod.rs` attaches to the agent's record of it |
+//! | What bounds a page of a list? | `PAGE` in `cache/watch.rs` and `effects/objects.rs`; where the API server streams lists there are no pages |
+//! | How much may outputs take? | `runs/report.rs` as they arrive, `runs/quota.rs` all together, `task/report.rs` in the status |
+//! | What does a pod's end mean? | `pod/lost.rs` |
 //!
 //! Words that mean one thing here:
 //!

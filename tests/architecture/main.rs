@@ -1,154 +1,22 @@
 //! What the layout of `src/` promises, checked on its text. Every check is tried on a text that breaks it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod imports;
+mod source;
+
 use std::fs;
-use std::path::Path;
+
+use imports::{Crate, circles, floors};
+use source::{Source, arguments, is_word, line_of, occurrences, root};
 
 const KINDS: [&str; 3] = ["warmpool", "sandbox", "task"];
 const MAX_LINES: usize = 300;
+/// Of all crates.
+const ALL: [&str; 4] = ["src", "crds/src", "agent/src", "bench/src"];
 
-/// A source file without the text of comments, strings and tests.
-struct Source {
-    /// Relative to the repository, with `/`.
-    path: String,
-    code: String,
-    /// Number of lines that are not tests.
-    lines: usize,
-}
-
-impl Source {
-    fn new(path: &str, text: &str) -> Self {
-        let (code, lines_of_tests) = without_tests(&blank(text));
-        Self { path: path.to_owned(), lines: code.lines().count() - lines_of_tests, code }
-    }
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// All files of the two crates' `src/`, except modules that are tests as a whole.
+/// The operator's and the API's.
 fn sources() -> Vec<Source> {
-    let mut found = Vec::new();
-    for folder in ["src", "crds/src"] {
-        collect(&root().join(folder), &mut found);
-    }
-    assert!(found.len() > 10, "only {} files were found", found.len());
-    found
-}
-
-fn collect(folder: &Path, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") && path.file_stem().is_some_and(|s| s != "tests") {
-            let name = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
-            found.push(Source::new(&name, &fs::read_to_string(&path).unwrap()));
-        }
-    }
-}
-
-/// Replaces the content of comments, strings and characters with spaces; lines stay where they are.
-fn blank(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < chars.len() {
-        let end = literal_end(&chars, at);
-        if end > at {
-            out.extend(chars[at..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
-            at = end;
-        } else {
-            out.push(chars[at]);
-            at += 1;
-        }
-    }
-    out
-}
-
-/// The end of the comment, string or character that starts at `at`; `at` where none does.
-fn literal_end(chars: &[char], at: usize) -> usize {
-    let is = |index: usize, c: char| chars.get(index) == Some(&c);
-    let find =
-        |from: usize, matches: &dyn Fn(usize) -> bool| (from..chars.len()).find(|i| matches(*i)).unwrap_or(chars.len());
-    match chars[at] {
-        '/' if is(at + 1, '/') => find(at, &|i| chars[i] == '\n'),
-        '/' if is(at + 1, '*') => (find(at + 2, &|i| chars[i] == '*' && is(i + 1, '/')) + 2).min(chars.len()),
-        '"' => {
-            let mut i = at + 1;
-            while i < chars.len() && chars[i] != '"' {
-                i += if chars[i] == '\\' { 2 } else { 1 };
-            }
-            (i + 1).min(chars.len())
-        }
-        'r' if at == 0 || !is_word(chars[at - 1]) || chars[at - 1] == 'b' => {
-            let hashes = chars[at + 1..].iter().take_while(|c| **c == '#').count();
-            if !is(at + 1 + hashes, '"') {
-                return at;
-            }
-            let closes = |i: usize| chars[i] == '"' && (1..=hashes).all(|h| is(i + h, '#'));
-            (find(at + 2 + hashes, &closes) + 1 + hashes).min(chars.len())
-        }
-        // A character, not a lifetime.
-        '\'' if is(at + 1, '\\') => find(at + 3, &|i| chars[i] == '\'') + 1,
-        '\'' if is(at + 2, '\'') => at + 3,
-        _ => at,
-    }
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Empties every item under `#[cfg(test)]`; lines stay where they are. Also the number of lines that were emptied.
-fn without_tests(code: &str) -> (String, usize) {
-    const MARK: &str = "#[cfg(test)]";
-    let mut rest = code;
-    let mut out = String::new();
-    let mut emptied = 0;
-    while let Some(start) = rest.find(MARK) {
-        out.push_str(&rest[..start]);
-        let item = &rest[start..];
-        let mut depth = 0_i32;
-        let end = item.char_indices().find(|(_, c)| {
-            depth += i32::from(*c == '{') - i32::from(*c == '}');
-            depth == 0 && matches!(c, '}' | ';')
-        });
-        let length = end.map_or(item.len(), |(index, c)| index + c.len_utf8());
-        let newlines = item[..length].matches('\n').count();
-        out.push_str(&"\n".repeat(newlines));
-        emptied += newlines;
-        rest = &item[length..];
-    }
-    (out + rest, emptied)
-}
-
-/// Where `word` stands in `code` as a whole word; ends that are no letters may touch anything.
-fn occurrences(code: &str, word: &str) -> Vec<usize> {
-    let starts_free = |at: usize| !word.starts_with(is_word) || !code[..at].ends_with(is_word);
-    let ends_free = |at: usize| !word.ends_with(is_word) || !code[at + word.len()..].starts_with(is_word);
-    code.match_indices(word).map(|(at, _)| at).filter(|at| starts_free(*at) && ends_free(*at)).collect()
-}
-
-fn line_of(code: &str, at: usize) -> usize {
-    code[..at].matches('\n').count() + 1
-}
-
-/// Number of arguments of the call whose `(` ends at `open`.
-fn arguments(code: &str, open: usize) -> usize {
-    let (mut depth, mut count, mut pending) = (0_i32, 0, false);
-    for c in code[open..].chars() {
-        match c {
-            ')' | ']' | '}' if depth == 0 => break,
-            '(' | '[' | '{' => (depth, pending) = (depth + 1, true),
-            ')' | ']' | '}' => depth -= 1,
-            ',' if depth == 0 => (count, pending) = (count + 1, false),
-            c if !c.is_whitespace() => pending = true,
-            _ => {}
-        }
-    }
-    count + usize::from(pending)
+    source::sources(&ALL[..2])
 }
 
 /// Calls of the Api's writing methods. Names that others have too are told by the number of their arguments.
@@ -280,6 +148,39 @@ fn the_kinds_do_not_know_one_another() {
 }
 
 #[test]
+fn no_modules_import_each_other_in_a_circle() {
+    for folder in ["src", "crds/src", "bench/src"] {
+        let found = circles(&Crate::new(folder, &source::sources(&ALL)).imports());
+        assert_none(&format!("{folder}: what two modules need of each other is a module below both"), &found);
+    }
+}
+
+#[test]
+fn modules_import_only_what_is_on_a_lower_floor() {
+    let floors = floors(&fs::read_to_string(root().join("src/lib.rs")).unwrap());
+    let floor = |module: &[String]| floors.iter().position(|floor| floor.contains(&module[0]));
+    let operator = Crate::new("src", &sources());
+    let imports = operator.imports();
+    assert!(imports.len() > 100, "only {} imports were found", imports.len());
+    let top = |path: &[String]| path[0] != "main";
+    let between = imports.iter().filter(|(from, to)| from[0] != to[0] && top(from));
+    let wrong = between.filter(|(from, to)| floor(to).zip(floor(from)).is_none_or(|(to, from)| to >= from));
+    let found: Vec<_> = wrong.map(|(from, to)| format!("{} imports {}", from.join("::"), to.join("::"))).collect();
+    assert_none("the floors are in src/lib.rs", &found);
+}
+
+#[test]
+fn the_files_that_the_crates_root_names_are_there() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let named: Vec<_> =
+        text.split('`').skip(1).step_by(2).filter(|name| name.rsplit('.').next() == Some("rs")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    let missing: Vec<_> =
+        named.into_iter().filter(|name| !root().join("src").join(name).is_file()).map(str::to_owned).collect();
+    assert_none("files that src/lib.rs names", &missing);
+}
+
+#[test]
 fn neither_the_api_crate_nor_the_agent_has_a_runtime_or_a_client() {
     assert_none("crds/Cargo.toml", &heavy_dependencies(&fs::read_to_string(root().join("crds/Cargo.toml")).unwrap()));
     assert_none("agent/Cargo.toml", &heavy_dependencies(&fs::read_to_string(root().join("agent/Cargo.toml")).unwrap()));
@@ -360,6 +261,27 @@ fn the_import_check_can_fail() {
         0
     );
     assert_eq!(found("src/triggers.rs", "use crate::{sandbox, task};"), 0);
+}
+
+#[test]
+fn the_check_for_circles_can_fail() {
+    let of = |files: &[(&str, &str)]| {
+        let sources: Vec<_> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
+        circles(&Crate::new("src", &sources).imports())
+    };
+    let (a, b) = (("src/a.rs", "use crate::{c, b::{B as X, Y}};"), ("src/b/mod.rs", "fn f() -> crate::a::A { }"));
+    assert_eq!(of(&[a, b]), ["a, b"]);
+    assert_eq!(of(&[a, ("src/b/mod.rs", "#[cfg(test)] mod tests { use crate::a; } // crate::a::A")]), [""; 0]);
+    let child = ("src/b/c.rs", "use super::B;");
+    assert_eq!(of(&[child, ("src/b/mod.rs", "mod c; pub use c::C; struct B(C);")]), ["b, b::c"]);
+    assert_eq!(of(&[child, ("src/b/mod.rs", "mod c; pub use c::C; struct B;")]), [""; 0], "it only hands on");
+    let handed_on = [("src/b/mod.rs", "mod c; mod d; pub use d::D;"), ("src/b/d.rs", "struct D(super::c::E);")];
+    assert_eq!(of(&[handed_on[0], handed_on[1], ("src/b/c.rs", "struct E(crate::b::D);")]), ["b::c, b::d"]);
+    assert_eq!(of(&[("src/main.rs", "mod a; use a::A;"), ("src/a.rs", "use crate::a::A;")]), [""; 0]);
+    assert_eq!(
+        floors("//! | floor | modules |\n//! |---|---|\n//! | 1 | `a`, `b` |\n//! | 2 | `c` |\n//!\n"),
+        [vec!["a", "b"], vec!["c"]]
+    );
 }
 
 #[test]
