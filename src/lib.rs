@@ -32,7 +32,7 @@
 //! | Which Sandbox gets which pod? | `cache/pairing.rs` pairs them in order of creation; `sandbox/plan.rs` decides the claim; `effects/pods.rs` writes it |
 //! | What happens to a write that is refused? | `effects/failure.rs` classes it; `controller.rs` tries it again, later each time; `stalled.rs` shows it on the object |
 //! | Who may delete a pod? | only `delete_pod` in `effects/pods.rs`, called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, and for one with processes that cannot be ended by `task/mod.rs` |
-//! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/mod.rs` attaches to the agent's record of it |
+//! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/follow.rs` attaches to the agent's record of it |
 //! | What bounds a page of a list? | `PAGE` in `cache/watch.rs` and `effects/objects.rs`; where the API server streams lists there are no pages |
 //! | How much may outputs take? | `runs/report.rs` as they arrive, `runs/quota.rs` all together, `task/report.rs` in the status |
 //! | What does a pod's end mean? | `pod/lost.rs` |

@@ -89,7 +89,7 @@ pub enum Left {
 }
 
 /// What a run is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wish {
     /// To go on.
     #[default]

@@ -11,37 +11,32 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use crate::{pod::Target, runs::Request};
 
-/// A run as it is sent to a pod. The steps, with the contents of their files, are only kept until the agent has them.
+/// What is kept of a run that is sent to a pod.
 pub(super) struct Sent {
     pub(super) id: RunId,
     pub(super) target: Target,
     pub(super) steps: usize,
     pub(super) timeout: Duration,
-    /// What starts it; absent once it has been started, so that it is only followed.
-    pub(super) start: Option<Bytes>,
 }
 
 impl Sent {
-    pub(super) fn new(request: Request) -> Option<Self> {
+    /// Nothing where the Task's uid cannot be a run's.
+    pub(super) fn of(request: &Request) -> Option<Self> {
         let id = RunId::new(&request.task_uid.0)?;
-        let start = (!request.is_started).then(|| frame::encode(&start(&request, &id)).into());
-        Some(Self { id, target: request.target, steps: request.steps.len(), timeout: request.timeout, start })
-    }
-
-    pub(super) fn is_started(&self) -> bool {
-        self.start.is_none()
+        Some(Self { id, target: request.target.clone(), steps: request.steps.len(), timeout: request.timeout })
     }
 }
 
-/// Asks for a run.
-fn start(request: &Request, run: &RunId) -> ToAgent {
-    ToAgent::Start(Start {
+/// The frame that asks for a run.
+pub(super) fn start(request: &Request, run: &RunId) -> Bytes {
+    let start = ToAgent::Start(Start {
         run: run.clone(),
         task: request.task.name.clone(),
         timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
         steps: request.steps.iter().map(step).collect(),
         created: request.created.and_then(|at| u64::try_from(at.as_second()).ok()),
-    })
+    });
+    frame::encode(&start).into()
 }
 
 fn step(step: &Step) -> message::Step {

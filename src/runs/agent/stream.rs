@@ -12,9 +12,9 @@ use tokio::{
 };
 
 use super::{
-    Agent,
     attached::{Attached, Order, Said},
     socket::{Socket, Trouble},
+    streams::Agent,
 };
 use crate::{clock::backoff, object::Uid, pod::Target};
 

@@ -100,7 +100,7 @@ fn sent(steps: usize) -> Sent {
         container_id: "c1".into(),
         mode: ExecutorMode::Agent,
     };
-    Sent { id: run(), target, steps, timeout: Duration::from_secs(30), start: None }
+    Sent { id: run(), target, steps, timeout: Duration::from_secs(30) }
 }
 
 fn run() -> RunId {

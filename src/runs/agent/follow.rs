@@ -1,0 +1,199 @@
+//! One run, followed to its end: what its stream tells, what is asked of it, and how long it may take.
+
+use std::{
+    ops::ControlFlow::{self, Break, Continue},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout_at,
+};
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::{
+    attached::{Attach, Order, Said},
+    decode,
+    limit::{Limit, PATIENCE},
+    sent::{self, Sent},
+    streams::Agent,
+};
+use crate::runs::{
+    report::Report,
+    run::{Left, Request, RunEnd, Wish},
+};
+
+/// What the pod has on record of a run whose container was restarted is there as soon as the container is.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// How far the run has come, as far as this process knows. The frame that starts it holds the contents of its files, and is kept only until
+/// the agent has them.
+enum Stage {
+    /// Nothing of it is in the pod.
+    Waiting(Bytes),
+    /// It was sent then, and may run.
+    Sent(Bytes, Timestamp),
+    /// The agent has it on record: it may only be followed.
+    Started,
+}
+
+enum Next {
+    Said(Option<Said>),
+    Asked(Wish),
+}
+
+/// Follows one run.
+pub(super) struct Follower<'a> {
+    agent: &'a Arc<Agent>,
+    report: &'a Report,
+    run: Sent,
+    stage: Stage,
+    asked: Wish,
+    limit: Limit,
+}
+
+impl<'a> Follower<'a> {
+    /// Nothing where the Task's uid cannot be a run's.
+    pub(super) fn new(agent: &'a Arc<Agent>, request: &Request, report: &'a Report) -> Option<Self> {
+        let run = Sent::of(request)?;
+        let (stage, limit) = if request.is_started {
+            (Stage::Started, Limit::new(run.timeout + PATIENCE))
+        } else {
+            (Stage::Waiting(sent::start(request, &run.id)), Limit::none())
+        };
+        Some(Self { agent, report, run, stage, asked: Wish::GoOn, limit })
+    }
+
+    /// Resolves with the run's end.
+    pub(super) async fn follow(mut self, mut wish: watch::Receiver<Wish>) -> (RunEnd, Left) {
+        let mut answers = self.attach();
+        loop {
+            let asked = self.asked;
+            let next = async {
+                tokio::select! {
+                    biased;
+                    said = answers.recv() => Next::Said(said),
+                    wish = more_than(&mut wish, asked) => Next::Asked(wish),
+                }
+            };
+            let flow = match timeout_at(self.limit.at(), next).await {
+                Ok(Next::Said(Some(said))) => self.take(said),
+                Ok(Next::Said(None)) => {
+                    answers = self.attach();
+                    Continue(())
+                }
+                Ok(Next::Asked(wish)) => {
+                    self.ask(wish);
+                    Continue(())
+                }
+                Err(_) => self.late(),
+            };
+            if let Break(end) = flow {
+                return end;
+            }
+        }
+    }
+
+    fn attach(&self) -> mpsc::Receiver<Said> {
+        let (said, receive) = mpsc::channel(4);
+        let start = match &self.stage {
+            Stage::Waiting(start) | Stage::Sent(start, _) => Some(start.clone()),
+            Stage::Started => None,
+        };
+        let attach = Attach { run: self.run.id.clone(), start, sent: false, said };
+        self.agent.order(&self.run.target, Some(Order::Attach(attach)));
+        receive
+    }
+
+    fn take(&mut self, said: Said) -> ControlFlow<(RunEnd, Left)> {
+        let now = self.agent.clock.now();
+        match said {
+            Said::Message(message) => {
+                decode::take(message, &self.run, self.report, now)?;
+                if !matches!(self.stage, Stage::Started) {
+                    self.stage = Stage::Started;
+                    if self.asked != Wish::Cancel {
+                        self.limit.begin(self.run.timeout + PATIENCE);
+                    }
+                }
+            }
+            Said::Sent => {
+                self.report.reached();
+                if self.asked != Wish::Settle {
+                    self.limit.only_reached();
+                }
+                if let Stage::Waiting(start) = &self.stage {
+                    self.stage = Stage::Sent(start.clone(), now);
+                }
+                // It may have to wait for the end of a run before it, whose Task was deleted.
+                self.limit.lower(self.run.timeout + 2 * PATIENCE);
+                self.limit.reached();
+            }
+            Said::Obstacle { words, reached } => {
+                if reached {
+                    self.limit.reached();
+                } else {
+                    self.limit.unreached();
+                }
+                self.report.obstacle(&words, now);
+            }
+            Said::Gone(words) => {
+                return Break(match self.stage {
+                    Stage::Started => (RunEnd::Lost(words), Left::Unknown),
+                    Stage::Waiting(_) | Stage::Sent(..) => (RunEnd::NotStarted(words), Left::Nothing),
+                });
+            }
+        }
+        Continue(())
+    }
+
+    fn ask(&mut self, wish: Wish) {
+        self.asked = wish;
+        match wish {
+            Wish::GoOn => {}
+            // The kubelet has told of it: the node is reached, whatever the container is.
+            Wish::Settle => self.limit.lower_for_all(SETTLING),
+            Wish::Cancel => {
+                if self.may_run() {
+                    self.limit.lower(PATIENCE);
+                } else {
+                    self.limit.lower_for_all(PATIENCE);
+                }
+                self.agent.order(&self.run.target, Some(Order::Cancel(self.run.id.clone())));
+            }
+        }
+    }
+
+    /// It has taken longer than it may.
+    fn late(&mut self) -> ControlFlow<(RunEnd, Left)> {
+        if self.asked != Wish::Settle && self.limit.try_again() {
+            self.agent.order(&self.run.target, Some(Order::Reopen));
+            return Continue(());
+        }
+        if let Stage::Sent(_, at) = self.stage {
+            self.report.started(at);
+        }
+        let unanswered = || Left::Survivors("the agent in the pod does not answer".into());
+        let left = if self.may_run() { unanswered() } else { Left::Nothing };
+        Break(match self.asked {
+            Wish::GoOn => (RunEnd::TimedOut, left),
+            Wish::Settle => (RunEnd::Lost("the container was started again".into()), Left::Nothing),
+            Wish::Cancel => (RunEnd::Cancelled, left),
+        })
+    }
+
+    fn may_run(&self) -> bool {
+        !matches!(self.stage, Stage::Waiting(_))
+    }
+}
+
+/// Resolves with the first wish that goes further than `asked`; never, where there can be none.
+async fn more_than(wish: &mut watch::Receiver<Wish>, asked: Wish) -> Wish {
+    let more = wish.wait_for(|wish| *wish > asked).await.ok().map(|wish| *wish);
+    match more {
+        Some(wish) => wish,
+        None => std::future::pending().await,
+    }
+}
