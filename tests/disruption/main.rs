@@ -12,19 +12,51 @@
 #[allow(dead_code, reason = "it serves tests/cluster too")]
 mod harness;
 
-use arl_crds::{Sandbox, SandboxPhase, TaskState, WarmPool};
+use std::time::{Duration, Instant};
+
+use arl_crds::{Sandbox, SandboxPhase, Task, TaskState, WarmPool};
 use serde_json::json;
 
 use harness::World;
-use harness::make::{reason, shell, status};
+use harness::make::{message, reason, shell, status};
 use harness::setup::root;
 use harness::wait::state;
 
+/// `restart`, `stop` or `start`s a component of the cluster; waits, but for `stop`, until the cluster is well again.
+async fn cluster(command: &str, component: &str) {
+    let mut process = tokio::process::Command::new(root().join("dev/cluster/cluster"));
+    let ended = process.args([command, component]).status().await.unwrap();
+    assert!(ended.success(), "{command} {component}: {ended}");
+}
+
 /// Stops and starts a component of the cluster and waits until the cluster is well again.
 async fn restart(component: &str) {
-    let mut command = tokio::process::Command::new(root().join("dev/cluster/cluster"));
-    let ended = command.args(["restart", component]).status().await.unwrap();
-    assert!(ended.success(), "restarting {component}: {ended}");
+    cluster("restart", component).await;
+}
+
+/// A component that is stopped. It is started again however the test ends.
+struct Outage(&'static str);
+
+impl Outage {
+    async fn of(component: &'static str) -> Self {
+        let outage = Self(component);
+        cluster("stop", component).await;
+        outage
+    }
+
+    async fn end(self) {
+        cluster("start", self.0).await;
+    }
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        // One that runs is left alone.
+        let started = std::process::Command::new(root().join("dev/cluster/cluster")).args(["start", self.0]).status();
+        if !started.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("starting {}: {started:?}", self.0);
+        }
+    }
 }
 
 /// Fails where the Sandbox does not have the same pod, in the same containers, as before.
@@ -102,4 +134,44 @@ async fn a_task_outlives_a_restart_of_the_kubelet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_outlives_a_restart_of_containerd() {
     a_task_outlives_a_restart_of("containerd").await;
+}
+
+/// Longer than the timeout of the Task below and all the time that the agent gets for an answer, and shorter than what makes
+/// Kubernetes call the node not ready.
+const OUTAGE: Duration = Duration::from_secs(35);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_node_is_not_reached_for_longer_than_its_timeout_goes_on() {
+    let mut world = World::with_sandbox("unreached").await;
+    let step = shell("a", "echo ran >>/workspace/log; sleep 8; echo done");
+    world.task_with("t", &json!({"sandboxRef": "s", "timeout": "10s", "steps": [step]})).await;
+    world.running("t").await;
+    let before = world.phase("s", SandboxPhase::Bound).await;
+
+    let outage = Outage::of("kubelet").await;
+    let since = Instant::now();
+    let unheard =
+        world.one("t", "not heard of, or over", |t: &Task| is_over(t) || message(t).contains("cannot be reached"));
+    let unheard = unheard.await;
+    assert_eq!(state(&unheard), Some(TaskState::Running), "{:?}", unheard.status);
+    assert!(message(&unheard).contains("its result counts when the pod can be reached again"), "{}", message(&unheard));
+    world.pass(OUTAGE.saturating_sub(since.elapsed())).await;
+    let still = world.one("t", "there", |_: &Task| true).await;
+    assert_eq!(state(&still), Some(TaskState::Running), "{:?}", still.status);
+    outage.end().await;
+
+    let task = world.finished("t").await;
+    assert_eq!((state(&task), reason(&task)), (Some(TaskState::Succeeded), "Succeeded"), "{:?}", task.status);
+    assert_eq!(status(&task).stdout.as_deref(), Some("done\n"));
+    assert_same_pod(&before, &world.phase("s", SandboxPhase::Ready).await);
+    assert_eq!(
+        world.output("log", "s", "cat /workspace/log").await,
+        "ran\n",
+        "it was started once, and the pod is kept"
+    );
+    assert!(world.operator_is_alive());
+}
+
+fn is_over(task: &Task) -> bool {
+    state(task).is_some_and(TaskState::is_finished)
 }
