@@ -143,3 +143,30 @@ async fn a_claim_takes_two_writes() {
     let created: BTreeSet<_> = writes.iter().filter(|r| r.is("create", "pods")).map(|r| &r.object_ref.name).collect();
     assert_eq!(created.len(), 6, "three idle pods and their replacements: {writes:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_an_earlier_template_is_said_to_be_one() {
+    let world = World::new("earlier").await;
+    world.pool("p", 1).await;
+    world.pool_is_ready("p", 1).await;
+    let earlier = "made from an earlier template than the pool has now";
+    let says = |s: &Sandbox| status(s).conditions.iter().any(|c| c.type_ == "Ready" && c.message.contains(earlier));
+    world.sandbox("before", "p").await;
+    let before = world.phase("before", SandboxPhase::Ready).await;
+    assert!(!says(&before), "{:?}", before.status);
+    world.pool_is_ready("p", 1).await;
+    // As one apply does: no pod of the new template can be ready in time.
+    let template = json!({"spec": {"template": {"metadata": {"labels": {"version": "new"}}}}});
+    let _changed: WarmPool = world.merge("p", &template).await;
+    world.sandbox("s", "p").await;
+    let held = world.phase("s", SandboxPhase::Ready).await;
+    let pod = world.api::<Pod>().get(status(&held).pod_name.as_ref().unwrap()).await.unwrap();
+    let is_old = !pod.labels().contains_key("version");
+    assert_eq!(says(&held), is_old, "{:?}", held.status);
+    assert!(is_old, "an idle pod is better than none");
+    world.sandbox("next", "p").await;
+    world.pool_is_ready("p", 1).await;
+    let next = world.phase("next", SandboxPhase::Ready).await;
+    let pod = world.api::<Pod>().get(status(&next).pod_name.as_ref().unwrap()).await.unwrap();
+    assert_eq!(says(&next), !pod.labels().contains_key("version"));
+}

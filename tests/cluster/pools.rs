@@ -38,7 +38,8 @@ impl World {
         self.one(pool, &format!("PodsFailing: {reason}"), |p: &WarmPool| failure(p) == Some(reason)).await
     }
 
-    async fn recovered(&self, pool: &str) -> WarmPool {
+    /// Waits until no pod of the pool fails.
+    pub async fn recovered(&self, pool: &str) -> WarmPool {
         self.one(pool, "PodsFailing is False", |p: &WarmPool| p.status.is_some() && failure(p).is_none()).await
     }
 }
@@ -185,4 +186,25 @@ async fn a_template_reaches_the_pod_with_what_it_says() {
     assert!(has_version(&pods[0], "x") && is_idle(&pods[0]), "our labels win over the template's");
     assert_eq!(pods[0].annotations().get("note").map(String::as_str), Some("kept"));
     assert_eq!(pods[0].spec.as_ref().unwrap().termination_grace_period_seconds, Some(1));
+}
+
+/// kubectl refuses what the API server, asked by others, drops with a warning.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_drops_of_a_template_is_named_until_it_is_corrected() {
+    let world = World::new("warnings").await;
+    let mut misspelt = template();
+    misspelt["spec"]["securityContxt"] = json!({"runAsUser": 1000});
+    world.pool_of("p", 1, &misspelt).await;
+    world.pool_is_ready("p", 1).await;
+    let warned = |pool: &WarmPool| {
+        let conditions = pool.status.iter().flat_map(|s| &s.conditions);
+        conditions.into_iter().find(|c| c.type_ == "TemplateWarnings").map(|c| c.message.clone())
+    };
+    let names_it = |pool: &WarmPool| warned(pool).is_some_and(|said| said.contains("spec.securityContxt"));
+    let pool = world.one("p", "the field is named", names_it).await;
+    assert!(warned(&pool).unwrap().contains("correct spec.template"), "{:?}", warned(&pool));
+    assert_eq!(failure(&pool), None, "the pods are well");
+    let corrected = json!({"spec": {"template": {"spec": {"securityContxt": null}}}});
+    let _corrected: WarmPool = world.merge("p", &corrected).await;
+    world.one("p", "nothing is warned of", |pool: &WarmPool| warned(pool).is_none()).await;
 }

@@ -9,7 +9,6 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -19,7 +18,6 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::make::{shell, template};
-use crate::harness::setup;
 
 /// What a policy of this test says.
 const WORDS: &str = "the security team does not want it";
@@ -28,7 +26,8 @@ fn selector(world: &World) -> Value {
     json!({"matchLabels": {"kubernetes.io/metadata.name": world.ns}})
 }
 
-async fn create<K>(api: Api<K>, object: Value) -> kube::Result<K>
+/// Creates what `object` says.
+pub async fn create<K>(api: Api<K>, object: Value) -> kube::Result<K>
 where
     K: Clone + DeserializeOwned + Serialize + Debug,
 {
@@ -92,7 +91,8 @@ fn says(conditions: &[Condition], type_: &str, reason: &str, words: &str) -> boo
     conditions.iter().any(|c| c.type_ == type_ && c.reason == reason && c.message.contains(words))
 }
 
-async fn pool_says(world: &World, reason: &str, words: &str) -> WarmPool {
+/// Waits until the pool's `PodsFailing` has this reason and these words.
+pub async fn pool_says(world: &World, reason: &str, words: &str) -> WarmPool {
     let what = format!("PodsFailing {reason}: {words}");
     let holds = |p: &WarmPool| p.status.as_ref().is_some_and(|s| says(&s.conditions, "PodsFailing", reason, words));
     world.one("p", &what, holds).await
@@ -184,8 +184,10 @@ async fn an_admission_webhook_that_is_down_is_on_the_pool_with_true_counts() {
         })
         .await;
     mend(&world, &webhook).await;
-    world.pool_is_ready("p", 1).await;
-    world.pool_is_ready("new", 1).await;
+    for pool in ["p", "new"] {
+        world.pool_is_ready(pool, 1).await;
+        world.recovered(pool).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,35 +221,6 @@ async fn a_policy_on_pods_is_not_called_an_invalid_template() {
     assert_eq!(pool.status.unwrap().phase.map(|phase| format!("{phase:?}")).as_deref(), Some("Pending"));
     repeal(&world, &policy).await;
     world.pool_is_ready("p", 1).await;
-}
-
-/// Gives the operator all its rights but these in place of all.
-async fn without_rights(world: &World, resource: &str, verb: &str) {
-    let all = Api::<ClusterRole>::all(world.client.clone()).get(setup::ACCOUNT).await.unwrap();
-    let mut rules = Vec::new();
-    for rule in all.rules.unwrap_or_default() {
-        for name in rule.resources.clone().unwrap_or_default() {
-            let mut verbs = rule.verbs.clone();
-            verbs.retain(|v| name != resource || v != verb);
-            rules.push(json!({"apiGroups": rule.api_groups, "resources": [name], "verbs": verbs}));
-        }
-    }
-    let role = json!({"metadata": {"name": "less"}, "rules": rules});
-    create::<Role>(world.api(), role).await.unwrap();
-    let binding = json!({"metadata": {"name": "less"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "less"},
-        "subjects": [{"kind": "ServiceAccount", "name": setup::ACCOUNT, "namespace": world.ns}]});
-    create::<RoleBinding>(world.api(), binding).await.unwrap();
-    world.delete::<RoleBinding>(setup::ACCOUNT).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_right_that_is_missing_is_said_where_it_is_missed() {
-    let mut world = World::without_operator("no-right").await;
-    without_rights(&world, "pods", "create").await;
-    world.start_operator().await;
-    world.pool("p", 1).await;
-    pool_says(&world, "Refused", "cannot create resource \"pods\"").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

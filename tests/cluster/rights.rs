@@ -1,15 +1,19 @@
-//! The operator's rights against what it asks for: nothing is refused, and nothing is granted that nothing needs.
+//! The operator's rights against what it asks for: nothing is refused, and nothing is granted that nothing needs. What is missing is
+//! said.
 
 use std::collections::BTreeSet;
 
 use arl_crds::{Sandbox, Task, WarmPool};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use kube::Api;
 use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::audit::Request;
 use crate::harness::make::{file, shell};
 use crate::harness::setup::{self, documents, root};
+use crate::refusals::{create, pool_says};
 
 /// Rights that are granted for what a test cannot bring about, and why.
 const RARE: [(&str, &str); 8] = [
@@ -119,4 +123,41 @@ async fn every_right_is_used_and_none_is_missing() {
     assert!(unused.is_subset(&rare), "granted and not used: {:?}", unused.difference(&rare).collect::<Vec<_>>());
     assert!(rare.is_subset(&granted), "no longer granted: {:?}", rare.difference(&granted).collect::<Vec<_>>());
     assert!(used.is_subset(&granted), "used by another right: {:?}", used.difference(&granted).collect::<Vec<_>>());
+}
+
+/// Gives the operator all its rights but these in place of all.
+async fn without_rights(world: &World, resource: &str, verb: &str) {
+    let all = Api::<ClusterRole>::all(world.client.clone()).get(setup::ACCOUNT).await.unwrap();
+    let mut rules = Vec::new();
+    for rule in all.rules.unwrap_or_default() {
+        for name in rule.resources.clone().unwrap_or_default() {
+            let mut verbs = rule.verbs.clone();
+            verbs.retain(|v| name != resource || v != verb);
+            rules.push(json!({"apiGroups": rule.api_groups, "resources": [name], "verbs": verbs}));
+        }
+    }
+    let role = json!({"metadata": {"name": "less"}, "rules": rules});
+    create::<Role>(world.api(), role).await.unwrap();
+    bind(world, "Role", "less").await;
+    world.delete::<RoleBinding>(setup::ACCOUNT).await;
+}
+
+/// Gives the operator the rights of a role in the namespace.
+async fn bind(world: &World, kind: &str, role: &str) {
+    let binding = json!({"metadata": {"name": role},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": setup::ACCOUNT, "namespace": world.ns}]});
+    create::<RoleBinding>(world.api(), binding).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_missing_is_said_where_it_is_missed_until_it_is_given() {
+    let mut world = World::without_operator("no-right").await;
+    without_rights(&world, "pods", "create").await;
+    world.start_operator().await;
+    world.pool("p", 1).await;
+    pool_says(&world, "Refused", "cannot create resource \"pods\"").await;
+    bind(&world, "ClusterRole", setup::ACCOUNT).await;
+    world.pool_is_ready("p", 1).await;
+    world.recovered("p").await;
 }
