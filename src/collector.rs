@@ -90,7 +90,7 @@ impl Objects {
     fn queues(&self) -> [Series; 3] {
         let mut found = [Series::new(), Series::new(), Series::new()];
         for (name, queue) in self.0.iter().flat_map(|scope| scope.queues().named()) {
-            let (name, look) = (vec![name.to_owned()], queue.look());
+            let (name, look) = (vec![name.to_owned()], queue.stats());
             *found[0].entry(name.clone()).or_default() += count(look.depth);
             *found[1].entry(name.clone()).or_default() += look.unfinished.as_secs_f64();
             let longest = found[2].entry(name).or_default();

@@ -74,7 +74,7 @@ pub fn client(config: Config, metrics: &Arc<Metrics>) -> Result<Client, NoClient
 /// protocol; version 5, which kube's client prefers, it takes apart and sends on in another protocol, frame by frame. All that
 /// version 5 adds is closing standard input before the others.
 /// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/4006-transition-spdy-to-websockets>
-pub fn passed_on(client: Client) -> Client {
+pub fn with_protocol_v4(client: Client) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |mut request: Request<Body>| {
         let client = client.clone();
@@ -135,7 +135,7 @@ mod tests {
                 async { Ok::<_, BoxError>(Response::new(Body::empty())) }
             })
         };
-        let client = passed_on(Client::new(server, "mine"));
+        let client = with_protocol_v4(Client::new(server, "mine"));
         assert_eq!(client.default_namespace(), "mine");
         let refused = client.connect(Request::get("/exec").body(Vec::new()).unwrap()).await;
         assert!(refused.is_err(), "an answer that is no websocket passed for one");

@@ -179,7 +179,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::queue::{Counts, Load};
+    use crate::queue::{Counts, InFlight};
 
     struct Fragile(AtomicUsize);
 
@@ -214,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_panic_stays_with_its_object_and_is_tried_again_later() {
-        let queue = Queue::new(Counts::of(&Metrics::unread(), Fragile::NAME), Load::default());
+        let queue = Queue::new(Counts::of(&Metrics::unread(), Fragile::NAME), InFlight::default());
         let (queue, fragile) = (Arc::new(queue), Arc::new(Fragile(AtomicUsize::new(0))));
         let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
         for name in ["bad", "good"] {

@@ -62,7 +62,7 @@ pub async fn probes(listener: TcpListener, scopes: Vec<Arc<Scope>>) -> io::Resul
 
 fn health(scopes: &[Arc<Scope>]) -> (StatusCode, String) {
     let queues = scopes.iter().flat_map(|scope| scope.queues().named());
-    let stuck = queues.filter(|(_, queue)| queue.look().stalled > STALLED);
+    let stuck = queues.filter(|(_, queue)| queue.stats().stalled > STALLED);
     verdict(stuck.map(|(name, _)| format!("no worker of {name} has moved for {} s", STALLED.as_secs())))
 }
 
@@ -103,8 +103,8 @@ mod tests {
         metrics::Metrics,
         object::{Key, Uid},
         pod::Target,
-        queue::Load,
-        runs::{Left, Report, Request, RunEnd, Runner, Wish},
+        queue::InFlight,
+        runs::{Leftovers, Report, Request, RunControl, RunEnd, Runner},
     };
 
     #[tokio::test]
@@ -124,7 +124,12 @@ mod tests {
     struct NoRunner;
 
     impl Runner for NoRunner {
-        fn run<'a>(&'a self, _: Request, _: &'a Report, _: watch::Receiver<Wish>) -> BoxFuture<'a, (RunEnd, Left)> {
+        fn run<'a>(
+            &'a self,
+            _: Request,
+            _: &'a Report,
+            _: watch::Receiver<RunControl>,
+        ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
             std::future::pending().boxed()
         }
 
@@ -137,7 +142,7 @@ mod tests {
     async fn an_operator_is_alive_as_long_as_its_workers_move() {
         let runner: Arc<dyn Runner> = Arc::new(NoRunner);
         let clock = Clock::new(|| jiff::Timestamp::UNIX_EPOCH);
-        let scopes = [Scope::new(Some("ns".into()), &clock, &runner, &Metrics::unread(), &Load::default())];
+        let scopes = [Scope::new(Some("ns".into()), &clock, &runner, &Metrics::unread(), &InFlight::default())];
         let said = readiness(&scopes);
         assert_eq!(said, (StatusCode::SERVICE_UNAVAILABLE, "the objects of ns are not all listed yet\n".to_owned()));
 

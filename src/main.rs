@@ -13,7 +13,7 @@ use arl_operator::{
     logs,
     metrics::{Catalogue, Metrics, Process},
     operator::{self, Common, Scope, Stage},
-    queue::Load,
+    queue::InFlight,
     traces::{Exporter, InvalidSetting, Settings, Traces, Variables},
 };
 use clap::Parser;
@@ -60,7 +60,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let claims = Load::default();
+    let claims = InFlight::default();
     let runner = operator::pod_runner(&client, &clock, events.clone(), &metrics, &claims);
     let scopes: Vec<_> =
         namespaces.into_iter().map(|namespace| Scope::new(namespace, &clock, &runner, &metrics, &claims)).collect();

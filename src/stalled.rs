@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn it_is_said_once_until_it_is_another_or_over() {
-        let failure = |words: &str| {
-            let cause = Cause::Refused(Refusal::new(403, words));
+        let failure = |message: &str| {
+            let cause = Cause::Refused(Refusal::new(403, message));
             Failure::new("delete", "Pod", &Key::new("ns", "p"), cause)
         };
         let now = Timestamp::UNIX_EPOCH;

@@ -188,9 +188,9 @@ fn causes(error: &kube::Error) -> String {
     let mut message = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        let words = cause.to_string();
-        if !message.contains(&words) {
-            message = format!("{message}: {words}");
+        let reason = cause.to_string();
+        if !message.contains(&reason) {
+            message = format!("{message}: {reason}");
         }
         source = cause.source();
     }

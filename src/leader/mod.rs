@@ -86,11 +86,11 @@ impl Candidate {
         let mut said = String::new();
         while self.renewed.is_none() {
             turns.tick().await;
-            let trouble = self.try_to_win().await.err().map(|failure| failure.to_string()).unwrap_or_default();
-            if !trouble.is_empty() && trouble != said {
-                tracing::warn!(error = trouble, "the Lease cannot be had; trying again");
+            let error = self.try_to_win().await.err().map(|failure| failure.to_string()).unwrap_or_default();
+            if !error.is_empty() && error != said {
+                tracing::warn!(error = error, "the Lease cannot be had; trying again");
             }
-            said = trouble;
+            said = error;
         }
         self.leads.set(1);
         tracing::info!(lease = %self.terms.lease, identity = self.terms.identity, "leading");
@@ -101,7 +101,7 @@ impl Candidate {
         let mut turns = interval(self.terms.retry_period);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         turns.tick().await;
-        let mut trouble = "it was not held".to_owned();
+        let mut error = "it was not held".to_owned();
         let patience = self.terms.renew_deadline;
         while let Some(renewed) = self.renewed {
             let turn = async {
@@ -113,20 +113,20 @@ impl Candidate {
                 Ok(Ok(ControlFlow::Continue(()))) => {}
                 Ok(Ok(ControlFlow::Break(holder))) => {
                     self.renewed = None;
-                    trouble = format!("{holder} holds it");
+                    error = format!("{holder} holds it");
                 }
-                Ok(Err(words)) => {
-                    tracing::warn!(error = words, "the Lease was not renewed; trying again");
-                    trouble = words;
+                Ok(Err(message)) => {
+                    tracing::warn!(error = message, "the Lease was not renewed; trying again");
+                    error = message;
                 }
                 Err(_) => {
                     self.renewed = None;
-                    trouble = format!("it could not be renewed for {patience:?}: {trouble}");
+                    error = format!("it could not be renewed for {patience:?}: {error}");
                 }
             }
         }
         self.leads.set(0);
-        Lost { lease: self.terms.lease.clone(), cause: trouble }
+        Lost { lease: self.terms.lease.clone(), cause: error }
     }
 
     /// Gives the Lease up, if it is held. To be called once nothing writes any more.

@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     object::{Key, Uid},
     pod::Pod,
-    queue::Load,
+    queue::InFlight,
     runs::{Agent, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
@@ -80,7 +80,7 @@ impl Scope {
         clock: &Clock,
         runner: &Arc<dyn Runner>,
         metrics: &Arc<Metrics>,
-        claims: &Load,
+        claims: &InFlight,
     ) -> Arc<Self> {
         let queues = Queues::new(metrics, claims);
         let wake_all = queues.clone();
@@ -220,7 +220,7 @@ pub fn pod_runner(
     clock: &Clock,
     events: EventSink,
     metrics: &Arc<Metrics>,
-    claims: &Load,
+    claims: &InFlight,
 ) -> Arc<dyn Runner> {
     let effects = Arc::new(Effects::new(client.clone(), events));
     let still_wanted = Arc::new(move |task: Key, uid: Uid| {

@@ -15,7 +15,7 @@ use crate::{
     controller::Reconcile,
     metrics::Metrics,
     object::Key,
-    queue::{Counts, Load, Queue},
+    queue::{Counts, InFlight, Queue},
     sandbox::Sandboxes,
     task::Tasks,
     warmpool::WarmPools,
@@ -37,12 +37,12 @@ pub struct Queues {
 }
 
 impl Queues {
-    pub(super) fn new(metrics: &Metrics, claims: &Load) -> Self {
-        let queue = |name, load: &Load| Arc::new(Queue::new(Counts::of(metrics, name), load.clone()));
+    pub(super) fn new(metrics: &Metrics, claims: &InFlight) -> Self {
+        let queue = |name, load: &InFlight| Arc::new(Queue::new(Counts::of(metrics, name), load.clone()));
         Self {
-            pools: queue(WarmPools::NAME, &Load::default()),
+            pools: queue(WarmPools::NAME, &InFlight::default()),
             sandboxes: queue(Sandboxes::NAME, claims),
-            tasks: queue(Tasks::NAME, &Load::default()),
+            tasks: queue(Tasks::NAME, &InFlight::default()),
             open: Arc::default(),
         }
     }
@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_piles_up_while_standing_by_and_nothing_is_forgotten() {
-        let queues = Queues::new(&Metrics::unread(), &Load::default());
+        let queues = Queues::new(&Metrics::unread(), &InFlight::default());
         let cache = Cache::default();
         for name in ["came-and-went", "stays"] {
             queues.wake(Wake::Task(Key::new("ns", name)));
@@ -94,11 +94,11 @@ mod tests {
             "spec": {"sandboxRef": "s", "steps": []},
         });
         cache.write().tasks.apply(TaskRow::new(serde_json::from_value(task).unwrap()));
-        assert_eq!(queues.tasks.look().depth, 0);
+        assert_eq!(queues.tasks.stats().depth, 0);
         queues.open(&cache);
         queues.wake(Wake::Task(Key::new("ns", "new")));
         assert_eq!(queues.tasks.next().await, Key::new("ns", "stays"));
         assert_eq!(queues.tasks.next().await, Key::new("ns", "new"));
-        assert_eq!(queues.tasks.look().depth, 0);
+        assert_eq!(queues.tasks.stats().depth, 0);
     }
 }

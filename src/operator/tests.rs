@@ -13,7 +13,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     pod::Target,
-    runs::{Left, Report, Request, RunEnd, Wish},
+    runs::{Leftovers, Report, Request, RunControl, RunEnd},
 };
 
 /// Runs without an end; counts those that go on.
@@ -28,7 +28,12 @@ impl Drop for GoesOn<'_> {
 }
 
 impl Runner for Endless {
-    fn run<'a>(&'a self, _: Request, _: &'a Report, _: watch::Receiver<Wish>) -> BoxFuture<'a, (RunEnd, Left)> {
+    fn run<'a>(
+        &'a self,
+        _: Request,
+        _: &'a Report,
+        _: watch::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         self.0.send_modify(|runs| *runs += 1);
         let goes_on = GoesOn(&self.0);
         async move {
@@ -68,7 +73,7 @@ async fn runs_end_with_their_scope() {
         let (clock, metrics) = (Clock::new(|| Timestamp::UNIX_EPOCH), Metrics::unread());
         let (count, mut runs) = watch::channel(0);
         let runner: Arc<dyn Runner> = Arc::new(Endless(count));
-        let scope = Scope::new(None, &clock, &runner, &metrics, &Load::default());
+        let scope = Scope::new(None, &clock, &runner, &metrics, &InFlight::default());
         let stage = watch::Sender::new(Stage::Lead);
         let common = Common {
             client: Client::new(

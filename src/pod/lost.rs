@@ -19,7 +19,7 @@ pub struct Loss {
     /// Who ended it.
     pub cause: Cause,
     /// How, such as `was evicted by its node: The node was low on resource: memory.`
-    pub words: String,
+    pub message: String,
     /// What to do about it.
     pub advice: &'static str,
 }
@@ -36,8 +36,8 @@ pub fn how_lost(pod: Option<&Pod>) -> Loss {
     }
 }
 
-fn outside(words: String, advice: &'static str) -> Loss {
-    Loss { cause: Cause::Outside, words, advice }
+fn outside(message: String, advice: &'static str) -> Loss {
+    Loss { cause: Cause::Outside, message, advice }
 }
 
 /// What a pod that is being deleted says of why.
@@ -65,7 +65,7 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
     match reason {
         "Evicted" if ["exceeds the", "exceeded its"].iter().any(|own| message.contains(own)) => Loss {
             cause: Cause::Own,
-            words: format!("was evicted by its node{said}"),
+            message: format!("was evicted by its node{said}"),
             advice: "raise that limit in the pool's template, or write less",
         },
         "Evicted" => outside(
@@ -103,7 +103,7 @@ fn by_a_container(pod: &Pod) -> Loss {
         "OOMKilled" => (Cause::Own, RAISE_MEMORY),
         _ => (Cause::Own, "the container's command must keep running; see kubectl logs"),
     };
-    Loss { cause, words: format!("ended: container {name} {}{policy}", end.in_words()), advice }
+    Loss { cause, message: format!("ended: container {name} {}{policy}", end.description()), advice }
 }
 
 impl Pod {
@@ -125,7 +125,7 @@ impl Pod {
 
 impl Terminated {
     /// How the container ended, such as `exited with code 3`.
-    pub fn in_words(&self) -> String {
+    pub fn description(&self) -> String {
         match self.reason.as_str() {
             "OOMKilled" => "reached its memory limit and was killed".to_owned(),
             "" | "Error" | "Completed" => format!("exited with code {}", self.exit_code),
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_its_node_ended_is_not_its_commands_fault() {
-        for (reason, message, cause, words) in [
+        for (reason, message, cause, expected) in [
             (
                 "Evicted",
                 "The node was low on resource: memory.",
@@ -185,7 +185,7 @@ mod tests {
             let status = json!({ "phase": "Failed", "reason": reason, "message": message });
             let loss = lost(&json!({}), &status);
             assert_eq!(loss.cause, cause, "{reason} {message}");
-            assert!(loss.words.contains(words), "{}", loss.words);
+            assert!(loss.message.contains(expected), "{}", loss.message);
             assert!(!loss.advice.contains("command must keep running"), "{reason}");
         }
     }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_pod_that_ended_by_a_container_names_it_and_how_it_ended() {
         let ended = |name: &str, reason: &str, code: i32| json!({ "name": name, "state": { "terminated": { "reason": reason, "exitCode": code } } });
-        for (executor, cause, words) in [
+        for (executor, cause, message) in [
             (ended("executor", "OOMKilled", 137), Cause::OutOfMemory, "container executor reached its memory limit"),
             (
                 ended("executor", "Error", 3),
@@ -205,7 +205,7 @@ mod tests {
             let status = json!({ "phase": "Failed", "containerStatuses": [ended("helper", "Error", 9), executor] });
             let loss = lost(&json!({}), &status);
             assert_eq!(loss.cause, cause);
-            assert!(loss.words.contains(words), "{}", loss.words);
+            assert!(loss.message.contains(message), "{}", loss.message);
         }
     }
 
@@ -214,16 +214,16 @@ mod tests {
         let going = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
         let target =
             |reason: &str| json!({ "type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m" });
-        for (reason, words) in [
+        for (reason, message) in [
             ("EvictionByEvictionAPI", "was evicted, as kubectl drain"),
             ("PreemptionByScheduler", "preempted by a pod of higher priority"),
             ("DeletionByTaintManager", "for a taint of its node (DeletionByTaintManager: m)"),
             ("DeletionByPodGC", "was deleted with its node"),
         ] {
             let loss = lost(&going, &json!({ "phase": "Running", "conditions": [target(reason)] }));
-            assert!(loss.words.contains(words), "{}", loss.words);
+            assert!(loss.message.contains(message), "{}", loss.message);
         }
-        assert_eq!(lost(&going, &json!({ "phase": "Running" })).words, "was deleted");
-        assert_eq!(how_lost(None).words, "is gone");
+        assert_eq!(lost(&going, &json!({ "phase": "Running" })).message, "was deleted");
+        assert_eq!(how_lost(None).message, "is gone");
     }
 }

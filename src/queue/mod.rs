@@ -32,9 +32,9 @@ pub struct Queue<K> {
 
 /// How many keys wait or are worked on in the queues that have it in common.
 #[derive(Clone, Debug, Default)]
-pub struct Load(watch::Sender<usize>);
+pub struct InFlight(watch::Sender<usize>);
 
-impl Load {
+impl InFlight {
     /// Resolves when there are none.
     pub async fn none(&self) {
         // The sender is held here, so there is always one.
@@ -73,7 +73,7 @@ impl Counts {
 
 /// What goes on in a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct QueueStats {
     /// Keys that wait.
     pub depth: usize,
     /// How long the keys that are worked on have been so, together.
@@ -86,7 +86,7 @@ pub struct Look {
 
 #[derive(Debug)]
 struct Inner<K> {
-    load: Load,
+    load: InFlight,
     ready: Rotation<K>,
     queued: BTreeMap<K, Instant>,
     active: BTreeMap<K, Instant>,
@@ -103,7 +103,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl<K: Clone + Ord + Namespaced> Queue<K> {
     /// An empty queue that counts here, and adds to `load`.
-    pub fn new(counts: Counts, load: Load) -> Self {
+    pub fn new(counts: Counts, load: InFlight) -> Self {
         Self {
             counts,
             inner: Mutex::new(Inner {
@@ -192,11 +192,11 @@ impl<K: Clone + Ord + Namespaced> Queue<K> {
     }
 
     /// What goes on in it now.
-    pub fn look(&self) -> Look {
+    pub fn stats(&self) -> QueueStats {
         let inner = self.lock();
         let ages = || inner.active.values().map(Instant::elapsed);
         let waits = inner.ready.len() > 0 && !inner.active.is_empty();
-        Look {
+        QueueStats {
             depth: inner.ready.len(),
             unfinished: ages().sum(),
             longest: ages().max().unwrap_or_default(),
@@ -285,24 +285,24 @@ mod tests {
     }
 
     fn queue() -> Queue<&'static str> {
-        Queue::new(Counts::of(&Metrics::unread(), "test"), Load::default())
+        Queue::new(Counts::of(&Metrics::unread(), "test"), InFlight::default())
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_goes_on_can_be_seen() {
         let mut catalogue = Catalogue::default();
-        let queue = Queue::new(Counts::of(&Metrics::new(&mut catalogue), "test"), Load::default());
+        let queue = Queue::new(Counts::of(&Metrics::new(&mut catalogue), "test"), InFlight::default());
         queue.add("a");
         queue.add("b");
         queue.add("b");
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(queue.look(), Look { depth: 2, ..Look::default() }, "nobody works: nothing is stalled");
+        assert_eq!(queue.stats(), QueueStats { depth: 2, ..QueueStats::default() }, "nobody works: nothing is stalled");
         let key = queue.next().await;
         tokio::time::advance(Duration::from_secs(7)).await;
         let seven = Duration::from_secs(7);
-        assert_eq!(queue.look(), Look { depth: 1, unfinished: seven, longest: seven, stalled: seven });
+        assert_eq!(queue.stats(), QueueStats { depth: 1, unfinished: seven, longest: seven, stalled: seven });
         queue.failed(&key, 1.0);
-        assert_eq!(queue.look(), Look { depth: 1, ..Look::default() });
+        assert_eq!(queue.stats(), QueueStats { depth: 1, ..QueueStats::default() });
         let text = catalogue.text().unwrap();
         for line in [
             "workqueue_adds_total{name=\"test\"} 2",
@@ -316,7 +316,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_a_load_until_no_work_on_them_is_left() {
-        let load = Load::default();
+        let load = InFlight::default();
         let queue = Queue::new(Counts::of(&Metrics::unread(), "test"), load.clone());
         let is_none = async || tokio::time::timeout(Duration::from_millis(1), load.none()).await.is_ok();
         assert!(is_none().await);
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(queue.next().await, "a/1");
         let (next, ()) = tokio::join!(queue.next(), async {
             tokio::task::yield_now().await;
-            assert_eq!(queue.look().depth, 1);
+            assert_eq!(queue.stats().depth, 1);
             queue.done(&"a/1", None);
         });
         assert_eq!(next, "a/2");

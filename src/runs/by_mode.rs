@@ -10,7 +10,7 @@ use super::{
     agent::Agent,
     exec::Exec,
     report::Report,
-    run::{Left, Request, RunEnd, Wish},
+    run::{Leftovers, Request, RunControl, RunEnd},
     runner::Runner,
 };
 use crate::object::Uid;
@@ -38,11 +38,11 @@ impl Runner for ByMode {
         &'a self,
         request: Request,
         report: &'a Report,
-        wish: watch::Receiver<Wish>,
-    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        control: watch::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         match request.target.mode {
-            ExecutorMode::Agent => self.agent.run(request, report, wish),
-            ExecutorMode::Exec => self.exec.run(request, report, wish),
+            ExecutorMode::Agent => self.agent.run(request, report, control),
+            ExecutorMode::Exec => self.exec.run(request, report, control),
         }
     }
 

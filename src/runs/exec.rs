@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     exec_status,
     report::{Report, StepRun},
-    run::{Left, Request, RunEnd, StepEnd, Wish, wished},
+    run::{Leftovers, Request, RunControl, RunEnd, StepEnd, asked_to},
     runner::Runner,
     script::{self, Call},
 };
@@ -101,10 +101,10 @@ impl Exec {
         loop {
             ticks.tick().await;
             match self.attempt(target, &call, &params, input, report).await {
-                Err(Broken(words)) if exec_status::was_not_delivered(&words) => {
+                Err(Broken(message)) if exec_status::was_not_delivered(&message) => {
                     if Instant::now() >= patience {
                         return Ok(StepEnd::StartError(format!(
-                            "the pod's node did not take the command within {} s ({words}), so nothing was started; see kubectl \
+                            "the pod's node did not take the command within {} s ({message}), so nothing was started; see kubectl \
                              get nodes, and create the Task again when the node is well",
                             PATIENCE.as_secs()
                         )));
@@ -140,7 +140,7 @@ impl Exec {
             report.lock().steps.push(StepRun::new(self.clock.now()));
             let end = match self.run_step(&request.target, step, report).await {
                 Ok(end) => end,
-                Err(Broken(words)) => return RunEnd::Lost(format!("the connection to the pod was lost ({words})")),
+                Err(Broken(message)) => return RunEnd::Lost(format!("the connection to the pod was lost ({message})")),
             };
             let success = end.is_success();
             report.step(|step| (step.end, step.ended_at) = (Some(end), Some(self.clock.now())));
@@ -158,19 +158,19 @@ impl Runner for Exec {
         &'a self,
         request: Request,
         report: &'a Report,
-        mut wish: watch::Receiver<Wish>,
-    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        mut control: watch::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         async move {
-            let mut settle = wish.clone();
+            let mut settle = control.clone();
             let end = tokio::select! {
                 biased;
                 end = tokio::time::timeout(request.timeout, self.run_steps(&request, report)) => {
                     end.unwrap_or(RunEnd::TimedOut)
                 }
-                () = wished(&mut wish, Wish::Cancel) => RunEnd::Cancelled,
-                () = wished(&mut settle, Wish::Settle) => RunEnd::Lost("the container was started again".into()),
+                () = asked_to(&mut control, RunControl::Cancel) => RunEnd::Cancelled,
+                () = asked_to(&mut settle, RunControl::Settle) => RunEnd::Lost("the container was started again".into()),
             };
-            let left = if end == RunEnd::Completed { Left::Nothing } else { Left::Unknown };
+            let left = if end == RunEnd::Completed { Leftovers::None } else { Leftovers::Unknown };
             (end, left)
         }
         .boxed()

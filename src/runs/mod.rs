@@ -21,5 +21,5 @@ pub use exec::Exec;
 pub use quota::{Quota, Share};
 pub use registry::{Orphan, RunView, Runs};
 pub use report::{Progress, Report, StepRun};
-pub use run::{Ended, Left, Request, RunEnd, SHORT_TASK, StepEnd, Wish};
+pub use run::{Ended, Leftovers, Request, RunControl, RunEnd, SHORT_TASK, StepEnd};
 pub use runner::Runner;

@@ -12,7 +12,7 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::{
     quota::{Quota, Share},
     report::{Progress, Report},
-    run::{Ended, Left, Request, RunEnd, StepEnd, Wish},
+    run::{Ended, Leftovers, Request, RunControl, RunEnd, StepEnd},
     runner::Runner,
 };
 use crate::{
@@ -55,7 +55,7 @@ struct Run {
     task: Key,
     target: Target,
     report: Report,
-    wish: watch::Sender<Wish>,
+    control: watch::Sender<RunControl>,
     ended: Option<Ended>,
     work: AbortHandle,
 }
@@ -86,7 +86,7 @@ impl Runs {
         if active.contains_key(&request.task_uid) {
             return;
         }
-        let (wish, wishes) = watch::channel(Wish::GoOn);
+        let (control, controls) = watch::channel(RunControl::Continue);
         let task_uid = request.task_uid.clone();
         let (wake, key) = (Arc::clone(&self.wake), request.task.clone());
         let share = Share::new(&self.quota, &request.task.namespace);
@@ -95,19 +95,19 @@ impl Runs {
             task: request.task.clone(),
             target: request.target.clone(),
             report: report.clone(),
-            wish,
+            control,
             ended: None,
-            work: tokio::spawn(Arc::clone(self).follow(request, report, wishes)).abort_handle(),
+            work: tokio::spawn(Arc::clone(self).follow(request, report, controls)).abort_handle(),
         };
         active.insert(task_uid, run);
     }
 
     /// Asks a run for something; a run that was asked to end is not asked to go on.
-    pub fn wish(&self, task: &Uid, wish: Wish) {
+    pub fn control(&self, task: &Uid, control: RunControl) {
         if let Some(run) = self.lock().get(task) {
-            run.wish.send_if_modified(|now| {
-                let changes = *now != wish && *now != Wish::Cancel;
-                *now = if changes { wish } else { *now };
+            run.control.send_if_modified(|now| {
+                let changes = *now != control && *now != RunControl::Cancel;
+                *now = if changes { control } else { *now };
                 changes
             });
         }
@@ -167,11 +167,11 @@ impl Runs {
             .collect()
     }
 
-    async fn follow(self: Arc<Self>, request: Request, report: Report, wishes: watch::Receiver<Wish>) {
+    async fn follow(self: Arc<Self>, request: Request, report: Report, controls: watch::Receiver<RunControl>) {
         let (task, task_uid) = (request.task.clone(), request.task_uid.clone());
-        let run = std::panic::AssertUnwindSafe(self.runner.run(request, &report, wishes)).catch_unwind();
+        let run = std::panic::AssertUnwindSafe(self.runner.run(request, &report, controls)).catch_unwind();
         let (end, left) = run.await.unwrap_or_else(|_| {
-            (RunEnd::Lost("the runner failed; this is a bug in the operator".into()), Left::Unknown)
+            (RunEnd::Lost("the runner failed; this is a bug in the operator".into()), Leftovers::Unknown)
         });
         let at = self.clock.now();
         if let Some(run) = self.lock().get_mut(&task_uid) {

@@ -115,16 +115,16 @@ impl Report {
     }
 
     /// Something keeps the run from being started, or from being heard of.
-    pub fn obstacle(&self, words: &str, now: Timestamp) {
+    pub fn obstacle(&self, message: &str, now: Timestamp) {
         let mut progress = self.lock();
         // Of a run that goes on unheard the first words are enough: each change is a write.
         let is_news = match &progress.obstacle {
             None => true,
-            Some((known, _)) => progress.started_at.is_none() && known != words,
+            Some((known, _)) => progress.started_at.is_none() && known != message,
         };
         if is_news {
             let since = progress.obstacle.as_ref().map_or(now, |(_, since)| *since);
-            progress.obstacle = Some((words.to_owned(), since));
+            progress.obstacle = Some((message.to_owned(), since));
             drop(progress);
             (self.wake)();
         }

@@ -43,7 +43,7 @@ pub enum StepEnd {
         /// 126 or 127.
         code: i32,
         /// In words.
-        words: String,
+        message: String,
     },
     /// The command failed with this code, and the container's memory limit killed it or a child of it.
     OutOfMemory(i32),
@@ -79,9 +79,9 @@ pub enum RunEnd {
 
 /// What became of the processes that the steps of a run started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Left {
+pub enum Leftovers {
     /// They are gone, or live on rightly.
-    Nothing,
+    None,
     /// This cannot be known: plain exec cannot end what it started.
     Unknown,
     /// They could not be ended; in words.
@@ -90,10 +90,10 @@ pub enum Left {
 
 /// What a run is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wish {
+pub enum RunControl {
     /// To go on.
     #[default]
-    GoOn,
+    Continue,
     /// To end soon: its container was started again, so that only what is on record in the pod can be had.
     Settle,
     /// To end all that it started.
@@ -106,14 +106,14 @@ pub struct Ended {
     /// How.
     pub end: RunEnd,
     /// What it left behind against its will.
-    pub left: Left,
+    pub left: Leftovers,
     /// When.
     pub at: Timestamp,
 }
 
-/// Resolves when the wish is `wish`; never, where it cannot be any more.
-pub(super) async fn wished(watch: &mut watch::Receiver<Wish>, wish: Wish) {
-    if watch.wait_for(|now| *now == wish).await.is_err() {
+/// Resolves when the control is `control`; never, where it cannot be any more.
+pub(super) async fn asked_to(watch: &mut watch::Receiver<RunControl>, control: RunControl) {
+    if watch.wait_for(|now| *now == control).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -5,20 +5,20 @@ use tokio::sync::watch;
 
 use super::{
     report::Report,
-    run::{Left, Request, RunEnd, Wish},
+    run::{Leftovers, Request, RunControl, RunEnd},
 };
 use crate::{object::Uid, pod::Target};
 
 /// Executes the steps of a Task.
 pub trait Runner: Send + Sync + 'static {
-    /// Runs the steps in order, until one fails; reports as it goes, and heeds `wish`. Dropping the future lets go of the run
+    /// Runs the steps in order, until one fails; reports as it goes, and heeds `control`. Dropping the future lets go of the run
     /// without ending it.
     fn run<'a>(
         &'a self,
         request: Request,
         report: &'a Report,
-        wish: watch::Receiver<Wish>,
-    ) -> BoxFuture<'a, (RunEnd, Left)>;
+        control: watch::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)>;
 
     /// A Sandbox has this pod: Tasks for it may come.
     fn prepare(&self, target: &Target);

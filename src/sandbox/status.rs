@@ -69,9 +69,9 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
              the pool's replicas; if pods fail, see kubectl describe warmpool {pool}"
         ),
         SandboxReason::ClaimRefused => {
-            let words = observed.refusal.as_ref().map(|refusal| refusal.message.as_str()).unwrap_or_default();
+            let message = observed.refusal.as_ref().map(|refusal| refusal.message.as_str()).unwrap_or_default();
             let message = format!(
-                "WarmPool {pool} has a ready pod, and the API server does not let it be claimed: {words}; another pod is tried, and \
+                "WarmPool {pool} has a ready pod, and the API server does not let it be claimed: {message}; another pod is tried, and \
                  the same again later"
             );
             let said = observed.status().and_then(|s| s.conditions.iter().find(|c| c.reason == reason.as_str()));
@@ -110,7 +110,7 @@ fn hold(
     let container = pod.executor();
     if pod.running_container().is_none() {
         let ended = executor.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
-        let how = ended.map(|end| format!(" ({})", end.in_words())).unwrap_or_default();
+        let how = ended.map(|end| format!(" ({})", end.description())).unwrap_or_default();
         if pod.executor_is_over() {
             let policy = &pod.spec.restart_policy;
             let message = format!(
@@ -152,7 +152,7 @@ fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) 
         )
     } else {
         let lost = pod::how_lost(observed.pod());
-        format!("pod {pod} {}; {}; the workspace is lost: create another Sandbox", lost.words, lost.advice)
+        format!("pod {pod} {}; {}; the workspace is lost: create another Sandbox", lost.message, lost.advice)
     };
     ready(Truth::False, reason, message)
 }

@@ -3,7 +3,7 @@
 use arl_crds::{reason::TaskReason, text::printable};
 use jiff::Timestamp;
 
-use crate::{pod::Target, runs::Wish};
+use crate::{pod::Target, runs::RunControl};
 
 /// Some of what a message says is said by code in the pod.
 const MESSAGE_MAX: usize = 2048;
@@ -35,7 +35,7 @@ pub(super) enum Decision {
     /// How far its run has come is put on record.
     Record,
     /// Its run is asked for something.
-    Ask(Wish),
+    Ask(RunControl),
     /// It is over.
     Finish(Verdict),
     /// What its status says holds for its present spec too, which is put on record.

@@ -7,7 +7,7 @@ use super::{
     decision::{Decision, Plan},
     observe::Observed,
 };
-use crate::{clock::after, pod::Pod, runs::Wish};
+use crate::{clock::after, pod::Pod, runs::RunControl};
 
 pub(super) fn why_cancelled(observed: &Observed) -> &'static str {
     if observed.is_deleting() && !observed.row.task.spec.cancel {
@@ -21,7 +21,7 @@ pub(super) fn why_cancelled(observed: &Observed) -> &'static str {
 pub(super) fn ending_with_sandbox(observed: &Observed) -> Option<Decision> {
     let target = observed.pod.as_deref().filter(|pod| pod.is_alive()).and_then(Pod::target)?;
     match &observed.run {
-        Some(run) => run.ended.is_none().then_some(Decision::Ask(Wish::Cancel)),
+        Some(run) => run.ended.is_none().then_some(Decision::Ask(RunControl::Cancel)),
         None => (observed.was_started() && target.mode == ExecutorMode::Agent).then_some(Decision::Start(target)),
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::Target,
-    runs::{Left, Request, Runs, Wish},
+    runs::{Leftovers, Request, RunControl, Runs},
     stalled::{self, Obstacle},
     traces,
 };
@@ -61,11 +61,11 @@ impl Tasks {
         for orphan in self.runs.orphans(key, present) {
             let Some(ended) = orphan.ended else {
                 tracing::info!(uid = %orphan.task, "the Task was deleted; its run ends");
-                self.runs.wish(&orphan.task, Wish::Cancel);
+                self.runs.control(&orphan.task, RunControl::Cancel);
                 continue;
             };
-            if let Left::Survivors(words) = ended.left {
-                tracing::warn!(uid = %orphan.task, pod = %orphan.target.pod.name, words, "the pod is given up");
+            if let Leftovers::Survivors(message) = ended.left {
+                tracing::warn!(uid = %orphan.task, pod = %orphan.target.pod.name, error = message, "the pod is given up");
                 self.give_up(&orphan.target).await?;
             }
             self.runs.forget(&orphan.task);
@@ -237,7 +237,7 @@ impl Reconcile for Tasks {
             }
             Decision::Start(target) => self.start(&observed, target).await?,
             Decision::Record => self.record(&observed).await?,
-            Decision::Ask(wish) => self.runs.wish(&observed.uid(), *wish),
+            Decision::Ask(control) => self.runs.control(&observed.uid(), *control),
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,
             Decision::Acknowledge => self.acknowledge(&observed).await?,
             Decision::Expire => {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::after,
     pod::{Cause, Pod, Terminated, how_lost},
-    runs::{Ended, Left, RunEnd, RunView, SHORT_TASK, StepEnd, Wish},
+    runs::{Ended, Leftovers, RunControl, RunEnd, RunView, SHORT_TASK, StepEnd},
 };
 
 /// A plain exec's KILL, or a run whose end is not known, may be the first sign of a container's or a pod's end. The kubelet
@@ -97,14 +97,14 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
         return Decision::Finish(verdict).into();
     }
     if container_restarted(observed).is_some() {
-        return Decision::Ask(Wish::Settle).into();
+        return Decision::Ask(RunControl::Settle).into();
     }
     if observed.row.started_at().is_some() && status::is_unheard_of_otherwise(observed, run, now) {
         return Decision::Record.into();
     }
     let unheard_at = status::unheard_at(run).filter(|at| *at > now);
     if observed.is_cancelled() {
-        return Plan { decision: Decision::Ask(Wish::Cancel), look_again: unheard_at };
+        return Plan { decision: Decision::Ask(RunControl::Cancel), look_again: unheard_at };
     }
     let Some(started_at) = run.started_at else {
         // One that is on record as running goes on in the pod, whatever keeps this process from hearing of it.
@@ -135,13 +135,13 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
     let verdict = match &ended.end {
         RunEnd::Completed if is_exec_kill(run) => return unless_explained(of_steps(run)),
         RunEnd::Completed => of_steps(run),
-        RunEnd::Lost(words) => {
-            let message = format!("{words}; a step may have run, and its end is not known");
+        RunEnd::Lost(message) => {
+            let message = format!("{message}; a step may have run, and its end is not known");
             return unless_explained(with_remains(Verdict::new(TaskReason::Interrupted, message), &ended.left));
         }
-        RunEnd::NotStarted(words) => match cause() {
+        RunEnd::NotStarted(message) => match cause() {
             Some(cause) => cause,
-            None => Verdict::new(TaskReason::StartError, words),
+            None => Verdict::new(TaskReason::StartError, message),
         },
         RunEnd::TimedOut => Verdict::new(
             TaskReason::TimedOut,
@@ -153,12 +153,12 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
 }
 
 /// What is left in the pod, in words; a pod with processes that cannot be ended is given up.
-fn with_remains(mut verdict: Verdict, left: &Left) -> Verdict {
+fn with_remains(mut verdict: Verdict, left: &Leftovers) -> Verdict {
     match left {
-        Left::Nothing => {}
-        Left::Unknown => verdict.message.push_str("; processes that the step started may still run in the pod"),
-        Left::Survivors(words) => {
-            verdict.message = format!("{}; {words}, so the pod is given up: use another Sandbox", verdict.message);
+        Leftovers::None => {}
+        Leftovers::Unknown => verdict.message.push_str("; processes that the step started may still run in the pod"),
+        Leftovers::Survivors(message) => {
+            verdict.message = format!("{}; {message}, so the pod is given up: use another Sandbox", verdict.message);
             verdict.gives_up_pod = true;
         }
     }
@@ -185,7 +185,7 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
     }
     let name = observed.sandbox.as_ref().and_then(|s| s.sandbox.status.as_ref()?.pod_name.clone()).unwrap_or_default();
     let lost = how_lost(observed.pod.as_deref());
-    let message = format!("pod {name} {}; {}; the workspace is lost: use another Sandbox", lost.words, lost.advice);
+    let message = format!("pod {name} {}; {}; the workspace is lost: use another Sandbox", lost.message, lost.advice);
     let reason = if lost.cause == Cause::OutOfMemory { TaskReason::OOMKilled } else { TaskReason::PodLost };
     Some(Verdict::new(reason, message))
 }
@@ -201,7 +201,7 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     let container = pod.executor_status();
     let ended = container.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
     let name = pod.executor();
-    let how = ended.map_or_else(|| "ended".to_owned(), Terminated::in_words);
+    let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
     let then = if pod.executor_is_over() {
         format!("is not started again (restartPolicy {}): use another Sandbox", pod.spec.restart_policy)
     } else {
@@ -219,8 +219,8 @@ fn of_steps(run: &RunView) -> Verdict {
     let (reason, message) = match &run.last_step {
         Some(StepEnd::Exited(0) | StepEnd::Written) => (TaskReason::Succeeded, "all steps succeeded".to_owned()),
         Some(StepEnd::Exited(code)) => (TaskReason::StepFailed, format!("a command exited with code {code}")),
-        Some(StepEnd::NotWritten(words) | StepEnd::NotExecutable { words, .. }) => {
-            (TaskReason::StepFailed, words.clone())
+        Some(StepEnd::NotWritten(message) | StepEnd::NotExecutable { message, .. }) => {
+            (TaskReason::StepFailed, message.clone())
         }
         Some(StepEnd::OutOfMemory(code)) => {
             let what = if *code == KILLED { "the command" } else { "a process of the command" };
@@ -229,7 +229,7 @@ fn of_steps(run: &RunView) -> Verdict {
                 format!("the container's memory limit killed {what}{then}; raise the limit in the pool's template");
             (TaskReason::OOMKilled, message)
         }
-        Some(StepEnd::StartError(words)) => (TaskReason::StartError, words.clone()),
+        Some(StepEnd::StartError(message)) => (TaskReason::StartError, message.clone()),
         None => (TaskReason::Interrupted, "the run ended without saying how".to_owned()),
     };
     Verdict::new(reason, message)

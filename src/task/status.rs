@@ -140,13 +140,13 @@ pub(super) fn is_unheard_of_otherwise(observed: &Observed, run: &RunView, now: T
 fn running_message(observed: &Observed, target: &Target, now: Timestamp) -> String {
     let place = format!("running in container {} of pod {}", target.container, target.pod.name);
     let unheard = observed.run.as_ref().filter(|run| unheard_at(run).is_some_and(|at| at <= now));
-    let Some((words, _)) = unheard.and_then(|run| run.obstacle.as_ref()) else { return place };
+    let Some((message, _)) = unheard.and_then(|run| run.obstacle.as_ref()) else { return place };
     let then = if observed.row.task.spec.cancel {
         "it is ended when the pod can be reached again, or is gone"
     } else {
         "it goes on there, and its result counts when the pod can be reached again"
     };
-    format!("{place}; {words}; {then}; see kubectl get nodes")
+    format!("{place}; {message}; {then}; see kubectl get nodes")
 }
 
 fn running(

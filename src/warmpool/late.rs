@@ -83,7 +83,7 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
     }
     let containers = &pod.status.container_statuses;
     if let Some((name, ended)) = containers.iter().find_map(|c| Some((&c.name, c.state.terminated.as_ref()?))) {
-        let what = format!("its container {name} {}, and is not running", ended.in_words());
+        let what = format!("its container {name} {}, and is not running", ended.description());
         return Some((what, "every container of the template must keep running; see kubectl logs -c"));
     }
     if containers.iter().any(|c| c.state.running.is_none()) || containers.is_empty() {

@@ -13,11 +13,11 @@ mod manifest;
 mod memory;
 mod observe;
 mod plan;
+mod problem;
 mod record;
 mod refill;
 mod setback;
 mod status;
-mod trouble;
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ use setback::Setback;
 
 /// Whether an idle pod has ended or is kept from starting.
 pub fn is_failing(pod: &Pod, now: Timestamp) -> bool {
-    pod.is_terminal() || trouble::of(pod, None, now).is_some()
+    pod.is_terminal() || problem::of(pod, None, now).is_some()
 }
 
 /// Looks after WarmPools.

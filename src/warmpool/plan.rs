@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::{
     late,
     observe::Observed,
+    problem,
     refill::Refill,
     setback::{Earlier, Setback},
-    trouble,
 };
 use crate::{
     clock::after,
@@ -22,7 +22,7 @@ use crate::{
 /// holds for the next ones, the status is written meanwhile, and other pools get their turn.
 const AT_ONCE: usize = 16;
 
-/// A trouble that has come again within this time is not over.
+/// A problem that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// What to do, in full.
@@ -118,7 +118,7 @@ pub(super) fn look_again(observed: &Observed, now: Timestamp) -> Option<Timestam
         .as_ref()
         .filter(|asked| observed.alive().any(|pod| asked.pod == Uid::of(pod) && late::is_worth_asking(pod, now)));
     let over = observed.setback.as_ref().filter(|s| !s.is_refusal()).map(over_at);
-    let changes = observed.alive().filter_map(|pod| trouble::changes_at(pod, now));
+    let changes = observed.alive().filter_map(|pod| problem::changes_at(pod, now));
     changes.chain(asked.map(|asked| asked.next)).chain(over).filter(|at| *at > now).min()
 }
 
@@ -148,7 +148,7 @@ fn superfluous<'a>(
 /// What an idle pod's end means for the pool.
 fn why_ended(pod: &Pod) -> Setback {
     let lost = how_lost(Some(pod));
-    let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.words, lost.advice);
+    let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.message, lost.advice);
     match lost.cause {
         Cause::Outside => Setback::disrupted(message),
         Cause::Own | Cause::OutOfMemory => Setback::ended(message),

@@ -13,7 +13,7 @@ const MAX: Duration = Duration::from_secs(60);
 /// So often in a row pods may be ended from outside, without the pool having been full meanwhile, before that is waited for.
 const DISRUPTIONS: u32 = 3;
 
-/// A trouble and its consequences.
+/// A problem and its consequences.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Setback {
     pub(super) reason: WarmPoolReason,

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use super::{
     observe::Observed,
-    trouble::{self, Trouble},
+    problem::{self, Problem},
 };
 
 /// The condition that says whether pods have a problem.
@@ -58,36 +58,36 @@ fn phase(ready: usize, replicas: usize) -> WarmPoolPhase {
 }
 
 /// What is wrong: what the API server refused, else what the pods say, else what became of those that ended.
-fn trouble(observed: &Observed, now: Timestamp) -> Option<Trouble> {
+fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
     let set_back = |refusal: bool| {
         let setback = observed.setback.as_ref().filter(|s| s.is_refusal() == refusal && s.is_shown())?;
-        Some(Trouble { reason: setback.reason, message: setback.message.clone() })
+        Some(Problem { reason: setback.reason, message: setback.message.clone() })
     };
     let misnamed = || {
         let message = observed.pool.spec.executor_container().err()?.to_string();
-        Some(Trouble { reason: WarmPoolReason::InvalidTemplate, message })
+        Some(Problem { reason: WarmPoolReason::InvalidTemplate, message })
     };
-    let of_pods = || observed.alive().find_map(|pod| trouble::of(pod, observed.said_of(pod), now));
+    let of_pods = || observed.alive().find_map(|pod| problem::of(pod, observed.said_of(pod), now));
     set_back(true).or_else(misnamed).or_else(of_pods).or_else(|| set_back(false))
 }
 
 fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {
     let replicas = observed.replicas();
-    let trouble = trouble(observed, now);
+    let problem = problem(observed, now);
     let complete = ready >= replicas;
-    let ready_message = match &trouble {
+    let ready_message = match &problem {
         _ if complete => format!("{ready} of {replicas} idle pods are ready"),
-        Some(trouble) => format!("{ready} of {replicas} idle pods are ready; {}", trouble.message),
+        Some(problem) => format!("{ready} of {replicas} idle pods are ready; {}", problem.message),
         None => format!("{ready} of {replicas} idle pods are ready; the others are starting"),
     };
-    let ready_reason = match &trouble {
+    let ready_reason = match &problem {
         _ if complete => WarmPoolReason::PodsReady,
-        Some(trouble) => trouble.reason,
+        Some(problem) => problem.reason,
         None => WarmPoolReason::PodsNotReady,
     };
-    let healthy = || Trouble { reason: WarmPoolReason::PodsHealthy, message: "no idle pod has a problem".into() };
-    let failing = trouble.is_some();
-    let Trouble { reason, message } = trouble.unwrap_or_else(healthy);
+    let healthy = || Problem { reason: WarmPoolReason::PodsHealthy, message: "no idle pod has a problem".into() };
+    let failing = problem.is_some();
+    let Problem { reason, message } = problem.unwrap_or_else(healthy);
     let mut wanted = vec![
         Wanted { type_: "Ready", truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
         Wanted { type_: PODS_FAILING, truth: Truth::from(failing), reason: reason.as_str(), message },

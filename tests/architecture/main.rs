@@ -131,6 +131,13 @@ fn heavy_dependencies(manifest: &str) -> Vec<String> {
     manifest.lines().map(str::trim).filter(is_heavy).map(str::to_owned).collect()
 }
 
+/// Names that people of the field would have to look up: an event, a command, an error, statistics have these names in code too.
+fn coinages(source: &Source) -> Vec<String> {
+    let names = ["Said", "Heard", "Told", "Mention", "Wish", "Trouble", "Look", "Left", "Load", "passed_on", "heeded"];
+    let found = names.into_iter().filter(|name| !occurrences(&source.code, name).is_empty());
+    found.map(|name| format!("{}: {name}", source.path)).collect()
+}
+
 fn assert_none(what: &str, found: &[String]) {
     assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
 }
@@ -206,6 +213,16 @@ fn nothing_sleeps_or_panics() {
 fn every_module_is_named_for_what_it_is() {
     let found: Vec<_> = sources().iter().filter_map(says_nothing).collect();
     assert_none("names that say nothing", &found);
+}
+
+#[test]
+fn names_are_those_of_the_field() {
+    let found: Vec<_> = source::sources(&ALL).iter().flat_map(coinages).collect();
+    assert_none("names that a reader has to look up", &found);
+    assert_eq!(
+        coinages(&Source::new("src/x.rs", "enum Said { Left(Lefty) } // Wish")),
+        ["src/x.rs: Said", "src/x.rs: Left"]
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arl_crds::{ExecutorMode, Step, StepType};
 use arl_operator::{
     object::Uid,
     pod::Target,
-    runs::{Left, Report, Request, RunEnd, Runner, StepEnd, StepRun, Wish},
+    runs::{Leftovers, Report, Request, RunControl, RunEnd, Runner, StepEnd, StepRun},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -249,10 +249,10 @@ impl Streams {
         }
     }
 
-    async fn heeds(&self, request: &Request, mut wish: watch::Receiver<Wish>) -> RunEnd {
-        let wished = wish.wait_for(|wish| *wish != Wish::GoOn).await.map(|wish| *wish);
-        match wished {
-            Ok(Wish::Cancel) => {
+    async fn heeds(&self, request: &Request, mut control: watch::Receiver<RunControl>) -> RunEnd {
+        let asked_to = control.wait_for(|control| *control != RunControl::Continue).await.map(|control| *control);
+        match asked_to {
+            Ok(RunControl::Cancel) => {
                 let id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
                 self.world.runs(self.who).await;
                 self.world.with(|s| s.end_run(&id, RunEnd::Cancelled));
@@ -272,15 +272,15 @@ impl Runner for Streams {
         &'a self,
         request: Request,
         report: &'a Report,
-        wish: watch::Receiver<Wish>,
-    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        control: watch::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         Box::pin(async move {
             let end = tokio::select! {
                 biased;
                 end = self.attempts(&request, report) => end,
-                end = self.heeds(&request, wish) => end,
+                end = self.heeds(&request, control) => end,
             };
-            (end, Left::Nothing)
+            (end, Leftovers::None)
         })
     }
 

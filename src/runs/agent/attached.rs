@@ -18,10 +18,10 @@ const TAKING_MAX: Duration = Duration::from_secs(10);
 /// More runs than a pod can have in need of an end: they are asked again when they are found unfinished again.
 const CANCELLED_MAX: usize = 64;
 /// What nobody waits for does not pile up while there is no stream.
-const MENTIONS_MAX: usize = 16 * 1024;
+const DEFERRED_MAX: usize = 16 * 1024;
 
 /// What a run hears.
-pub(super) enum Said {
+pub(super) enum StreamEvent {
     /// That it was sent to the agent, on a stream that is open.
     Sent,
     /// This, from the agent.
@@ -29,7 +29,7 @@ pub(super) enum Said {
     /// That the agent cannot be talked to now.
     Obstacle {
         /// Why.
-        words: String,
+        message: String,
         /// Whether the pod is reached, and something in it stands in the way.
         reached: bool,
     },
@@ -44,17 +44,17 @@ pub(super) struct Attach {
     pub(super) start: Option<Bytes>,
     /// Whether it was told that it was sent on this stream.
     pub(super) sent: bool,
-    pub(super) said: mpsc::Sender<Said>,
+    pub(super) said: mpsc::Sender<StreamEvent>,
 }
 
 /// What a stream is to do.
-pub(super) enum Order {
+pub(super) enum StreamCommand {
     /// Start or follow a run.
     Attach(Attach),
     /// End a run.
     Cancel(RunId),
     /// Say this with what is said next: nobody waits for it.
-    Mention(ToAgent),
+    Deferred(ToAgent),
     /// Open another stream: this one is of no use.
     Reopen,
 }
@@ -66,19 +66,19 @@ pub(super) struct Attached {
     /// Those to be ended, until they have.
     cancelled: BTreeSet<RunId>,
     /// Frames that go out with the next one.
-    mentions: Vec<u8>,
+    deferred: Vec<u8>,
 }
 
 impl Attached {
-    /// Notes an order and returns what has to be sent for it.
-    pub(super) fn take(&mut self, order: Order) -> Bytes {
-        match order {
-            Order::Attach(attach) => {
+    /// Notes an command and returns what has to be sent for it.
+    pub(super) fn take(&mut self, command: StreamCommand) -> Bytes {
+        match command {
+            StreamCommand::Attach(attach) => {
                 let frame = ask(&attach);
                 self.runs.insert(attach.run.clone(), attach);
                 frame
             }
-            Order::Cancel(run) => {
+            StreamCommand::Cancel(run) => {
                 let frame = cancel(&run);
                 // Some of them are those that the agent itself speaks of.
                 if self.cancelled.len() < CANCELLED_MAX {
@@ -86,22 +86,22 @@ impl Attached {
                 }
                 frame
             }
-            Order::Mention(message) => {
-                if self.mentions.len() < MENTIONS_MAX {
-                    self.mentions.extend(frame::encode(&message));
+            StreamCommand::Deferred(message) => {
+                if self.deferred.len() < DEFERRED_MAX {
+                    self.deferred.extend(frame::encode(&message));
                 }
                 Bytes::new()
             }
-            Order::Reopen => Bytes::new(),
+            StreamCommand::Reopen => Bytes::new(),
         }
     }
 
     /// `frame` with what was to be mentioned; nothing, where there is no frame.
-    pub(super) fn with_mentions(&mut self, frame: Bytes) -> Bytes {
-        if frame.is_empty() || self.mentions.is_empty() {
+    pub(super) fn with_deferred(&mut self, frame: Bytes) -> Bytes {
+        if frame.is_empty() || self.deferred.is_empty() {
             return frame;
         }
-        let mut frames = std::mem::take(&mut self.mentions);
+        let mut frames = std::mem::take(&mut self.deferred);
         frames.extend_from_slice(&frame);
         frames.into()
     }
@@ -137,7 +137,7 @@ impl Attached {
         if let Some(attach) = self.runs.get_mut(&run) {
             // From here on it is only followed, and its contents need no memory.
             attach.start = None;
-            let taken = timeout(TAKING_MAX, attach.said.send(Said::Message(message))).await;
+            let taken = timeout(TAKING_MAX, attach.said.send(StreamEvent::Message(message))).await;
             if is_last || !matches!(taken, Ok(Ok(()))) {
                 self.runs.remove(&run);
             }
@@ -151,11 +151,11 @@ impl Attached {
     pub(super) async fn sent(&mut self) {
         for attach in self.runs.values_mut().filter(|attach| !attach.sent) {
             attach.sent = true;
-            let _ = timeout(TAKING_MAX, attach.said.send(Said::Sent)).await;
+            let _ = timeout(TAKING_MAX, attach.said.send(StreamEvent::Sent)).await;
         }
     }
 
-    pub(super) async fn tell(&self, said: impl Fn() -> Said) {
+    pub(super) async fn tell(&self, said: impl Fn() -> StreamEvent) {
         for attach in self.runs.values() {
             let _ = timeout(TAKING_MAX, attach.said.send(said())).await;
         }

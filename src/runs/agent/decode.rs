@@ -1,6 +1,6 @@
 //! What the agent's messages about a run mean.
 //!
-//! They come from a place where the user's code runs: sizes are bounded, order is checked, times are held to reason.
+//! They come from a place where the user's code runs: sizes are bounded, command is checked, times are held to reason.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -12,17 +12,22 @@ use arl_crds::text::printable;
 use jiff::Timestamp;
 
 use super::{limit::PATIENCE, sent::Sent};
-use crate::runs::{Left, Report, RunEnd, StepEnd, StepRun};
+use crate::runs::{Leftovers, Report, RunEnd, StepEnd, StepRun};
 
 /// The most bytes of the agent's own words that are passed on.
-pub(super) const WORDS_MAX: usize = 1024;
+pub(super) const MESSAGE_MAX: usize = 1024;
 /// What an agent means that does not say how a command exited that ran out of memory.
 const KILLED: i32 = 137;
 /// The most processes that are named.
 const NAMED_MAX: usize = 8;
 
 /// Takes what the agent says of a run; breaks with its end.
-pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timestamp) -> ControlFlow<(RunEnd, Left)> {
+pub(super) fn take(
+    message: FromAgent,
+    run: &Sent,
+    report: &Report,
+    now: Timestamp,
+) -> ControlFlow<(RunEnd, Leftovers)> {
     match message {
         FromAgent::Started { ago_us, .. } => begin(report, now - within(ago_us, run)),
         FromAgent::Step { index, started_us, ended_us, end, stdout, stderr, .. } => {
@@ -30,13 +35,13 @@ pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timesta
             begin(report, now - ended);
             let outputs = (Output::try_from(stdout), Output::try_from(stderr));
             if let (Ok(stdout), Ok(stderr)) = outputs {
-                let step = Told { index: index as usize, started, ended, end, stdout, stderr };
+                let step = StepReport { index: index as usize, started, ended, end, stdout, stderr };
                 end_step(report, step, run.steps);
             }
         }
         FromAgent::Ended { end, survivors, .. } => {
             forget_unbegun(report);
-            let left = if matches!(end, message::RunEnd::Abandoned(_)) { Left::Unknown } else { left(&survivors) };
+            let left = if matches!(end, message::RunEnd::Abandoned(_)) { Leftovers::Unknown } else { left(&survivors) };
             let end = match run_end(end) {
                 RunEnd::Completed if !is_told(report, run.steps) => {
                     RunEnd::Lost("the agent does not say how every step ended".into())
@@ -46,8 +51,8 @@ pub(super) fn take(message: FromAgent, run: &Sent, report: &Report, now: Timesta
             return ControlFlow::Break((end, left));
         }
         FromAgent::Unknown { .. } => {
-            let words = "the pod has no record of the run; code in the sandbox may have removed it";
-            return ControlFlow::Break((RunEnd::Lost(words.into()), Left::Unknown));
+            let message = "the pod has no record of the run; code in the sandbox may have removed it";
+            return ControlFlow::Break((RunEnd::Lost(message.into()), Leftovers::Unknown));
         }
         FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong | FromAgent::Live(_) => {}
     }
@@ -72,7 +77,7 @@ fn begin(report: &Report, at: Timestamp) {
     }
 }
 
-struct Told {
+struct StepReport {
     index: usize,
     started: Duration,
     ended: Duration,
@@ -82,21 +87,21 @@ struct Told {
 }
 
 /// The step in progress ends, and the next one begins. What was heard before, on an earlier stream, is passed over.
-fn end_step(report: &Report, told: Told, steps: usize) {
+fn end_step(report: &Report, report_of_step: StepReport, steps: usize) {
     let mut progress = report.lock();
     let Some(run_started) = progress.started_at else { return };
-    let is_current = progress.steps.len() == told.index + 1;
+    let is_current = progress.steps.len() == report_of_step.index + 1;
     let earliest = progress.steps.iter().rev().find_map(|step| step.ended_at).unwrap_or(run_started);
     let Some(step) = progress.steps.last_mut().filter(|step| is_current && step.ended_at.is_none()) else { return };
-    let ended_at = earliest.max(run_started + told.ended);
-    let end = step_end(told.end);
-    let goes_on = end.as_ref().is_some_and(StepEnd::is_success) && told.index + 1 < steps;
+    let ended_at = earliest.max(run_started + report_of_step.ended);
+    let end = step_end(report_of_step.end);
+    let goes_on = end.as_ref().is_some_and(StepEnd::is_success) && report_of_step.index + 1 < steps;
     *step = StepRun {
-        started_at: (run_started + told.started).clamp(earliest, ended_at),
+        started_at: (run_started + report_of_step.started).clamp(earliest, ended_at),
         ended_at: Some(ended_at),
         end,
-        stdout: told.stdout,
-        stderr: told.stderr,
+        stdout: report_of_step.stdout,
+        stderr: report_of_step.stderr,
     };
     progress.bound();
     if goes_on {
@@ -124,12 +129,12 @@ fn step_end(end: message::StepEnd) -> Option<StepEnd> {
     Some(match end {
         message::StepEnd::Exited(code) => StepEnd::Exited(code.clamp(0, 255)),
         message::StepEnd::NotExecutable { code, message } => {
-            StepEnd::NotExecutable { code: code.clamp(126, 127), words: bounded(&message) }
+            StepEnd::NotExecutable { code: code.clamp(126, 127), message: bounded(&message) }
         }
         message::StepEnd::OutOfMemory(code) => StepEnd::OutOfMemory(code.unwrap_or(KILLED).clamp(1, 255)),
         message::StepEnd::Written => StepEnd::Written,
-        message::StepEnd::NotWritten(words) => StepEnd::NotWritten(bounded(&words)),
-        message::StepEnd::StartError(words) => StepEnd::StartError(bounded(&words)),
+        message::StepEnd::NotWritten(message) => StepEnd::NotWritten(bounded(&message)),
+        message::StepEnd::StartError(message) => StepEnd::StartError(bounded(&message)),
         message::StepEnd::Stopped => return None,
     })
 }
@@ -139,23 +144,23 @@ fn run_end(end: message::RunEnd) -> RunEnd {
         message::RunEnd::Completed => RunEnd::Completed,
         message::RunEnd::TimedOut => RunEnd::TimedOut,
         message::RunEnd::Cancelled => RunEnd::Cancelled,
-        message::RunEnd::Interrupted(words) | message::RunEnd::Abandoned(words) => RunEnd::Lost(bounded(&words)),
+        message::RunEnd::Interrupted(message) | message::RunEnd::Abandoned(message) => RunEnd::Lost(bounded(&message)),
         message::RunEnd::Forgotten => RunEnd::Lost("its result was dropped as one that is on record".into()),
     }
 }
 
-fn left(survivors: &[String]) -> Left {
+fn left(survivors: &[String]) -> Leftovers {
     if survivors.is_empty() {
-        return Left::Nothing;
+        return Leftovers::None;
     }
     let named: Vec<String> = survivors.iter().take(NAMED_MAX).map(|name| bounded(name)).collect();
     let more = survivors.len().saturating_sub(NAMED_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Left::Survivors(format!("these processes could not be ended: {}{more}", named.join(", ")))
+    Leftovers::Survivors(format!("these processes could not be ended: {}{more}", named.join(", ")))
 }
 
-fn bounded(words: &str) -> String {
-    printable(words, WORDS_MAX)
+fn bounded(message: &str) -> String {
+    printable(message, MESSAGE_MAX)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{
-    attached::{Attach, Order, Said},
+    attached::{Attach, StreamCommand, StreamEvent},
     decode,
     limit::{Limit, PATIENCE},
     sent::{self, Sent},
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::runs::{
     report::Report,
-    run::{Left, Request, RunEnd, Wish},
+    run::{Leftovers, Request, RunControl, RunEnd},
 };
 
 /// What the pod has on record of a run whose container was restarted is there as soon as the container is.
@@ -40,8 +40,8 @@ enum Stage {
 }
 
 enum Next {
-    Said(Option<Said>),
-    Asked(Wish),
+    StreamEvent(Option<StreamEvent>),
+    Asked(RunControl),
 }
 
 /// Follows one run.
@@ -50,7 +50,7 @@ pub(super) struct Follower<'a> {
     report: &'a Report,
     run: Sent,
     stage: Stage,
-    asked: Wish,
+    asked: RunControl,
     limit: Limit,
 }
 
@@ -63,29 +63,29 @@ impl<'a> Follower<'a> {
         } else {
             (Stage::Waiting(sent::start(request, &run.id)), Limit::none())
         };
-        Some(Self { agent, report, run, stage, asked: Wish::GoOn, limit })
+        Some(Self { agent, report, run, stage, asked: RunControl::Continue, limit })
     }
 
     /// Resolves with the run's end.
-    pub(super) async fn follow(mut self, mut wish: watch::Receiver<Wish>) -> (RunEnd, Left) {
+    pub(super) async fn follow(mut self, mut control: watch::Receiver<RunControl>) -> (RunEnd, Leftovers) {
         let mut answers = self.attach();
         loop {
             let asked = self.asked;
             let next = async {
                 tokio::select! {
                     biased;
-                    said = answers.recv() => Next::Said(said),
-                    wish = more_than(&mut wish, asked) => Next::Asked(wish),
+                    said = answers.recv() => Next::StreamEvent(said),
+                    control = more_than(&mut control, asked) => Next::Asked(control),
                 }
             };
             let flow = match timeout_at(self.limit.at(), next).await {
-                Ok(Next::Said(Some(said))) => self.take(said),
-                Ok(Next::Said(None)) => {
+                Ok(Next::StreamEvent(Some(said))) => self.take(said),
+                Ok(Next::StreamEvent(None)) => {
                     answers = self.attach();
                     Continue(())
                 }
-                Ok(Next::Asked(wish)) => {
-                    self.ask(wish);
+                Ok(Next::Asked(control)) => {
+                    self.ask(control);
                     Continue(())
                 }
                 Err(_) => self.late(),
@@ -96,32 +96,32 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn attach(&self) -> mpsc::Receiver<Said> {
+    fn attach(&self) -> mpsc::Receiver<StreamEvent> {
         let (said, receive) = mpsc::channel(4);
         let start = match &self.stage {
             Stage::Waiting(start) | Stage::Sent(start, _) => Some(start.clone()),
             Stage::Started => None,
         };
         let attach = Attach { run: self.run.id.clone(), start, sent: false, said };
-        self.agent.order(&self.run.target, Some(Order::Attach(attach)));
+        self.agent.command(&self.run.target, Some(StreamCommand::Attach(attach)));
         receive
     }
 
-    fn take(&mut self, said: Said) -> ControlFlow<(RunEnd, Left)> {
+    fn take(&mut self, said: StreamEvent) -> ControlFlow<(RunEnd, Leftovers)> {
         let now = self.agent.clock.now();
         match said {
-            Said::Message(message) => {
+            StreamEvent::Message(message) => {
                 decode::take(message, &self.run, self.report, now)?;
                 if !matches!(self.stage, Stage::Started) {
                     self.stage = Stage::Started;
-                    if self.asked != Wish::Cancel {
+                    if self.asked != RunControl::Cancel {
                         self.limit.begin(self.run.timeout + PATIENCE);
                     }
                 }
             }
-            Said::Sent => {
+            StreamEvent::Sent => {
                 self.report.reached();
-                if self.asked != Wish::Settle {
+                if self.asked != RunControl::Settle {
                     self.limit.only_reached();
                 }
                 if let Stage::Waiting(start) = &self.stage {
@@ -131,56 +131,56 @@ impl<'a> Follower<'a> {
                 self.limit.lower(self.run.timeout + 2 * PATIENCE);
                 self.limit.reached();
             }
-            Said::Obstacle { words, reached } => {
+            StreamEvent::Obstacle { message, reached } => {
                 if reached {
                     self.limit.reached();
                 } else {
                     self.limit.unreached();
                 }
-                self.report.obstacle(&words, now);
+                self.report.obstacle(&message, now);
             }
-            Said::Gone(words) => {
+            StreamEvent::Gone(message) => {
                 return Break(match self.stage {
-                    Stage::Started => (RunEnd::Lost(words), Left::Unknown),
-                    Stage::Waiting(_) | Stage::Sent(..) => (RunEnd::NotStarted(words), Left::Nothing),
+                    Stage::Started => (RunEnd::Lost(message), Leftovers::Unknown),
+                    Stage::Waiting(_) | Stage::Sent(..) => (RunEnd::NotStarted(message), Leftovers::None),
                 });
             }
         }
         Continue(())
     }
 
-    fn ask(&mut self, wish: Wish) {
-        self.asked = wish;
-        match wish {
-            Wish::GoOn => {}
+    fn ask(&mut self, control: RunControl) {
+        self.asked = control;
+        match control {
+            RunControl::Continue => {}
             // The kubelet has told of it: the node is reached, whatever the container is.
-            Wish::Settle => self.limit.lower_for_all(SETTLING),
-            Wish::Cancel => {
+            RunControl::Settle => self.limit.lower_for_all(SETTLING),
+            RunControl::Cancel => {
                 if self.may_run() {
                     self.limit.lower(PATIENCE);
                 } else {
                     self.limit.lower_for_all(PATIENCE);
                 }
-                self.agent.order(&self.run.target, Some(Order::Cancel(self.run.id.clone())));
+                self.agent.command(&self.run.target, Some(StreamCommand::Cancel(self.run.id.clone())));
             }
         }
     }
 
     /// It has taken longer than it may.
-    fn late(&mut self) -> ControlFlow<(RunEnd, Left)> {
-        if self.asked != Wish::Settle && self.limit.try_again() {
-            self.agent.order(&self.run.target, Some(Order::Reopen));
+    fn late(&mut self) -> ControlFlow<(RunEnd, Leftovers)> {
+        if self.asked != RunControl::Settle && self.limit.try_again() {
+            self.agent.command(&self.run.target, Some(StreamCommand::Reopen));
             return Continue(());
         }
         if let Stage::Sent(_, at) = self.stage {
             self.report.started(at);
         }
-        let unanswered = || Left::Survivors("the agent in the pod does not answer".into());
-        let left = if self.may_run() { unanswered() } else { Left::Nothing };
+        let unanswered = || Leftovers::Survivors("the agent in the pod does not answer".into());
+        let left = if self.may_run() { unanswered() } else { Leftovers::None };
         Break(match self.asked {
-            Wish::GoOn => (RunEnd::TimedOut, left),
-            Wish::Settle => (RunEnd::Lost("the container was started again".into()), Left::Nothing),
-            Wish::Cancel => (RunEnd::Cancelled, left),
+            RunControl::Continue => (RunEnd::TimedOut, left),
+            RunControl::Settle => (RunEnd::Lost("the container was started again".into()), Leftovers::None),
+            RunControl::Cancel => (RunEnd::Cancelled, left),
         })
     }
 
@@ -189,11 +189,11 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Resolves with the first wish that goes further than `asked`; never, where there can be none.
-async fn more_than(wish: &mut watch::Receiver<Wish>, asked: Wish) -> Wish {
-    let more = wish.wait_for(|wish| *wish > asked).await.ok().map(|wish| *wish);
+/// Resolves with the first control that goes further than `asked`; never, where there can be none.
+async fn more_than(control: &mut watch::Receiver<RunControl>, asked: RunControl) -> RunControl {
+    let more = control.wait_for(|control| *control > asked).await.ok().map(|control| *control);
     match more {
-        Some(wish) => wish,
+        Some(control) => control,
         None => std::future::pending().await,
     }
 }

@@ -23,11 +23,11 @@ pub use streams::{Agent, StillWanted};
 
 use super::{
     report::Report,
-    run::{Left, Request, RunEnd, Wish},
+    run::{Leftovers, Request, RunControl, RunEnd},
     runner::Runner,
 };
 use crate::{object::Uid, pod::Target};
-use attached::Order;
+use attached::StreamCommand;
 use follow::Follower;
 
 impl Runner for Arc<Agent> {
@@ -35,26 +35,26 @@ impl Runner for Arc<Agent> {
         &'a self,
         request: Request,
         report: &'a Report,
-        wish: watch::Receiver<Wish>,
-    ) -> BoxFuture<'a, (RunEnd, Left)> {
+        control: watch::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         let follower = Follower::new(self, &request, report);
         async move {
             match follower {
-                Some(follower) => follower.follow(wish).await,
-                None => (RunEnd::NotStarted("the Task's uid is none".into()), Left::Nothing),
+                Some(follower) => follower.follow(control).await,
+                None => (RunEnd::NotStarted("the Task's uid is none".into()), Leftovers::None),
             }
         }
         .boxed()
     }
 
     fn prepare(&self, target: &Target) {
-        self.order(target, None);
+        self.command(target, None);
     }
 
     fn forget(&self, target: &Target, task: &Uid) {
         // Where no stream is open, none is opened for this.
-        if let Some((run, orders)) = RunId::new(&task.0).zip(self.lock().get(&target.pod_uid)) {
-            let _ = orders.send(Order::Mention(ToAgent::Forget { run }));
+        if let Some((run, commands)) = RunId::new(&task.0).zip(self.lock().get(&target.pod_uid)) {
+            let _ = commands.send(StreamCommand::Deferred(ToAgent::Forget { run }));
         }
     }
 }

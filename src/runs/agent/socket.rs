@@ -24,7 +24,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::decode::WORDS_MAX;
+use super::decode::MESSAGE_MAX;
 use crate::{pod::Target, runs::exec_status};
 
 const STDIN: u8 = 0;
@@ -39,33 +39,36 @@ const SENDING_MAX: Duration = Duration::from_secs(20);
 
 /// Why there is no stream.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum StreamError {
     /// The pod cannot be reached now; in words.
-    Broken(String),
+    Transient(String),
     /// The pod's node answers, and cannot start the relay now; in words.
     Unstarted(String),
     /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
     /// pod, is in the way; in words.
-    Unfit(String),
+    Protocol(String),
     /// It never will: the pod is gone, or the agent is; in words.
-    Gone(String),
+    Permanent(String),
 }
 
-impl Trouble {
+impl StreamError {
     /// The same, in words that can be shown: some are those of code in the pod.
     pub(super) fn printable(self) -> Self {
-        let printable = |words: String| printable(&words, WORDS_MAX);
+        let printable = |message: String| printable(&message, MESSAGE_MAX);
         match self {
-            Self::Broken(words) => Self::Broken(printable(words)),
-            Self::Unstarted(words) => Self::Unstarted(printable(words)),
-            Self::Unfit(words) => Self::Unfit(printable(words)),
-            Self::Gone(words) => Self::Gone(printable(words)),
+            Self::Transient(message) => Self::Transient(printable(message)),
+            Self::Unstarted(message) => Self::Unstarted(printable(message)),
+            Self::Protocol(message) => Self::Protocol(printable(message)),
+            Self::Permanent(message) => Self::Permanent(printable(message)),
         }
     }
 
-    pub(super) fn into_words(self) -> String {
+    pub(super) fn into_message(self) -> String {
         match self {
-            Self::Broken(words) | Self::Unstarted(words) | Self::Unfit(words) | Self::Gone(words) => words,
+            Self::Transient(message)
+            | Self::Unstarted(message)
+            | Self::Protocol(message)
+            | Self::Permanent(message) => message,
         }
     }
 }
@@ -79,14 +82,14 @@ pub(super) struct Socket {
     raw: WebSocketStream<Box<dyn Io>>,
     frames: Frames,
     /// What the relay said on standard error, for whoever asks why the stream ended.
-    words: String,
+    message: String,
     /// Whether the pod's agent is known to have worked before.
     has_worked: bool,
 }
 
 impl Socket {
     /// Starts the relay in the pod's executor container.
-    pub(super) async fn open(client: &Client, target: &Target, has_worked: bool) -> Result<Self, Trouble> {
+    pub(super) async fn open(client: &Client, target: &Target, has_worked: bool) -> Result<Self, StreamError> {
         let params = AttachParams {
             container: Some(target.container.clone()),
             stdin: true,
@@ -98,15 +101,15 @@ impl Socket {
         let pods = Request::new(format!("/api/v1/namespaces/{}/pods", target.pod.namespace));
         let command = [format!("{DIRECTORY}/{BINARY}"), "connect".into(), DIRECTORY.into()];
         let request =
-            pods.exec(&target.pod.name, command, &params).map_err(|error| Trouble::Broken(error.to_string()))?;
+            pods.exec(&target.pod.name, command, &params).map_err(|error| StreamError::Transient(error.to_string()))?;
         let connection = client.connect(request).await.map_err(|error| match error {
             // A kubelet that has just started answers 404 too, with other words.
             kube::Error::Api(status)
                 if status.code == 404 && status.details.as_ref().is_some_and(|d| d.kind == "pods") =>
             {
-                Trouble::Gone(status.message)
+                StreamError::Permanent(status.message)
             }
-            other => Trouble::Broken(other.to_string()),
+            other => StreamError::Transient(other.to_string()),
         })?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -116,41 +119,43 @@ impl Socket {
         // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.
         let stream: Box<dyn Io> = Box::new(connection.into_stream().into_inner());
         let raw = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-        Ok(Self { raw, frames: Frames::new(FROM_AGENT_MAX), words: String::new(), has_worked })
+        Ok(Self { raw, frames: Frames::new(FROM_AGENT_MAX), message: String::new(), has_worked })
     }
 
     /// Sends frames to the agent.
-    pub(super) async fn send(&mut self, frames: &[u8]) -> Result<(), Trouble> {
+    pub(super) async fn send(&mut self, frames: &[u8]) -> Result<(), StreamError> {
         for piece in frames.chunks(PIECE) {
             let message = [&[STDIN], piece].concat();
             match timeout(SENDING_MAX, self.raw.send(Message::Binary(message.into()))).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Trouble::Broken(error.to_string())),
-                Err(_) => return Err(Trouble::Broken("the stream takes nothing".into())),
+                Ok(Err(error)) => return Err(StreamError::Transient(error.to_string())),
+                Err(_) => return Err(StreamError::Transient("the stream takes nothing".into())),
             }
         }
         Ok(())
     }
 
     /// The next message of the agent. Nothing is lost where this is dropped before it is done.
-    pub(super) async fn next(&mut self) -> Result<FromAgent, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<FromAgent, StreamError> {
         loop {
             match self.frames.take() {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
-                Err(malformed) => return Err(Trouble::Unfit(malformed.to_string())),
+                Err(malformed) => return Err(StreamError::Protocol(malformed.to_string())),
             }
             let data = match self.raw.next().await {
                 Some(Ok(Message::Binary(data))) => data,
-                Some(Ok(Message::Close(_))) | None => return Err(Trouble::Broken(self.ended("the stream was closed"))),
+                Some(Ok(Message::Close(_))) | None => {
+                    return Err(StreamError::Transient(self.ended("the stream was closed")));
+                }
                 Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(Trouble::Broken(self.ended(&error.to_string()))),
+                Some(Err(error)) => return Err(StreamError::Transient(self.ended(&error.to_string()))),
             };
             match data.split_first() {
                 Some((&STDOUT, bytes)) => self.frames.push(bytes),
                 Some((&STDERR, bytes)) => {
-                    let room = WORDS_MAX.saturating_sub(self.words.len());
-                    self.words.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(room)]));
+                    let room = MESSAGE_MAX.saturating_sub(self.message.len());
+                    self.message.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(room)]));
                 }
                 Some((&STATUS, bytes)) => return Err(self.status(bytes)),
                 _ => {}
@@ -159,21 +164,21 @@ impl Socket {
     }
 
     fn ended(&self, how: &str) -> String {
-        let said = self.words.trim();
+        let said = self.message.trim();
         if said.is_empty() { how.to_owned() } else { format!("{how}; {said}") }
     }
 
     /// The relay has ended, or could not be started: then the agent's file is not there any more, or spoilt.
-    fn status(&self, bytes: &[u8]) -> Trouble {
+    fn status(&self, bytes: &[u8]) -> StreamError {
         let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
         let has_run = exec_status::exit_code(&status).is_some();
         let message = status.message.unwrap_or_default();
         let path = format!("{DIRECTORY}/{BINARY}");
         if exec_status::start_failure(&message, None).is_some() && message.contains(&path) {
-            return Trouble::Gone(not_executable(&path, &message, self.has_worked));
+            return StreamError::Permanent(not_executable(&path, &message, self.has_worked));
         }
-        let words = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
-        if has_run { Trouble::Unfit(words) } else { Trouble::Unstarted(words) }
+        let message = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
+        if has_run { StreamError::Protocol(message) } else { StreamError::Unstarted(message) }
     }
 }
 

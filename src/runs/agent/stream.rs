@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    attached::{Attached, Order, Said},
-    socket::{Socket, Trouble},
+    attached::{Attached, StreamCommand, StreamEvent},
+    socket::{Socket, StreamError},
     streams::Agent,
 };
 use crate::{clock::backoff, object::Uid, pod::Target};
@@ -31,82 +31,82 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
 const IDLE_FAILURES: u32 = 8;
 /// What runs in place of the agent, or an agent that cannot work, is believed to stay so after so many openings in a row.
-const UNFIT_MAX: u32 = 8;
+const PROTOCOL_ERRORS_MAX: u32 = 8;
 /// More unfinished runs than a pod can have are not believed: it runs one Task at a time, besides those that are being ended.
 const UNFINISHED_MAX: usize = 8;
 
-fn unfit_or_gone(words: String, times: u32) -> Trouble {
-    if times < UNFIT_MAX {
-        return Trouble::Unfit(words);
+fn protocol_or_permanent(message: String, times: u32) -> StreamError {
+    if times < PROTOCOL_ERRORS_MAX {
+        return StreamError::Protocol(message);
     }
-    Trouble::Gone(format!(
-        "the agent in the pod is of no use, {times} times in a row: {words}; code in the sandbox removed or changed it, or left \
+    StreamError::Permanent(format!(
+        "the agent in the pod is of no use, {times} times in a row: {message}; code in the sandbox removed or changed it, or left \
          it no room: use another Sandbox"
     ))
 }
 
 impl Agent {
     /// Keeps the stream to a pod until the pod is gone, or nobody needs a stream that cannot be opened.
-    pub(super) async fn keep(self: Arc<Self>, target: Target, mut orders: mpsc::UnboundedReceiver<Order>) {
+    pub(super) async fn keep(self: Arc<Self>, target: Target, mut commands: mpsc::UnboundedReceiver<StreamCommand>) {
         let mut attached = Attached::default();
         let (mut failures, mut unfit) = (0, 0);
         let mut has_worked = false;
         let mut asked = Asked::default();
         let in_burst = self.lull.claimed();
         loop {
-            let Some(permit) = self.permit(&mut attached, &mut orders, in_burst).await else { break };
+            let Some(permit) = self.permit(&mut attached, &mut commands, in_burst).await else { break };
             has_worked |= attached.has_started();
             let opened = self.open(&target, has_worked).await;
             drop(permit);
-            let trouble = match opened {
+            let error = match opened {
                 Ok((socket, unfinished)) => {
                     (unfit, has_worked) = (0, true);
                     self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
                     self.end_unwanted(&target, asked.admit(unfinished, &attached));
                     self.metrics.open_streams.inc();
-                    let trouble = converse(socket, &mut attached, &mut orders).await;
+                    let error = converse(socket, &mut attached, &mut commands).await;
                     self.metrics.open_streams.dec();
                     // One that breaks at once is no better than one that cannot be opened.
                     if since.elapsed() > SILENCE_MAX {
                         (failures, asked) = (0, Asked::default());
                     }
-                    trouble
+                    error
                 }
-                Err(Trouble::Unfit(words)) => {
+                Err(StreamError::Protocol(message)) => {
                     unfit += 1;
-                    Some(unfit_or_gone(words, unfit))
+                    Some(protocol_or_permanent(message, unfit))
                 }
-                Err(trouble) => Some(trouble),
+                Err(error) => Some(error),
             };
             failures += 1;
-            match trouble.map(Trouble::printable) {
+            match error.map(StreamError::printable) {
                 None => break,
-                Some(Trouble::Gone(words)) => {
+                Some(StreamError::Permanent(message)) => {
                     self.metrics.run_streams.with(["gone"]).inc();
-                    tracing::debug!(pod = %target.pod.name, words, "no stream to the agent");
-                    attached.tell(|| Said::Gone(words.clone())).await;
+                    tracing::debug!(pod = %target.pod.name, error = message, "no stream to the agent");
+                    attached.tell(|| StreamEvent::Gone(message.clone())).await;
                     break;
                 }
-                Some(trouble @ (Trouble::Broken(_) | Trouble::Unstarted(_) | Trouble::Unfit(_))) => {
-                    let reached = !matches!(trouble, Trouble::Broken(_));
-                    let result = if matches!(trouble, Trouble::Unfit(_)) { "unfit" } else { "broken" };
-                    let words = trouble.into_words();
+                Some(error @ (StreamError::Transient(_) | StreamError::Unstarted(_) | StreamError::Protocol(_))) => {
+                    let reached = !matches!(error, StreamError::Transient(_));
+                    let result = if matches!(error, StreamError::Protocol(_)) { "unfit" } else { "broken" };
+                    let message = error.into_message();
                     self.metrics.run_streams.with([result]).inc();
-                    tracing::debug!(pod = %target.pod.name, words, failures, "no stream to the agent for now");
-                    let words = format!("the agent in pod {} cannot be reached: {words}", target.pod.name);
-                    attached.tell(|| Said::Obstacle { words: words.clone(), reached }).await;
+                    tracing::debug!(pod = %target.pod.name, error = message, failures, "no stream to the agent for now");
+                    let message = format!("the agent in pod {} cannot be reached: {message}", target.pod.name);
+                    attached.tell(|| StreamEvent::Obstacle { message: message.clone(), reached }).await;
                 }
             }
             if attached.is_idle() && failures > IDLE_FAILURES {
                 break;
             }
-            if let Ok(order) = timeout(backoff(failures, RETRY_FIRST, RETRY_MAX), orders.recv()).await {
-                let Some(order) = order else { break };
-                attached.take(order);
+            if let Ok(command) = timeout(backoff(failures, RETRY_FIRST, RETRY_MAX), commands.recv()).await {
+                let Some(command) = command else { break };
+                attached.take(command);
             }
         }
-        orders.close();
+        commands.close();
         let mut streams = self.lock();
         if streams.get(&target.pod_uid).is_some_and(mpsc::UnboundedSender::is_closed) {
             streams.remove(&target.pod_uid);
@@ -117,13 +117,13 @@ impl Agent {
     async fn permit(
         &self,
         attached: &mut Attached,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
+        commands: &mut mpsc::UnboundedReceiver<StreamCommand>,
         in_burst: bool,
     ) -> Option<SemaphorePermit<'_>> {
         while attached.is_idle() {
             tokio::select! {
                 biased;
-                order = orders.recv() => drop(attached.take(order?)),
+                command = commands.recv() => drop(attached.take(command?)),
                 permit = self.idle_permit(in_burst) => return permit,
             }
         }
@@ -139,17 +139,17 @@ impl Agent {
         permit
     }
 
-    async fn open(&self, target: &Target, has_worked: bool) -> Result<(Socket, Vec<Unfinished>), Trouble> {
+    async fn open(&self, target: &Target, has_worked: bool) -> Result<(Socket, Vec<Unfinished>), StreamError> {
         let opened = timeout(OPENING_MAX, Socket::open(&self.client, target, has_worked)).await;
-        let mut socket = opened.unwrap_or_else(|_| Err(Trouble::Broken("exec does not answer".into())))?;
+        let mut socket = opened.unwrap_or_else(|_| Err(StreamError::Transient("exec does not answer".into())))?;
         let hello = ToAgent::Hello { version: VERSION, pod: target.pod_uid.0.clone() };
         socket.send(&frame::encode(&hello)).await?;
         let greeting = timeout(GREETING_MAX, socket.next()).await;
-        match greeting.unwrap_or_else(|_| Err(Trouble::Unfit("the agent does not greet".into())))? {
+        match greeting.unwrap_or_else(|_| Err(StreamError::Protocol("the agent does not greet".into())))? {
             FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
             // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
-            FromAgent::Refused(words) => Err(Trouble::Broken(words)),
-            _ => Err(Trouble::Unfit("the agent says something else before it greets".into())),
+            FromAgent::Refused(message) => Err(StreamError::Transient(message)),
+            _ => Err(StreamError::Protocol("the agent says something else before it greets".into())),
         }
     }
 
@@ -163,7 +163,7 @@ impl Agent {
             for Unfinished { run, task } in unfinished {
                 if !(agent.still_wanted)(target.pod.sibling(&task), Uid(run.as_str().to_owned())).await {
                     tracing::info!(pod = %target.pod.name, task, "the Task was deleted or is over; its run ends");
-                    agent.order(&target, Some(Order::Cancel(run)));
+                    agent.command(&target, Some(StreamCommand::Cancel(run)));
                 }
             }
         });
@@ -192,18 +192,18 @@ fn is_name(name: &str) -> bool {
 }
 
 enum Turn {
-    Order(Option<Order>),
-    Message(Result<FromAgent, Trouble>),
+    StreamCommand(Option<StreamCommand>),
+    Message(Result<FromAgent, StreamError>),
 }
 
-/// Talks until the stream breaks; `None` once there will be no more orders.
+/// Talks until the stream breaks; `None` once there will be no more commands.
 async fn converse(
     mut socket: Socket,
     attached: &mut Attached,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
-) -> Option<Trouble> {
-    if let Err(trouble) = socket.send(&attached.all()).await {
-        return Some(trouble);
+    commands: &mut mpsc::UnboundedReceiver<StreamCommand>,
+) -> Option<StreamError> {
+    if let Err(error) = socket.send(&attached.all()).await {
+        return Some(error);
     }
     attached.sent().await;
     let mut heard = Instant::now();
@@ -212,27 +212,31 @@ async fn converse(
         let turn = async {
             tokio::select! {
                 biased;
-                order = orders.recv() => Turn::Order(order),
+                command = commands.recv() => Turn::StreamCommand(command),
                 message = socket.next() => Turn::Message(message),
             }
         };
         let frames = match timeout_at(next_ping, turn).await {
-            Ok(Turn::Order(Some(Order::Reopen))) => return Some(Trouble::Broken("the agent does not answer".into())),
-            Ok(Turn::Order(order)) => attached.take(order?),
+            Ok(Turn::StreamCommand(Some(StreamCommand::Reopen))) => {
+                return Some(StreamError::Transient("the agent does not answer".into()));
+            }
+            Ok(Turn::StreamCommand(command)) => attached.take(command?),
             Ok(Turn::Message(Ok(message))) => {
                 heard = Instant::now();
                 attached.deliver(message).await;
                 continue;
             }
-            Ok(Turn::Message(Err(trouble))) => return Some(trouble),
-            Err(_) if heard.elapsed() > SILENCE_MAX => return Some(Trouble::Broken("the stream is silent".into())),
+            Ok(Turn::Message(Err(error))) => return Some(error),
+            Err(_) if heard.elapsed() > SILENCE_MAX => {
+                return Some(StreamError::Transient("the stream is silent".into()));
+            }
             Err(_) => {
                 next_ping = Instant::now() + PING_EVERY;
                 frame::encode(&ToAgent::Ping).into()
             }
         };
-        if let Err(trouble) = socket.send(&attached.with_mentions(frames)).await {
-            return Some(trouble);
+        if let Err(error) = socket.send(&attached.with_deferred(frames)).await {
+            return Some(error);
         }
         attached.sent().await;
     }

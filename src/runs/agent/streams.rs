@@ -9,14 +9,14 @@ use futures::future::BoxFuture;
 use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::{attached::Order, lull::Lull};
+use super::{attached::StreamCommand, lull::Lull};
 use crate::{
     clock::Clock,
-    connect::passed_on,
+    connect::with_protocol_v4,
     metrics::Metrics,
     object::{Key, Uid},
     pod::Target,
-    queue::Load,
+    queue::InFlight,
 };
 
 /// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
@@ -33,9 +33,9 @@ pub struct Agent {
     pub(super) clock: Clock,
     pub(super) still_wanted: StillWanted,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) claims: Load,
+    pub(super) claims: InFlight,
     pub(super) lull: Lull,
-    streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<Order>>>,
+    streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<StreamCommand>>>,
     pub(super) opening_idle: Semaphore,
     pub(super) opening_busy: Semaphore,
 }
@@ -48,10 +48,10 @@ impl Agent {
         clock: Clock,
         still_wanted: StillWanted,
         metrics: Arc<Metrics>,
-        claims: Load,
+        claims: InFlight,
     ) -> Arc<Self> {
         Arc::new(Self {
-            client: passed_on(client),
+            client: with_protocol_v4(client),
             clock,
             still_wanted,
             metrics,
@@ -63,21 +63,21 @@ impl Agent {
         })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, mpsc::UnboundedSender<Order>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, mpsc::UnboundedSender<StreamCommand>>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives an order to the stream of a pod; opens one where there is none.
-    pub(super) fn order(self: &Arc<Self>, target: &Target, order: Option<Order>) {
+    /// Gives an command to the stream of a pod; opens one where there is none.
+    pub(super) fn command(self: &Arc<Self>, target: &Target, command: Option<StreamCommand>) {
         let mut streams = self.lock();
-        let open = streams.get(&target.pod_uid).filter(|orders| !orders.is_closed());
-        let orders = open.cloned().unwrap_or_else(|| {
-            let (orders, received) = mpsc::unbounded_channel();
-            streams.insert(target.pod_uid.clone(), orders.clone());
+        let open = streams.get(&target.pod_uid).filter(|commands| !commands.is_closed());
+        let commands = open.cloned().unwrap_or_else(|| {
+            let (commands, received) = mpsc::unbounded_channel();
+            streams.insert(target.pod_uid.clone(), commands.clone());
             tokio::spawn(Arc::clone(self).keep(target.clone(), received));
-            orders
+            commands
         });
-        // One that has just ended drops the order, and whoever waits for its effect sees that.
-        let _ = order.map(|order| orders.send(order));
+        // One that has just ended drops the command, and whoever waits for its effect sees that.
+        let _ = command.map(|command| commands.send(command));
     }
 }

@@ -113,7 +113,7 @@ fn write(scene: &Scene, case: &Case, by: By, path: &str) -> Result<(), String> {
     let mut shell: Command = scene.command(by, "env");
     shell.arg(format!("PATH={path}")).args(&call.arguments);
     let mut child = shell.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Left open until the end, as in pods/exec.
+    // Leftovers open until the end, as in pods/exec.
     let mut input = child.stdin.take().unwrap();
     let _ = input.write_all(CONTENT.as_bytes());
     let output = child.wait_with_output().unwrap();

@@ -214,7 +214,7 @@ fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
 
 #[test]
 fn a_refused_claim_is_said_in_the_refusals_words_and_tried_again() {
-    let refusal = |words: &str| Some(ClaimRefusal { message: words.to_owned(), retry_at: at(9) });
+    let refusal = |message: &str| Some(ClaimRefusal { message: message.to_owned(), retry_at: at(9) });
     let waits = Observed { refusal: refusal("denied by x"), ..observed(&json!({}), &json!({})) };
     let plan = plan(&waits, at(1));
     assert_eq!(plan.decision, Decision::Wait(SandboxReason::ClaimRefused));
@@ -222,8 +222,8 @@ fn a_refused_claim_is_said_in_the_refusals_words_and_tried_again() {
     let said = crate::sandbox::status::status(&waits, &plan.decision, at(1));
     assert!(said.conditions[0].message.contains("denied by x"), "{:?}", said.conditions);
     let recorded = serde_json::to_value(&said).unwrap();
-    for (words, changes) in [("denied by x", false), ("denied by y", true)] {
-        let again = Observed { refusal: refusal(words), ..observed(&json!({}), &recorded) };
-        assert_eq!(crate::sandbox::status::status(&again, &plan.decision, at(2)) != said, changes, "{words}");
+    for (message, changes) in [("denied by x", false), ("denied by y", true)] {
+        let again = Observed { refusal: refusal(message), ..observed(&json!({}), &recorded) };
+        assert_eq!(crate::sandbox::status::status(&again, &plan.decision, at(2)) != said, changes, "{message}");
     }
 }

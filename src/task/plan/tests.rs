@@ -84,7 +84,7 @@ fn in_flight() -> RunView {
 }
 
 fn over(end: RunEnd, last_step: Option<StepEnd>) -> RunView {
-    RunView { last_step, ended: Some(Ended { end, left: Left::Nothing, at: at(1000) }), ..in_flight() }
+    RunView { last_step, ended: Some(Ended { end, left: Leftovers::None, at: at(1000) }), ..in_flight() }
 }
 
 fn by_exec(run: RunView) -> RunView {
@@ -185,7 +185,7 @@ fn a_run_whose_pod_cannot_be_reached_goes_on_and_says_so() {
 
     let cancel = json!({ "cancel": true });
     let asked = plan(&seen(unheard.clone(), &cancel, place), at(1_000));
-    assert_eq!((asked.decision, asked.look_again), (Decision::Ask(Wish::Cancel), Some(at(10_000))));
+    assert_eq!((asked.decision, asked.look_again), (Decision::Ask(RunControl::Cancel), Some(at(10_000))));
     let observed = seen(unheard.clone(), &cancel, place);
     assert_eq!(plan(&observed, at(10_000)).decision, Decision::Record);
     let shown = status::in_progress(&observed, &unheard.target, &[], at(10_000)).conditions[0].message.clone();
@@ -206,7 +206,7 @@ fn a_later_step_is_shown_once_it_is_not_short() {
 
 #[test]
 fn a_pod_with_processes_that_cannot_be_ended_is_given_up() {
-    let left = |left: Left| {
+    let left = |left: Leftovers| {
         let mut run = over(RunEnd::TimedOut, None);
         run.ended.as_mut().unwrap().left = left;
         match plan(&running(run), at(1000)).decision {
@@ -214,8 +214,8 @@ fn a_pod_with_processes_that_cannot_be_ended_is_given_up() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(!left(Left::Nothing).gives_up_pod && !left(Left::Unknown).gives_up_pod);
-    let survived = left(Left::Survivors("12 (sudo)".into()));
+    assert!(!left(Leftovers::None).gives_up_pod && !left(Leftovers::Unknown).gives_up_pod);
+    let survived = left(Leftovers::Survivors("12 (sudo)".into()));
     assert!(survived.gives_up_pod && survived.message.contains("12 (sudo)"), "{survived:?}");
 }
 
@@ -227,7 +227,7 @@ fn a_run_ends_as_its_last_step_says() {
         (StepEnd::Exited(3), TaskReason::StepFailed),
         (StepEnd::NotWritten("full".into()), TaskReason::StepFailed),
         (StepEnd::StartError("no".into()), TaskReason::StartError),
-        (StepEnd::NotExecutable { code: 127, words: "no".into() }, TaskReason::StepFailed),
+        (StepEnd::NotExecutable { code: 127, message: "no".into() }, TaskReason::StepFailed),
         (StepEnd::OutOfMemory(KILLED), TaskReason::OOMKilled),
         (StepEnd::OutOfMemory(1), TaskReason::OOMKilled),
         (StepEnd::Exited(KILLED), TaskReason::StepFailed),
@@ -271,11 +271,11 @@ fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
     let status =
         json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
     let cancelled = Observed { row: task(&json!({ "cancel": true }), &status), ..running(in_flight()) };
-    assert_eq!(plan(&cancelled, at(0)).decision, Decision::Ask(Wish::Cancel), "its processes end first");
+    assert_eq!(plan(&cancelled, at(0)).decision, Decision::Ask(RunControl::Cancel), "its processes end first");
     let restarted = Observed { pod: Some(pod(&container("c2"))), ..running(in_flight()) };
     assert_eq!(
         plan(&restarted, at(0)).decision,
-        Decision::Ask(Wish::Settle),
+        Decision::Ask(RunControl::Settle),
         "what the pod has on record is read first"
     );
     assert_eq!(reason(&running(over(RunEnd::Cancelled, None)), at(1000)), Some(TaskReason::Cancelled));
@@ -306,7 +306,7 @@ fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
 
 #[test]
 fn a_pod_that_its_executor_ended_says_so() {
-    for (reason, code, expected, words) in [
+    for (reason, code, expected, message) in [
         ("OOMKilled", 137, TaskReason::OOMKilled, "container executor reached its memory limit"),
         ("Error", 3, TaskReason::PodLost, "container executor exited with code 3"),
     ] {
@@ -317,7 +317,7 @@ fn a_pod_that_its_executor_ended_says_so() {
         let observed = Observed { pod: Some(Arc::new(lost.clone())), ..running(in_flight()) };
         let Decision::Finish(verdict) = plan(&observed, at(0)).decision else { panic!("not over") };
         assert_eq!(verdict.reason, expected);
-        assert!(verdict.message.contains(words), "{}", verdict.message);
+        assert!(verdict.message.contains(message), "{}", verdict.message);
 
         // Another container keeps the pod alive.
         lost.status.phase = "Running".into();
@@ -368,7 +368,7 @@ fn in_a_sandbox_that_goes(mut observed: Observed) -> Observed {
 #[test]
 fn a_task_that_is_being_deleted_is_ended_and_never_started() {
     assert_eq!(reason(&deleting(fresh(&json!({}))), at(1)), Some(TaskReason::Cancelled));
-    assert_eq!(plan(&deleting(running(in_flight())), at(1)).decision, Decision::Ask(Wish::Cancel));
+    assert_eq!(plan(&deleting(running(in_flight())), at(1)).decision, Decision::Ask(RunControl::Cancel));
     let ended = plan(&deleting(running(over(RunEnd::Cancelled, None))), at(1_500)).decision;
     let Decision::Finish(verdict) = ended else { panic!("{ended:?}") };
     assert_eq!(verdict.message, "the Task was deleted");
@@ -377,10 +377,10 @@ fn a_task_that_is_being_deleted_is_ended_and_never_started() {
 #[test]
 fn what_runs_in_a_sandbox_that_is_being_deleted_is_ended_before_the_task_is() {
     let running = |run: RunView| in_a_sandbox_that_goes(running(run));
-    assert_eq!(plan(&running(in_flight()), at(1)).decision, Decision::Ask(Wish::Cancel));
+    assert_eq!(plan(&running(in_flight()), at(1)).decision, Decision::Ask(RunControl::Cancel));
     assert_eq!(reason(&running(over(RunEnd::Cancelled, None)), at(1_500)), Some(TaskReason::SandboxDeleted));
     let unrecorded = Observed { run: Some(in_flight()), ..in_a_sandbox_that_goes(fresh(&json!({}))) };
-    assert_eq!(plan(&unrecorded, at(1)).decision, Decision::Ask(Wish::Cancel));
+    assert_eq!(plan(&unrecorded, at(1)).decision, Decision::Ask(RunControl::Cancel));
     let without_pod = Observed { pod: None, ..running(in_flight()) };
     assert_eq!(reason(&without_pod, at(1)), Some(TaskReason::SandboxDeleted));
 }
@@ -388,8 +388,11 @@ fn what_runs_in_a_sandbox_that_is_being_deleted_is_ended_before_the_task_is() {
 #[test]
 fn why_a_task_waits_is_said_anew_when_the_cause_changes_and_not_when_the_order_does() {
     let waits = |obstacle: Option<&str>, recorded: &Value| {
-        let run =
-            obstacle.map(|words| RunView { started_at: None, obstacle: Some((words.into(), at(0))), ..in_flight() });
+        let run = obstacle.map(|message| RunView {
+            started_at: None,
+            obstacle: Some((message.into(), at(0))),
+            ..in_flight()
+        });
         Observed { row: task(&json!({}), recorded), run, ..fresh(&json!({})) }
     };
     let said = |observed: &Observed, reason| crate::task::status::waiting(observed, reason, at(1));

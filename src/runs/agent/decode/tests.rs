@@ -18,7 +18,7 @@ fn at(millis: i64) -> Timestamp {
 /// Anything that an agent, or what runs in its place, may say of a run.
 fn said() -> impl Strategy<Value = FromAgent> {
     let micros = || prop_oneof![0..5_000_000_u64, any::<u64>()];
-    let words = || prop_oneof!["[a-z\u{e9}\u{1b}\n]{0,9}", Just("\u{e9}".repeat(WORDS_MAX))];
+    let words = || prop_oneof!["[a-z\u{e9}\u{1b}\n]{0,9}", Just("\u{e9}".repeat(MESSAGE_MAX))];
     let excerpt = || {
         let kept = (vec(any::<u8>(), 0..5), vec(any::<u8>(), 0..5), prop_oneof![0..12_u64, any::<u64>()]);
         kept.prop_map(|(head, tail, total)| Excerpt { head, tail, total })
@@ -55,13 +55,13 @@ fn said() -> impl Strategy<Value = FromAgent> {
 }
 
 proptest! {
-    /// Whatever is said, and in whatever order: the report is one that a run of these steps can have.
+    /// Whatever is said, and in whatever command: the report is one that a run of these steps can have.
     #[test]
     fn fuzz_what_an_agent_says(steps in 1..4_usize, messages in vec(said(), 0..12)) {
         let (report, end) = told(steps, messages);
         let progress = report.lock();
         let runs = &progress.steps;
-        let known = |left: &Left| *left != Left::Unknown;
+        let known = |left: &Leftovers| *left != Leftovers::Unknown;
         prop_assert!(runs.len() <= steps, "{} of {steps} steps", runs.len());
         prop_assert!(runs.is_empty() || progress.started_at.is_some());
         prop_assert!(progress.started_at.is_none_or(|started| started <= at(10)));
@@ -74,19 +74,19 @@ proptest! {
             prop_assert!(before.is_none_or(|before| before <= step.started_at), "step {n} began before the one before had ended");
             let words = match &step.end {
                 Some(StepEnd::Exited(code)) => { prop_assert!((0..256).contains(code)); None }
-                Some(StepEnd::NotExecutable { code, words }) => { prop_assert!((126..128).contains(code)); Some(words) }
+                Some(StepEnd::NotExecutable { code, message: words }) => { prop_assert!((126..128).contains(code)); Some(words) }
                 Some(StepEnd::NotWritten(words) | StepEnd::StartError(words)) => Some(words),
                 Some(StepEnd::OutOfMemory(code)) => { prop_assert!((1..256).contains(code)); None }
                 Some(StepEnd::Written) | None => None,
             };
-            prop_assert!(words.is_none_or(|words| words.len() <= WORDS_MAX && !words.contains(char::is_control)));
+            prop_assert!(words.is_none_or(|words| words.len() <= MESSAGE_MAX && !words.contains(char::is_control)));
         }
         if let Some((RunEnd::Completed, _)) = &end {
             let all_well = runs.iter().all(|step| step.end.as_ref().is_some_and(StepEnd::is_success));
             prop_assert!(!all_well || runs.len() == steps, "{} of {steps} steps pass for all", runs.len());
         }
-        if let Some((_, Left::Survivors(words))) = &end {
-            prop_assert!(words.len() <= (NAMED_MAX + 1) * (WORDS_MAX + 20) && !words.contains(char::is_control));
+        if let Some((_, Leftovers::Survivors(words))) = &end {
+            prop_assert!(words.len() <= (NAMED_MAX + 1) * (MESSAGE_MAX + 20) && !words.contains(char::is_control));
         }
     }
 }
@@ -118,7 +118,7 @@ fn ended(end: message::RunEnd) -> FromAgent {
     FromAgent::Ended { run: run(), end, survivors: Vec::new() }
 }
 
-fn told(steps: usize, messages: Vec<FromAgent>) -> (Report, Option<(RunEnd, Left)>) {
+fn told(steps: usize, messages: Vec<FromAgent>) -> (Report, Option<(RunEnd, Leftovers)>) {
     let report = Report::new(Share::default(), Arc::new(|| {}));
     for message in messages {
         if let ControlFlow::Break(end) = take(message, &sent(steps), &report, at(10)) {
@@ -139,7 +139,7 @@ fn a_run_is_put_together_from_what_is_said_of_it() {
             ended(message::RunEnd::Completed),
         ],
     );
-    assert_eq!(end, Some((RunEnd::Completed, Left::Nothing)));
+    assert_eq!(end, Some((RunEnd::Completed, Leftovers::None)));
     let progress = report.lock();
     assert_eq!((progress.started_at, progress.steps.len()), (Some(at(6)), 2));
     assert_eq!(
@@ -173,9 +173,9 @@ fn words_and_numbers_of_the_agent_are_held_to_reason() {
     let long = message::StepEnd::StartError("\u{1b}[2J\u{e9}".repeat(10_000));
     let (report, _) = told(1, vec![step(0, long, "")]);
     let Some(StepEnd::StartError(words)) = report.lock().steps[0].end.clone() else { panic!() };
-    assert!(words.len() <= WORDS_MAX && !words.contains(char::is_control));
+    assert!(words.len() <= MESSAGE_MAX && !words.contains(char::is_control));
     let names: Vec<String> = (0..1000).map(|i| format!("{i} (x)")).collect();
-    let Left::Survivors(words) = left(&names) else { panic!() };
+    let Leftovers::Survivors(words) = left(&names) else { panic!() };
     assert!(words.contains("0 (x)") && words.ends_with("and 992 more"));
 }
 
@@ -193,9 +193,10 @@ fn the_earliest_estimate_of_the_start_holds() {
 #[test]
 fn what_may_live_on_is_not_taken_for_ended() {
     let words = || "killed".to_owned();
-    for (end, left) in
-        [(message::RunEnd::Interrupted(words()), Left::Nothing), (message::RunEnd::Abandoned(words()), Left::Unknown)]
-    {
+    for (end, left) in [
+        (message::RunEnd::Interrupted(words()), Leftovers::None),
+        (message::RunEnd::Abandoned(words()), Leftovers::Unknown),
+    ] {
         assert_eq!(told(1, vec![ended(end)]).1, Some((RunEnd::Lost(words()), left)));
     }
 }

@@ -104,13 +104,13 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
             "its node does not report",
         ),
     ];
-    for (what, status, said, words) in cases {
+    for (what, status, said, message) in cases {
         let pod = pod(&status);
         assert_eq!(of(&pod, said, at(29)), None, "{what}: it may be starting");
         assert_eq!(changes_at(&pod, at(0)), Some(at(30)), "{what}");
-        let trouble = of(&pod, said, at(30)).unwrap_or_else(|| panic!("{what}"));
-        assert_eq!(trouble.reason, WarmPoolReason::PodsLate, "{what}");
-        assert!(trouble.message.contains(words), "{what}: {}", trouble.message);
+        let problem = of(&pod, said, at(30)).unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(problem.reason, WarmPoolReason::PodsLate, "{what}");
+        assert!(problem.message.contains(message), "{what}: {}", problem.message);
     }
 }
 
@@ -151,8 +151,8 @@ fn a_crash_loop_is_not_over_between_two_crashes() {
         ("just ended", container(2, ended.clone()), 5),
         ("many times", container(30, running()), 599),
     ] {
-        let trouble = of(&pod, None, at(now)).unwrap_or_else(|| panic!("{what}"));
-        assert_eq!(trouble.reason, WarmPoolReason::CrashLoopBackOff, "{what}");
+        let problem = of(&pod, None, at(now)).unwrap_or_else(|| panic!("{what}"));
+        assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff, "{what}");
     }
     assert_eq!(of(&container(1, running()), None, at(1)), None, "one may be an accident");
     assert_eq!(changes_at(&container(2, running()), at(1)), Some(at(120)));

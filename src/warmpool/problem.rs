@@ -18,22 +18,22 @@ const STEADY_MAX: Duration = Duration::from_secs(600);
 /// One that was started again once may have had an accident.
 const RESTARTS: i32 = 2;
 
-/// A pod's trouble.
+/// A pod's problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
+pub(super) struct Problem {
     pub(super) reason: WarmPoolReason,
     pub(super) message: String,
 }
 
-/// The trouble of a pod that is alive, if it has one now; `said` is the newest thing that its Events say of it.
-pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<Trouble> {
+/// The problem of a pod that is alive, if it has one now; `said` is the newest thing that its Events say of it.
+pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<Problem> {
     waiting(pod).or_else(|| unsteady(pod, now)).or_else(|| unschedulable(pod)).or_else(|| {
         let message = late::of(pod, said, now)?;
-        Some(Trouble { reason: WarmPoolReason::PodsLate, message })
+        Some(Problem { reason: WarmPoolReason::PodsLate, message })
     })
 }
 
-/// When a pod that is left as it is has another trouble than now, or none.
+/// When a pod that is left as it is has another problem than now, or none.
 pub(super) fn changes_at(pod: &Pod, now: Timestamp) -> Option<Timestamp> {
     let steady = pod.status.container_statuses.iter().filter_map(steady_at);
     steady.chain(late::times(pod)).filter(|at| *at > now).min()
@@ -43,14 +43,14 @@ fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn waiting(pod: &Pod) -> Option<Trouble> {
+fn waiting(pod: &Pod) -> Option<Problem> {
     let of = |statuses: &'_ [ContainerStatus], is_init: bool| {
         statuses.iter().find_map(|container| {
             let waiting = container.state.waiting.as_ref()?;
             let (reason, advice) = cause(waiting, is_init)?;
             let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
             let message = format!("pod {}, container {}: {said}; {advice}", name(pod), container.name);
-            Some(Trouble { reason, message })
+            Some(Problem { reason, message })
         })
     };
     of(&pod.status.init_container_statuses, true).or_else(|| of(&pod.status.container_statuses, false))
@@ -79,20 +79,20 @@ fn cause(waiting: &Waiting, is_init: bool) -> Option<(WarmPoolReason, &'static s
 const KEEP_RUNNING: &str = "its command must keep running, such as [\"sleep\", \"infinity\"]; see kubectl logs";
 
 /// A container that crashes again and again looks well between two crashes.
-fn unsteady(pod: &Pod, now: Timestamp) -> Option<Trouble> {
+fn unsteady(pod: &Pod, now: Timestamp) -> Option<Problem> {
     let container = pod.status.container_statuses.iter().find(|c| {
         let has_ended =
             c.state.terminated.is_some() && c.restart_count >= RESTARTS && pod.spec.restart_policy != "Never";
         has_ended || steady_at(c).is_some_and(|at| at > now)
     })?;
     let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
-    let how = ended.map_or_else(|| "ended".to_owned(), crate::pod::Terminated::in_words);
+    let how = ended.map_or_else(|| "ended".to_owned(), crate::pod::Terminated::description);
     let message = format!(
         "pod {}, container {}: it {how} and is started again and again; {KEEP_RUNNING} --previous",
         name(pod),
         container.name
     );
-    Some(Trouble { reason: WarmPoolReason::CrashLoopBackOff, message })
+    Some(Problem { reason: WarmPoolReason::CrashLoopBackOff, message })
 }
 
 fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
@@ -102,11 +102,11 @@ fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
     Some(after(since, STEADY.saturating_mul(times).min(STEADY_MAX)))
 }
 
-fn unschedulable(pod: &Pod) -> Option<Trouble> {
+fn unschedulable(pod: &Pod) -> Option<Problem> {
     let scheduled = pod.condition("PodScheduled").filter(|c| c.status == "False" && c.reason == "Unschedulable")?;
     let advice = "lower the template's requests, or add nodes that fit it";
     let message = format!("pod {}: {}; {advice}", name(pod), scheduled.message);
-    Some(Trouble { reason: WarmPoolReason::Unschedulable, message })
+    Some(Problem { reason: WarmPoolReason::Unschedulable, message })
 }
 
 #[cfg(test)]
