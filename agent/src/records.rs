@@ -16,6 +16,7 @@
 //! the place of its name later is not followed.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{ErrorKind, Read, Write},
     os::{
@@ -29,10 +30,19 @@ use arl_agent::{
     STATE,
     frame::{self, FROM_AGENT_MAX, Frames, Malformed},
     message::{Excerpt, FromAgent, RunId},
-    output::Output,
+    output::{Output, RUN_MAX},
 };
 use minicbor::{Decode, Encode};
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK};
+
+/// The most bytes that a run's log has: before room is made for a step it is as long as that step more, and then has the run's end.
+const LOG_MAX: u64 = (RUN_MAX + 2 * FROM_AGENT_MAX) as u64;
+/// More messages than a run's log has: one for each step, and its end.
+const LOG_MESSAGES_MAX: usize = 1024;
+/// More runs than are begun and not forgotten.
+const BEGUN_MAX: usize = 64;
+/// More bytes than a uid has.
+const UID_MAX: u64 = 256;
 
 /// The outputs of a step in progress.
 #[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -59,7 +69,7 @@ impl Partial {
 
 /// The uid of the pod whose volume is at `directory`.
 pub fn pod(directory: &Path) -> std::io::Result<String> {
-    let bytes = read(&directory.join("pod"), u64::MAX)?;
+    let bytes = read(&directory.join("pod"), UID_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -146,17 +156,21 @@ impl Records {
         fs::symlink_metadata(self.run(run)).is_ok()
     }
 
-    /// The runs whose start is on record, the one that was written to last at the end.
+    /// The last runs whose start is on record, the one that was written to last at the end.
     pub fn begun(&self) -> Vec<RunId> {
         let entries = fs::read_dir(self.path("runs")).into_iter().flatten().flatten();
-        let mut runs: Vec<_> = entries
-            .filter_map(|entry| {
-                let run = RunId::new(entry.file_name().to_str()?)?;
-                Some((entry.metadata().ok()?.modified().ok()?, run))
-            })
-            .collect();
-        runs.sort();
-        runs.into_iter().map(|(_, run)| run).collect()
+        let runs = entries.filter_map(|entry| {
+            let run = RunId::new(entry.file_name().to_str()?)?;
+            Some((entry.metadata().ok()?.modified().ok()?, run))
+        });
+        let mut last = BTreeSet::new();
+        for run in runs {
+            last.insert(run);
+            if last.len() > BEGUN_MAX {
+                last.pop_first();
+            }
+        }
+        last.into_iter().map(|(_, run)| run).collect()
     }
 
     /// Adds to the log of a run.
@@ -171,11 +185,12 @@ impl Records {
         self.replace(&self.run(run), &frames)
     }
 
-    /// The log of a run, as far as it can be read: its end may be missing, cut or spoilt.
+    /// The log of a run, as far as it can be read: its end may be missing, cut or spoilt. The user's code may have made it longer than
+    /// the agent does.
     pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
-        frames.push(&read(&self.run(run), u64::MAX).unwrap_or_default());
-        std::iter::from_fn(|| frames.take().ok().flatten()).collect()
+        frames.push(&read(&self.run(run), LOG_MAX).unwrap_or_default());
+        std::iter::from_fn(|| frames.take().ok().flatten()).take(LOG_MESSAGES_MAX).collect()
     }
 
     /// Removes all that there is of a run.
@@ -262,7 +277,10 @@ pub fn plain() -> OpenOptions {
 
 #[cfg(test)]
 mod tests {
-    use arl_agent::output::{HEAD, TAIL};
+    use arl_agent::{
+        message::{RunEnd, StepEnd},
+        output::{HEAD, TAIL},
+    };
     use proptest::{collection::vec, prelude::*, sample::Index};
 
     use super::*;
@@ -308,5 +326,52 @@ mod tests {
             let read = Partial::of(&bytes);
             prop_assert!(read.is_ok() || matches!(read, Err(Malformed::Unreadable(message)) if !message.is_empty()));
         }
+    }
+
+    fn records(name: &str) -> Records {
+        let directory = std::env::temp_dir().join(format!("arl-records-{}-{name}", std::process::id()));
+        fs::create_dir_all(directory.join(STATE)).unwrap();
+        let records = Records::open(&directory).unwrap();
+        fs::create_dir(records.path("runs")).unwrap();
+        records
+    }
+
+    #[test]
+    fn the_longest_log_is_read_whole() {
+        let records = records("longest");
+        let run = RunId::new("r").unwrap();
+        let output =
+            |kept: usize| Excerpt { head: vec![b'x'; kept / 4], tail: vec![b'x'; kept - kept / 4], total: 1 << 40 };
+        let step = |index, kept| FromAgent::Step {
+            run: run.clone(),
+            index,
+            started_us: u64::MAX,
+            ended_us: u64::MAX,
+            end: StepEnd::Exited(-1),
+            stdout: output(kept),
+            stderr: output(kept),
+        };
+        // As it is before room is made for the last of them.
+        let mut log: Vec<_> = (0..63).map(|index| step(index, RUN_MAX / 63 / 2)).collect();
+        log.push(step(63, HEAD + TAIL));
+        let survivors = vec!["x".repeat(100); 1000];
+        log.push(FromAgent::Ended { run: run.clone(), end: RunEnd::Completed, survivors });
+        records.append(&run, &log).unwrap();
+        assert!(records.log(&run) == log);
+        fs::remove_dir_all(&records.directory).unwrap();
+    }
+
+    #[test]
+    fn of_any_number_of_messages_or_runs_few_are_read() {
+        let records = records("number");
+        for number in 0..2 * BEGUN_MAX {
+            records.create(&RunId::new(&number.to_string()).unwrap()).unwrap();
+        }
+        let run = RunId::new("r").unwrap();
+        records.append(&run, &vec![FromAgent::Pong; 2 * LOG_MESSAGES_MAX]).unwrap();
+        assert_eq!(records.log(&run).len(), LOG_MESSAGES_MAX);
+        let begun = records.begun();
+        assert_eq!((begun.len(), begun.last()), (BEGUN_MAX, Some(&run)));
+        fs::remove_dir_all(&records.directory).unwrap();
     }
 }

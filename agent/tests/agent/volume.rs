@@ -1,12 +1,16 @@
 //! The volume: what `install` puts there, who may use it, and how much the agent keeps in it.
 
 use std::{
+    fs::File,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
     process::{Command, Output, Stdio},
 };
 
-use arl_agent::message::{FromAgent, RunEnd, ToAgent};
+use arl_agent::{
+    frame::encode,
+    message::{FromAgent, RunEnd, ToAgent},
+};
 
 use crate::pod::{Pod, id, own_uid, sh};
 
@@ -131,4 +135,29 @@ fn a_run_that_prints_much_in_each_step_stays_small() {
     );
     assert_eq!(again.steps[19], report.steps[19], "the end is whole");
     assert_eq!(std::fs::metadata(pod.state("runs/r")).unwrap().uid().to_string(), own_uid());
+}
+
+#[test]
+fn of_records_that_the_users_code_made_huge_little_is_read() {
+    const HUGE: usize = 64 << 20;
+    let pod = Pod::new("huge");
+    assert_eq!(pod.stream().run("r", vec![sh("echo x")]).end, RunEnd::Completed);
+    pod.kill_supervisor();
+    let sparse = |name: &str| File::create(pod.state(name)).unwrap().set_len(1 << 30).unwrap();
+    ["runs/sparse", "runs/sparse.partial", "forgotten"].into_iter().for_each(sparse);
+    let pong = encode(&FromAgent::Pong);
+    std::fs::write(pod.state("runs/pongs"), pong.repeat(HUGE / pong.len())).unwrap();
+    let mut stream = pod.stream();
+    for run in ["sparse", "pongs"] {
+        stream.say(&ToAgent::Follow { run: id(run) });
+        let mut heard = std::iter::from_fn(|| Some(stream.hear()));
+        let ended = heard.find(|heard| matches!(heard, FromAgent::Ended { .. })).unwrap();
+        assert!(matches!(ended, FromAgent::Ended { end: RunEnd::Abandoned(_), .. }), "{run}: {ended:?}");
+    }
+    for pid in pod.supervisors() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+        assert!(peak.trim().parse::<usize>().unwrap() < 16 * 1024, "{peak} KiB");
+    }
+    assert_eq!(stream.run("s", vec![sh("echo fine")]).steps[0].1, "fine\n");
 }
