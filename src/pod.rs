@@ -3,6 +3,7 @@
 //! A field that is not listed here is not in the cache, whatever the API server has; add it before you read it.
 
 mod lost;
+mod slim;
 mod target;
 
 use std::collections::BTreeMap;
@@ -140,20 +141,7 @@ pub struct Terminated {
     pub container_id: Option<String>,
 }
 
-/// The annotations that are read.
-const KEPT: [&str; 4] = [labels::TEMPLATE_HASH, labels::DEFAULT_CONTAINER, labels::EXECUTOR, labels::AGENT];
-
 impl Pod {
-    /// Without the metadata nobody reads.
-    #[must_use]
-    pub fn slim(mut self) -> Self {
-        self.metadata.managed_fields = None;
-        if let Some(annotations) = &mut self.metadata.annotations {
-            annotations.retain(|k, _| KEPT.contains(&k.as_str()));
-        }
-        self
-    }
-
     fn label(&self, name: &str) -> Option<&str> {
         self.metadata.labels.as_ref()?.get(name).map(String::as_str)
     }

@@ -31,7 +31,7 @@ impl Source for WarmPool {
     type Object = Self;
 
     fn row(mut object: Self, _: Timestamp) -> Self {
-        cache::slim(&mut object.metadata);
+        cache::abridge_pool(&mut object);
         object
     }
 

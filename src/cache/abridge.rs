@@ -1,16 +1,20 @@
 //! What the cache leaves out of objects: others can make it large, and nobody reads it here.
 
-use arl_crds::{Step, Task, TaskState, labels};
+use arl_crds::{Step, Task, TaskState, WarmPool, labels, template::PodTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Map, Value, json};
 
 /// The most bytes of a Task's steps that are kept; larger ones are read when they are run.
 const STEPS_KEPT: usize = 4 * 1024;
+/// The most bytes of a pool's template that are kept; larger ones are read when a pod is made.
+const TEMPLATE_KEPT: usize = 16 * 1024;
 /// The longest trace context that is kept: what is valid has a tenth of that.
 const CONTEXT_MAX: usize = 1024;
 
 /// Leaves out the metadata that nobody reads: what was applied last alone has up to 256 KiB.
 pub fn slim(metadata: &mut ObjectMeta) {
     (metadata.managed_fields, metadata.labels) = (None, None);
+    (metadata.owner_references, metadata.finalizers) = (None, None);
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, value| name == labels::TRACE_CONTEXT && value.len() <= CONTEXT_MAX);
     }
@@ -36,6 +40,32 @@ pub(super) fn abridge(task: &mut Task) -> bool {
     is_abridged
 }
 
+/// Leaves out a large template, but for the container that the steps run in. The pool then carries its fingerprint.
+pub fn abridge_pool(pool: &mut WarmPool) {
+    slim(&mut pool.metadata);
+    let template = &pool.spec.template;
+    if serde_json::to_vec(&template.0).is_ok_and(|text| text.len() <= TEMPLATE_KEPT) {
+        return;
+    }
+    let fingerprint = pool.spec.fingerprint();
+    let chosen = pool.spec.executor_container().ok().map(|name| json!({ "name": name }));
+    let named =
+        template.section("metadata").and_then(|metadata| metadata.get("annotations")?.get(labels::DEFAULT_CONTAINER));
+    let annotations: Map<String, Value> =
+        named.map(|name| (labels::DEFAULT_CONTAINER.to_owned(), name.clone())).into_iter().collect();
+    let kept = [
+        ("metadata".to_owned(), json!({ "annotations": annotations })),
+        ("spec".to_owned(), json!({ "containers": chosen.into_iter().collect::<Vec<_>>() })),
+    ];
+    pool.spec.template = PodTemplate(kept.into_iter().collect());
+    pool.metadata.annotations.get_or_insert_default().insert(labels::TEMPLATE_HASH.to_owned(), fingerprint);
+}
+
+/// The fingerprint of the template of a pool that was abridged.
+pub fn abridged_fingerprint(pool: &WarmPool) -> Option<&str> {
+    pool.metadata.annotations.as_ref()?.get(labels::TEMPLATE_HASH).map(String::as_str)
+}
+
 /// How much of a step is more than its name and type.
 fn size(step: &Step) -> usize {
     let texts = [&step.path, &step.content, &step.work_dir].into_iter().flatten().map(String::len);
@@ -45,7 +75,7 @@ fn size(step: &Step) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use arl_crds::template::NoExecutor;
 
     use super::*;
 
@@ -91,5 +121,47 @@ mod tests {
         };
         slim(&mut metadata);
         assert_eq!(metadata.annotations, Some([].into()));
+    }
+
+    fn pool(template: &Value, container: Option<&str>) -> WarmPool {
+        let metadata = json!({ "name": "p", "annotations": { labels::TEMPLATE_HASH: "forged" } });
+        let spec = json!({ "replicas": 1, "template": template, "executor": { "container": container } });
+        serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
+    }
+
+    #[test]
+    fn a_small_template_is_kept() {
+        let template = json!({ "spec": { "containers": [{ "name": "a", "image": "i" }] } });
+        let mut abridged = pool(&template, None);
+        abridge_pool(&mut abridged);
+        assert_eq!((&abridged.spec, abridged_fingerprint(&abridged)), (&pool(&template, None).spec, None));
+    }
+
+    #[test]
+    fn of_a_large_template_what_pods_are_judged_by_is_kept() {
+        let containers: Vec<Value> = (0..1000).map(|i| json!({ "name": format!("c{i}"), "image": "i" })).collect();
+        let annotated = |name: &str| {
+            json!({
+                "metadata": { "annotations": { labels::DEFAULT_CONTAINER: name, "a": "b" } },
+                "spec": { "containers": containers },
+            })
+        };
+        let none = NoExecutor::Unknown("x".into());
+        let cases = [
+            (annotated("c7"), None, Ok("c7")),
+            (annotated("x"), None, Err(none)),
+            (annotated("x"), Some("c9"), Ok("c9")),
+            (json!({ "spec": { "containers": containers } }), None, Ok("c0")),
+            (json!({ "spec": { "containers": containers } }), Some("x"), Err(NoExecutor::Named("x".into()))),
+        ];
+        for (template, container, executor) in cases {
+            let whole = pool(&template, container);
+            assert_eq!(whole.spec.executor_container(), executor);
+            let mut abridged = whole.clone();
+            abridge_pool(&mut abridged);
+            assert_eq!(abridged.spec.executor_container(), executor);
+            assert_eq!(abridged_fingerprint(&abridged), Some(whole.spec.fingerprint().as_str()));
+            assert!(serde_json::to_string(&abridged).unwrap().len() < 1000, "{abridged:?}");
+        }
     }
 }

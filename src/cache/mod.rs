@@ -13,7 +13,7 @@ mod tables;
 mod wake;
 mod watch;
 
-pub use abridge::slim;
+pub use abridge::{abridge_pool, abridged_fingerprint, slim};
 pub use refused::ClaimRefusal;
 pub use rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};

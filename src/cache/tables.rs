@@ -9,6 +9,7 @@ use arl_crds::WarmPool;
 use jiff::Timestamp;
 
 use super::{
+    abridge::abridged_fingerprint,
     pairing::{Pairing, Rank},
     refused::{ClaimRefusal, Refusals},
     rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow},
@@ -84,7 +85,7 @@ impl Tables {
         if before.is_some_and(|t| t.uid == uid && t.generation == generation && generation.is_some()) {
             return false;
         }
-        let fingerprint = now.spec.fingerprint();
+        let fingerprint = abridged_fingerprint(now).map_or_else(|| now.spec.fingerprint(), str::to_owned);
         let same = before.is_some_and(|t| t.uid == uid && t.fingerprint == fingerprint);
         self.templates.insert(pool.clone(), Template { uid, generation, fingerprint });
         !same

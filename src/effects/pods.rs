@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// A pod that is late has few Events, and one is asked for.
-const EVENTS_MAX: u32 = 20;
+const EVENTS_MAX: u32 = 24;
+/// Objects of a list that are in memory at once, however many there are.
+const PAGE: u32 = 8;
 
 /// So much of what the API server warns of is passed on.
 const WARNINGS_MAX: usize = 8;
@@ -155,23 +157,34 @@ impl Effects {
     pub async fn warning_about(&self, pod: &Version) -> Result<Option<String>, Failure> {
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
         let about = format!("regarding.uid={},type=Warning", pod.uid.0);
-        let params = ListParams::default().fields(&about).limit(EVENTS_MAX);
-        let listed = self.call_in(Haste::Unhurried, "list", "Events about", key, api.list(&params)).await?;
+        let mut params = ListParams::default().fields(&about).limit(PAGE);
         let when = |event: &CoreEvent| {
             let series = event.series.as_ref().map(|s| s.last_observed_time.0);
             let times =
                 [series, event.event_time.as_ref().map(|t| t.0), event.deprecated_last_timestamp.as_ref().map(|t| t.0)];
             times.into_iter().flatten().max()
         };
-        let newest = listed.items.into_iter().max_by_key(when);
+        let mut newest = None;
+        for _ in 0..EVENTS_MAX / PAGE {
+            let page = self.call_in(Haste::Unhurried, "list", "Events about", key, api.list(&params)).await?;
+            newest = newest.into_iter().chain(page.items).max_by_key(when);
+            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else { break };
+            params = params.continue_token(&token);
+        }
         Ok(newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default())))
     }
 
     /// The pods labelled with `sandbox`, as the API server has them.
     pub async fn read_pods_of(&self, sandbox: &Key) -> Result<Vec<Pod>, Failure> {
-        let params = ListParams::default().labels(&format!("{}={}", labels::SANDBOX, sandbox.name));
-        let listed = self.call("list", "Pods of", sandbox, self.pods(&sandbox.namespace).list(&params)).await?;
-        Ok(listed.items)
+        let mut params = ListParams::default().labels(&format!("{}={}", labels::SANDBOX, sandbox.name)).limit(PAGE);
+        let api = self.pods(&sandbox.namespace);
+        let mut pods = Vec::new();
+        loop {
+            let page = self.call("list", "Pods of", sandbox, api.list(&params)).await?;
+            pods.extend(page.items.into_iter().map(Pod::slim));
+            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else { return Ok(pods) };
+            params = params.continue_token(&token);
+        }
     }
 }
 

@@ -22,12 +22,12 @@ mod status;
 use std::sync::Arc;
 
 use crate::{
-    cache::Watch,
+    cache::{Watch, abridged_fingerprint},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Created, Deleted, Effects, Event, Failure, Written},
     metrics::Metrics,
-    object::{Key, Version},
+    object::{Key, Uid, Version},
     pod::Pod,
     stalled::{self, Obstacle},
 };
@@ -95,16 +95,32 @@ impl WarmPools {
 
     /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
     async fn create_pods(&self, observed: &Observed, numbers: &[i64]) -> Result<(), Failure> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        // Where it has changed meanwhile, its watch will tell.
+        let Some(pool) = self.with_template(observed).await? else { return Ok(()) };
         for number in numbers {
             if !observed.is_current(&self.watch.cache) {
                 break;
             }
-            match self.effects.create_pod(&manifest::pod(&observed.pool, *number, &self.agent)).await? {
+            match self.effects.create_pod(&manifest::pod(&pool, *number, &self.agent)).await? {
                 Created::Done { warnings } => self.note_warnings(observed, warnings),
                 Created::Exists => {}
             }
         }
         Ok(())
+    }
+
+    /// The pool with its template, of which the cache may not have all.
+    async fn with_template(&self, observed: &Observed) -> Result<Option<Arc<WarmPool>>, Failure> {
+        if abridged_fingerprint(&observed.pool).is_none() {
+            return Ok(Some(Arc::clone(&observed.pool)));
+        }
+        let pool = self.effects.read::<WarmPool>(&Key::of(&*observed.pool)).await?;
+        Ok(pool
+            .filter(|pool| Uid::of(pool) == observed.uid() && pool.spec.fingerprint() == observed.template)
+            .map(Arc::new))
     }
 
     fn note_warnings(&self, observed: &Observed, warnings: Vec<String>) {
