@@ -154,6 +154,13 @@ test-prometheus: agent-image $(PROMETHEUS) ## a real Prometheus scrapes the oper
 test-cluster: agent-image ## tests against the local Kubernetes
 	cargo test -p arl-operator --test cluster -- --test-threads=$(TEST_THREADS)
 
+# Minutes that `make soak` takes.
+SOAK_MINUTES ?= 15
+
+.PHONY: soak
+soak: agent-image ## SOAK_MINUTES of a tenant who does all at once that may cost the operator memory, and another who must not notice
+	SOAK_MINUTES=$(SOAK_MINUTES) cargo test -p arl-operator --test cluster -- --ignored --nocapture tenant::soak::
+
 .PHONY: test-disruption
 test-disruption: agent-image ## tests that restart parts of the local Kubernetes: one at a time, nothing else beside them
 	@if [ "$$(cat .cluster/kind)" = current ]; then echo "the current context's cluster is not disrupted: no test-disruption"; \

@@ -44,5 +44,6 @@ mod simulated;
 mod soak;
 mod tasks;
 mod templates;
+mod tenant;
 mod terminating;
 mod traces;

@@ -94,7 +94,8 @@ impl Call {
 
     /// Watchers page through a list before they watch.
     pub fn is_list_of_a_watch(&self) -> bool {
-        self.verb == Verb::List && self.query.contains_key("limit")
+        let is_of_one = ["labelSelector", "fieldSelector"].iter().any(|selector| self.asked(selector).contains('='));
+        self.verb == Verb::List && self.query.contains_key("limit") && !is_of_one
     }
 
     pub fn selector(&self) -> Selector {

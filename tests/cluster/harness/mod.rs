@@ -94,10 +94,7 @@ impl World {
 
     /// The most memory that the operator has had so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let pid = self.operator().pid();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
-        peak.trim().parse::<u64>().unwrap() * 1024
+        self.operator().peak_memory()
     }
 
     /// The objects of a kind in the test's namespace.

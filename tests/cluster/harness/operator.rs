@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::setup;
 use super::wait::DEADLINE;
 
 /// The flags that give an operator its addresses.
@@ -35,11 +36,14 @@ pub struct Answer {
 }
 
 impl Operator {
-    /// Starts one that looks after these namespaces, separated by commas.
+    /// Starts one that looks after these namespaces, separated by commas. It may not have more memory than the chart gives it: what it
+    /// asks for beyond that it does not get, and ends. This counts all that is asked for, while a container counts what is used.
     pub fn start(kubeconfig: &Path, namespaces: &str, log: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = log.to_owned();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_arl-operator"))
+        let limit = (setup::memory_limit() / 1024).to_string();
+        let process = Command::new("sh")
+            .args(["-c", "ulimit -d \"$0\" && exec \"$@\"", &limit, env!("CARGO_BIN_EXE_arl-operator")])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--watch-namespaces", namespaces, "--log-format", "text", "--log-level", "info"])
@@ -63,6 +67,13 @@ impl Operator {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+        peak.trim().parse::<u64>().unwrap() * 1024
     }
 
     /// Its metrics.

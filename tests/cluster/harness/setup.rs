@@ -48,6 +48,13 @@ pub fn documents(path: &Path) -> Vec<Value> {
     serde_saphyr::from_multiple(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// The memory limit that the chart gives the operator, in bytes.
+pub fn memory_limit() -> u64 {
+    let values = documents(&root().join("deploy/chart/values.yaml")).remove(0);
+    let limit = values["resources"]["limits"]["memory"].as_str().and_then(|limit| limit.strip_suffix("Mi"));
+    limit.and_then(|limit| limit.parse::<u64>().ok()).expect("a limit in Mi") << 20
+}
+
 /// Applies the kinds and the operator's ClusterRole, once for all tests of the process.
 pub async fn cluster(client: &Client) {
     static DONE: OnceCell<()> = OnceCell::const_new();
@@ -95,10 +102,15 @@ pub async fn admit_operator(client: &Client, ns: &str) {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), ns);
     let account: ServiceAccount = from(json!({"metadata": {"name": ACCOUNT}}));
     accounts.create(&PostParams::default(), &account).await.unwrap();
+    admit_operator_of(client, ns, ns).await;
+}
+
+/// Binds the operator's ServiceAccount of the namespace `home` to its ClusterRole in the namespace `ns`.
+pub async fn admit_operator_of(client: &Client, home: &str, ns: &str) {
     let binding: RoleBinding = from(json!({
         "metadata": {"name": ACCOUNT},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": ns}],
+        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": home}],
     }));
     let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), ns);
     bindings.create(&PostParams::default(), &binding).await.unwrap();

@@ -1,0 +1,216 @@
+//! What one namespace holds does not take the operator from the others: it lives within the memory that the chart gives it, whatever
+//! somebody makes many or large. The rows of the table in docs/operations.md name the tests.
+//!
+//! Every operator of these tests runs under the chart's limit, see [`crate::harness::operator`].
+
+mod soak;
+
+use arl_crds::{Sandbox, StepState, Task, TaskState, WarmPool};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::harness::make::{file, manifest, reason, shell, status, template};
+use crate::harness::operator::METRICS;
+use crate::harness::setup;
+use crate::harness::wait::state;
+
+/// What is promised, under a limit of 256 MiB.
+const MEMORY_MAX: u64 = 160 << 20;
+/// As much as all annotations of an object may have, or nearly.
+const LARGE: usize = 200_000;
+
+/// Does it for all numbers up to `count`, some at a time.
+async fn many(count: usize, make: impl AsyncFn(usize)) {
+    futures::stream::iter(0..count).map(|i| make(i)).buffer_unordered(8).collect::<()>().await;
+}
+
+/// A template whose pods no node takes, so that they cost next to nothing.
+fn nowhere() -> Value {
+    let mut template = template();
+    template["spec"]["nodeSelector"] = json!({"arl.infra.io/test": "nowhere"});
+    template
+}
+
+fn annotated(mut object: Value) -> Value {
+    object["metadata"]["annotations"] = json!({
+        "kubectl.kubernetes.io/last-applied-configuration": "x".repeat(LARGE),
+    });
+    object
+}
+
+/// Three files of 480 KB: more than a Task may write, and as much as the API server stores.
+fn largest_steps() -> Value {
+    let content = "x".repeat(480_000);
+    json!([
+        file("a", "/workspace/a", &content),
+        file("b", "/workspace/b", &content),
+        file("c", "/workspace/c", &content)
+    ])
+}
+
+/// Prints more than is kept of both streams in all steps but the last, which waits.
+fn chatty_steps(last: &str) -> Value {
+    let print = "head -c 70000 /dev/zero | tr '\\0' x; head -c 70000 /dev/zero | tr '\\0' y >&2";
+    let steps = (0..63).map(|i| shell(&format!("s{i}"), print)).chain([shell("last", last)]);
+    steps.collect()
+}
+
+impl World {
+    fn assert_bounded(&mut self, what: &str) {
+        assert!(self.operator_is_alive(), "{what}: the operator has ended");
+        let peak = self.peak_memory();
+        eprintln!("{what}: {} MiB at most", peak >> 20);
+        assert!(peak < MEMORY_MAX, "{what}: {peak} bytes");
+    }
+
+    /// What others would notice: a Task goes on.
+    async fn assert_at_work(&mut self, task: &str, what: &str) {
+        assert_eq!(self.output(task, "s", "echo fine").await, "fine\n");
+        self.assert_bounded(what);
+    }
+
+    async fn restart(&mut self) {
+        self.kill();
+        self.start_operator().await;
+    }
+
+    async fn largest_tasks(&self, count: usize) {
+        let spec = json!({"sandboxRef": "nobody", "steps": largest_steps()});
+        many(count, async |i| self.create(&manifest("Task", &format!("largest{i}"), &spec)).await).await;
+    }
+
+    /// Tasks, Sandboxes, pools and pods that cost whoever makes them nothing, with much on them that nobody reads.
+    async fn laden(&self, each: usize) {
+        let task = json!({"sandboxRef": "nobody", "steps": [file("a", "/workspace/a", &"x".repeat(LARGE))]});
+        let mut heavy = nowhere();
+        heavy["metadata"] = json!({"annotations": {"a": "x".repeat(2 * LARGE)}});
+        let pool = json!({"replicas": 0, "template": heavy});
+        many(each, async |i| {
+            self.create(&annotated(manifest("Task", &format!("laden{i}"), &task))).await;
+            self.create(&annotated(manifest("Sandbox", &format!("laden{i}"), &json!({"poolRef": "nowhere"})))).await;
+            if i % 4 == 0 {
+                self.create(&annotated(manifest("WarmPool", &format!("laden{i}"), &pool))).await;
+                let mut pod = annotated(nowhere());
+                pod["metadata"]["name"] = json!(format!("laden{i}"));
+                pod["metadata"]["labels"] =
+                    json!({"arl.infra.io/warmpool": "p", "arl.infra.io/pod-state": "allocated", "arl.infra.io/sandbox": "s"});
+                let pod: Pod = serde_json::from_value(pod).unwrap();
+                self.api::<Pod>().create(&PostParams::default(), &pod).await.unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_of_a_test_has_the_memory_that_the_chart_gives() {
+    let world = World::new("tenant-limit").await;
+    world.operator().address(METRICS).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.operator().pid())).unwrap();
+    let limit = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    assert!(limit.split_whitespace().any(|word| word == setup::memory_limit().to_string()), "{limit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_the_largest_size_are_survived_by_each_start() {
+    const TASKS: usize = 120;
+    let mut world = World::with_sandbox("tenant-tasks").await;
+    world.assert_at_work("first", "before").await;
+    world.kill();
+    world.largest_tasks(TASKS).await;
+    world.start_operator().await;
+    assert_eq!(world.output("second", "s", "echo fine").await, "fine\n");
+    let ended = format!("arl_tasks_finished_total{{namespace=\"{}\",reason=\"InvalidSpec\"}} {TASKS}", world.ns);
+    world.operator().metrics_with(&[&ended]).await;
+    world.assert_bounded("120 Tasks of 1.4 MiB");
+    world.restart().await;
+    world.assert_at_work("third", "120 Tasks of 1.4 MiB that have ended").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_reads_of_objects_is_not_kept() {
+    const EACH: usize = 200;
+    let mut world = World::with_sandbox("tenant-laden").await;
+    world.assert_at_work("first", "before").await;
+    world.laden(EACH).await;
+    world.sandbox_reason("laden0", "PoolNotFound").await;
+    world.assert_at_work("second", "600 objects of 200 to 600 KB").await;
+    world.restart().await;
+    world.assert_at_work("third", "600 objects of 200 to 600 KB at the start").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_template_is_read_when_pods_are_made() {
+    let world = World::new("tenant-template").await;
+    let with = |color: &str| {
+        let mut large = template();
+        large["metadata"] = json!({"annotations": {"large": "x".repeat(100_000), "color": color}});
+        large
+    };
+    world.pool_of("p", 1, &with("red")).await;
+    world.sandbox("s", "p").await;
+    assert_eq!(world.output("t", "s", "echo fine").await, "fine\n");
+    world.pool_is_ready("p", 1).await;
+    world.merge::<WarmPool>("p", &json!({"spec": {"template": with("blue")}})).await;
+    let is = |pod: &Pod, color: &str| pod.metadata.annotations.iter().flatten().any(|(_, value)| value == color);
+    world
+        .pods("a new idle pod beside the one in use", |pods| {
+            pods.len() == 2 && pods.iter().any(|pod| is(pod, "red")) && pods.iter().any(|pod| is(pod, "blue"))
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sandboxes_with_a_thousand_tasks_expire_without_reading_them() {
+    const SANDBOXES: usize = 10;
+    const TASKS: usize = 1000;
+    let mut world = World::new("tenant-expire").await;
+    world.pool("p", 10).await;
+    many(SANDBOXES, async |i| world.sandbox(&format!("s{i}"), "p").await).await;
+    many(SANDBOXES, async |i| drop(world.pod_of(&format!("s{i}")).await)).await;
+    world.kill();
+    let ended = json!({"status": {"state": "Succeeded", "completedAt": "2026-01-01T00:00:00.000000Z", "observedGeneration": 1}});
+    many(TASKS, async |i| {
+        let (name, sandbox) = (format!("t{i}"), format!("s{}", i % SANDBOXES));
+        world.task(&name, &sandbox, json!([file("a", "/workspace/a", &"x".repeat(120_000))])).await;
+        world.api::<Task>().patch_status(&name, &PatchParams::default(), &Patch::Merge(&ended)).await.unwrap();
+    })
+    .await;
+    many(SANDBOXES, async |i| {
+        world.merge::<Sandbox>(&format!("s{i}"), &json!({"spec": {"ttlSecondsAfterFinished": 1}})).await;
+    })
+    .await;
+    world.start_operator().await;
+    many(SANDBOXES, async |i| world.gone::<Sandbox>(&format!("s{i}")).await).await;
+    world.assert_bounded("ten Sandboxes with 1,000 Tasks of 120 KB expire");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outputs_of_many_long_tasks_are_bounded_as_they_arrive() {
+    const TASKS: usize = 32;
+    let mut world = World::new("tenant-chatty").await;
+    world.pool("p", 32).await;
+    let name = |i: usize| format!("s{i}");
+    many(TASKS, async |i| world.sandbox(&name(i), "p").await).await;
+    many(TASKS, async |i| drop(world.pod_of(&name(i)).await)).await;
+    let spec = |i| json!({"sandboxRef": name(i), "timeout": "1h", "steps": chatty_steps("sleep 3000")});
+    many(TASKS, async |i| world.task_with(&name(i), &spec(i)).await).await;
+    let at_last = |task: &Task| task.status.as_ref().is_some_and(|status| status.step.as_deref() == Some("last"));
+    world
+        .all("each waits in its last step", |tasks: &[Task]| tasks.iter().filter(|task| at_last(task)).count() == TASKS)
+        .await;
+    world.assert_bounded("32 Tasks that have printed 8 MiB each");
+    world.restart().await;
+    many(TASKS, async |i| drop(world.merge::<Task>(&name(i), &json!({"spec": {"cancel": true}})).await)).await;
+    for task in world.all_finished(TASKS).await {
+        assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "Cancelled"));
+        let steps = &status(&task).steps;
+        let kept = |i: usize| steps[i].stdout.as_deref().unwrap_or_default().len();
+        assert!(steps[..63].iter().all(|step| step.state == StepState::Succeeded && step.truncated == Some(true)));
+        assert!(kept(0) < 2000 && kept(62) > 40_000, "{} of the first, {} of the last but one", kept(0), kept(62));
+    }
+    world.assert_bounded("the same by an operator that comes later");
+}
