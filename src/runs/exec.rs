@@ -20,12 +20,12 @@ use tokio::{
 
 use super::{
     exec_status,
-    report::{Report, StepRun},
+    report::Report,
     run::{Leftovers, Request, RunControl, RunEnd, StepEnd, asked_to},
     runner::Runner,
     script::{self, Call},
 };
-use crate::{clock::Clock, object::Uid, output::Output, pod::Target};
+use crate::{clock::Clock, object::Uid, pod::Target};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;
@@ -137,7 +137,7 @@ impl Exec {
     async fn run_steps(&self, request: &Request, report: &Report) -> RunEnd {
         report.started(self.clock.now());
         for step in &request.steps {
-            report.lock().steps.push(StepRun::new(self.clock.now()));
+            report.begin_step(self.clock.now());
             let end = match self.run_step(&request.target, step, report).await {
                 Ok(end) => end,
                 Err(Broken(message)) => return RunEnd::Lost(format!("the connection to the pod was lost ({message})")),
@@ -191,8 +191,8 @@ async fn follow(
     let (stdout, stderr, stdin) = (process.stdout(), process.stderr(), process.stdin());
     let status = process.take_status();
     let drained = futures::future::join(
-        drain(stdout, |bytes| append(report, |step| &mut step.stdout, bytes)),
-        drain(stderr, |bytes| append(report, |step| &mut step.stderr, bytes)),
+        drain(stdout, |bytes| report.append(|step| &mut step.stdout, bytes)),
+        drain(stderr, |bytes| report.append(|step| &mut step.stderr, bytes)),
     );
     let fed = async {
         if let (Some(mut stdin), Some(input)) = (stdin, input) {
@@ -225,10 +225,6 @@ async fn follow(
     }
     let status = status.ok_or_else(|| Broken("the stream ended without a status".into()))?;
     exec_status::command_end(&status, shell).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
-}
-
-fn append(report: &Report, stream: impl Fn(&mut StepRun) -> &mut Output, bytes: &[u8]) {
-    report.step(|step| stream(step).push(bytes));
 }
 
 async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {

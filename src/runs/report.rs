@@ -46,7 +46,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Bounds what is kept of the outputs; to be called whenever a step has ended. The agent shortens by the same rule, so that one who
+    /// Bounds what is kept of the outputs; to be called whenever a step has ended, or has printed. The agent shortens by the same rule, so that one who
     /// follows from the start and one who comes later report the same.
     pub fn bound(&mut self) {
         self.shorten(RUN_MAX, SHORT);
@@ -137,6 +137,21 @@ impl Report {
         }
     }
 
+    /// The next step begins.
+    pub fn begin_step(&self, at: Timestamp) {
+        self.lock().steps.push(StepRun::new(at));
+        (self.wake)();
+    }
+
+    /// The step in progress has printed.
+    pub fn append(&self, output: impl FnOnce(&mut StepRun) -> &mut Output, bytes: &[u8]) {
+        let mut progress = self.lock();
+        if let Some(step) = progress.steps.last_mut() {
+            output(step).push(bytes);
+            progress.bound();
+        }
+    }
+
     /// Changes the step in progress.
     pub fn step(&self, change: impl FnOnce(&mut StepRun)) {
         if let Some(step) = self.lock().steps.last_mut() {
@@ -174,6 +189,22 @@ mod tests {
         assert!(progress.steps.iter().all(|step| step.stderr.printed() == 100_000 && step.stdout.is_cut()));
         progress.bound();
         assert_eq!(progress.steps[63].stdout.kept(), 64 * 1024, "what fits is left alone");
+    }
+
+    #[test]
+    fn what_steps_in_progress_have_printed_counts_too() {
+        let quota = Arc::new(Quota::new(4 * RUN_MAX, 2 * RUN_MAX));
+        let reports: Vec<Report> = (0..100).map(|_| Report::new(Share::new(&quota, "n"), Arc::new(|| {}))).collect();
+        for report in &reports {
+            report.begin_step(Timestamp::UNIX_EPOCH);
+        }
+        for _ in 0..100 {
+            for report in &reports {
+                report.append(|step| &mut step.stdout, &[b'x'; 16 * 1024]);
+            }
+            assert!(quota.held() <= 2 * RUN_MAX + 100 * SCARCE, "{}", quota.held());
+        }
+        assert!(reports.iter().all(|report| report.lock().steps[0].stdout.printed() == 1600 * 1024));
     }
 
     #[test]

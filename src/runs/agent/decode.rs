@@ -104,8 +104,9 @@ fn end_step(report: &Report, report_of_step: StepReport, steps: usize) {
         stderr: report_of_step.stderr,
     };
     progress.bound();
+    drop(progress);
     if goes_on {
-        progress.steps.push(StepRun::new(ended_at));
+        report.begin_step(ended_at);
     }
 }
 

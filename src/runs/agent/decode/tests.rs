@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use arl_agent::message::{Excerpt, RunId};
 use arl_crds::ExecutorMode;
@@ -147,6 +150,23 @@ fn a_run_is_put_together_from_what_is_said_of_it() {
         ("two", &Some(StepEnd::Exited(3)))
     );
     assert_eq!((progress.steps[0].started_at, progress.steps[0].ended_at), (at(7), Some(at(9))));
+}
+
+#[test]
+fn the_task_is_woken_as_each_step_begins() {
+    let woken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&woken);
+    let wake = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let report = Report::new(Share::default(), Arc::new(wake));
+    let well = |index| step(index, message::StepEnd::Exited(0), "");
+    let said = [FromAgent::Started { run: run(), ago_us: 0 }, well(0), well(0), well(1), well(2)];
+    let woken = said.map(|message| {
+        assert!(take(message, &sent(3), &report, at(10)).is_continue());
+        woken.swap(0, Ordering::Relaxed)
+    });
+    assert_eq!(woken, [1, 1, 0, 1, 0]);
 }
 
 #[test]
