@@ -19,14 +19,12 @@ use arl_agent::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
+    sys::signalfd::SignalFd,
 };
 use rustix::process::WaitStatus;
 
 use crate::{
+    children::{NEVER, watch_children},
     job::{Done, Outcome},
     memory,
     records::Partial,
@@ -38,14 +36,11 @@ use crate::{
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// How often processes that were started during the grace are looked for.
-const SCAN_EVERY: Duration = Duration::from_millis(50);
 /// How often what a step has printed is noted for the case that the container dies.
 const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// What the pipes still hold at the very end is read; a process left behind may go on writing for ever.
 const REST_MAX: usize = 1024 * 1024;
 const READ: usize = 16 * 1024;
-const NEVER: Duration = Duration::from_secs(3600);
 
 /// A command that was started.
 pub struct Running {
@@ -88,13 +83,6 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd>
         status: None,
         kills_before,
     })
-}
-
-/// A descriptor that is readable when a child has ended. The signal stays blocked; commands start with none blocked.
-pub fn watch_children() -> nix::Result<SignalFd> {
-    let mask = SigSet::from(Signal::SIGCHLD);
-    mask.thread_block()?;
-    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
 /// As a shell tells them apart (POSIX.1-2017, 2.8.2 Exit Status for Commands).
@@ -160,7 +148,7 @@ impl Running {
     fn end_tree(&mut self, notes: &mut Notes<'_>) -> Vec<String> {
         let (over, mut asked) = (Instant::now() + GRACE, BTreeSet::new());
         while tree::has_children() && Instant::now() < over && tree::ask(&mut asked) {
-            let next_scan = over.min(Instant::now() + SCAN_EVERY);
+            let next_scan = over.min(Instant::now() + tree::SCAN_EVERY);
             while tree::has_children() && Instant::now() < next_scan {
                 self.attend(None, next_scan, notes);
             }

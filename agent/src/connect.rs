@@ -17,8 +17,9 @@ use nix::{
 };
 
 use crate::{
+    peer::is_own,
     records::Records,
-    supervise::{READY, TAKEN, is_own},
+    supervise::{READY, TAKEN},
 };
 
 /// The operator sends something every 20 s. A relay that receives nothing for this long has been left behind by a runtime that

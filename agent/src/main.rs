@@ -1,20 +1,24 @@
-//! The agent: runs the steps of Tasks inside a pod. One static binary, four ways to call it:
+//! The agent: runs the steps of Tasks inside a pod. One static binary, five ways to call it:
 //!
 //! - `install` copies it into the volume that the pool's pods share with it (an init container does);
 //! - `connect` relays the operator's exec stream to the supervisor, which it starts where there is none;
 //! - `supervise` keeps the runs and their records, and outlives every stream;
-//! - `step` runs steps and is the reaper of everything that they start.
+//! - `step` runs steps and is the reaper of everything that they start;
+//! - `live` does the same for one live process at a time, and reads and writes files.
 #![forbid(unsafe_code)]
 // One thread and no runtime: there is nobody else whom a short sleep could keep waiting.
 #![allow(clippy::disallowed_methods)]
 
+mod children;
 mod command;
 mod connect;
 mod file;
 mod forgotten;
 mod install;
 mod job;
+mod live;
 mod memory;
+mod peer;
 mod records;
 mod step;
 mod supervise;
@@ -31,11 +35,12 @@ fn main() -> ExitCode {
         Some("connect") => connect::connect(&directory),
         Some("supervise") => supervise::supervise(&directory),
         Some("step") => step::step(&directory),
+        Some("live") => live::keep(),
         Some("version") => {
             println!("arl-agent {} (protocol {})", env!("CARGO_PKG_VERSION"), arl_agent::message::VERSION);
             Ok(())
         }
-        _ => Err("usage: arl-agent install|connect|supervise|step|version [DIRECTORY]".into()),
+        _ => Err("usage: arl-agent install|connect|supervise|step|live|version [DIRECTORY]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,13 +8,15 @@ pub mod error;
 mod excerpt;
 pub mod file;
 pub mod live;
+mod variable;
 
 use minicbor::{Decode, Encode};
 
 pub use excerpt::Excerpt;
+pub use variable::Variable;
 
 /// The version of these messages.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The first version that has [`ToAgent::Live`] and [`FromAgent::Live`].
 pub const LIVE_VERSION: u32 = 2;
 
@@ -137,17 +139,6 @@ pub enum Action {
         #[n(1)]
         content: String,
     },
-}
-
-/// A variable of the environment.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Variable {
-    /// Its name.
-    #[n(0)]
-    pub name: String,
-    /// Its value.
-    #[n(1)]
-    pub value: String,
 }
 
 /// From the agent.

@@ -21,6 +21,8 @@ use rustix::process::{WaitOptions, WaitStatus};
 
 /// How long a killed process may take to go: one in uninterruptible sleep does not.
 pub const PATIENCE: Duration = Duration::from_secs(3);
+/// How often processes that were started during the grace are looked for.
+pub const SCAN_EVERY: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Debug)]

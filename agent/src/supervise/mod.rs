@@ -6,7 +6,6 @@
 
 mod active;
 mod history;
-mod peer;
 mod run_log;
 mod runs;
 mod worker;
@@ -22,7 +21,7 @@ use std::{
 
 use arl_agent::{
     frame::TO_AGENT_MAX,
-    message::{FromAgent, ToAgent, VERSION},
+    message::{FromAgent, ToAgent, VERSION, live::Id},
 };
 use nix::{
     errno::Errno,
@@ -32,20 +31,17 @@ use nix::{
 };
 
 use crate::{
-    command::watch_children,
+    children::{Children, NEVER, watch_children},
+    live::{Live, Part},
+    peer::{Peer, is_own},
     records::{self, Records, plain},
 };
-use peer::Peer;
 use runs::Runs;
-
-pub use peer::is_own;
 
 /// Written to standard error when it listens; nothing more is written then.
 pub const READY: &str = "ready";
 /// Written when there is another one.
 pub const TAKEN: &str = "taken";
-
-const NEVER: Duration = Duration::from_secs(3600);
 
 /// Keeps the runs of the container that has `directory`, unless another process does.
 pub fn supervise(directory: &Path) -> Result<(), String> {
@@ -67,8 +63,10 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     let children = watch_children().map_err(|error| failed("children cannot be watched")(&error))?;
     let listener = listen(&records).map_err(|error| failed("the socket cannot be made")(&error))?;
     report_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
-    let runs = Runs::new(directory, records);
-    Supervisor { pod, listener, children, relays: BTreeMap::new(), next_relay: 0, runs }.work()
+    let own = Children::default();
+    let (runs, live) = (Runs::new(directory, records, own.clone()), Live::new(directory, own.clone()));
+    let (relays, next_relay, has_more) = (BTreeMap::new(), 0, false);
+    Supervisor { pod, listener, children, own, relays, next_relay, runs, live, has_more }.work()
 }
 
 /// The socket appears under its name when it can be connected to.
@@ -97,9 +95,13 @@ struct Supervisor {
     pod: String,
     listener: UnixListener,
     children: SignalFd,
+    own: Children,
     relays: BTreeMap<u64, Relay>,
     next_relay: u64,
     runs: Runs,
+    live: Live,
+    /// Whether a relay may take more at once.
+    has_more: bool,
 }
 
 /// Where something has happened.
@@ -109,6 +111,7 @@ enum Source {
     Children,
     Worker,
     Relay(u64),
+    Live(Id, Part),
 }
 
 impl Supervisor {
@@ -120,10 +123,12 @@ impl Supervisor {
                     Source::Children => while let Ok(Some(_)) = self.children.read_signal() {},
                     Source::Worker => self.runs.read_worker(),
                     Source::Relay(number) => self.read_relay(number),
+                    Source::Live(id, part) => self.live.ready(id, part),
                 }
             }
-            self.runs.reap();
+            self.own.reap();
             self.runs.check_time();
+            self.live.check_time();
             self.deliver();
         }
     }
@@ -135,9 +140,13 @@ impl Supervisor {
         ];
         sources.extend(self.runs.worker().map(|peer| (Source::Worker, peer.interest())));
         sources.extend(self.relays.iter().map(|(number, relay)| (Source::Relay(*number), relay.peer.interest())));
+        sources.extend(self.live.interests().map(|((id, part), interest)| (Source::Live(id, part), interest)));
         let mut fds: Vec<_> = sources.iter().map(|(_, (fd, flags))| PollFd::new(*fd, *flags)).collect();
-        let due = self.runs.due().map_or(NEVER, |due| due.saturating_duration_since(Instant::now()));
-        match poll(&mut fds, PollTimeout::try_from(due + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)) {
+        let due = self.runs.due().into_iter().chain(self.live.due()).min();
+        let left = due.map_or(NEVER, |due| due.saturating_duration_since(Instant::now())) + Duration::from_millis(1);
+        let timeout =
+            if self.has_more { PollTimeout::ZERO } else { PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX) };
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(format!("poll: {error}")),
         }
@@ -175,7 +184,7 @@ impl Supervisor {
                 ToAgent::Follow { run } => self.runs.follow(&run, number),
                 ToAgent::Cancel { run } => self.runs.cancel(&run),
                 ToAgent::Forget { run } => self.runs.forget(&run),
-                ToAgent::Live(_) => relay.peer.close(),
+                ToAgent::Live(request) => self.live.request(number, request),
             }
         }
     }
@@ -187,9 +196,17 @@ impl Supervisor {
                 relay.peer.send_frames(&frames);
             }
         }
-        self.relays.values_mut().for_each(|relay| relay.peer.flush());
+        self.has_more = false;
+        for (number, relay) in &mut self.relays {
+            let has_more = self.live.send(*number, &mut relay.peer);
+            relay.peer.flush();
+            // Where nothing is left over, the relay will not be waited for.
+            self.has_more |= has_more && relay.peer.backlog() == 0;
+        }
         self.relays.retain(|_, relay| relay.peer.is_open());
         let relays = &self.relays;
         self.runs.keep_followers(|number| relays.contains_key(&number));
+        self.live.keep_relays(|number| relays.contains_key(&number));
+        self.has_more |= self.live.has_pending();
     }
 }

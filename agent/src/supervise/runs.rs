@@ -1,7 +1,7 @@
 //! The runs of this container: waiting, in progress, ended and not yet forgotten.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -9,14 +9,14 @@ use std::{
 use super::{
     active::{Active, Next},
     history::History,
-    peer::Peer,
     run_log::RunLog,
     worker::Worker,
 };
 use crate::{
+    children::Children,
     job::{Done, Job, Outcome},
+    peer::Peer,
     records::{Begun, Partial, Records},
-    tree,
 };
 use arl_agent::{
     frame,
@@ -35,18 +35,18 @@ pub struct Runs {
     active: Option<Active>,
     /// Runs the step in progress; between steps it waits for the next.
     worker: Option<Worker>,
-    /// Processes of steps, this one's and those that stay with what their steps left in the background.
-    processes: BTreeSet<i32>,
+    /// Processes of steps, this one's and those that stay with what their steps left in the background, are among them.
+    children: Children,
     pending: Vec<(u64, Vec<u8>)>,
 }
 
 impl Runs {
     /// None yet but those on record in the volume at `directory`.
-    pub fn new(directory: &Path, records: Records) -> Self {
+    pub fn new(directory: &Path, records: Records, children: Children) -> Self {
         let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
-        let (logs, waiting, processes, pending) = Default::default();
+        let (logs, waiting, pending) = Default::default();
         let (directory, history) = (directory.to_owned(), History::new(records));
-        Self { directory, home, history, logs, waiting, active: None, worker: None, processes, pending }
+        Self { directory, home, history, logs, waiting, active: None, worker: None, children, pending }
     }
 
     /// The way to the worker.
@@ -166,13 +166,6 @@ impl Runs {
         }
     }
 
-    /// Waits for children that have ended; orphans of a worker that was killed are among them.
-    pub fn reap(&mut self) {
-        while let Some((pid, _)) = tree::reap() {
-            self.processes.remove(&pid);
-        }
-    }
-
     fn start_waiting(&mut self) {
         while self.active.is_none()
             && let Some(start) = self.waiting.pop_front()
@@ -215,7 +208,7 @@ impl Runs {
             None => Worker::start(&self.directory)
                 .map_err(|error| StepEnd::StartError(format!("no process can be started in the container: {error}")))?,
         };
-        self.processes.insert(worker.pid);
+        self.children.insert(worker.pid);
         self.worker.insert(worker).give(job);
         Ok(())
     }
@@ -237,14 +230,10 @@ impl Runs {
     fn step_lost(&mut self) {
         let Some(active) = &mut self.active else { return };
         if let Some(worker) = self.worker.take() {
-            self.processes.remove(&worker.pid);
+            self.children.remove(worker.pid);
         }
         let (run, end) = (active.start.run.clone(), active.lost());
-        let mut processes = std::mem::take(&mut self.processes);
-        let survivors = tree::kill_all(&processes.clone(), &mut |pid, _| {
-            processes.remove(&pid);
-        });
-        self.processes = processes;
+        let survivors = self.children.kill_orphans();
         let Partial { stdout, stderr } = self.history.partial(&run);
         let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new(), is_free: false };
         let (step, ..) = active.ended(done);

@@ -8,8 +8,7 @@ use std::{
 
 use arl_agent::frame::FROM_AGENT_MAX;
 
-use super::peer::Peer;
-use crate::job::Job;
+use crate::{job::Job, peer::Peer};
 
 /// A process that runs one step at a time.
 pub struct Worker {

@@ -3,8 +3,10 @@
 
 #[path = "../../../tests/files/mod.rs"]
 mod cases;
+mod client;
 mod endings;
 mod files;
+mod live;
 mod pod;
 mod volume;
 

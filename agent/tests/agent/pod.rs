@@ -99,6 +99,13 @@ impl Pod {
         processes(&directory).into_iter().filter(|pid| supervise.contains(pid)).collect()
     }
 
+    /// How many bytes of memory the supervisor has.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.supervisors()[0])).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     pub fn kill_supervisor(&self) {
         for pid in self.supervisors() {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::id::{Id, Output};
-use crate::message::{Variable, file};
+use crate::message::{file, variable::Variable};
 
 /// To an agent of version 2.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

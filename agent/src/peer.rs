@@ -16,6 +16,8 @@ use nix::poll::PollFlags;
 /// container.
 const OUTGOING_MAX: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
+/// How often it is read at once, where there is that much.
+const READS: usize = 4;
 
 /// Whether a process of the agent's own user is at the other end.
 pub fn is_own(stream: &UnixStream) -> bool {
@@ -41,6 +43,16 @@ impl Peer {
     /// Whether there is any use in it.
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// The socket itself.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// How many bytes wait to be sent.
+    pub fn backlog(&self) -> usize {
+        self.outgoing.len()
     }
 
     /// What to wait for.
@@ -75,13 +87,20 @@ impl Peer {
         }
     }
 
-    /// Reads once; what has arrived is then in [`Peer::next`].
+    /// Reads what has arrived, a bounded amount of it; it is then in [`Peer::take`].
     pub fn read(&mut self) {
         let mut buffer = [0; READ];
-        match (&self.stream).read(&mut buffer) {
-            Ok(read @ 1..) => self.incoming.push(&buffer[..read]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            _ => self.open = false,
+        for _ in 0..READS {
+            match (&self.stream).read(&mut buffer) {
+                Ok(read @ 1..) => {
+                    self.incoming.push(&buffer[..read]);
+                    if read < READ {
+                        return;
+                    }
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
+                _ => self.open = false,
+            }
         }
     }
 

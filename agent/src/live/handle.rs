@@ -1,0 +1,73 @@
+//! The supervisor's end of a keeper.
+
+use std::{
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::Stdio,
+};
+
+use arl_agent::frame::{self, FROM_AGENT_MAX};
+
+use super::{
+    inbox,
+    job::{Command, Job, Report},
+};
+use crate::peer::Peer;
+
+/// A process that keeps one live process at a time, or does one file call.
+pub struct Keeper {
+    /// Its number.
+    pub pid: i32,
+    peer: Peer,
+}
+
+impl Keeper {
+    /// Starts one.
+    pub fn start(directory: &Path) -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = std::process::Command::new("/proc/self/exe")
+            .arg("live")
+            .arg(directory)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        Ok(Self { pid, peer: Peer::new(ours, FROM_AGENT_MAX)? })
+    }
+
+    /// Gives it a job with descriptors; fails where it is gone.
+    pub fn give(&mut self, job: Job, descriptors: &[OwnedFd]) -> std::io::Result<()> {
+        let frame = frame::encode(&Command::Job(job));
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let sent = inbox::send(self.peer.stream(), &frame, &descriptors)?;
+        self.peer.send_frames(&frame[sent..]);
+        self.peer.flush();
+        Ok(())
+    }
+
+    /// Sends it a request about its job.
+    pub fn send(&mut self, command: &Command) {
+        self.peer.send(command);
+        self.peer.flush();
+    }
+
+    /// The way to it.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// What it reports, once there is something to read.
+    pub fn read(&mut self) {
+        self.peer.flush();
+        self.peer.read();
+    }
+
+    /// The next report.
+    pub fn take(&mut self) -> Option<Report> {
+        self.peer.take()
+    }
+}

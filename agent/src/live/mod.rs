@@ -1,0 +1,269 @@
+//! Live processes and file calls, beside the runs of Tasks and apart from them.
+//!
+//! Each has a keeper, a process of its own that starts it, waits for it and ends all that it started. Its pipes are here: what it
+//! prints goes to the clients that follow it, as fast as they take it; while nobody does, the end of it is kept.
+
+mod buffer;
+mod files;
+mod follower;
+mod handle;
+mod inbox;
+mod input;
+mod job;
+mod keeper;
+mod launch;
+mod outcome;
+mod process;
+mod pty;
+mod requests;
+mod spawn;
+mod stream;
+mod user;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use arl_agent::{
+    frame,
+    message::{
+        FromAgent,
+        live::{Cause, ENDED_MAX, Event, Id, WINDOW},
+    },
+};
+use nix::poll::PollFlags;
+
+use crate::{children::Children, peer::Peer};
+use handle::Keeper;
+use job::Command;
+use process::{Process, Work};
+use stream::READ;
+
+pub use keeper::keep;
+pub use process::Part;
+
+/// The most bytes of outputs and inputs that are held for all of them. They are memory of the container.
+const TOTAL_MAX: usize = 8 * 1024 * 1024;
+/// Keepers that wait for the next process.
+const SPARE_MAX: usize = 2;
+/// A relay that has so much to take is given no more for now.
+const BACKLOG: usize = 64 * 1024;
+
+/// All of them. Relays are numbers here.
+pub struct Live {
+    directory: PathBuf,
+    /// Where processes run that name no other place.
+    home: String,
+    children: Children,
+    processes: BTreeMap<Id, Process>,
+    /// Those that ended, in that order, as long as somebody may ask for them.
+    ended: Vec<Id>,
+    /// Those that nobody will ask for again.
+    forgotten: BTreeSet<Id>,
+    spare: Vec<Keeper>,
+    /// Relays that have asked for something, and what was sent to them last.
+    clients: BTreeMap<u64, Id>,
+    /// Relays that want to know whether anything is going on, and what they know.
+    watchers: BTreeMap<u64, Option<(bool, bool)>>,
+    pending: Vec<(u64, Event)>,
+    /// How many bytes each output and input may hold now.
+    share: usize,
+    scratch: Vec<u8>,
+}
+
+impl Live {
+    /// None yet.
+    pub fn new(directory: &Path, children: Children) -> Self {
+        let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
+        let (processes, ended, forgotten, spare) = Default::default();
+        let (clients, watchers, pending, scratch) = Default::default();
+        let directory = directory.to_owned();
+        Self {
+            directory,
+            home,
+            children,
+            processes,
+            ended,
+            forgotten,
+            spare,
+            clients,
+            watchers,
+            pending,
+            share: WINDOW,
+            scratch,
+        }
+    }
+
+    /// What to wait for.
+    pub fn interests(&self) -> impl Iterator<Item = ((Id, Part), (BorrowedFd<'_>, PollFlags))> {
+        self.processes
+            .values()
+            .flat_map(|process| process.interests(self.share).map(|(part, interest)| ((process.id, part), interest)))
+    }
+
+    /// Something has happened there.
+    pub fn ready(&mut self, id: Id, part: Part) {
+        match part {
+            Part::Keeper => self.read_keeper(id),
+            Part::Output(number) => {
+                self.scratch.resize(READ, 0);
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.read(number, self.share, &mut self.scratch);
+                }
+            }
+            Part::Input => {
+                if let Some(input) = self.processes.get_mut(&id).and_then(|process| process.input.as_mut()) {
+                    input.write();
+                    input.grant(self.share);
+                }
+            }
+        }
+    }
+
+    fn read_keeper(&mut self, id: Id) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(keeper) = &mut process.keeper else { return };
+        keeper.read();
+        let mut is_free = false;
+        while let Some(report) = process.keeper.as_mut().and_then(Keeper::take) {
+            is_free |= process.take(report);
+        }
+        let is_open = process.keeper.as_ref().is_some_and(|keeper| keeper.peer().is_open());
+        if is_free && is_open {
+            // Dropping it ends it.
+            let keeper = process.keeper.take();
+            self.spare.extend(keeper.filter(|_| self.spare.len() < SPARE_MAX));
+        } else if !is_open {
+            let keeper = process.keeper.take();
+            if process.is_running() {
+                if let Some(keeper) = keeper {
+                    self.children.remove(keeper.pid);
+                }
+                process.lost();
+                self.children.kill_orphans();
+            }
+        }
+    }
+
+    /// When to call [`Live::check_time`] at the latest.
+    pub fn due(&self) -> Option<Instant> {
+        self.processes.values().filter_map(Process::due).min()
+    }
+
+    /// Ends what nobody is there for, and drops what nobody will ask for.
+    pub fn check_time(&mut self) {
+        for process in self.processes.values_mut() {
+            if let Work::Process { grace_ms, .. } = process.work
+                && process.is_abandoned()
+            {
+                let kill = Command::Kill { id: process.id, grace_ms, cause: Cause::Abandoned };
+                process.keeper.iter_mut().for_each(|keeper| keeper.send(&kill));
+            }
+            process.settle();
+            if process.is_over() && !process.is_call() && !self.ended.contains(&process.id) {
+                self.ended.push(process.id);
+            }
+        }
+        let surplus = self.ended.len().saturating_sub(ENDED_MAX);
+        self.forgotten.extend(self.ended.drain(..surplus));
+        let forgotten = &self.forgotten;
+        self.processes.retain(|id, process| {
+            let is_wanted = process.followers() > 0 || !(process.is_transient() || forgotten.contains(id));
+            is_wanted || process.keeper.is_some() || !process.is_over()
+        });
+        let processes = &self.processes;
+        self.ended.retain(|id| processes.contains_key(id));
+        self.forgotten.retain(|id| processes.contains_key(id));
+        self.divide();
+    }
+
+    /// Divides the memory among those that run. Those that have ended have at most half of it.
+    fn divide(&mut self) {
+        let over = self.processes.values().filter(|process| process.is_over()).count();
+        let mut held = 0;
+        for process in self.processes.values_mut().filter(|process| process.is_over()) {
+            process.trim((TOTAL_MAX / 4 / over.max(1)).min(WINDOW));
+            held += process.weight();
+        }
+        let running = self.processes.len() - over;
+        let share = (TOTAL_MAX.saturating_sub(held) / (3 * running.max(1))).min(WINDOW);
+        if share < self.share {
+            self.processes.values_mut().filter(|process| !process.is_over()).for_each(|process| process.trim(share));
+        }
+        self.share = share;
+        if running == 0 {
+            self.scratch = Vec::new();
+        }
+    }
+
+    /// Queues what there is for a relay, each process in its turn, until it has enough for now. True: there is more.
+    pub fn send(&mut self, relay: u64, peer: &mut Peer) -> bool {
+        let mut rest = Vec::new();
+        for (to, event) in self.pending.drain(..) {
+            if to == relay { peer.send(&FromAgent::Live(event)) } else { rest.push((to, event)) }
+        }
+        self.pending = rest;
+        let Some(last) = self.clients.get_mut(&relay) else { return false };
+        loop {
+            let before = *last;
+            let (behind, front) = ((Bound::Excluded(before), Bound::Unbounded), ..=before);
+            let mut turn: Vec<Id> = self.processes.range(behind).map(|(id, _)| *id).collect();
+            turn.extend(self.processes.range(front).map(|(id, _)| *id));
+            let mut has_sent = false;
+            for id in turn {
+                if peer.backlog() >= BACKLOG {
+                    return true;
+                }
+                if let Some(event) = self.processes.get_mut(&id).and_then(|process| process.next_event(relay)) {
+                    peer.send_frames(&frame::encode(&FromAgent::Live(event)));
+                    (*last, has_sent) = (id, true);
+                }
+            }
+            if !has_sent {
+                return false;
+            }
+        }
+    }
+
+    /// Whether there are events that were not given to their relays.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Forgets the relays that are disconnected. Calls end with their stream.
+    pub fn keep_relays(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.pending.retain(|(relay, _)| is_there(*relay));
+        self.watchers.retain(|relay, _| is_there(*relay));
+        let before = self.clients.len();
+        self.clients.retain(|relay, _| is_there(*relay));
+        if self.clients.len() < before {
+            for process in self.processes.values_mut() {
+                process.unfollow(|relay| !is_there(relay));
+                if process.is_call() && process.followers() == 0 {
+                    process.abort();
+                }
+            }
+        }
+        self.report_activity();
+    }
+
+    fn report_activity(&mut self) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let live = self.processes.values().filter(|process| process.is_running()).count();
+        let clients = self.clients.len();
+        let now = (live > 0, clients > 0);
+        for (relay, known) in &mut self.watchers {
+            if known.replace(now) != Some(now) {
+                let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+                let event = Event::Activity { live: count(live), clients: count(clients) };
+                self.pending.push((*relay, event));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What clients ask for.
+
+use arl_agent::message::{
+    error::{Error, Kind},
+    live::{Cause, Event, Id, LIVE_MAX, Process as Listed, Request},
+};
+
+use super::{
+    Live,
+    handle::Keeper,
+    job::Command,
+    launch::{Launch, failed},
+    outcome::micros,
+    process::{Process, Work},
+    pty,
+};
+
+impl Live {
+    /// Does what a client asks for.
+    pub fn request(&mut self, relay: u64, request: Request) {
+        if !matches!(request, Request::WatchActivity | Request::List { .. }) {
+            self.clients.entry(relay).or_insert(Id(0));
+        }
+        match request {
+            Request::Start(start) => {
+                if self.processes.get(&start.id).is_some_and(|process| !process.is_call()) {
+                    return self.follow(relay, start.id, [0, 0]);
+                }
+                let id = start.id;
+                let launch = self.admit(id).and_then(|()| Launch::process(*start, &self.home));
+                self.launch(relay, id, launch);
+            }
+            Request::File { id, action, user } => {
+                let launch = self.admit(id).and_then(|()| Launch::call(id, action, user, &self.home));
+                self.launch(relay, id, launch);
+            }
+            Request::Follow { id, stdout, stderr } => self.follow(relay, id, [stdout, stderr]),
+            Request::Unfollow { id } => {
+                if let Some(process) = self.processes.get_mut(&id).filter(|process| !process.is_call()) {
+                    process.unfollow(|other| other == relay);
+                }
+            }
+            Request::Acknowledge { id, output, offset } => {
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.acknowledge(relay, output, offset);
+                }
+            }
+            Request::Forget { id } => {
+                if self.processes.get(&id).is_some_and(Process::is_over) {
+                    self.forgotten.insert(id);
+                }
+            }
+            Request::List { request } => {
+                let processes = self.list();
+                self.pending.push((relay, Event::List { request, processes }));
+            }
+            Request::WatchActivity => {
+                self.watchers.insert(relay, None);
+            }
+            Request::Input { .. }
+            | Request::CloseInput { .. }
+            | Request::Signal { .. }
+            | Request::Resize { .. }
+            | Request::Kill { .. } => self.pass_on(relay, request),
+        }
+    }
+
+    /// What concerns a process that runs.
+    fn pass_on(&mut self, relay: u64, request: Request) {
+        let (id, passed) = match request {
+            Request::Input { id, offset, data } => {
+                let share = self.share;
+                (id, self.get(id).and_then(|process| process.take_input(offset, &data, share)))
+            }
+            Request::CloseInput { id, offset } => (id, self.get(id).and_then(|process| process.close_input(offset))),
+            Request::Signal { id, signal } => (id, self.get(id).and_then(|process| process.signal(signal))),
+            Request::Resize { id, size } => {
+                let resize = |process: &mut Process| {
+                    let terminal = process.terminal().ok_or_else(|| invalid("the process has no terminal"))?;
+                    pty::resize(terminal, size).map_err(|error| failed(&error))
+                };
+                (id, self.get(id).and_then(resize))
+            }
+            Request::Kill { id, grace_ms } => (id, self.get(id).map(|process| process.kill(grace_ms))),
+            _ => return,
+        };
+        if let Err(error) = passed {
+            self.pending.push((relay, Event::Rejected { id, error }));
+        }
+    }
+
+    fn get(&mut self, id: Id) -> Result<&mut Process, Error> {
+        self.processes.get_mut(&id).ok_or_else(|| unknown(id))
+    }
+
+    /// Whether there is room for one more.
+    fn admit(&self, id: Id) -> Result<(), Error> {
+        if self.processes.contains_key(&id) {
+            return Err(invalid("another process or call has this name"));
+        }
+        let busy = self.processes.values().filter(|process| process.keeper.is_some() || !process.is_over()).count();
+        if busy < LIVE_MAX {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::TooMany,
+            format!("the pod has {LIVE_MAX} live processes and file calls, and takes no more"),
+        ))
+    }
+
+    fn launch(&mut self, relay: u64, id: Id, launch: Result<Launch, Error>) {
+        let launch = launch.and_then(|launch| {
+            let keeper = match self.spare.pop() {
+                Some(keeper) => keeper,
+                None => Keeper::start(&self.directory).map_err(|error| failed(&error))?,
+            };
+            self.children.insert(keeper.pid);
+            Ok(launch.by(keeper, self.share))
+        });
+        match launch {
+            Ok(mut process) => {
+                process.follow(relay, [0, 0]);
+                self.processes.insert(id, process);
+            }
+            Err(error) => self.pending.push((relay, Event::Failed { id, error })),
+        }
+    }
+
+    fn follow(&mut self, relay: u64, id: Id, offsets: [u64; 2]) {
+        let process = self.processes.get_mut(&id).filter(|process| !process.is_call());
+        match process.filter(|_| !self.forgotten.contains(&id)) {
+            Some(process) => process.follow(relay, offsets),
+            None => self.pending.push((relay, Event::Failed { id, error: unknown(id) })),
+        }
+    }
+
+    fn list(&self) -> Vec<Listed> {
+        let listed = |process: &Process| {
+            let Work::Process { alone, tty, .. } = process.work else { return None };
+            let [stdout, stderr] = process.kept();
+            Some(Listed {
+                id: process.id,
+                pid: process.pid?,
+                command: process.command.clone(),
+                background: alone.is_none(),
+                tty,
+                started_ago_us: micros(process.started_ago()),
+                ended: !process.is_running(),
+                clients: u32::try_from(process.followers()).unwrap_or(u32::MAX),
+                stdout,
+                stderr,
+            })
+        };
+        let (running, ended): (Vec<_>, Vec<_>) = self
+            .processes
+            .values()
+            .filter(|process| !self.forgotten.contains(&process.id))
+            .filter_map(listed)
+            .partition(|process| !process.ended);
+        running.into_iter().chain(ended).collect()
+    }
+}
+
+impl Process {
+    fn take_input(&mut self, offset: u64, data: &[u8], share: usize) -> Result<(), Error> {
+        let Some(input) = &mut self.input else { return Err(invalid("the process has no standard input")) };
+        if !input.push(offset, data) {
+            return Err(invalid("input that does not follow what was received, or for which there is no room"));
+        }
+        input.write();
+        input.grant(share);
+        Ok(())
+    }
+
+    fn close_input(&mut self, offset: u64) -> Result<(), Error> {
+        let Some(input) = &mut self.input else { return Ok(()) };
+        if !input.close(offset) {
+            return Err(invalid("the input has another length"));
+        }
+        input.write();
+        let commit = Command::Commit { id: self.id };
+        if self.is_call() {
+            self.keeper.iter_mut().for_each(|keeper| keeper.send(&commit));
+        }
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: i32) -> Result<(), Error> {
+        if self.is_call() || !(1..=64).contains(&signal) {
+            return Err(invalid("there is no such signal"));
+        }
+        let id = self.id;
+        self.keeper.iter_mut().for_each(|keeper| keeper.send(&Command::Signal { id, signal }));
+        Ok(())
+    }
+
+    fn kill(&mut self, grace_ms: u64) {
+        if self.is_call() {
+            return self.abort();
+        }
+        let kill = Command::Kill { id: self.id, grace_ms, cause: Cause::Killed };
+        self.keeper.iter_mut().for_each(|keeper| keeper.send(&kill));
+    }
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(Kind::Invalid, message)
+}
+
+fn unknown(id: Id) -> Error {
+    let message = format!(
+        "there is no process {}: it was never started here, was forgotten, or the agent was ended meanwhile, and its end is not known",
+        id.0
+    );
+    Error::new(Kind::Unknown, message)
+}

@@ -1,0 +1,124 @@
+//! Starting the process of a keeper.
+
+use std::{
+    fs::File,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use arl_agent::message::{
+    error::{Error, Kind},
+    live::Id,
+};
+use nix::errno::Errno;
+use rustix::process::{Pid, WaitStatus, ioctl_tiocsctty, kill_process_group};
+
+use super::{job::Program, user::Identity};
+use crate::memory;
+
+/// A process that was started.
+pub struct Running {
+    pub id: Id,
+    pub pid: Pid,
+    pub status: Option<WaitStatus>,
+    pub kills_before: Option<u64>,
+}
+
+impl Running {
+    /// A child was waited for, which may be this one.
+    pub fn note(&mut self, reaped: i32, how: WaitStatus) {
+        // Ids are used again.
+        if reaped == self.pid.as_raw_nonzero().get() && self.status.is_none() {
+            self.status = Some(how);
+        }
+    }
+}
+
+/// The working directory is looked up by its name each time: processes may move it away and make another.
+pub fn go_to(home: &str, cwd: Option<&str>) -> Result<(), Error> {
+    let directory = cwd.map_or_else(|| Path::new(home).to_owned(), |cwd| Path::new(home).join(cwd));
+    std::env::set_current_dir(&directory).map_err(|error| Error {
+        kind: Kind::NoWorkingDirectory,
+        message: format!("the working directory {}: {error}", directory.display()),
+        errno: error.raw_os_error(),
+    })
+}
+
+/// Starts it, as whom and where it is to run: this process goes there first.
+pub fn start(
+    id: Id,
+    program: &Program,
+    home: &str,
+    identity: Option<&Identity>,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Running, Error> {
+    let broken = |error: &dyn std::fmt::Display| Error::new(Kind::Other, format!("no process can be started: {error}"));
+    let Some((name, arguments)) = program.argv.split_first() else {
+        return Err(Error::new(Kind::Invalid, "no command"));
+    };
+    let terminal = if program.tty { descriptors.first().map(OwnedFd::try_clone) } else { None };
+    let terminal = terminal.transpose().map_err(|error| broken(&error))?;
+    if let Some(terminal) = &terminal {
+        if let Some(identity) = identity {
+            // Where this is refused the user could still read and write.
+            let _ = nix::unistd::fchown(terminal, Some(identity.uid().into()), None);
+        }
+        nix::unistd::setsid().map_err(|error| broken(&error))?;
+        ioctl_tiocsctty(terminal).map_err(|error| broken(&error))?;
+    }
+    identity.map_or(Ok(()), Identity::assume)?;
+    go_to(home, program.cwd.as_deref().filter(|cwd| !cwd.is_empty()))?;
+    let [stdin, stdout, stderr] = standard(program, descriptors).map_err(|error| broken(&error))?;
+    let kills_before = memory::kills();
+    let mut command = Command::new(name);
+    command.args(arguments).process_group(0).stdin(stdin).stdout(stdout).stderr(stderr);
+    if terminal.is_some() {
+        command.env("TERM", "xterm-256color");
+    }
+    command.envs(identity.map(Identity::variables).unwrap_or_default());
+    command.envs(program.env.iter().map(|variable| (&variable.name, &variable.value)));
+    let child = command.spawn().map_err(|error| refused(name, &error))?;
+    // What this holds of the descriptors is closed here.
+    drop(command);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()).ok_or_else(|| broken(&"no pid"))?;
+    if let Some(terminal) = &terminal {
+        let _ = rustix::termios::tcsetpgrp(terminal, pid);
+        // It may have wanted to read before it was in the foreground, and was stopped for that.
+        let _ = kill_process_group(pid, rustix::process::Signal::CONT);
+    }
+    Ok(Running { id, pid, status: None, kills_before })
+}
+
+/// Standard input, output and error.
+fn standard(program: &Program, descriptors: Vec<OwnedFd>) -> std::io::Result<[Stdio; 3]> {
+    let mut descriptors = descriptors.into_iter();
+    if program.tty {
+        let terminal =
+            descriptors.next().map_or_else(|| Err(std::io::ErrorKind::NotFound.into()), Ok::<_, std::io::Error>)?;
+        return Ok([terminal.try_clone()?.into(), terminal.try_clone()?.into(), terminal.into()]);
+    }
+    let mut next = |is_there: bool| descriptors.next().filter(|_| is_there).map_or_else(Stdio::null, Stdio::from);
+    let stdin = if program.stdin { next(true) } else { Stdio::from(File::open("/dev/null")?) };
+    Ok([stdin, next(true), next(true)])
+}
+
+fn refused(name: &str, error: &std::io::Error) -> Error {
+    let failure = |kind, message: String| Error { kind, message, errno: error.raw_os_error() };
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT | Errno::ENOTDIR) => failure(
+            Kind::NotFound,
+            format!(
+                "{name}: not found in the container: the program is missing or, if it is a script, the interpreter in its first line"
+            ),
+        ),
+        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
+            failure(Kind::NotExecutable, format!("{name}: cannot be executed: {error}"))
+        }
+        Some(Errno::E2BIG) => {
+            failure(Kind::TooLarge, format!("{name}: the arguments or variables are too many: {error}"))
+        }
+        None => failure(Kind::Invalid, format!("{name}: cannot be started: {error}")),
+        _ => failure(Kind::Other, format!("{name} cannot be started: {error}")),
+    }
+}
