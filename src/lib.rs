@@ -9,7 +9,7 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 1 | `arrival`, `clock`, `flags`, `object`, `texts` | values: an object's key, uid and version; the time; what the process was told |
+//! | 1 | `arrival`, `burst`, `clock`, `flags`, `object`, `texts` | values: an object's key, uid and version; the time; what the process was told |
 //! | 2 | `logs`, `metrics`, `pod` | what is counted and logged; a pod with the fields that are read of it, and how it was lost |
 //! | 3 | `cache`, `connect`, `definitions`, `queue` | what is known of the cluster; the way to the API server; keys to work on |
 //! | 4 | `runs`, `traces`, `triggers` | the execution of steps in pods; spans; which change wakes whom |
@@ -59,6 +59,7 @@
 pub use arl_agent::output;
 
 pub mod arrival;
+pub mod burst;
 pub mod cache;
 pub mod clock;
 pub mod collector;

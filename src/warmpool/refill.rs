@@ -1,15 +1,11 @@
 //! Refill yields to claims: starting a pod takes the node's time, which those who claim pods one after the other wait for.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use crate::clock::after;
-
-/// Claims that follow each other within this time are of one burst.
-const QUIET: Duration = Duration::from_millis(500);
-/// A burst puts refill off for this long at most.
-const AT_MOST: Duration = Duration::from_secs(5);
+use crate::{
+    burst::{AT_MOST, QUIET},
+    clock::after,
+};
 
 /// What refill yields to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

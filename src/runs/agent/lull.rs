@@ -1,17 +1,11 @@
 //! When a stream that nobody waits for may be opened: it costs the node more than a claim does, so those of a burst of claims wait
 //! until the burst is over. The first one does not, and whoever has a Task does not either.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Instant, sleep_until};
 
-/// Claims that follow each other within this time are of one burst.
-const QUIET: Duration = Duration::from_millis(500);
-/// A burst is waited for this long at most.
-const AT_MOST: Duration = Duration::from_secs(5);
+use crate::burst::{AT_MOST, QUIET};
 
 /// The claims of late.
 #[derive(Debug, Default)]
@@ -43,6 +37,8 @@ impl Lull {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     async fn waited(lull: &Lull) -> u128 {

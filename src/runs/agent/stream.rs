@@ -1,6 +1,6 @@
 //! The stream to one pod: opened, used by every run of the pod, opened again when it breaks.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 
 use arl_agent::{
     frame,
@@ -80,23 +80,9 @@ impl Agent {
                 Err(error) => Some(error),
             };
             failures += 1;
-            match error.map(StreamError::printable) {
-                None => break,
-                Some(StreamError::Permanent(message)) => {
-                    self.metrics.run_streams.with(["gone"]).inc();
-                    tracing::debug!(pod = %target.pod.name, error = message, "no stream to the agent");
-                    attached.tell(|| StreamEvent::Gone(message.clone())).await;
-                    break;
-                }
-                Some(error @ (StreamError::Transient(_) | StreamError::Unstarted(_) | StreamError::Protocol(_))) => {
-                    let reached = !matches!(error, StreamError::Transient(_));
-                    let result = if matches!(error, StreamError::Protocol(_)) { "unfit" } else { "broken" };
-                    let message = error.into_message();
-                    self.metrics.run_streams.with([result]).inc();
-                    tracing::debug!(pod = %target.pod.name, error = message, failures, "no stream to the agent for now");
-                    let message = format!("the agent in pod {} cannot be reached: {message}", target.pod.name);
-                    attached.tell(|| StreamEvent::Obstacle { message: message.clone(), reached }).await;
-                }
+            let Some(error) = error.map(StreamError::printable) else { break };
+            if self.report(&target, &attached, error, failures).await.is_break() {
+                break;
             }
             if attached.is_idle() && failures > IDLE_FAILURES {
                 break;
@@ -111,6 +97,28 @@ impl Agent {
         if streams.get(&target.pod_uid).is_some_and(mpsc::UnboundedSender::is_closed) {
             streams.remove(&target.pod_uid);
         }
+    }
+
+    /// Tells those who wait for the pod why there is no stream; breaks where there never will be one.
+    async fn report(&self, target: &Target, attached: &Attached, error: StreamError, failures: u32) -> ControlFlow<()> {
+        let pod = &target.pod.name;
+        let (result, reached) = match &error {
+            StreamError::Permanent(_) => ("gone", true),
+            StreamError::Protocol(_) => ("unfit", true),
+            StreamError::Unstarted(_) => ("broken", true),
+            StreamError::Transient(_) => ("broken", false),
+        };
+        self.metrics.run_streams.with([result]).inc();
+        let is_permanent = matches!(error, StreamError::Permanent(_));
+        let error = error.into_message();
+        tracing::debug!(pod, error, failures, is_permanent, "no stream to the agent");
+        if is_permanent {
+            attached.tell(|| StreamEvent::Gone(error.clone())).await;
+            return ControlFlow::Break(());
+        }
+        let message = format!("the agent in pod {pod} cannot be reached: {error}");
+        attached.tell(|| StreamEvent::Obstacle { message: message.clone(), reached }).await;
+        ControlFlow::Continue(())
     }
 
     /// A place among those that open a stream now. Who has a Task need not wait for those who have none.

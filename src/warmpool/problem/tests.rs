@@ -23,6 +23,7 @@ fn running() -> Value {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
     let scheduled = || condition("PodScheduled", "True", "", "");
     let unready = |reason: &str, message: &str| condition("Ready", "False", reason, message);
