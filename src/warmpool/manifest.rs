@@ -194,7 +194,10 @@ mod tests {
         let executor = Executor { mode: ExecutorMode::Agent, container: Some("main".into()) };
         let made = made(&pool_with("p", template.clone(), executor), 1).manifest;
         let annotations = &made["metadata"]["annotations"];
-        assert_eq!((&annotations[labels::AGENT], &annotations[labels::EXECUTOR]), (&json!(VERSION.to_string()), &json!("main")));
+        assert_eq!(
+            (&annotations[labels::AGENT], &annotations[labels::EXECUTOR]),
+            (&json!(VERSION.to_string()), &json!("main"))
+        );
         let spec = &made["spec"];
         assert_eq!(spec["containers"][0], template["spec"]["containers"][0]);
         assert_eq!(
