@@ -104,7 +104,7 @@ mod tests {
         object::{Key, Uid},
         pod::Target,
         queue::InFlight,
-        runs::{Leftovers, Report, Request, RunControl, RunEnd, Runner},
+        runs::{Bounds, Leftovers, Report, Request, RunControl, RunEnd, Runner},
     };
 
     #[tokio::test]
@@ -142,7 +142,14 @@ mod tests {
     async fn an_operator_is_alive_as_long_as_its_workers_move() {
         let runner: Arc<dyn Runner> = Arc::new(NoRunner);
         let clock = Clock::new(|| jiff::Timestamp::UNIX_EPOCH);
-        let scopes = [Scope::new(Some("ns".into()), &clock, &runner, &Metrics::unread(), &InFlight::default())];
+        let scopes = [Scope::new(
+            Some("ns".into()),
+            &clock,
+            &runner,
+            &Metrics::unread(),
+            &InFlight::default(),
+            &Bounds::default(),
+        )];
         let said = readiness(&scopes);
         assert_eq!(said, (StatusCode::SERVICE_UNAVAILABLE, "the objects of ns are not all listed yet\n".to_owned()));
 

@@ -14,6 +14,7 @@ use arl_operator::{
     metrics::{Catalogue, Metrics, Process},
     operator::{self, Common, Scope, Stage},
     queue::InFlight,
+    runs::Bounds,
     traces::{Exporter, InvalidSetting, Settings, Traces, Variables},
 };
 use clap::Parser;
@@ -60,10 +61,10 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
-    let claims = InFlight::default();
+    let (claims, bounds) = (InFlight::default(), Bounds::default());
     let runner = operator::pod_runner(&client, &clock, events.clone(), &metrics, &claims);
-    let scopes: Vec<_> =
-        namespaces.into_iter().map(|namespace| Scope::new(namespace, &clock, &runner, &metrics, &claims)).collect();
+    let scope = |namespace| Scope::new(namespace, &clock, &runner, &metrics, &claims, &bounds);
+    let scopes: Vec<_> = namespaces.into_iter().map(scope).collect();
     catalogue.add_collector(Objects::ENTRIES, Objects::new(scopes.clone()));
     catalogue.add_collector(Process::ENTRIES, Process);
     if let Some(listener) = scrapes {

@@ -99,7 +99,7 @@ reasons! {
         SandboxNotFound,
         /// The Sandbox has no pod yet, or its pod is not ready.
         SandboxNotReady,
-        /// Earlier Tasks of the same Sandbox come first.
+        /// Earlier Tasks of the same Sandbox come first; or large ones of others are on their way into their pods.
         Queued,
         /// Its steps are being run.
         Running,

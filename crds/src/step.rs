@@ -128,6 +128,13 @@ pub enum InvalidSpec {
 }
 
 impl Step {
+    /// About how much memory it takes beyond its name and type. An empty argument takes some too.
+    pub fn size(&self) -> usize {
+        let one = self.path.iter().chain(&self.content).chain(&self.work_dir);
+        let env = self.env.iter().flat_map(|(name, value)| [name, value]);
+        one.chain(self.command.iter().flatten()).chain(env).map(|text| text.len() + size_of::<String>()).sum()
+    }
+
     /// What the step does.
     pub fn action(&self) -> Result<Action<'_>, InvalidSpec> {
         let incomplete = || InvalidSpec::Incomplete(self.name.clone());

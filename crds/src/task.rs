@@ -96,15 +96,8 @@ impl TaskSpec {
 
     /// How many bytes the spec has, as it is stored; none where it is far from the limit.
     fn bytes(&self) -> usize {
-        let texts = |step: &Step| {
-            let command = step.command.iter().flatten().map(String::len).sum::<usize>();
-            let env = step.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-            command
-                + env
-                + [&step.content, &step.path, &step.work_dir].into_iter().flatten().map(String::len).sum::<usize>()
-        };
         // A control character becomes six when it is written as JSON, and an argument has its quotes.
-        if self.steps.iter().map(texts).sum::<usize>() < MAX_SPEC_BYTES / 8 {
+        if self.steps.iter().map(Step::size).sum::<usize>() < MAX_SPEC_BYTES / 8 {
             return 0;
         }
         let mut count = Count(0);

@@ -185,8 +185,8 @@ pub struct TaskRow {
     pub task: Arc<Task>,
     /// Why it cannot be run, judged while all of it was there.
     pub invalid: Option<InvalidSpec>,
-    /// Whether its steps have only their names and types here.
-    pub is_abridged: bool,
+    /// How many bytes of its steps are left out here, so that they have only their names and types; 0, where they are whole.
+    pub left_out: usize,
     /// Its place among the Tasks of its Sandbox.
     pub arrival: Arrival,
     heard_of: Timestamp,
@@ -204,8 +204,8 @@ impl TaskRow {
     pub fn new(mut task: Task) -> Self {
         let invalid = task.spec.validate().err();
         let arrival = Arrival::of(&task, task.status.as_ref().and_then(|s| s.arrival), None);
-        let is_abridged = abridge(&mut task);
-        Self { task: Arc::new(task), invalid, is_abridged, arrival, heard_of: Timestamp::MAX }
+        let left_out = abridge(&mut task);
+        Self { task: Arc::new(task), invalid, left_out, arrival, heard_of: Timestamp::MAX }
     }
 
     /// The same, heard of at this time.

@@ -24,7 +24,7 @@ use crate::{
     object::{Key, Uid},
     pod::Pod,
     queue::InFlight,
-    runs::{Agent, ByMode, Exec, Runner, Runs},
+    runs::{Agent, Bounds, ByMode, Exec, Runner, Runs},
     sandbox::Sandboxes,
     task::Tasks,
     traces::Traces,
@@ -74,13 +74,15 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// A scope that nobody looks after yet. `claims` are all scopes' Sandboxes that are to be looked at.
+    /// A scope that nobody looks after yet. `claims` are all scopes' Sandboxes that are to be looked at, `bounds`
+    /// hold for the runs of all scopes.
     pub fn new(
         namespace: Option<String>,
         clock: &Clock,
         runner: &Arc<dyn Runner>,
         metrics: &Arc<Metrics>,
         claims: &InFlight,
+        bounds: &Bounds,
     ) -> Arc<Self> {
         let queues = Queues::new(metrics, claims);
         let wake_all = queues.clone();
@@ -92,7 +94,7 @@ impl Scope {
         });
         let wake_task = Arc::clone(&queues.tasks);
         let wake_task = Arc::new(move |key| wake_task.add(key));
-        let runs = Arc::new(Runs::new(Arc::clone(runner), clock.clone(), wake_task));
+        let runs = Arc::new(Runs::new(Arc::clone(runner), clock.clone(), bounds.clone(), wake_task));
         Arc::new(Self { namespace, queues, watch, runs, synced: watch::Sender::new(false) })
     }
 

@@ -61,6 +61,7 @@ fn request() -> Request {
         task_uid: Uid("task-uid".into()),
         created: None,
         steps: Vec::new(),
+        room: None,
         timeout: Duration::from_secs(1),
         target,
         is_started: false,
@@ -73,7 +74,7 @@ async fn runs_end_with_their_scope() {
         let (clock, metrics) = (Clock::new(|| Timestamp::UNIX_EPOCH), Metrics::unread());
         let (count, mut runs) = watch::channel(0);
         let runner: Arc<dyn Runner> = Arc::new(Endless(count));
-        let scope = Scope::new(None, &clock, &runner, &metrics, &InFlight::default());
+        let scope = Scope::new(None, &clock, &runner, &metrics, &InFlight::default(), &Bounds::default());
         let stage = watch::Sender::new(Stage::Lead);
         let common = Common {
             client: Client::new(

@@ -377,6 +377,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_key_is_kept_once_however_often_it_is_added_and_not_at_all_when_it_is_done() {
+        let queue = queue();
+        let held = || {
+            let inner = queue.lock();
+            let (waiting, active) = (inner.ready.len() + inner.queued.len(), inner.active.len() + inner.again.len());
+            (waiting, active, inner.timers.len() + inner.deadlines.len(), inner.failures.len())
+        };
+        let add = || {
+            for n in 0..1000 {
+                queue.add("a");
+                queue.add_at("a", Instant::now() + Duration::from_secs(2000 - n));
+            }
+        };
+        add();
+        assert_eq!(held(), (2, 0, 2, 0));
+        queue.next().await;
+        add();
+        queue.failed(&"a", 1.0);
+        assert_eq!(held(), (2, 0, 2, 1));
+        queue.next().await;
+        add();
+        assert_eq!(held(), (0, 2, 2, 1));
+        queue.done(&"a", None);
+        queue.next().await;
+        queue.done(&"a", None);
+        assert_eq!(held(), (0, 0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_earliest_timer_counts_and_work_clears_it() {
         let queue = queue();
         let start = Instant::now();

@@ -134,11 +134,13 @@ impl Exec {
 }
 
 impl Exec {
-    async fn run_steps(&self, request: &Request, report: &Report) -> RunEnd {
+    async fn run_steps(&self, request: Request, report: &Report) -> RunEnd {
+        let Request { target, steps, mut room, .. } = request;
         report.started(self.clock.now());
-        for step in &request.steps {
+        let mut steps = steps.into_iter();
+        while let Some(step) = steps.next() {
             report.begin_step(self.clock.now());
-            let end = match self.run_step(&request.target, step, report).await {
+            let end = match self.run_step(&target, &step, report).await {
                 Ok(end) => end,
                 Err(Broken(message)) => return RunEnd::Lost(format!("the connection to the pod was lost ({message})")),
             };
@@ -147,6 +149,10 @@ impl Exec {
             report.lock().bound();
             if !success {
                 break;
+            }
+            drop(step);
+            if let Some(room) = &mut room {
+                room.shrink(steps.as_slice().iter().map(Step::size).sum());
             }
         }
         RunEnd::Completed
@@ -161,10 +167,10 @@ impl Runner for Exec {
         mut control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         async move {
-            let mut settle = control.clone();
+            let (mut settle, timeout) = (control.clone(), request.timeout);
             let end = tokio::select! {
                 biased;
-                end = tokio::time::timeout(request.timeout, self.run_steps(&request, report)) => {
+                end = tokio::time::timeout(timeout, self.run_steps(request, report)) => {
                     end.unwrap_or(RunEnd::TimedOut)
                 }
                 () = asked_to(&mut control, RunControl::Cancel) => RunEnd::Cancelled,

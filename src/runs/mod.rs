@@ -6,6 +6,7 @@
 
 mod agent;
 mod by_mode;
+mod contents;
 mod exec;
 mod exec_status;
 mod quota;
@@ -17,9 +18,10 @@ mod script;
 
 pub use agent::{Agent, StillWanted};
 pub use by_mode::ByMode;
+pub use contents::{Contents, Room};
 pub use exec::Exec;
 pub use quota::{Quota, Share};
 pub use registry::{Orphan, RunView, Runs};
 pub use report::{Progress, Report, StepRun};
-pub use run::{Ended, Leftovers, Request, RunControl, RunEnd, SHORT_TASK, StepEnd};
+pub use run::{Bounds, Ended, Leftovers, Request, RunControl, RunEnd, SHORT_TASK, StepEnd};
 pub use runner::Runner;

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::{
-    quota::{Quota, Share},
+    contents::Room,
+    quota::Share,
     report::{Progress, Report},
-    run::{Ended, Leftovers, Request, RunControl, RunEnd, StepEnd},
+    run::{Bounds, Ended, Leftovers, Request, RunControl, RunEnd, StepEnd},
     runner::Runner,
 };
 use crate::{
@@ -65,14 +66,19 @@ pub struct Runs {
     runner: Arc<dyn Runner>,
     clock: Clock,
     active: Mutex<BTreeMap<Uid, Run>>,
-    quota: Arc<Quota>,
+    bounds: Bounds,
     wake: Arc<dyn Fn(Key) + Send + Sync>,
 }
 
 impl Runs {
     /// Runs through `runner`; `wake` is told of each Task whose run has begun or is over.
-    pub fn new(runner: Arc<dyn Runner>, clock: Clock, wake: Arc<dyn Fn(Key) + Send + Sync>) -> Self {
-        Self { runner, clock, active: Mutex::default(), quota: Arc::default(), wake }
+    pub fn new(runner: Arc<dyn Runner>, clock: Clock, bounds: Bounds, wake: Arc<dyn Fn(Key) + Send + Sync>) -> Self {
+        Self { runner, clock, active: Mutex::default(), bounds, wake }
+    }
+
+    /// Room for what the steps of a Task take in memory until a pod has them; where there is none, the Task is woken later.
+    pub fn room(&self, task: &Key, bytes: usize) -> Option<Room> {
+        self.bounds.contents.room(task, bytes, &self.wake)
     }
 
     /// A Sandbox has this pod: Tasks for it may come.
@@ -89,7 +95,7 @@ impl Runs {
         let (control, controls) = watch::channel(RunControl::Continue);
         let task_uid = request.task_uid.clone();
         let (wake, key) = (Arc::clone(&self.wake), request.task.clone());
-        let share = Share::new(&self.quota, &request.task.namespace);
+        let share = Share::new(&self.bounds.outputs, &request.task.namespace);
         let report = Report::new(share, Arc::new(move || wake(key.clone())));
         let run = Run {
             task: request.task.clone(),

@@ -1,11 +1,15 @@
 //! A run: what is asked for, and how it ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use arl_crds::Step;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::{
+    contents::{Contents, Room},
+    quota::Quota,
+};
 use crate::{
     object::{Key, Uid},
     pod::Target,
@@ -14,8 +18,17 @@ use crate::{
 /// A Task shorter than this need not be seen to run, nor its Sandbox to be bound.
 pub const SHORT_TASK: Duration = Duration::from_millis(100);
 
+/// What holds for all runs of a process together.
+#[derive(Clone, Default)]
+pub struct Bounds {
+    /// On outputs.
+    pub outputs: Arc<Quota>,
+    /// On what is on its way into pods.
+    pub contents: Arc<Contents>,
+}
+
 /// A Task to run.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Request {
     /// The Task.
     pub task: Key,
@@ -25,6 +38,8 @@ pub struct Request {
     pub created: Option<Timestamp>,
     /// Its steps.
     pub steps: Vec<Step>,
+    /// The room that they take in memory, if it is much.
+    pub room: Option<Room>,
     /// How long all of them may take together.
     pub timeout: Duration,
     /// Where.

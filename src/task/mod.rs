@@ -99,6 +99,11 @@ impl Tasks {
     async fn start(&self, observed: &Observed, target: &Target) -> Result<(), Failure> {
         let version = Version::of(&*observed.row.task);
         let is_started = observed.row.started_at().is_some();
+        let left_out = if is_started { 0 } else { observed.row.left_out };
+        let room = if left_out > 0 { self.runs.room(&version.key, left_out) } else { None };
+        if left_out > 0 && room.is_none() {
+            return self.put_status(observed, &status::without_room(observed, self.clock.now())).await;
+        }
         let steps = match target.mode {
             ExecutorMode::Exec => {
                 let wanted = status::starting(observed, target, self.clock.now());
@@ -111,7 +116,7 @@ impl Tasks {
                 self.watch.learn::<TaskRow>(task);
                 steps
             }
-            ExecutorMode::Agent if !is_started && observed.row.is_abridged => {
+            ExecutorMode::Agent if room.is_some() => {
                 match self.effects.read::<Task>(&version.key).await? {
                     Some(task) if Uid::of(&task) == version.uid => task.spec.steps,
                     // Its watch will tell that it is gone.
@@ -126,7 +131,7 @@ impl Tasks {
         }
         let (task, task_uid) = (version.key, version.uid);
         let created = observed.row.task.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        self.runs.start(Request { task, task_uid, created, steps, timeout, target: target.clone(), is_started });
+        self.runs.start(Request { task, task_uid, created, steps, room, timeout, target: target.clone(), is_started });
         Ok(())
     }
 

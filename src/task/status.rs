@@ -71,6 +71,12 @@ pub(super) fn untouched(name: &str, state: StepState) -> StepStatus {
     }
 }
 
+/// The status of a Task that waits since what the others carry fills the memory that there is for it.
+pub(super) fn without_room(observed: &Observed, now: Timestamp) -> TaskStatus {
+    let message = "too much of what other Tasks of this namespace carry is on its way into their pods; this one goes when there is room";
+    waiting_for(observed, TaskReason::Queued, message, now)
+}
+
 /// The status of a Task that waits.
 pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -> TaskStatus {
     let sandbox = &observed.row.task.spec.sandbox_ref;
@@ -87,11 +93,16 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
         _ if observed.obstacle().is_some() => observed.obstacle().unwrap_or_default().to_owned(),
         _ => format!("Sandbox {sandbox} has no ready pod; see kubectl describe sandboxes.arl.infra.io {sandbox}"),
     };
+    waiting_for(observed, reason, &message, now)
+}
+
+fn waiting_for(observed: &Observed, reason: TaskReason, message: &str, now: Timestamp) -> TaskStatus {
     let mut status = base(observed);
     status.state = Some(TaskState::Pending);
     let unchanged = observed.row.status().filter(|s| {
         // Who is first changes all the time; it is not worth a write to each of those who wait. Nor are other numbers.
-        let says = |c: &Condition| reason == TaskReason::Queued || is_alike(&c.message, &message);
+        let is_queued = reason == TaskReason::Queued && observed.behind.is_some();
+        let says = |c: &Condition| is_queued || is_alike(&c.message, message);
         s.conditions.first().is_some_and(|c| c.reason == reason.as_str() && says(c))
             && s.sandbox_uid == status.sandbox_uid
     });
@@ -101,7 +112,7 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
             conditions: condition::of_generation(&same.conditions, status.observed_generation),
             ..same.clone()
         },
-        None => with_conditions(observed, status, (Truth::False, Truth::Unknown), (reason, &message), now),
+        None => with_conditions(observed, status, (Truth::False, Truth::Unknown), (reason, message), now),
     }
 }
 

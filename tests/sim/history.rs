@@ -8,7 +8,7 @@ use arl_operator::{
     metrics::{Catalogue, Metrics},
     operator::{Common, Scope, Stage},
     queue::InFlight,
-    runs::Runner,
+    runs::{Bounds, Runner},
     traces::Traces,
 };
 use clap::Parser;
@@ -236,7 +236,7 @@ impl History {
         let flags = Flags::parse_from(["arl-operator"]);
         let runner: Arc<dyn Runner> = Arc::new(Streams { world: Arc::clone(&self.world), who });
         let (clock, metrics) = (self.world.clock(), Metrics::new(&mut Catalogue::default()));
-        let scope = Scope::new(None, &clock, &runner, &metrics, &InFlight::default());
+        let scope = Scope::new(None, &clock, &runner, &metrics, &InFlight::default(), &Bounds::default());
         let stage = watch::Sender::new(Stage::Lead);
         let common = Common {
             client: client.clone(),

@@ -56,8 +56,8 @@ pub(super) struct Follower<'a> {
 
 impl<'a> Follower<'a> {
     /// Nothing where the Task's uid cannot be a run's.
-    pub(super) fn new(agent: &'a Arc<Agent>, request: &Request, report: &'a Report) -> Option<Self> {
-        let run = Sent::of(request)?;
+    pub(super) fn new(agent: &'a Arc<Agent>, request: Request, report: &'a Report) -> Option<Self> {
+        let run = Sent::of(&request)?;
         let (stage, limit) = if request.is_started {
             (Stage::Started, Limit::new(run.timeout + PATIENCE))
         } else {

@@ -37,7 +37,7 @@ impl Runner for Arc<Agent> {
         report: &'a Report,
         control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
-        let follower = Follower::new(self, &request, report);
+        let follower = Follower::new(self, request, report);
         async move {
             match follower {
                 Some(follower) => follower.follow(control).await,

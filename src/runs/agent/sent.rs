@@ -9,7 +9,10 @@ use arl_agent::{
 use arl_crds::{Action, Step};
 use tokio_tungstenite::tungstenite::Bytes;
 
-use crate::{pod::Target, runs::Request};
+use crate::{
+    pod::Target,
+    runs::{Request, Room},
+};
 
 /// What is kept of a run that is sent to a pod.
 pub(super) struct Sent {
@@ -27,16 +30,28 @@ impl Sent {
     }
 }
 
+/// A frame, and the room that it takes in memory for as long as anybody has it.
+struct Held {
+    frame: Vec<u8>,
+    _room: Option<Room>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.frame
+    }
+}
+
 /// The frame that asks for a run.
-pub(super) fn start(request: &Request, run: &RunId) -> Bytes {
+pub(super) fn start(request: Request, run: &RunId) -> Bytes {
     let start = ToAgent::Start(Start {
         run: run.clone(),
-        task: request.task.name.clone(),
+        task: request.task.name,
         timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
         steps: request.steps.iter().map(step).collect(),
         created: request.created.and_then(|at| u64::try_from(at.as_second()).ok()),
     });
-    frame::encode(&start).into()
+    Bytes::from_owner(Held { frame: frame::encode(&start), _room: request.room })
 }
 
 fn step(step: &Step) -> message::Step {

@@ -35,6 +35,8 @@ const STATUS: u8 = 3;
 const PIECE: usize = 64 * 1024;
 /// The default of 128 KiB would be most of a stream's memory.
 const READ_BUFFER: usize = 4 * 1024;
+/// More items than a list in a message has.
+const ITEMS_MAX: usize = 1024;
 const SENDING_MAX: Duration = Duration::from_secs(20);
 
 /// Why there is no stream.
@@ -139,7 +141,7 @@ impl Socket {
     pub(super) async fn next(&mut self) -> Result<FromAgent, StreamError> {
         loop {
             match self.frames.take() {
-                Ok(Some(message)) => return Ok(message),
+                Ok(Some(message)) => return Ok(bounded(message)),
                 Ok(None) => {}
                 Err(malformed) => return Err(StreamError::Protocol(malformed.to_string())),
             }
@@ -182,6 +184,22 @@ impl Socket {
     }
 }
 
+/// Lists are short, whatever the agent is: an empty text takes a byte in a frame, and many times that in memory.
+fn bounded(mut message: FromAgent) -> FromAgent {
+    match &mut message {
+        FromAgent::Ended { survivors, .. } => {
+            survivors.truncate(ITEMS_MAX);
+            survivors.shrink_to_fit();
+        }
+        FromAgent::Hello { unfinished, .. } => {
+            unfinished.truncate(ITEMS_MAX);
+            unfinished.shrink_to_fit();
+        }
+        _ => {}
+    }
+    message
+}
+
 /// The init container has executed the agent in the same pod, so that only something in this container can be in the way.
 fn not_executable(path: &str, message: &str, has_worked: bool) -> String {
     let why = if has_worked {
@@ -194,7 +212,28 @@ fn not_executable(path: &str, message: &str, has_worked: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::not_executable;
+    use arl_agent::message::{RunEnd, RunId, Unfinished};
+
+    use super::{FROM_AGENT_MAX, FromAgent, ITEMS_MAX, bounded, not_executable};
+
+    #[test]
+    fn lists_that_are_small_in_a_frame_are_small_in_memory() {
+        let run = RunId::new("r").unwrap();
+        let unfinished = vec![Unfinished { run: run.clone(), task: String::new() }; FROM_AGENT_MAX / 4];
+        let survivors = vec![String::new(); FROM_AGENT_MAX];
+        match bounded(FromAgent::Ended { run, end: RunEnd::Completed, survivors }) {
+            FromAgent::Ended { survivors, .. } => {
+                assert_eq!((survivors.len(), survivors.capacity()), (ITEMS_MAX, ITEMS_MAX));
+            }
+            other => panic!("{other:?}"),
+        }
+        match bounded(FromAgent::Hello { version: 1, unfinished }) {
+            FromAgent::Hello { unfinished, .. } => {
+                assert_eq!((unfinished.len(), unfinished.capacity()), (ITEMS_MAX, ITEMS_MAX));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn code_is_blamed_alone_only_where_the_agent_has_worked_before() {
