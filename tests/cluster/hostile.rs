@@ -183,7 +183,8 @@ async fn a_frame_that_never_ends_only_delays() {
     assert_eq!(status(&done.task).stdout.as_deref(), Some("written\n"));
 }
 
-const STOP_THE_AGENT: &str = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q ' [s]upervise '; \
+/// Stops the agent, so that it neither takes nor says anything.
+pub const STOP_THE_AGENT: &str = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q ' [s]upervise '; \
                               then kill -STOP ${p#/proc/}; fi; done";
 
 #[tokio::test(flavor = "multi_thread")]

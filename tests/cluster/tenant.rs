@@ -12,10 +12,11 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::make::{file, manifest, reason, shell, status, template};
+use crate::harness::make::{command, file, manifest, reason, shell, status, template};
 use crate::harness::operator::METRICS;
 use crate::harness::setup;
 use crate::harness::wait::state;
+use crate::hostile::STOP_THE_AGENT;
 
 /// What is promised, under a limit of 256 MiB.
 const MEMORY_MAX: u64 = 160 << 20;
@@ -213,4 +214,57 @@ async fn the_outputs_of_many_long_tasks_are_bounded_as_they_arrive() {
         assert!(kept(0) < 2000 && kept(62) > 40_000, "{} of the first, {} of the last but one", kept(0), kept(62));
     }
     world.assert_bounded("the same by an operator that comes later");
+}
+
+/// Code in the pods sees to it that they never take what they are to run.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pods_do_not_take_is_little_and_makes_nobody_else_wait() {
+    const STUCK: usize = 12;
+    let mut world = World::new("tenant-stuck").await;
+    world.pool("p", 14).await;
+    let name = |i: usize| format!("stuck{i}");
+    let large = |sandbox: &str| {
+        let mut noop = command("c", &["true"]);
+        noop["command"] = json!(["true", "x".repeat(120_000), "x".repeat(120_000), "x".repeat(120_000)]);
+        json!({"sandboxRef": sandbox, "timeout": "1h", "steps": [file("f", "/workspace/f", &"x".repeat(480_000)), noop]})
+    };
+    many(STUCK, async |i| world.sandbox(&name(i), "p").await).await;
+    world.sandbox("s", "p").await;
+    many(STUCK, async |i| {
+        let (sandbox, first) = (name(i), format!("first{i}"));
+        assert_eq!(world.output(&first, &sandbox, "echo fine").await, "fine\n");
+        world.look_into(&world.pod_of(&sandbox).await, STOP_THE_AGENT).await;
+        world.task_with(&sandbox, &large(&sandbox)).await;
+    })
+    .await;
+    let waits = |task: &&Task| {
+        let conditions = task.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|c| c.reason == "Queued" && c.message.contains("on its way into their pods"))
+    };
+    world.all("those beyond 8 MiB wait", |tasks: &[Task]| tasks.iter().filter(waits).count() == STUCK - 9).await;
+    world.assert_at_work("small", "12 Tasks of 840 KB that no pod takes").await;
+    world.task_with("large", &large("s")).await;
+    world.one("large", "it waits too", |task: &Task| waits(&task)).await;
+    many(STUCK, async |i| drop(world.merge::<Task>(&name(i), &json!({"spec": {"cancel": true}})).await)).await;
+    assert_eq!(state(&world.finished("large").await), Some(TaskState::Succeeded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_plain_exec_carries_is_bounded_as_it_arrives() {
+    const TASKS: usize = 6;
+    let mut world = World::new("tenant-exec").await;
+    world.exec_pool("p", &template()).await;
+    let name = |i: usize| format!("s{i}");
+    many(TASKS, async |i| world.sandbox(&name(i), "p").await).await;
+    many(TASKS, async |i| drop(world.pod_of(&name(i)).await)).await;
+    let print = "head -c 20000000 /dev/zero | tr '\\0' x; head -c 20000000 /dev/zero | tr '\\0' y >&2";
+    let spec = |i| json!({"sandboxRef": name(i), "timeout": "10m", "steps": [shell("a", print)]});
+    many(TASKS, async |i| world.task_with(&name(i), &spec(i)).await).await;
+    for task in world.all_finished(TASKS).await {
+        let step = &status(&task).steps[0];
+        assert_eq!((reason(&task), step.truncated), ("Succeeded", Some(true)));
+        let kept = [&step.stdout, &step.stderr].map(|output| output.as_deref().unwrap_or_default().len());
+        assert!(kept.iter().all(|kept| (60_000..70_000).contains(kept)), "{kept:?}");
+    }
+    world.assert_bounded("six steps that print 40 MB each by plain exec");
 }
