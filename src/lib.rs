@@ -35,6 +35,7 @@
 //! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/follow.rs` attaches to the agent's record of it |
 //! | What bounds a page of a list? | `PAGE` in `cache/watch.rs` and `effects/objects.rs`; where the API server streams lists there are no pages |
 //! | How much may outputs take? | `runs/report.rs` as they arrive, `runs/quota.rs` all together, `task/report.rs` in the status |
+//! | How much of what Tasks carry is in memory? | `runs/contents.rs`: a Task that finds no room waits in `task/mod.rs` (`start`) |
 //! | What does a pod's end mean? | `pod/lost.rs` |
 //!
 //! Words that mean one thing here:
