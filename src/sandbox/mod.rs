@@ -6,6 +6,7 @@
 //!
 //! Woken by its own changes, its pod's, its Tasks', its pool's coming and going, and when a pod is there for it to claim.
 
+mod idle;
 mod observe;
 mod plan;
 mod status;

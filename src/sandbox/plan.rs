@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use arl_crds::{SandboxPhase, SandboxStatus, reason::SandboxReason};
+use arl_crds::{SandboxPhase, reason::SandboxReason};
 use jiff::Timestamp;
 use kube::Resource;
 
-use super::observe::Observed;
+use super::{
+    idle::{self, Record},
+    observe::Observed,
+};
 use crate::{
     clock::after,
     effects::Claim,
@@ -14,9 +17,6 @@ use crate::{
     pod::Pod,
     runs::SHORT_TASK,
 };
-
-/// Where no ttl runs, idleness is put on record for people only, once it has lasted this long.
-const RECORD_AFTER: Duration = Duration::from_secs(5);
 
 /// What the Sandbox is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,54 +132,16 @@ fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option
     }
     let ran =
         observed.last_finished.is_some() || observed.status().is_some_and(|s| s.phase == Some(SandboxPhase::Bound));
-    let idle_since = idle_since(observed, now);
     match ttl(spec.ttl_seconds_after_finished) {
         None if !spec.keep_alive && ran => (Decision::Release(SandboxReason::TasksFinished), None),
-        None => {
-            let idle = observed.last_finished.filter(|at| Some(*at) > observed.status().and_then(recorded));
-            let record_at = idle.map(|at| after(at, RECORD_AFTER));
-            match record_at {
-                Some(at) if at <= now => (hold(SandboxPhase::Ready, idle), None),
-                _ => (hold(SandboxPhase::Ready, None), record_at),
-            }
-        }
         // Zero would end a Sandbox before its first Task could reach it.
         Some(Duration::ZERO) if !ran => (hold(SandboxPhase::Ready, None), None),
-        Some(ttl) if after(idle_since, ttl) <= now => (Decision::Expire, None),
-        Some(ttl) => {
-            let recorded = recorded_idle(observed);
-            let due = after(idle_since, ttl);
-            // Recorded lazily: a short Task costs no write here.
-            let record_at = after(recorded.unwrap_or(idle_since), ttl / 10);
-            let record = (idle_since > recorded.unwrap_or(Timestamp::MIN) && record_at <= now).then_some(idle_since);
-            let next =
-                if record.is_none() && record_at > now && record_at > idle_since { due.min(record_at) } else { due };
-            (hold(SandboxPhase::Ready, record), Some(next))
+        Some(ttl) if idle::due(observed, ttl, now) <= now => (Decision::Expire, None),
+        ttl => {
+            let Record { since, look_again } = idle::record(observed, ttl, now);
+            (hold(SandboxPhase::Ready, since), look_again)
         }
     }
-}
-
-/// Since when nothing has been going on. What ended before this process watched, and is gone, is not known: then the latest
-/// time that was not yet due to be recorded is taken, so that an expiry may be late and is never early.
-fn idle_since(observed: &Observed, now: Timestamp) -> Timestamp {
-    let recorded = recorded_idle(observed).unwrap_or(now);
-    let ttl = ttl(observed.sandbox().spec.ttl_seconds_after_finished).unwrap_or_default();
-    let unseen = if recorded < observed.watching_since {
-        after(recorded, ttl / 10).min(observed.watching_since)
-    } else {
-        recorded
-    };
-    observed.last_finished.map_or(unseen, |last| last.max(unseen))
-}
-
-fn recorded(status: &SandboxStatus) -> Option<Timestamp> {
-    status.idle_since.as_ref().map(|t| t.0)
-}
-
-fn recorded_idle(observed: &Observed) -> Option<Timestamp> {
-    let status = observed.status()?;
-    let allocated = status.allocated_at.as_ref().map(|t| t.0);
-    recorded(status).max(allocated)
 }
 
 fn after_release(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) {

@@ -9,48 +9,37 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{observe::Observed, plan::Decision};
-use crate::{
-    object::Uid,
-    pod::{self, Pod},
-};
+use crate::pod::{self, Pod};
 
 /// What the status should be.
 pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -> SandboxStatus {
     let mut status = observed.status().cloned().unwrap_or_default();
-    let wanted = match decision {
+    let generation = observed.sandbox().metadata.generation;
+    let conditions = match decision {
         Decision::Wait(reason) => {
-            status.phase = Some(SandboxPhase::Pending);
             status.arrival = Some(observed.row.arrival.number);
-            waiting(observed, *reason)
+            Some((SandboxPhase::Pending, waiting(observed, *reason)))
         }
-        Decision::Claim(_) => {
-            status.phase = Some(SandboxPhase::Pending);
-            waiting(observed, SandboxReason::Claiming)
-        }
-        Decision::Hold { pod, phase, idle_since } => {
-            status.phase = Some(*phase);
-            let held = observed.owned.iter().find(|p| Uid::of(&***p) == *pod);
-            match held {
-                Some(pod) => {
-                    let earlier = observed.is_of_earlier_template(pod);
-                    hold(&mut status, pod, earlier, *idle_since, now)
-                }
-                None => return status,
-            }
-        }
-        Decision::Release(reason) => {
-            status.phase = Some(SandboxPhase::Released);
-            released(&status, *reason, observed)
-        }
-        Decision::Released => {
-            status.observed_generation = observed.sandbox().metadata.generation;
-            status.conditions = condition::of_generation(&status.conditions, status.observed_generation);
-            return status;
-        }
-        Decision::Expire => return status,
+        Decision::Claim(_) => Some((SandboxPhase::Pending, waiting(observed, SandboxReason::Claiming))),
+        Decision::Hold { phase, idle_since, .. } => decision.held(observed).map(|pod| {
+            let earlier = observed.is_of_earlier_template(pod);
+            (*phase, hold(&mut status, pod, earlier, *idle_since, now))
+        }),
+        Decision::Release(reason) => Some((SandboxPhase::Released, released(&status, *reason, observed))),
+        Decision::Released | Decision::Expire => None,
     };
-    status.observed_generation = observed.sandbox().metadata.generation;
-    status.conditions = condition::merge(&status.conditions, vec![wanted], status.observed_generation, now);
+    match conditions {
+        Some((phase, ready)) => {
+            status.phase = Some(phase);
+            status.conditions = condition::merge(&status.conditions, vec![ready], generation, now);
+            status.observed_generation = generation;
+        }
+        None if *decision == Decision::Released => {
+            status.conditions = condition::of_generation(&status.conditions, generation);
+            status.observed_generation = generation;
+        }
+        None => {}
+    }
     status
 }
 

@@ -1,7 +1,9 @@
 //! The report on a finished Task, and how it is made to fit. Pure.
 
+use std::iter::repeat;
+
 use arl_crds::{
-    StepState, StepStatus, StepType, TaskState, TaskStatus, condition::Truth, duration, reason::TaskReason,
+    Step, StepState, StepStatus, StepType, TaskState, TaskStatus, condition::Truth, duration, reason::TaskReason,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -24,30 +26,27 @@ const TIMED_OUT: i32 = 124;
 
 /// The whole status, with all the output that was kept.
 pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun], now: Timestamp) -> TaskStatus {
-    let specs = &observed.row.task.spec.steps;
+    let runs_or_none = runs.iter().map(Some).chain(repeat(None));
+    let steps: Vec<(&Step, Option<&StepRun>)> = observed.row.task.spec.steps.iter().zip(runs_or_none).collect();
     let mut status = base(observed);
     let succeeded = verdict.reason == TaskReason::Succeeded;
     status.state = Some(if succeeded { TaskState::Succeeded } else { TaskState::Failed });
     status.completed_at = Some(MicroTime(now));
     let took = status.started_at.as_ref().map(|at| now.duration_since(at.0));
     status.duration = took.map(|t| duration::display(std::time::Duration::try_from(t).unwrap_or_default()));
-    status.steps = specs
-        .iter()
-        .enumerate()
-        .map(|(i, spec)| match runs.get(i) {
-            Some(run) => ended(&spec.name, spec.type_, run, verdict, now),
-            None if runs.is_empty() && observed.was_started() => unknown(&spec.name, verdict, now),
-            None => untouched(&spec.name, StepState::Skipped),
-        })
-        .collect();
-    status.step = specs.get(runs.len().saturating_sub(1)).filter(|_| observed.was_started()).map(|s| s.name.clone());
-    let last_command =
-        status.steps.iter().zip(specs).take(runs.len()).rfind(|(_, spec)| spec.type_ == StepType::Command);
-    if let Some((step, _)) = last_command {
-        let (stdout, stderr, exit_code) = (step.stdout.clone(), step.stderr.clone(), step.exit_code);
-        (status.stdout, status.stderr, status.exit_code) = (stdout, stderr, exit_code);
+    let reported = |(spec, run): &(&Step, Option<&StepRun>)| match run {
+        Some(run) => ended(&spec.name, spec.type_, run, verdict, now),
+        None if runs.is_empty() && observed.was_started() => unknown(&spec.name, verdict, now),
+        None => untouched(&spec.name, StepState::Skipped),
+    };
+    let last = steps.iter().rfind(|(_, run)| run.is_some()).or(steps.first());
+    status.step = last.filter(|_| observed.was_started()).map(|(spec, _)| spec.name.clone());
+    if let Some(command) = steps.iter().rfind(|(spec, run)| run.is_some() && spec.type_ == StepType::Command) {
+        let step = reported(command);
+        (status.stdout, status.stderr, status.exit_code) = (step.stdout, step.stderr, step.exit_code);
         status.truncated = step.truncated;
     }
+    status.steps = steps.iter().map(reported).collect();
     let message = match status.steps.iter().find(|s| s.state == StepState::Failed) {
         Some(step) if verdict.reason == TaskReason::StepFailed => format!("step {}: {}", step.name, verdict.message),
         _ => verdict.message.clone(),
