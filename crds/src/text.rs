@@ -17,6 +17,11 @@ pub fn printable(text: &str, max: usize) -> String {
     shown
 }
 
+/// Whether a part of it was cut.
+pub fn is_cut(text: &str) -> bool {
+    text.contains(CUT)
+}
+
 fn shown(c: char) -> Option<char> {
     match c {
         '\u{2028}' | '\u{2029}' => Some(' '),
@@ -58,6 +63,7 @@ mod tests {
     #[test]
     fn what_is_too_long_says_that_it_was_cut() {
         assert_eq!(printable(&"x".repeat(100), 20), format!("{}{CUT}", "x".repeat(14)));
+        assert!(is_cut(&format!("why: {}; what to do", printable(&"x".repeat(100), 20))) && !is_cut("x [..]"));
         assert_eq!(printable(&"\u{202e}".repeat(1_000_000), 20), CUT);
         assert_eq!(printable("exactly", 7), "exactly");
     }

@@ -91,11 +91,11 @@ impl Metrics {
             task_queue_seconds: c.histograms("arl_task_queue_seconds", &["namespace"], WAIT, "From the creation of a Task until its first step was started, in seconds"),
             task_seconds: c.exemplary("arl_task_seconds", &["namespace"], RUN, "From the start of a Task's first step until its end, in seconds"),
             step_seconds: c.histograms("arl_step_seconds", &["namespace", "type"], RUN, "How long steps took, in seconds, by their type"),
-            run_streams: c.counters("arl_run_streams_total", &["result"], "Streams to agents in pods: opened, broken (tried again), unfit (what answers is not the agent, or not in order; tried again) or gone (for good)"),
+            run_streams: c.counters("arl_run_streams_total", &["result"], "Streams to agents in pods: opened, broken (tried again), unfit (what answers is not the agent, not in order, or says more than it was asked for; tried again) or gone (for good)"),
             open_streams: c.single("arl_run_streams_open", "Streams to agents in pods that are open now"),
             runs_reattached: c.single("arl_run_reattached_total", "Runs on record as started that this operator follows again"),
             output_bytes: c.counters("arl_output_bytes_total", &["stream"], "Bytes that steps printed, those that were not kept included, by stream: stdout or stderr"),
-            output_truncated: c.counters("arl_output_truncated_total", &["stream"], "Outputs of steps of which only the beginning and the end were kept: stdout or stderr"),
+            output_truncated: c.counters("arl_output_truncated_total", &["stream"], "Outputs of steps of which only the beginning and the end were kept: stdout or stderr; and Tasks whose message was cut, since what the pod says of their end was too long: message"),
             status_shrunk: c.single("arl_status_shrunk_total", "Results of Tasks that the API server called too large and that were shortened"),
         })
     }

@@ -1,6 +1,6 @@
 //! What is counted of a Task that has ended.
 
-use arl_crds::TaskStatus;
+use arl_crds::{TaskStatus, text::is_cut};
 
 use crate::{
     cache::{Row, TaskRow},
@@ -25,6 +25,9 @@ pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, ru
             let kind = format!("{:?}", spec.type_);
             metrics.step_seconds.with([&namespace, &kind]).observe(seconds(started.0, completed.0));
         }
+    }
+    if status.conditions.iter().any(|condition| is_cut(&condition.message)) {
+        metrics.output_truncated.with(["message"]).inc();
     }
     for run in runs {
         for (stream, output) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {

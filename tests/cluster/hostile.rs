@@ -1,5 +1,6 @@
 //! Steps that turn on their own pod harm that pod at most: their Task ends with a true reason, and nobody else notices.
 
+use arl_agent::{frame, message::FromAgent};
 use arl_crds::{SandboxPhase, Task, TaskState};
 use serde_json::json;
 
@@ -172,6 +173,20 @@ async fn garbage_in_the_stream_breaks_only_the_stream() {
     done.assert_end(&["Succeeded"]);
     assert_eq!(status(&done.task).stdout.as_deref(), Some("written\n"));
     assert_eq!(done.world.output("same", "s", "echo same").await, "same\n");
+}
+
+/// What the agent might say, and as often as nobody asked: in one write, so that what it says itself stays whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_good_messages_breaks_only_the_stream() {
+    let pong = frame::encode(&FromAgent::Pong);
+    let octal = pong.iter().map(|byte| format!("\\{byte:03o}")).collect::<Vec<_>>().concat();
+    let many = 4096 / pong.len();
+    let script = format!("{TO_THE_STREAM}; printf '{}' >$relay/fd/1; echo written", octal.repeat(many));
+    let done = hostile("hostile-flood", &script).await;
+    done.assert_end(&["Succeeded"]);
+    assert_eq!(status(&done.task).stdout.as_deref(), Some("written\n"));
+    assert_eq!(done.world.output("same", "s", "echo same").await, "same\n");
+    done.world.operator().metrics_with(&["arl_run_streams_total{result=\"unfit\"} 1"]).await;
 }
 
 /// A frame that never ends swallows what the agent says next.

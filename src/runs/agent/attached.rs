@@ -17,6 +17,9 @@ const TAKING_MAX: Duration = Duration::from_secs(10);
 
 /// More runs than a pod can have in need of an end: they are asked again when they are found unfinished again.
 const CANCELLED_MAX: usize = 64;
+/// What the agent says of a run besides the ends of its steps: that it was started, twice where it is asked for just then, that a step was
+/// interrupted, and how it ended. Some more, for an agent of a later version.
+const BESIDE_STEPS: usize = 8;
 /// What nobody waits for does not pile up while there is no stream.
 const DEFERRED_MAX: usize = 16 * 1024;
 
@@ -42,6 +45,10 @@ pub(super) struct Attach {
     pub(super) run: RunId,
     /// The frame that starts it, until it is known to have been started.
     pub(super) start: Option<Bytes>,
+    /// How many steps it has.
+    pub(super) steps: usize,
+    /// How many messages were taken of it on this stream.
+    pub(super) taken: usize,
     /// Whether it was told that it was sent on this stream.
     pub(super) sent: bool,
     pub(super) said: mpsc::Sender<StreamEvent>,
@@ -109,7 +116,7 @@ impl Attached {
     /// What has to be sent on a new stream.
     pub(super) fn all(&mut self) -> Vec<u8> {
         self.leave_out_abandoned();
-        self.runs.values_mut().for_each(|attach| attach.sent = false);
+        self.runs.values_mut().for_each(|attach| (attach.sent, attach.taken) = (false, 0));
         let cancels = self.cancelled.iter().map(cancel);
         self.runs.values().map(ask).chain(cancels).flatten().collect()
     }
@@ -128,23 +135,25 @@ impl Attached {
         self.runs.retain(|_, attach| !attach.said.is_closed());
     }
 
-    pub(super) async fn deliver(&mut self, message: FromAgent) {
+    /// Gives a message to the run that it is about; returns whether there is one that can still expect it.
+    pub(super) async fn deliver(&mut self, message: FromAgent) -> bool {
         let (run, is_last) = match &message {
             FromAgent::Started { run, .. } | FromAgent::Step { run, .. } => (run.clone(), false),
             FromAgent::Ended { run, .. } | FromAgent::Unknown { run } => (run.clone(), true),
-            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong | FromAgent::Live(_) => return,
+            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong | FromAgent::Live(_) => return false,
         };
-        if let Some(attach) = self.runs.get_mut(&run) {
-            // From here on it is only followed, and its contents need no memory.
-            attach.start = None;
-            let taken = timeout(TAKING_MAX, attach.said.send(StreamEvent::Message(message))).await;
-            if is_last || !matches!(taken, Ok(Ok(()))) {
-                self.runs.remove(&run);
-            }
-        }
         if is_last {
             self.cancelled.remove(&run);
         }
+        let Some(attach) = self.runs.get_mut(&run).filter(|a| a.taken < a.steps + BESIDE_STEPS) else { return false };
+        attach.taken += 1;
+        // From here on it is only followed, and its contents need no memory.
+        attach.start = None;
+        let taken = timeout(TAKING_MAX, attach.said.send(StreamEvent::Message(message))).await;
+        if is_last || !matches!(taken, Ok(Ok(()))) {
+            self.runs.remove(&run);
+        }
+        true
     }
 
     /// What was asked for is on its way.

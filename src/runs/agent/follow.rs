@@ -102,7 +102,7 @@ impl<'a> Follower<'a> {
             Stage::Waiting(start) | Stage::Sent(start, _) => Some(start.clone()),
             Stage::Started => None,
         };
-        let attach = Attach { run: self.run.id.clone(), start, sent: false, said };
+        let attach = Attach { run: self.run.id.clone(), start, steps: self.run.steps, taken: 0, sent: false, said };
         self.agent.command(&self.run.target, Some(StreamCommand::Attach(attach)));
         receive
     }

@@ -37,6 +37,8 @@ const PIECE: usize = 64 * 1024;
 const READ_BUFFER: usize = 4 * 1024;
 /// More items than a list in a message has.
 const ITEMS_MAX: usize = 1024;
+/// The relay says why it ends, and no more, on standard error.
+const STDERR_MAX: usize = 64 * 1024;
 const SENDING_MAX: Duration = Duration::from_secs(20);
 
 /// Why there is no stream.
@@ -85,6 +87,8 @@ pub(super) struct Socket {
     frames: Frames,
     /// What the relay said on standard error, for whoever asks why the stream ended.
     message: String,
+    /// How much it said there, each piece counted as one byte more.
+    stderr: usize,
     /// Whether the pod's agent is known to have worked before.
     has_worked: bool,
 }
@@ -113,15 +117,18 @@ impl Socket {
             }
             other => StreamError::Transient(other.to_string()),
         })?;
+        // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.
+        Ok(Self::over(Box::new(connection.into_stream().into_inner()), has_worked).await)
+    }
+
+    async fn over(stream: Box<dyn Io>, has_worked: bool) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_message_size(Some(FROM_AGENT_MAX))
             .max_frame_size(Some(FROM_AGENT_MAX));
-        // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.
-        let stream: Box<dyn Io> = Box::new(connection.into_stream().into_inner());
         let raw = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-        Ok(Self { raw, frames: Frames::new(FROM_AGENT_MAX), message: String::new(), has_worked })
+        Self { raw, frames: Frames::new(FROM_AGENT_MAX), message: String::new(), stderr: 0, has_worked }
     }
 
     /// Sends frames to the agent.
@@ -158,6 +165,12 @@ impl Socket {
                 Some((&STDERR, bytes)) => {
                     let room = MESSAGE_MAX.saturating_sub(self.message.len());
                     self.message.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(room)]));
+                    self.stderr += data.len();
+                    if self.stderr > STDERR_MAX {
+                        return Err(StreamError::Protocol(
+                            self.ended("the relay in the pod floods its standard error"),
+                        ));
+                    }
                 }
                 Some((&STATUS, bytes)) => return Err(self.status(bytes)),
                 _ => {}
@@ -211,10 +224,56 @@ fn not_executable(path: &str, message: &str, has_worked: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use arl_agent::message::{RunEnd, RunId, Unfinished};
+    use tokio::io::DuplexStream;
 
-    use super::{FROM_AGENT_MAX, FromAgent, ITEMS_MAX, bounded, not_executable};
+    use super::*;
+
+    /// What stands in a pod's place, as the API server passes it on.
+    pub(in super::super) struct Pod(WebSocketStream<DuplexStream>);
+
+    impl Pod {
+        /// One, and the socket to it.
+        pub(in super::super) async fn connected() -> (Self, Socket) {
+            let (near, far) = tokio::io::duplex(PIECE);
+            let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
+            (Self(far), Socket::over(Box::new(near), true).await)
+        }
+
+        async fn send(&mut self, channel: u8, bytes: &[u8]) -> bool {
+            self.0.send(Message::Binary([&[channel], bytes].concat().into())).await.is_ok()
+        }
+
+        /// Says these, as far as somebody listens.
+        pub(in super::super) async fn say(&mut self, messages: impl IntoIterator<Item = FromAgent>) {
+            for message in messages {
+                if !self.send(STDOUT, &arl_agent::frame::encode(&message)).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_floods_its_standard_error_is_no_relay() {
+        let (mut pod, mut socket) = Pod::connected().await;
+        let flood = async {
+            for _ in 0..STDERR_MAX {
+                pod.send(STDERR, b"x").await;
+            }
+        };
+        let trouble = tokio::select! {
+            biased;
+            next = socket.next() => next.unwrap_err(),
+            () = flood => panic!("all of it was listened to"),
+        };
+        assert!(matches!(&trouble, StreamError::Protocol(message) if message.contains("floods")), "{trouble:?}");
+        let (mut pod, mut socket) = Pod::connected().await;
+        pod.send(STDERR, &[b'x'; 2 * MESSAGE_MAX]).await;
+        pod.say([FromAgent::Pong]).await;
+        assert_eq!(socket.next().await.unwrap(), FromAgent::Pong, "some words are nothing");
+    }
 
     #[test]
     fn lists_that_are_small_in_a_frame_are_small_in_memory() {

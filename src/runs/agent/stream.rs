@@ -34,6 +34,9 @@ const IDLE_FAILURES: u32 = 8;
 const PROTOCOL_ERRORS_MAX: u32 = 8;
 /// More unfinished runs than a pod can have are not believed: it runs one Task at a time, besides those that are being ended.
 const UNFINISHED_MAX: usize = 8;
+/// So many messages that no run expects are passed over between two pings: answers to these, and all that is under way of a run of 64
+/// steps that nobody follows any more.
+const UNASKED_MAX: usize = 128;
 
 fn protocol_or_permanent(message: String, times: u32) -> StreamError {
     if times < PROTOCOL_ERRORS_MAX {
@@ -216,6 +219,7 @@ async fn converse(
     attached.sent().await;
     let mut heard = Instant::now();
     let mut next_ping = heard + PING_EVERY;
+    let mut unasked = 0;
     loop {
         let turn = async {
             tokio::select! {
@@ -231,7 +235,10 @@ async fn converse(
             Ok(Turn::StreamCommand(command)) => attached.take(command?),
             Ok(Turn::Message(Ok(message))) => {
                 heard = Instant::now();
-                attached.deliver(message).await;
+                unasked += usize::from(!attached.deliver(message).await);
+                if unasked > UNASKED_MAX {
+                    return Some(StreamError::Protocol("the agent says more than it was asked for".into()));
+                }
                 continue;
             }
             Ok(Turn::Message(Err(error))) => return Some(error),
@@ -239,7 +246,7 @@ async fn converse(
                 return Some(StreamError::Transient("the stream is silent".into()));
             }
             Err(_) => {
-                next_ping = Instant::now() + PING_EVERY;
+                (next_ping, unasked) = (Instant::now() + PING_EVERY, 0);
                 frame::encode(&ToAgent::Ping).into()
             }
         };
@@ -252,10 +259,83 @@ async fn converse(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use arl_agent::message::{Excerpt, RunEnd, StepEnd};
+
+    use super::{
+        super::{attached::Attach, socket::tests::Pod},
+        *,
+    };
 
     fn unfinished(run: &str, task: &str) -> Unfinished {
         Unfinished { run: RunId::new(run).unwrap(), task: task.into() }
+    }
+
+    const STEPS: u32 = 64;
+
+    fn run() -> RunId {
+        RunId::new("a").unwrap()
+    }
+
+    /// All that an agent says of a run.
+    fn whole() -> Vec<FromAgent> {
+        let (stdout, stderr) = (Excerpt::default(), Excerpt::default());
+        let step = |index| FromAgent::Step {
+            run: run(),
+            index,
+            started_us: 0,
+            ended_us: 0,
+            end: StepEnd::Exited(0),
+            stdout: stdout.clone(),
+            stderr: stderr.clone(),
+        };
+        let started = FromAgent::Started { run: run(), ago_us: 0 };
+        let ended = FromAgent::Ended { run: run(), end: RunEnd::Completed, survivors: Vec::new() };
+        [started.clone(), started].into_iter().chain((0..=STEPS).map(step)).chain([ended]).collect()
+    }
+
+    /// How a conversation with a pod that says this ends, and how much of it a run of so many steps was told.
+    async fn conversation(said: Vec<FromAgent>) -> (Option<StreamError>, usize) {
+        let (mut pod, socket) = Pod::connected().await;
+        let (told, mut hears) = mpsc::channel(4);
+        let attach = Attach { run: run(), start: None, steps: STEPS as usize, taken: 0, sent: false, said: told };
+        let (mut attached, (_orders, mut ordered)) = (Attached::default(), mpsc::unbounded_channel());
+        attached.take(StreamCommand::Attach(attach));
+        let count = async {
+            let mut messages = 0;
+            while let Some(said) = hears.recv().await {
+                messages += usize::from(matches!(said, StreamEvent::Message(_)));
+            }
+            messages
+        };
+        let talk = async move {
+            let trouble = converse(socket, &mut attached, &mut ordered).await;
+            drop(attached);
+            trouble
+        };
+        let say = async {
+            pod.say(said).await;
+            drop(pod);
+        };
+        let (trouble, messages, ()) = tokio::join!(talk, count, say);
+        (trouble, messages)
+    }
+
+    #[tokio::test]
+    async fn who_says_more_than_a_run_can_need_is_not_listened_to() {
+        let (ended, messages) = conversation(whole()).await;
+        assert!(!matches!(ended, Some(StreamError::Protocol(_))), "{ended:?}");
+        assert_eq!(messages, whole().len());
+        let twice = [whole(), whole()].concat();
+        let (ended, _) = conversation(twice).await;
+        assert!(!matches!(ended, Some(StreamError::Protocol(_))), "it was asked for twice: {ended:?}");
+        for flood in [FromAgent::Pong, FromAgent::Refused("no".into()), whole()[0].clone(), whole()[2].clone()] {
+            let (ended, messages) = conversation(vec![flood.clone(); 1_000]).await;
+            assert!(
+                matches!(&ended, Some(StreamError::Protocol(message)) if message.contains("more than")),
+                "{flood:?}: {ended:?}"
+            );
+            assert!(messages < 2 * STEPS as usize, "{flood:?}: {messages}");
+        }
     }
 
     #[test]
