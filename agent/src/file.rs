@@ -1,10 +1,10 @@
-//! FilePatch: replaces the whole content of a file. docs/semantics.md has the rule; plain exec follows the same one by a script.
+//! FilePatch, and writes of clients: replaces the whole content of a file. docs/semantics.md has the rule; plain exec follows the same one by a script.
 
 mod place;
 mod problem;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Write},
 };
@@ -17,7 +17,7 @@ use nix::{
 };
 
 use place::{Kind, Place};
-use problem::Problem;
+pub use problem::Problem;
 
 const NEW_MODE: Mode = Mode::from_bits_truncate(0o644);
 /// Of a copy that is still to get the owner and the mode of the file that it replaces.
@@ -33,20 +33,53 @@ enum Failure {
     NotWritable(Errno),
 }
 
-/// Writes `content` to `path`, relative to the working directory.
-pub fn write(path: &str, content: &[u8]) -> Result<(), String> {
-    attempt(path, content).map_err(|Problem(message)| format!("{path} {message}"))
+/// What is to be in a file.
+pub trait Content {
+    /// Has all of it at hand; returns how many bytes it is.
+    fn prepare(&mut self) -> io::Result<u64>;
+
+    /// Writes all of it.
+    fn write_to(&mut self, file: &mut File) -> io::Result<()>;
 }
 
-fn attempt(path: &str, content: &[u8]) -> Result<(), Problem> {
+impl Content for &[u8] {
+    fn prepare(&mut self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn write_to(&mut self, file: &mut File) -> io::Result<()> {
+        file.write_all(self)
+    }
+}
+
+/// Writes `content` to `path`, relative to the working directory.
+pub fn write(path: &str, mut content: &[u8]) -> Result<(), String> {
+    let written = replace(OsStr::new(path), &mut content, None, true);
+    written.map_err(|problem| format!("{path} {}", problem.message))
+}
+
+/// A file to add to, which is made where it is missing.
+pub fn open_to_append(path: &OsStr) -> Result<File, Problem> {
+    let place = Place::find(path)?;
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = openat(&place.directory, place.name.as_os_str(), flags, NEW_MODE).map_err(Problem::not_written)?;
+    Kind::of(&fstat(&file).map_err(Problem::not_written)?).must_be_file()?;
+    Ok(File::from(file))
+}
+
+/// Replaces the file at `path`, with another mode where one is given. A file that is synced is there even after a crash of the
+/// node.
+pub fn replace(path: &OsStr, content: &mut dyn Content, mode: Option<u32>, sync: bool) -> Result<(), Problem> {
+    let finish = Finish { mode: mode.map(Mode::from_bits_truncate), sync };
     let place = Place::find(path)?;
     let old = place.stat().map_err(Problem::not_written)?;
     if let Some(old) = &old {
         Kind::of(old).must_be_file()?;
         place.may_be_written().map_err(Problem::not_written)?;
     }
-    match replace(&place, old.as_ref(), content) {
-        Err(Failure::NotReplaceable(errno)) if old.is_some() && !is_full(errno) => overwrite(&place, content),
+    match exchange(&place, old.as_ref(), content, &finish) {
+        Err(Failure::NotReplaceable(errno)) if old.is_some() && !is_full(errno) => overwrite(&place, content, &finish),
         Err(Failure::NotReplaceable(errno) | Failure::NotWritable(errno)) => Err(Problem::not_written(errno)),
         Ok(()) => Ok(()),
     }
@@ -57,9 +90,9 @@ fn is_full(errno: Errno) -> bool {
 }
 
 /// Puts a copy with the new content in the file's place: a reader sees the old content or the new, all of it.
-fn replace(place: &Place, old: Option<&FileStat>, content: &[u8]) -> Result<(), Failure> {
+fn exchange(place: &Place, old: Option<&FileStat>, content: &mut dyn Content, finish: &Finish) -> Result<(), Failure> {
     let (name, mut copy) = create_copy(place, old).map_err(Failure::NotReplaceable)?;
-    let replaced = fill(&mut copy, old, content).and_then(|()| {
+    let replaced = fill(&mut copy, old, content, finish).and_then(|()| {
         renameat(&place.directory, name.as_os_str(), &place.directory, place.name.as_os_str())
             .map_err(Failure::NotReplaceable)
     });
@@ -71,7 +104,7 @@ fn replace(place: &Place, old: Option<&FileStat>, content: &[u8]) -> Result<(), 
 
 fn create_copy(place: &Place, old: Option<&FileStat>) -> Result<(OsString, File), Errno> {
     let mode = if old.is_some() { PRIVATE } else { NEW_MODE };
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     for number in 0..NAMES {
         let name = OsString::from(format!(".arl-{}-{number}", std::process::id()));
         match openat(&place.directory, name.as_os_str(), flags, mode) {
@@ -83,15 +116,15 @@ fn create_copy(place: &Place, old: Option<&FileStat>) -> Result<(OsString, File)
     Err(Errno::EEXIST)
 }
 
-fn fill(copy: &mut File, old: Option<&FileStat>, content: &[u8]) -> Result<(), Failure> {
-    copy.write_all(content).map_err(|error| Failure::NotWritable(errno(error)))?;
+fn fill(copy: &mut File, old: Option<&FileStat>, content: &mut dyn Content, finish: &Finish) -> Result<(), Failure> {
+    content.write_to(copy).map_err(|error| Failure::NotWritable(errno(error)))?;
     // After the content, since writing clears setuid and setgid.
     match old {
         Some(old) => take_after(copy, old).map_err(Failure::NotReplaceable)?,
         // Past the umask. Where the file system has its own idea of modes, that one stands.
         None => drop(fchmod(&*copy, NEW_MODE)),
     }
-    sync(copy).map_err(Failure::NotWritable)
+    finish.on(copy).map_err(Failure::NotWritable)
 }
 
 /// Gives the copy the owner, group and mode of the file that it replaces. File systems may refuse that, or ignore it.
@@ -116,33 +149,43 @@ fn mode(stat: &FileStat) -> Mode {
 }
 
 /// Writes into the file itself.
-fn overwrite(place: &Place, content: &[u8]) -> Result<(), Problem> {
+fn overwrite(place: &Place, content: &mut dyn Content, finish: &Finish) -> Result<(), Problem> {
+    // Before the file is touched: it may still be on its way.
+    let length = content.prepare().map_err(errno).map_err(Problem::not_written)?;
     // Whoever put something else in its place meanwhile gets neither its target written nor this process to wait.
     let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(&place.directory, place.name.as_os_str(), flags, Mode::empty()).map_err(Problem::not_written)?;
     let mut file = File::from(file);
     let old = fstat(&file).map_err(Problem::not_written)?;
     Kind::of(&old).must_be_file()?;
-    reserve(&file, content.len()).map_err(Problem::not_written)?;
-    let written = file.write_all(content).and_then(|()| {
-        let length = content.len() as u64;
+    reserve(&file, length).map_err(Problem::not_written)?;
+    let written = content.write_to(&mut file).and_then(|()| {
         if u64::try_from(old.st_size).is_ok_and(|old| old > length) { file.set_len(length) } else { Ok(()) }
     });
-    written.map_err(errno).and_then(|()| sync(&file)).map_err(Problem::not_written)
+    written.map_err(errno).and_then(|()| finish.on(&file)).map_err(Problem::not_written)
 }
 
 /// Makes room before the old content is touched, where the file system can do that.
-fn reserve(file: &File, length: usize) -> Result<(), Errno> {
+fn reserve(file: &File, length: u64) -> Result<(), Errno> {
     let Some(length) = i64::try_from(length).ok().filter(|length| *length > 0) else { return Ok(()) };
     fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length)
         .or_else(|errno| if is_full(errno) { Err(errno) } else { Ok(()) })
 }
 
-/// Some files, such as those of /proc, cannot be synced and need not be.
-fn sync(file: &File) -> Result<(), Errno> {
-    match file.sync_all().map_err(errno) {
-        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(()),
-        synced => synced,
+/// What is done once the content is in a file.
+struct Finish {
+    mode: Option<Mode>,
+    sync: bool,
+}
+
+impl Finish {
+    fn on(&self, file: &File) -> Result<(), Errno> {
+        self.mode.map_or(Ok(()), |mode| fchmod(file, mode))?;
+        // Some files, such as those of /proc, cannot be synced and need not be.
+        match if self.sync { file.sync_all().map_err(errno) } else { Ok(()) } {
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(()),
+            synced => synced,
+        }
     }
 }
 

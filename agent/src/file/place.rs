@@ -46,12 +46,12 @@ impl Kind {
     pub(super) fn must_be_file(self) -> Result<(), Problem> {
         let kind = match self {
             Self::File => return Ok(()),
-            Self::Directory => return Err(Problem("is a directory; name a file in it".into())),
+            Self::Directory => return Err(Problem::of_path("is a directory; name a file in it", Some(Errno::EISDIR))),
             Self::Pipe => "pipe",
             Self::Socket => "socket",
             Self::Device => "device",
         };
-        Err(Problem(format!("is a {kind}, not a file; use a Command step to write to it")))
+        Err(Problem::of_path(format!("is a {kind}, not a file; use a Command step to write to it"), None))
     }
 }
 
@@ -62,11 +62,14 @@ pub(super) struct Place {
 
 impl Place {
     /// Where `path` leads.
-    pub(super) fn find(path: &str) -> Result<Self, Problem> {
-        if path.starts_with('~') {
-            return Err(Problem("begins with ~, which is not expanded; write the whole path, or ./ before it".into()));
+    pub(super) fn find(path: &OsStr) -> Result<Self, Problem> {
+        if path.as_bytes().starts_with(b"~") {
+            return Err(Problem::of_path(
+                "begins with ~, which is not expanded; write the whole path, or ./ before it",
+                None,
+            ));
         }
-        let mut path = OsString::from(path);
+        let mut path = path.to_owned();
         split(&path)?;
         match fstatat(AT_FDCWD, path.as_os_str(), AtFlags::empty()) {
             // Here, since the links of /proc/self/fd lead to such things and read like names of files.
@@ -103,7 +106,7 @@ impl Place {
 }
 
 fn looped() -> Problem {
-    Problem("is a link that leads back to itself".into())
+    Problem::of_path("is a link that leads back to itself", Some(Errno::ELOOP))
 }
 
 /// The directory and the name. Not by `Path`, for which `a/` and `a/.` are `a`.
@@ -115,7 +118,9 @@ fn split(path: &OsStr) -> Result<(&OsStr, &OsStr), Problem> {
         Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
     };
     match name {
-        b"" | b"." | b".." => Err(Problem("is the name of a directory; name a file in it".into())),
+        b"" | b"." | b".." => {
+            Err(Problem::of_path("is the name of a directory; name a file in it", Some(Errno::EISDIR)))
+        }
         _ => Ok((OsStr::from_bytes(parent), OsStr::from_bytes(name))),
     }
 }

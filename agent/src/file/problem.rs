@@ -4,8 +4,13 @@ use std::fmt::Display;
 
 use nix::{errno::Errno, unistd::geteuid};
 
-/// Why a file was not written, to be read behind its path.
-pub(super) struct Problem(pub(super) String);
+/// To be read behind the file's path.
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// The error of the system; none, where the path itself cannot be meant.
+    pub errno: Option<Errno>,
+}
 
 impl Problem {
     pub(super) fn new(what: impl Display, errno: Errno) -> Self {
@@ -16,7 +21,12 @@ impl Problem {
             Errno::ETXTBSY => "; it is a program that is running".into(),
             _ => String::new(),
         };
-        Self(format!("{what}: {}{advice}", errno.desc()))
+        Self { message: format!("{what}: {}{advice}", errno.desc()), errno: Some(errno) }
+    }
+
+    /// One that the path shows.
+    pub(super) fn of_path(message: impl Into<String>, errno: Option<Errno>) -> Self {
+        Self { message: message.into(), errno }
     }
 
     pub(super) fn not_written(errno: Errno) -> Self {

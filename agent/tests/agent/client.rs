@@ -1,15 +1,20 @@
 //! A client of the live path: follows processes, acknowledges what it takes, and notes gaps.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use arl_agent::message::{
     FromAgent, ToAgent,
     error::Error,
-    file::Success,
+    file::{Action, Success},
     live::{CHUNK, End, Event, GRACE_MS, Id, Output, Request, Start},
 };
 
 use crate::pod::Stream;
+
+static CALLS: AtomicU64 = AtomicU64::new(1 << 32);
 
 /// What came of a process.
 #[derive(Debug, Default)]
@@ -136,7 +141,8 @@ impl Client {
 
     /// Sends input as far as there is room, and closes it behind all of it.
     pub fn input(&mut self, stream: &mut Stream, id: u64, mut bytes: &[u8]) {
-        let mut offset = self.until(stream, id, |taken| taken.room.is_some()).room.unwrap().0;
+        let taken = self.until(stream, id, |taken| taken.room.is_some() || taken.end.is_some());
+        let Some((mut offset, _)) = taken.room else { return };
         while !bytes.is_empty() {
             let until = |taken: &Taken| taken.room.is_some_and(|(_, until)| until > offset);
             let taken = self.until(stream, id, |taken| until(taken) || taken.input_closed || taken.end.is_some());
@@ -158,4 +164,24 @@ pub fn run(stream: &mut Stream, start: Start) -> Taken {
     ask(stream, Request::Start(Box::new(start)));
     client.until_over(stream, id);
     client.taken.remove(&id).unwrap()
+}
+/// Does a file call, with input, under a name of its own.
+pub fn call(stream: &mut Stream, action: Action, input: &[u8]) -> (Result<Success, Error>, Vec<u8>) {
+    let id = CALLS.fetch_add(1, Ordering::Relaxed);
+    let mut client = Client::default();
+    ask(stream, Request::File { id: Id(id), action, user: None });
+    if input.is_empty() {
+        ask(stream, Request::CloseInput { id: Id(id), offset: 0 });
+    } else {
+        client.input(stream, id, input);
+    }
+    client.until_over(stream, id);
+    let taken = client.taken.remove(&id).unwrap();
+    let result = match (taken.success, taken.end) {
+        (Some(success), _) => Ok(success),
+        (None, Some(Err(error))) => Err(error),
+        other => panic!("{other:?}"),
+    };
+    let [output, _] = taken.outputs;
+    (result, output)
 }

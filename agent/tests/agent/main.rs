@@ -1,12 +1,14 @@
 //! The agent as a pod has it, without a pod: the binary, its streams and its records.
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod archives;
 #[path = "../../../tests/files/mod.rs"]
 mod cases;
 mod client;
 mod endings;
 mod files;
 mod live;
+mod live_files;
 mod pod;
 mod volume;
 

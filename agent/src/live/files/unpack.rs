@@ -1,0 +1,293 @@
+//! A tar archive as a tree. Whoever made it is not trusted, and neither is what is in the directory: each part of a name is opened
+//! for itself, and no link is followed.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, BufReader, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use arl_agent::message::error::Error;
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
+    sys::{
+        stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat},
+        time::TimeSpec,
+    },
+    unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, linkat, symlinkat, unlinkat},
+};
+
+use super::{
+    failure::failed,
+    header::{
+        BLOCK, DIRECTORY, EXTENDED, FILE, GLOBAL, HARD_LINK, Header, LINK, LONG_LINK, LONG_NAME, NAME_MAX, malformed,
+    },
+};
+
+/// Deeper trees are refused.
+const DEPTH_MAX: usize = 256;
+const NEW_DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
+
+/// Unpacks `input` into `directory`, which is there.
+pub fn unpack(directory: &Path, input: &mut File) -> Result<u64, Error> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = openat(AT_FDCWD, directory, flags, Mode::empty()).map_err(|errno| failed(directory, errno))?;
+    let current = root.try_clone().map_err(|_| failed(directory, Errno::EMFILE))?;
+    let mut tree =
+        Tree { root, current: (Vec::new(), current), unfinished: Vec::new(), keeps_owner: geteuid().is_root() };
+    let mut input = BufReader::with_capacity(64 * 1024, input);
+    let mut count = 0;
+    while let Some(header) = next(&mut input)? {
+        tree.entry(&header, &mut input)?;
+        count += 1;
+    }
+    tree.finish(&[]);
+    // What some programs add behind the end.
+    io::copy(&mut input, &mut io::sink()).map_err(|_| truncated())?;
+    Ok(count)
+}
+
+fn truncated() -> Error {
+    failed(Path::new("the archive ends before its end"), Errno::ECANCELED)
+}
+
+/// The next entry, with what comes before it in blocks of their own.
+fn next(input: &mut impl Read) -> Result<Option<Header>, Error> {
+    let (mut name, mut link, mut extended) = (None, None, None);
+    loop {
+        let mut block = [0; BLOCK];
+        match input.read(&mut block[..1]) {
+            Ok(0) => return Ok(None),
+            Ok(_) => input.read_exact(&mut block[1..]).map_err(|_| truncated())?,
+            Err(_) => return Err(truncated()),
+        }
+        let Some(mut header) = Header::parse(&block)? else { return Ok(None) };
+        let before = match header.kind {
+            LONG_NAME => &mut name,
+            LONG_LINK => &mut link,
+            EXTENDED => &mut extended,
+            GLOBAL => {
+                skip(input, header.size.next_multiple_of(BLOCK as u64))?;
+                continue;
+            }
+            _ => {
+                header.name = name.map_or(header.name, without_nul);
+                header.link = link.map_or(header.link, without_nul);
+                extended.map_or(Ok(()), |records: Vec<u8>| header.extend(&records))?;
+                return Ok(Some(header));
+            }
+        };
+        if header.size > NAME_MAX {
+            return Err(malformed(format!("a name in the archive has {} bytes", header.size)));
+        }
+        let mut bytes = Vec::new();
+        input.by_ref().take(header.size).read_to_end(&mut bytes).map_err(|_| truncated())?;
+        skip(input, header.size.next_multiple_of(BLOCK as u64) - header.size)?;
+        *before = Some(bytes);
+    }
+}
+
+fn without_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    bytes
+}
+
+fn skip(input: &mut impl Read, count: u64) -> Result<(), Error> {
+    let skipped = io::copy(&mut input.take(count), &mut io::sink()).map_err(|_| truncated())?;
+    if skipped == count { Ok(()) } else { Err(truncated()) }
+}
+
+/// The parts of a name, none of which leads out of the directory.
+fn parts(name: &[u8]) -> Result<Vec<&[u8]>, Error> {
+    let shown = || String::from_utf8_lossy(&name[..name.len().min(200)]).into_owned();
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+    if name.starts_with(b"/") || parts.contains(&&b".."[..]) || name.contains(&0) {
+        return Err(malformed(format!("the archive wants to write outside of the directory: {}", shown())));
+    }
+    if parts.len() > DEPTH_MAX {
+        return Err(malformed(format!("the archive is deeper than {DEPTH_MAX} directories: {}", shown())));
+    }
+    Ok(parts)
+}
+
+struct Tree {
+    root: OwnedFd,
+    /// The directory that was used last.
+    current: (Vec<Vec<u8>>, OwnedFd),
+    /// Directories that entries may still go to, each in the one before. They get their mode when they are left: one that cannot be
+    /// written to could not be filled.
+    unfinished: Vec<(Vec<Vec<u8>>, Header)>,
+    keeps_owner: bool,
+}
+
+impl Tree {
+    fn entry(&mut self, header: &Header, input: &mut impl Read) -> Result<(), Error> {
+        let parts = parts(&header.name)?;
+        self.finish(&parts);
+        let shown = Path::new(OsStr::from_bytes(&header.name));
+        let here = |errno| failed(shown, errno);
+        let Some((name, parents)) = parts.split_last() else {
+            // The directory itself.
+            if header.kind == DIRECTORY {
+                self.unfinished.insert(0, (Vec::new(), header.clone()));
+            }
+            return Ok(());
+        };
+        let parent = self.open(parents, true)?;
+        let name = OsStr::from_bytes(name);
+        match header.kind {
+            DIRECTORY => {
+                make_directory(&parent, name).map_err(here)?;
+                self.unfinished.push((owned(&parts), header.clone()));
+            }
+            FILE => {
+                self.file(&parent, name, header, input)?;
+                skip(input, header.size.next_multiple_of(BLOCK as u64) - header.size)?;
+            }
+            LINK => {
+                make_way(&parent, name).map_err(here)?;
+                symlinkat(OsStr::from_bytes(&header.link), &parent, name).map_err(here)?;
+                let time = TimeSpec::new(header.modified, 0);
+                let _ = utimensat(&parent, name, &time, &time, UtimensatFlags::NoFollowSymlink);
+                self.own(&parent, name, header);
+            }
+            HARD_LINK => {
+                let target = self::parts(&header.link)?;
+                let Some((old, above)) = target.split_last() else {
+                    return Err(malformed("a hard link in the archive leads to its directory"));
+                };
+                let above = self.open(above, false)?;
+                if target != parts {
+                    make_way(&parent, name).map_err(here)?;
+                    linkat(&above, OsStr::from_bytes(old), &parent, name, AtFlags::empty()).map_err(here)?;
+                }
+            }
+            kind => {
+                let kind = char::from(kind).escape_default();
+                return Err(malformed(format!("{} is no file, directory or link (type {kind})", shown.display())));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, parent: &OwnedFd, name: &OsStr, header: &Header, input: &mut impl Read) -> Result<(), Error> {
+        let here = |errno| failed(Path::new(OsStr::from_bytes(&header.name)), errno);
+        make_way(parent, name).map_err(here)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut file = File::from(openat(parent, name, flags, Mode::from_bits_truncate(0o600)).map_err(here)?);
+        let written = match io::copy(&mut input.take(header.size), &mut file) {
+            Ok(written) if written < header.size => Err(truncated()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(here(Errno::try_from(error).unwrap_or(Errno::EIO))),
+        };
+        if written.is_err() {
+            let _ = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
+            return written;
+        }
+        self.own(parent, name, header);
+        // After the owner, since a change of that clears setuid and setgid.
+        let time = TimeSpec::new(header.modified, 0);
+        let _ = futimens(&file, &time, &time);
+        fchmod(&file, Mode::from_bits_truncate(header.mode)).map_err(here)
+    }
+
+    /// Only root can give files away, and need not be able to everywhere.
+    fn own(&self, parent: &OwnedFd, name: &OsStr, header: &Header) {
+        if self.keeps_owner
+            && let (Ok(uid), Ok(gid)) = (u32::try_from(header.uid), u32::try_from(header.gid))
+        {
+            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            let _ = fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW);
+        }
+    }
+
+    /// The directory of these parts, made where it is missing and `makes` says so.
+    fn open(&mut self, parts: &[&[u8]], makes: bool) -> Result<OwnedFd, Error> {
+        let clone =
+            |directory: &OwnedFd| directory.try_clone().map_err(|_| failed(Path::new("the directory"), Errno::EMFILE));
+        if self.current.0 == parts {
+            return clone(&self.current.1);
+        }
+        let mut directory = clone(&self.root)?;
+        for (number, part) in parts.iter().enumerate() {
+            let name = OsStr::from_bytes(part);
+            let opened = match open_directory(&directory, name) {
+                Err(Errno::ENOENT) if makes => mkdirat(&directory, name, NEW_DIRECTORY)
+                    .or_else(|errno| if errno == Errno::EEXIST { Ok(()) } else { Err(errno) })
+                    .and_then(|()| open_directory(&directory, name)),
+                other => other,
+            };
+            directory = opened.map_err(|errno| {
+                let path = parts[..=number].join(&b'/');
+                let path = Path::new(OsStr::from_bytes(&path));
+                match errno {
+                    Errno::ENOTDIR | Errno::ELOOP => malformed(format!(
+                        "the archive wants to go through {}, which is a link or a file",
+                        path.display()
+                    )),
+                    errno => failed(path, errno),
+                }
+            })?;
+        }
+        self.current = (owned(parts), clone(&directory)?);
+        Ok(directory)
+    }
+
+    /// Finishes the directories that `next` is not in.
+    fn finish(&mut self, next: &[&[u8]]) {
+        while let Some((parts, header)) = self.unfinished.pop_if(|(parts, _)| {
+            next.is_empty() || parts.len() >= next.len() || !parts.iter().zip(next).all(|(part, next)| part == next)
+        }) {
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            // Code in the sandbox may have put something else there: it stays as it is.
+            let Ok(directory) = self.open(&parts, false) else { continue };
+            if let Some((name, parents)) = parts.split_last()
+                && let Ok(parent) = self.open(parents, false)
+            {
+                self.own(&parent, OsStr::from_bytes(name), &header);
+            }
+            let Ok(directory) =
+                openat(&directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            else {
+                continue;
+            };
+            let time = TimeSpec::new(header.modified, 0);
+            let _ = futimens(&directory, &time, &time);
+            let _ = fchmod(&directory, Mode::from_bits_truncate(header.mode));
+        }
+    }
+}
+
+fn owned(parts: &[&[u8]]) -> Vec<Vec<u8>> {
+    parts.iter().map(|part| part.to_vec()).collect()
+}
+
+fn open_directory(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    openat(at, name, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn make_directory(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    match mkdirat(parent, name, NEW_DIRECTORY) {
+        Err(Errno::EEXIST) if open_directory(parent, name).is_ok() => Ok(()),
+        Err(Errno::EEXIST) => {
+            make_way(parent, name)?;
+            mkdirat(parent, name, NEW_DIRECTORY)
+        }
+        other => other,
+    }
+}
+
+/// Removes a file or a link that has this name, or an empty directory.
+fn make_way(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EISDIR) => unlinkat(parent, name, UnlinkatFlags::RemoveDir),
+        other => other,
+    }
+}

@@ -1,0 +1,234 @@
+//! File calls: reading, writing, listing, and what is refused.
+
+use std::{
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    path::Path,
+};
+
+use arl_agent::{
+    frame::Frames,
+    message::{
+        error::{Error, Kind},
+        file::{self, Action, Entry, Success},
+        live::{Id, Request},
+    },
+};
+
+use crate::{
+    client::{Client, ask, call},
+    pod::{Pod, Stream, eventually, own_uid},
+};
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+fn done(stream: &mut Stream, action: Action) -> Result<Success, Error> {
+    call(stream, action, &[]).0
+}
+
+fn write(stream: &mut Stream, path: &Path, content: &[u8]) -> Result<Success, Error> {
+    call(stream, Action::Write { path: bytes(path), mode: None }, content).0
+}
+
+fn read(stream: &mut Stream, path: &Path, offset: u64, length: Option<u64>) -> Vec<u8> {
+    let (result, output) = call(stream, Action::Read { path: bytes(path), offset, length }, &[]);
+    assert_eq!(result, Ok(Success::Count(output.len() as u64)));
+    output
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn content_goes_both_ways_and_files_are_replaced_whole() {
+    let pod = Pod::new("live-files");
+    let mut stream = pod.stream();
+    let path = pod.path("a/b/new");
+    let content: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    assert_eq!(write(&mut stream, &path, &content), Ok(Success::Count(content.len() as u64)));
+    assert!(read(&mut stream, &path, 0, None) == content && mode(&path) == 0o644);
+    assert_eq!(read(&mut stream, &path, 1001, Some(7)), content[1001..1008]);
+    assert_eq!(read(&mut stream, &path, u64::MAX / 4, Some(7)), []);
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o751)).unwrap();
+    let before = fs::metadata(&path).unwrap().ino();
+    assert_eq!(write(&mut stream, &path, b"short"), Ok(Success::Count(5)));
+    assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path)), (&b"short"[..], 0o751));
+    assert_ne!(fs::metadata(&path).unwrap().ino(), before, "a reader has the old content or the new");
+    assert_eq!(write(&mut stream, &path, b""), Ok(Success::Count(0)), "empty files are files");
+    let with_mode = Action::Write { path: bytes(&path), mode: Some(0o600) };
+    assert_eq!(call(&mut stream, with_mode, b"x").0, Ok(Success::Count(1)));
+    assert_eq!(mode(&path), 0o600);
+    let append = Action::Append { path: bytes(&path) };
+    assert_eq!(call(&mut stream, append, b"yz").0, Ok(Success::Count(2)));
+    assert_eq!(fs::read(&path).unwrap(), b"xyz");
+    let relative = Path::new("relative");
+    write(&mut stream, relative, b"here").unwrap();
+    assert_eq!(fs::read(pod.path("work/relative")).unwrap(), b"here");
+}
+
+#[test]
+fn entries_are_shown_made_renamed_and_removed() {
+    let pod = Pod::new("live-entries");
+    let mut stream = pod.stream();
+    let root = pod.path("tree");
+    let odd = std::ffi::OsStr::from_bytes(b"\xff\n odd");
+    assert_eq!(
+        done(&mut stream, Action::MakeDirectory { path: bytes(&root.join("d/e")), mode: Some(0o700) }),
+        Ok(Success::Count(0))
+    );
+    assert_eq!((mode(&root.join("d/e")), mode(&root.join("d"))), (0o700, 0o755));
+    assert_eq!(
+        done(&mut stream, Action::MakeDirectory { path: bytes(&root.join("d")), mode: None }),
+        Ok(Success::Count(0))
+    );
+    write(&mut stream, &root.join(odd), b"12345").unwrap();
+    symlink("nowhere", root.join("d/link")).unwrap();
+    let mut list = |depth| {
+        let (result, output) = call(&mut stream, Action::List { path: bytes(&root), depth }, &[]);
+        let mut frames = Frames::new(64 * 1024);
+        frames.push(&output);
+        let mut entries: Vec<Entry> = std::iter::from_fn(|| frames.take().unwrap()).collect();
+        assert_eq!(result, Ok(Success::Count(entries.len() as u64)));
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        entries
+    };
+    let names = |entries: &[Entry]| entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&list(Some(1))), [b"d".to_vec(), odd.as_bytes().to_vec()]);
+    let all = list(None);
+    assert_eq!(names(&all), [&b"d"[..], b"d/e", b"d/link", odd.as_bytes()]);
+    assert_eq!(
+        (all[2].kind, all[2].target.clone().map(|target| target.to_vec())),
+        (file::Kind::Link, Some(b"nowhere".to_vec()))
+    );
+    assert_eq!((all[3].kind, all[3].size, all[3].mode), (file::Kind::File, 5, 0o644));
+    assert_eq!(list(Some(0)), []);
+
+    let stat = |stream: &mut Stream, path: &Path, follow| done(stream, Action::Stat { path: bytes(path), follow });
+    let Ok(Success::Entry(found)) = stat(&mut stream, &root.join("d/link"), false) else { panic!() };
+    assert_eq!((found.kind, found.path), (file::Kind::Link, bytes(&root.join("d/link"))));
+    assert_eq!(stat(&mut stream, &root.join("d/link"), true).unwrap_err().kind, Kind::NotFound);
+    let (from, to) = (bytes(&root.join(odd)), bytes(&root.join("d/plain")));
+    assert_eq!(done(&mut stream, Action::Rename { from, to: to.clone() }), Ok(Success::Count(0)));
+    assert_eq!(done(&mut stream, Action::ChangeMode { path: to, mode: 0o4711 }), Ok(Success::Count(0)));
+    assert_eq!(mode(&root.join("d/plain")), 0o4711);
+    let remove =
+        |stream: &mut Stream, path: &Path, recursive| done(stream, Action::Remove { path: bytes(path), recursive });
+    assert_eq!(remove(&mut stream, &root.join("d"), false).unwrap_err().kind, Kind::NotEmpty);
+    assert_eq!(remove(&mut stream, &root.join("d/link"), true), Ok(Success::Count(0)));
+    assert_eq!(remove(&mut stream, &root, true), Ok(Success::Count(0)));
+    assert!(!root.exists());
+}
+
+#[test]
+fn errors_have_their_kind() {
+    let pod = Pod::new("live-kinds");
+    let mut stream = pod.stream();
+    let (plain, folder, pipe, socket) = (pod.path("plain"), pod.path("folder"), pod.path("pipe"), pod.path("socket"));
+    fs::write(&plain, "x").unwrap();
+    fs::create_dir(&folder).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let at = |path: &Path| bytes(path);
+    let reads = |path: &Path| Action::Read { path: at(path), offset: 0, length: None };
+    let writes = |path: &Path| Action::Write { path: at(path), mode: None };
+    let cases = [
+        (reads(&pod.path("none")), Kind::NotFound),
+        (reads(&folder), Kind::IsDirectory),
+        (reads(&plain.join("x")), Kind::NotDirectory),
+        (reads(&pipe), Kind::Invalid),
+        (reads(Path::new("/dev/null")), Kind::Invalid),
+        (reads(Path::new("")), Kind::Invalid),
+        (reads(Path::new("a\0b")), Kind::Invalid),
+        (writes(&folder), Kind::IsDirectory),
+        (writes(&plain.join("x")), Kind::NotDirectory),
+        (writes(&pipe), Kind::Invalid),
+        (writes(&socket), Kind::Invalid),
+        (writes(Path::new("/proc/none")), Kind::NotFound),
+        (Action::Append { path: at(&folder) }, Kind::IsDirectory),
+        (Action::List { path: at(&plain), depth: None }, Kind::NotDirectory),
+        (Action::List { path: at(&pod.path("none")), depth: None }, Kind::NotFound),
+        (Action::MakeDirectory { path: at(&plain), mode: None }, Kind::Exists),
+        (Action::MakeDirectory { path: at(&plain.join("x")), mode: None }, Kind::NotDirectory),
+        (Action::Remove { path: at(&pod.path("none")), recursive: true }, Kind::NotFound),
+        (Action::Rename { from: at(&pod.path("none")), to: at(&plain) }, Kind::NotFound),
+        (Action::ChangeMode { path: at(&plain), mode: 0o10000 }, Kind::Invalid),
+        (Action::Pack { directory: at(&pod.path("none")), names: vec![] }, Kind::NotFound),
+        (Action::Pack { directory: at(&folder), names: vec![b"../plain".to_vec().into()] }, Kind::Invalid),
+        (Action::Pack { directory: at(&folder), names: vec![b"/etc".to_vec().into()] }, Kind::Invalid),
+        (Action::Unpack { directory: at(&plain) }, Kind::Exists),
+    ];
+    for (action, kind) in cases {
+        let error = done(&mut stream, action.clone()).unwrap_err();
+        assert_eq!(error.kind, kind, "{action:?}: {error:?}");
+    }
+    assert_eq!(fs::read(&plain).unwrap(), b"x");
+    if own_uid() == "0" {
+        ask(&mut stream, Request::File { id: Id(2), action: writes(&plain), user: Some("nobody".into()) });
+        let mut client = Client::default();
+        let error = client.until_over(&mut stream, 2).end.take().unwrap().unwrap_err();
+        assert_eq!(error.kind, Kind::PermissionDenied, "with the rights of the user: {error:?}");
+    }
+}
+
+#[test]
+fn a_write_whose_stream_breaks_leaves_what_was_there() {
+    let pod = Pod::new("live-broken");
+    let (old, new, log) = (pod.path("old"), pod.path("new"), pod.path("log"));
+    fs::write(&old, "old").unwrap();
+    fs::write(&log, "log").unwrap();
+    for (id, action) in [
+        (1, Action::Write { path: bytes(&old), mode: None }),
+        (2, Action::Write { path: bytes(&new), mode: None }),
+        (3, Action::Append { path: bytes(&log) }),
+    ] {
+        let mut stream = pod.stream();
+        let mut client = Client::default();
+        ask(&mut stream, Request::File { id: Id(id), action, user: None });
+        client.until(&mut stream, id, |taken| taken.room.is_some());
+        for offset in (0..96 * 1024).step_by(32 * 1024) {
+            ask(&mut stream, Request::Input { id: Id(id), offset, data: vec![b'x'; 32 * 1024] });
+        }
+        ask(&mut stream, Request::CloseInput { id: Id(id), offset: 96 * 1024 + 1 });
+        client.until(&mut stream, id, |taken| !taken.rejected.is_empty());
+    }
+    let left = || {
+        fs::read_dir(&pod.directory)
+            .unwrap()
+            .flatten()
+            .filter(|e| e.file_name().to_string_lossy().starts_with(".arl-"))
+            .count()
+    };
+    eventually("nothing is left over", || left() == 0 && !new.exists() && fs::read(&log).unwrap() == b"log");
+    assert_eq!(fs::read(&old).unwrap(), b"old");
+    let mut stream = pod.stream();
+    assert_eq!(write(&mut stream, &old, b"new"), Ok(Success::Count(3)));
+}
+
+#[test]
+fn half_a_gigabyte_needs_no_memory_either_way() {
+    let pod = Pod::new("live-large");
+    let mut stream = pod.stream();
+    let (path, size) = (pod.path("large"), 512 << 20);
+    write(&mut stream, &path, b"warm").unwrap();
+    let before = pod.memory();
+    assert_eq!(write(&mut stream, &path, &vec![7; size]), Ok(Success::Count(size as u64)));
+    let grown = pod.memory().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown}");
+    let mut client = Client { counts: true, ..Client::default() };
+    ask(
+        &mut stream,
+        Request::File { id: Id(9), action: Action::Read { path: bytes(&path), offset: 0, length: None }, user: None },
+    );
+    let taken = client.until_over(&mut stream, 9);
+    assert_eq!((taken.offsets[0], taken.success.clone()), (size as u64, Some(Success::Count(size as u64))));
+    let grown = pod.memory().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown}");
+}
