@@ -16,6 +16,7 @@ mod file;
 mod forgotten;
 mod install;
 mod job;
+mod limits;
 mod live;
 mod memory;
 mod peer;
@@ -30,12 +31,19 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let mode = arguments.next().unwrap_or_default();
     let directory = arguments.next().map_or_else(|| PathBuf::from(arl_agent::DIRECTORY), PathBuf::from);
+    let descriptors = arguments.next();
     let done = match mode.to_str() {
         Some("install") => install::install(&directory),
         Some("connect") => connect::connect(&directory),
         Some("supervise") => supervise::supervise(&directory),
-        Some("step") => step::step(&directory),
-        Some("live") => live::keep(),
+        Some("step") => {
+            limits::restore(descriptors);
+            step::step(&directory)
+        }
+        Some("live") => {
+            limits::restore(descriptors);
+            live::keep()
+        }
         Some("version") => {
             println!("arl-agent {} (protocol {})", env!("CARGO_PKG_VERSION"), arl_agent::message::VERSION);
             Ok(())

@@ -15,7 +15,7 @@ use super::{
     inbox,
     job::{Command, Job, Report},
 };
-use crate::peer::Peer;
+use crate::{limits, peer::Peer};
 
 /// A process that keeps one live process at a time, or does one file call.
 pub struct Keeper {
@@ -31,6 +31,7 @@ impl Keeper {
         let child = std::process::Command::new("/proc/self/exe")
             .arg("live")
             .arg(directory)
+            .args(limits::given())
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

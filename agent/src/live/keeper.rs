@@ -18,7 +18,6 @@ use nix::{
         signalfd::SignalFd,
     },
 };
-use rustix::process::kill_process_group;
 
 use super::{
     files,
@@ -94,7 +93,10 @@ impl Keeper {
             (Ok(identity), Work::Call(action)) => {
                 let done = identity
                     .map_or(Ok(()), |identity| identity.assume())
-                    .and_then(|()| go_to(&home, None))
+                    // Paths from the root need no other place.
+                    .and_then(|()| {
+                        go_to(&home, None).or_else(|error| if action.is_absolute() { Ok(()) } else { Err(error) })
+                    })
                     .and_then(|()| files::call(&action, descriptors, &mut || self.is_committed(id)));
                 self.report(&done.map_or_else(Report::Failed, Report::Done));
             }
@@ -169,7 +171,7 @@ impl Keeper {
             match command {
                 job::Command::Signal { id, signal } if id == running.id && running.status.is_none() => {
                     if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
-                        let _ = kill_process_group(running.pid, signal);
+                        running.signal(signal);
                     }
                 }
                 job::Command::Kill { id, grace_ms, cause } if id == running.id => return Some((grace_ms, cause)),

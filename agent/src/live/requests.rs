@@ -14,6 +14,12 @@ use super::{
     process::{Process, Work},
     pty,
 };
+use crate::limits;
+
+/// A keeper, and pipes for input, output and error.
+const DESCRIPTORS_EACH: u64 = 4;
+/// Of streams, runs and records.
+const DESCRIPTORS_OTHER: u64 = 64;
 
 impl Live {
     /// Does what a client asks for.
@@ -99,13 +105,12 @@ impl Live {
             return Err(invalid("another process or call has this name"));
         }
         let busy = self.processes.values().filter(|process| process.keeper.is_some() || !process.is_over()).count();
-        if busy < LIVE_MAX {
+        let room = usize::try_from(limits::room(DESCRIPTORS_EACH, DESCRIPTORS_OTHER)).unwrap_or(LIVE_MAX);
+        if busy < room.min(LIVE_MAX) {
             return Ok(());
         }
-        Err(Error::new(
-            Kind::TooMany,
-            format!("the pod has {LIVE_MAX} live processes and file calls, and takes no more"),
-        ))
+        let message = format!("the pod has {busy} live processes and file calls, and takes no more");
+        Err(Error::new(Kind::TooMany, message))
     }
 
     fn launch(&mut self, relay: u64, id: Id, launch: Result<Launch, Error>) {

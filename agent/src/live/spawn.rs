@@ -12,7 +12,7 @@ use arl_agent::message::{
     live::Id,
 };
 use nix::errno::Errno;
-use rustix::process::{Pid, WaitStatus, ioctl_tiocsctty, kill_process_group};
+use rustix::process::{Pid, Signal, WaitStatus, ioctl_tiocsctty, kill_process, kill_process_group};
 
 use super::{job::Program, user::Identity};
 use crate::memory;
@@ -21,11 +21,18 @@ use crate::memory;
 pub struct Running {
     pub id: Id,
     pub pid: Pid,
+    /// Whether it leads a group of its own.
+    pub has_group: bool,
     pub status: Option<WaitStatus>,
     pub kills_before: Option<u64>,
 }
 
 impl Running {
+    /// Sends it a signal, and its group with it.
+    pub fn signal(&self, signal: Signal) {
+        let _ = if self.has_group { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) };
+    }
+
     /// A child was waited for, which may be this one.
     pub fn note(&mut self, reaped: i32, how: WaitStatus) {
         // Ids are used again.
@@ -72,9 +79,12 @@ pub fn start(
     let [stdin, stdout, stderr] = standard(program, descriptors).map_err(|error| broken(&error))?;
     let kills_before = memory::kills();
     let mut command = Command::new(name);
-    command.args(arguments).process_group(0).stdin(stdin).stdout(stdout).stderr(stderr);
+    command.args(arguments).stdin(stdin).stdout(stdout).stderr(stderr);
     if terminal.is_some() {
+        // In the group of this process, which the terminal has in its foreground: another would be stopped where it reads at once.
         command.env("TERM", "xterm-256color");
+    } else {
+        command.process_group(0);
     }
     command.envs(identity.map(Identity::variables).unwrap_or_default());
     command.envs(program.env.iter().map(|variable| (&variable.name, &variable.value)));
@@ -82,12 +92,7 @@ pub fn start(
     // What this holds of the descriptors is closed here.
     drop(command);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()).ok_or_else(|| broken(&"no pid"))?;
-    if let Some(terminal) = &terminal {
-        let _ = rustix::termios::tcsetpgrp(terminal, pid);
-        // It may have wanted to read before it was in the foreground, and was stopped for that.
-        let _ = kill_process_group(pid, rustix::process::Signal::CONT);
-    }
-    Ok(Running { id, pid, status: None, kills_before })
+    Ok(Running { id, pid, has_group: terminal.is_none(), status: None, kills_before })
 }
 
 /// Standard input, output and error.

@@ -115,6 +115,25 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether its paths are the same wherever it is done.
+    pub fn is_absolute(&self) -> bool {
+        let is_absolute = |path: &[u8]| path.first() == Some(&b'/');
+        match self {
+            Self::Read { path, .. }
+            | Self::Write { path, .. }
+            | Self::Append { path }
+            | Self::Stat { path, .. }
+            | Self::List { path, .. }
+            | Self::MakeDirectory { path, .. }
+            | Self::Remove { path, .. }
+            | Self::ChangeMode { path, .. } => is_absolute(path),
+            Self::Rename { from, to } => is_absolute(from) && is_absolute(to),
+            Self::Pack { directory, .. } | Self::Unpack { directory } => is_absolute(directory),
+        }
+    }
+}
+
 /// What a call that succeeded has found.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Success {

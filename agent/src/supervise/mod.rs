@@ -32,6 +32,7 @@ use nix::{
 
 use crate::{
     children::{Children, NEVER, watch_children},
+    limits,
     live::{Live, Part},
     peer::{Peer, is_own},
     records::{self, Records, plain},
@@ -62,6 +63,7 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| failed("it cannot be a reaper")(&error))?;
     let children = watch_children().map_err(|error| failed("children cannot be watched")(&error))?;
     let listener = listen(&records).map_err(|error| failed("the socket cannot be made")(&error))?;
+    limits::raise();
     report_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
     let own = Children::default();
     let (runs, live) = (Runs::new(directory, records, own.clone()), Live::new(directory, own.clone()));

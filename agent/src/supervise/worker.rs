@@ -8,7 +8,7 @@ use std::{
 
 use arl_agent::frame::FROM_AGENT_MAX;
 
-use crate::{job::Job, peer::Peer};
+use crate::{job::Job, limits, peer::Peer};
 
 /// A process that runs one step at a time.
 pub struct Worker {
@@ -26,6 +26,7 @@ impl Worker {
         let child = Command::new("/proc/self/exe")
             .arg("step")
             .arg(directory)
+            .args(limits::given())
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -462,6 +462,35 @@ fn activity_is_told_to_who_asked_and_only_when_it_changes() {
     activity((false, false));
 }
 
+/// One of version 1 is told the version of the agent, and nothing that it does not know.
+#[test]
+fn an_older_operator_goes_on_with_this_agent() {
+    let pod = Pod::new("live-old");
+    let mut new = pod.stream();
+    let mut old = pod.silent_stream();
+    old.say(&ToAgent::Hello { version: 1, pod: pod.uid() });
+    assert!(matches!(old.hear(), FromAgent::Hello { version: 2, .. }));
+    assert_eq!(run(&mut new, script(1, "echo live")).stdout(), "live\n");
+    let report = old.run("r", vec![sh("echo task")]);
+    assert_eq!((report.end, report.steps[0].1.as_str()), (RunEnd::Completed, "task\n"));
+}
+
+#[test]
+fn commands_may_have_as_many_descriptors_as_the_container_gives() {
+    let pod = Pod::new("live-limits");
+    let mut limited = std::process::Command::new("prlimit");
+    limited.arg("--nofile=1024:2048").arg(pod.path("agent"));
+    if std::process::Command::new("prlimit").arg("--version").output().is_err() {
+        eprintln!("not tried: there is no prlimit here");
+        return;
+    }
+    let mut stream = pod.stream_of(limited);
+    assert_eq!(run(&mut stream, script(1, "ulimit -Sn; ulimit -Hn")).stdout(), "1024\n2048\n");
+    assert_eq!(stream.run("r", vec![sh("ulimit -Sn")]).steps[0].1, "1024\n");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", pod.supervisors()[0])).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max open files") && line.contains("2048 ")), "{limits}");
+}
+
 #[test]
 fn nonsense_is_rejected_and_harms_nobody() {
     let pod = Pod::new("live-nonsense");

@@ -69,6 +69,10 @@ fn content_goes_both_ways_and_files_are_replaced_whole() {
     let append = Action::Append { path: bytes(&path) };
     assert_eq!(call(&mut stream, append, b"yz").0, Ok(Success::Count(2)));
     assert_eq!(fs::read(&path).unwrap(), b"xyz");
+    fs::rename(pod.path("work"), pod.path("moved")).unwrap();
+    assert_eq!(read(&mut stream, &path, 0, None), b"xyz", "a whole path needs no working directory");
+    assert_eq!(write(&mut stream, Path::new("relative"), b"x").unwrap_err().kind, Kind::NoWorkingDirectory);
+    fs::rename(pod.path("moved"), pod.path("work")).unwrap();
     let relative = Path::new("relative");
     write(&mut stream, relative, b"here").unwrap();
     assert_eq!(fs::read(pod.path("work/relative")).unwrap(), b"here");

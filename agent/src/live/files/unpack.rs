@@ -291,3 +291,66 @@ fn make_way(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write, os::unix::fs::MetadataExt};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const OUTSIDE: &str = "/tmp/arl-unpack-fuzz/outside";
+
+    /// Names and targets that lead anywhere near.
+    fn path() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[ab]",
+            4 => "[ab]/[ab]",
+            2 => "(\\.\\./|\\./|/|[ab]/){0,3}(outside|f|a|\\.\\.)",
+            1 => Just(OUTSIDE.to_owned()),
+            1 => Just(format!("{OUTSIDE}/f")),
+            1 => Just("../outside".to_owned()),
+        ]
+    }
+
+    proptest! {
+        /// Whatever entries come in whatever order: nothing outside of the directory is made, changed or linked to.
+        #[test]
+        fn fuzz_no_archive_gets_out(
+            entries in vec((prop::sample::select(b"00222115xLK3S".to_vec()), path(), path(), 0..9_u64, 0..0o10000_u32), 1..12),
+            cut in 0..9000_usize
+        ) {
+            let root = Path::new(OUTSIDE).parent().unwrap();
+            let _ = fs::remove_dir_all(root);
+            let (into, secret) = (root.join("in"), root.join("outside/f"));
+            fs::create_dir_all(&into).unwrap();
+            fs::create_dir(OUTSIDE).unwrap();
+            fs::write(&secret, "secret").unwrap();
+            let before = fs::metadata(&secret).unwrap();
+
+            let mut archive = Vec::new();
+            for (kind, name, link, size, mode) in entries {
+                let (name, link) = (name.into_bytes(), link.into_bytes());
+                archive.extend(Header { kind, name, link, mode, size, ..Header::default() }.encode());
+                if matches!(kind, b'0' | b'x' | b'L' | b'K') && size > 0 {
+                    archive.extend(b"../../out"[..usize::try_from(size).unwrap()].iter());
+                    archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+                }
+            }
+            archive.truncate(archive.len() - cut % archive.len() / 4);
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let sender = std::thread::spawn(move || drop(writer.write_all(&archive)));
+            let unpacked = unpack(&into, &mut File::from(OwnedFd::from(reader)));
+            sender.join().unwrap();
+            prop_assert!(unpacked.is_ok_and(|count| count <= 12) || !into.join("secret").exists());
+
+            let after = fs::metadata(&secret).unwrap();
+            let facts = |found: &fs::Metadata| (found.ino(), found.mode(), found.nlink(), found.uid(), found.mtime_nsec());
+            prop_assert_eq!(facts(&before), facts(&after));
+            prop_assert_eq!(fs::read(&secret).unwrap(), b"secret");
+            let names = |path: &Path| fs::read_dir(path).unwrap().count();
+            prop_assert_eq!((names(Path::new(OUTSIDE)), names(root)), (1, 2));
+        }
+    }
+}

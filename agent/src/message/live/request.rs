@@ -67,7 +67,7 @@ pub enum Request {
         #[n(1)]
         offset: u64,
     },
-    /// Send a signal to the process and its group.
+    /// Send a signal to the process and its group; where it has a terminal, to the process.
     #[n(6)]
     Signal {
         /// The process.
