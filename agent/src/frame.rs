@@ -31,12 +31,19 @@ impl std::error::Error for Malformed {}
 
 /// `message` as a frame.
 pub fn encode<M: Encode<()>>(message: &M) -> Vec<u8> {
-    let mut frame = vec![0; HEADER];
-    // Writing to a Vec cannot fail.
-    let _ = minicbor::encode(message, &mut frame);
-    let length = u32::try_from(frame.len() - HEADER).unwrap_or(u32::MAX);
-    frame[..HEADER].copy_from_slice(&length.to_be_bytes());
+    let mut frame = Vec::new();
+    append(message, &mut frame);
     frame
+}
+
+/// Adds `message` as a frame.
+pub fn append<M: Encode<()>>(message: &M, frames: &mut Vec<u8>) {
+    let start = frames.len() + HEADER;
+    frames.extend([0; HEADER]);
+    // Writing to a Vec cannot fail.
+    let _ = minicbor::encode(message, &mut *frames);
+    let length = u32::try_from(frames.len() - start).unwrap_or(u32::MAX);
+    frames[start - HEADER..start].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Bytes that arrived and the frames in them.
@@ -45,18 +52,33 @@ pub struct Frames {
     buffer: Vec<u8>,
     start: usize,
     max: usize,
+    /// So much memory is not given back between messages.
+    kept: usize,
 }
 
 impl Frames {
     /// For frames of at most `max` bytes.
     pub fn new(max: usize) -> Self {
-        Self { buffer: Vec::new(), start: 0, max }
+        Self { buffer: Vec::new(), start: 0, max, kept: 0 }
+    }
+
+    /// Keeps so much memory between messages: where many come, giving it back costs more than reading them.
+    #[must_use]
+    pub fn keeping(self, kept: usize) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Gives back the memory that is kept.
+    pub fn shrink(&mut self) {
+        if self.start == self.buffer.len() {
+            (self.buffer, self.start) = (Vec::new(), 0);
+        }
     }
 
     /// Takes what arrived next.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start == self.buffer.len() {
-            (self.buffer, self.start) = (Vec::new(), 0);
+        if self.buffer.capacity() > self.kept {
+            self.shrink();
         }
         self.buffer.drain(..self.start);
         self.start = 0;

@@ -16,6 +16,8 @@ use nix::poll::PollFlags;
 /// container.
 const OUTGOING_MAX: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
+/// Memory that is kept for the next messages.
+const KEPT: usize = 256 * 1024;
 /// How often it is read at once, where there is that much.
 const READS: usize = 4;
 
@@ -37,7 +39,7 @@ impl Peer {
     /// Messages received from `stream` have at most `max` bytes.
     pub fn new(stream: UnixStream, max: usize) -> std::io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, incoming: Frames::new(max), outgoing: Vec::new(), open: true })
+        Ok(Self { stream, incoming: Frames::new(max).keeping(KEPT), outgoing: Vec::new(), open: true })
     }
 
     /// Whether there is any use in it.
@@ -63,7 +65,8 @@ impl Peer {
 
     /// Sends a message, now or when there is room.
     pub fn send<M: Encode<()>>(&mut self, message: &M) {
-        self.send_frames(&frame::encode(message));
+        frame::append(message, &mut self.outgoing);
+        self.open &= self.outgoing.len() <= OUTGOING_MAX;
     }
 
     /// Sends frames.
@@ -82,6 +85,14 @@ impl Peer {
                 _ => self.open = false,
             }
         }
+        if self.outgoing.is_empty() && self.outgoing.capacity() > KEPT {
+            self.outgoing = Vec::new();
+        }
+    }
+
+    /// Gives back the memory that is kept for the next messages.
+    pub fn shrink(&mut self) {
+        self.incoming.shrink();
         if self.outgoing.is_empty() {
             self.outgoing = Vec::new();
         }

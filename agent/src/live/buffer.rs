@@ -37,16 +37,18 @@ impl Buffer {
         }
     }
 
-    /// At most `max` bytes from `offset` on, or from the first that is kept after it; and the offset of the first of them.
-    pub fn read(&self, offset: u64, max: usize) -> (u64, Vec<u8>) {
+    /// Adds to `bytes` at most `max` from `offset` on, or from the first that is kept after it; returns the offset of the first.
+    pub fn read(&self, offset: u64, max: usize, bytes: &mut Vec<u8>) -> u64 {
         let offset = offset.clamp(self.start(), self.end);
         let from = usize::try_from(offset - self.start()).unwrap_or(usize::MAX).min(self.bytes.len());
         let to = from.saturating_add(max).min(self.bytes.len());
         let (first, second) = self.bytes.as_slices();
-        let part = |slice: &[u8], from: usize, to: usize| slice[from.min(slice.len())..to.min(slice.len())].to_vec();
-        let mut bytes = part(first, from, to);
-        bytes.extend(part(second, from.saturating_sub(first.len()), to.saturating_sub(first.len())));
-        (offset, bytes)
+        let mut add = |slice: &[u8], from: usize, to: usize| {
+            bytes.extend_from_slice(&slice[from.min(slice.len())..to.min(slice.len())]);
+        };
+        add(first, from, to);
+        add(second, from.saturating_sub(first.len()), to.saturating_sub(first.len()));
+        offset
     }
 }
 
@@ -68,7 +70,8 @@ mod tests {
                 all.extend(bytes);
                 prop_assert!(buffer.bytes.len() <= keep);
                 prop_assert_eq!(buffer.end(), all.len() as u64);
-                let (at, read) = buffer.read(offset, max);
+                let mut read = Vec::new();
+                let at = buffer.read(offset, max, &mut read);
                 prop_assert!(at >= offset.min(buffer.end()) && read.len() <= max);
                 let from = usize::try_from(at).unwrap();
                 prop_assert_eq!(&all[from..from + read.len()], &read[..]);

@@ -61,8 +61,12 @@ impl Input {
             return false;
         }
         let known = usize::try_from(self.received - offset).unwrap_or(usize::MAX);
-        let new = bytes.get(known..).unwrap_or_default();
+        let mut new = bytes.get(known..).unwrap_or_default();
         self.received += new.len() as u64;
+        if self.queue.is_empty() {
+            let written = self.write_now(new);
+            new = &new[written..];
+        }
         if self.pipe.is_some() {
             self.queue.extend(new);
         }
@@ -81,28 +85,38 @@ impl Input {
         true
     }
 
-    /// Writes as much as there is room for. True: nobody reads it any more.
-    pub fn write(&mut self) -> bool {
-        while let Some(pipe) = &mut self.pipe
-            && !self.queue.is_empty()
-        {
-            match pipe.write(self.queue.as_slices().0) {
-                Ok(written @ 1..) => drop(self.queue.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+    /// Writes as much as there is room for.
+    pub fn write(&mut self) {
+        while self.pipe.is_some() && !self.queue.is_empty() {
+            let mut queue = std::mem::take(&mut self.queue);
+            let written = self.write_now(queue.as_slices().0);
+            queue.drain(..written);
+            self.queue = queue;
+            if written == 0 {
+                break;
+            }
+        }
+        if self.pipe.is_none() {
+            self.queue = VecDeque::new();
+        } else if self.queue.is_empty() && self.end.is_some() && !self.terminal {
+            self.pipe = None;
+        }
+    }
+
+    /// Writes what there is room for; a pipe that nobody reads is closed.
+    fn write_now(&mut self, bytes: &[u8]) -> usize {
+        let Some(pipe) = &mut self.pipe else { return 0 };
+        loop {
+            match pipe.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(written) if written > 0 || bytes.is_empty() => return written,
                 _ => {
-                    self.shut();
-                    return true;
+                    self.pipe = None;
+                    return 0;
                 }
             }
         }
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-            if self.end.is_some() && !self.terminal {
-                self.pipe = None;
-            }
-        }
-        false
     }
 
     /// Nobody will read it any more.
@@ -140,12 +154,14 @@ mod tests {
                 let fits = offset <= received && offset + length as u64 <= granted;
                 prop_assert_eq!(input.push(offset, &bytes), fits);
                 prop_assert!(input.queue.len() <= room);
-                prop_assert!(!input.write());
+                input.write();
+                prop_assert!(input.is_open());
                 input.grant(room);
             }
             let total = input.room().0;
             prop_assert!(!input.close(total + 1) && input.close(total));
-            prop_assert!(!input.write() && input.is_complete());
+            input.write();
+            prop_assert!(input.is_complete());
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap();
             prop_assert_eq!(read, (0..total).map(byte).collect::<Vec<_>>());

@@ -28,12 +28,9 @@ use std::{
     time::Instant,
 };
 
-use arl_agent::{
-    frame,
-    message::{
-        FromAgent,
-        live::{Cause, ENDED_MAX, Event, Id, WINDOW},
-    },
+use arl_agent::message::{
+    FromAgent,
+    live::{Cause, ENDED_MAX, Event, Id, WINDOW},
 };
 use nix::poll::PollFlags;
 
@@ -51,7 +48,7 @@ const TOTAL_MAX: usize = 8 * 1024 * 1024;
 /// Keepers that wait for the next process.
 const SPARE_MAX: usize = 2;
 /// A relay that has so much to take is given no more for now.
-const BACKLOG: usize = 64 * 1024;
+const BACKLOG: usize = 128 * 1024;
 
 /// All of them. Relays are numbers here.
 pub struct Live {
@@ -72,7 +69,9 @@ pub struct Live {
     pending: Vec<(u64, Event)>,
     /// How many bytes each output and input may hold now.
     share: usize,
+    /// Memory for what is read from a pipe, and for what is sent: it is used again.
     scratch: Vec<u8>,
+    chunk: Vec<u8>,
 }
 
 impl Live {
@@ -80,7 +79,7 @@ impl Live {
     pub fn new(directory: &Path, children: Children) -> Self {
         let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let (processes, ended, forgotten, spare) = Default::default();
-        let (clients, watchers, pending, scratch) = Default::default();
+        let (clients, watchers, pending, scratch, chunk) = Default::default();
         let directory = directory.to_owned();
         Self {
             directory,
@@ -95,6 +94,7 @@ impl Live {
             pending,
             share: WINDOW,
             scratch,
+            chunk,
         }
     }
 
@@ -196,7 +196,7 @@ impl Live {
         }
         self.share = share;
         if running == 0 {
-            self.scratch = Vec::new();
+            (self.scratch, self.chunk) = (Vec::new(), Vec::new());
         }
     }
 
@@ -218,15 +218,25 @@ impl Live {
                 if peer.backlog() >= BACKLOG {
                     return true;
                 }
-                if let Some(event) = self.processes.get_mut(&id).and_then(|process| process.next_event(relay)) {
-                    peer.send_frames(&frame::encode(&FromAgent::Live(event)));
+                let process = self.processes.get_mut(&id);
+                if let Some(event) = process.and_then(|process| process.next_event(relay, &mut self.chunk)) {
+                    let message = FromAgent::Live(event);
+                    peer.send(&message);
                     (*last, has_sent) = (id, true);
+                    if let FromAgent::Live(Event::Output { data, .. }) = message {
+                        self.chunk = data;
+                    }
                 }
             }
             if !has_sent {
                 return false;
             }
         }
+    }
+
+    /// Whether nothing runs.
+    pub fn is_idle(&self) -> bool {
+        self.processes.values().all(Process::is_over)
     }
 
     /// Whether there are events that were not given to their relays.

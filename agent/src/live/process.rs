@@ -248,8 +248,8 @@ impl Process {
         }
     }
 
-    /// The next event for a relay.
-    pub fn next_event(&mut self, relay: u64) -> Option<Event> {
+    /// The next event for a relay. `scratch` is memory for what it holds.
+    pub fn next_event(&mut self, relay: u64, scratch: &mut Vec<u8>) -> Option<Event> {
         let is_over = self.is_over();
         let Self { id, pid, started, outputs, input, followers, outcome, .. } = self;
         let follower = followers.iter_mut().find(|follower| follower.relay == relay)?;
@@ -264,7 +264,9 @@ impl Process {
         for (number, output) in [Output::Stdout, Output::Stderr].into_iter().enumerate() {
             let buffer = &outputs[number].buffer;
             if follower.sent[number] < buffer.end() {
-                let (offset, data) = buffer.read(follower.sent[number], CHUNK);
+                let mut data = std::mem::take(scratch);
+                data.clear();
+                let offset = buffer.read(follower.sent[number], CHUNK, &mut data);
                 follower.sent[number] = offset + data.len() as u64;
                 return Some(Event::Output { id: *id, output, offset, data });
             }

@@ -42,5 +42,6 @@ pub const ENDED_MAX: usize = 64;
 pub const COMMAND_MAX: usize = 256;
 /// The most bytes of an output that are kept, and the most that are sent ahead of what was acknowledged.
 pub const WINDOW: usize = 256 * 1024;
-/// The most bytes of data in one message, either way.
-pub const CHUNK: usize = 32 * 1024;
+/// The most bytes of data in one message, either way. The agent's allocator gives larger pieces back to the system each time, which
+/// costs more than all else that is done with them.
+pub const CHUNK: usize = 24 * 1024;

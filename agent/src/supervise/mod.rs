@@ -210,5 +210,8 @@ impl Supervisor {
         self.runs.keep_followers(|number| relays.contains_key(&number));
         self.live.keep_relays(|number| relays.contains_key(&number));
         self.has_more |= self.live.has_pending();
+        if self.live.is_idle() {
+            self.relays.values_mut().for_each(|relay| relay.peer.shrink());
+        }
     }
 }

@@ -422,6 +422,57 @@ fn a_killed_keeper_is_told_and_leaves_nothing_and_disturbs_nobody() {
 }
 
 #[test]
+fn floods_delay_no_task_and_no_other_process() {
+    let pod = Pod::new("live-flood");
+    let mut flooded = pod.stream();
+    let mut client = Client { counts: true, silent: (1..=5).collect(), ..Client::default() };
+    for id in 1..=10 {
+        ask(&mut flooded, Request::Start(Box::new(start(id, &["yes", "71191"]))));
+    }
+    for id in 1..=10 {
+        client.until(&mut flooded, id, |taken| taken.offsets[0] > 100_000);
+    }
+    // Five are followed and not taken, five are not even followed.
+    for id in 6..=10 {
+        ask(&mut flooded, Request::Unfollow { id: Id(id) });
+    }
+    let mut stream = pod.stream();
+    for n in 0..10 {
+        let report = stream.run(&format!("task-{n}"), vec![sh("echo task")]);
+        assert_eq!((report.end, report.steps[0].1.as_str()), (RunEnd::Completed, "task\n"));
+        assert_eq!(run(&mut stream, script(100 + n, "echo live")).stdout(), "live\n");
+    }
+    assert!(pod.memory() < 16 << 20, "{}", pod.memory());
+    for id in 1..=10 {
+        ask(&mut stream, Request::Kill { id: Id(id), grace_ms: 0 });
+        client.silent.clear();
+        ask(&mut flooded, Request::Forget { id: Id(id) });
+    }
+    eventually("all have ended", || processes("71191").is_empty());
+}
+
+/// What a client gets that takes nothing is bounded by what it asked for, not by its connection.
+#[test]
+fn a_client_that_reads_nothing_costs_no_memory() {
+    let pod = Pod::new("live-stuck");
+    let mut stuck = pod.stream();
+    stuck.stop();
+    for id in 1..=30 {
+        ask(&mut stuck, Request::Start(Box::new(start(id, &["yes", "71192"]))));
+    }
+    let mut stream = pod.stream();
+    eventually("all run", || processes("71192").len() == 30);
+    for n in 0..20 {
+        assert_eq!(run(&mut stream, script(100 + n, "sleep 0.02; echo live")).stdout(), "live\n");
+    }
+    assert!(pod.memory() < 20 << 20, "{}", pod.memory());
+    for id in 1..=30 {
+        ask(&mut stream, Request::Kill { id: Id(id), grace_ms: 0 });
+    }
+    eventually("all have ended", || processes("71192").is_empty());
+}
+
+#[test]
 fn what_a_killed_supervisor_kept_is_unknown_and_ends() {
     let pod = Pod::new("live-supervisor");
     let mut stream = pod.stream();

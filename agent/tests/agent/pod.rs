@@ -81,16 +81,21 @@ impl Pod {
             .unwrap();
         let (sender, heard) = channel();
         let mut stdout = relay.stdout.take().unwrap();
+        let paused = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let is_paused = std::sync::Arc::clone(&paused);
         std::thread::spawn(move || {
             let (mut frames, mut buffer) = (Frames::new(FROM_AGENT_MAX), vec![0; 65536]);
             while let Ok(read @ 1..) = stdout.read(&mut buffer) {
+                while is_paused.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
                 frames.push(&buffer[..read]);
                 while let Some(message) = frames.take().unwrap() {
                     let _ = sender.send(message);
                 }
             }
         });
-        Stream { stdin: relay.stdin.take(), relay, heard }
+        Stream { stdin: relay.stdin.take(), relay, paused, heard }
     }
 
     pub fn supervisors(&self) -> Vec<i32> {
@@ -130,11 +135,13 @@ impl Drop for Pod {
 pub struct Stream {
     stdin: Option<ChildStdin>,
     relay: Child,
+    paused: std::sync::Arc<std::sync::atomic::AtomicBool>,
     heard: Receiver<FromAgent>,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.paused.store(false, std::sync::atomic::Ordering::Relaxed);
         drop(self.stdin.take());
         let _ = self.relay.kill();
         let _ = self.relay.wait();
@@ -152,6 +159,11 @@ pub struct Report {
 impl Stream {
     pub fn say(&mut self, message: &ToAgent) {
         self.stdin.as_mut().unwrap().write_all(&encode(message)).unwrap();
+    }
+
+    /// What arrives is no longer taken.
+    pub fn stop(&mut self) {
+        self.paused.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub fn has_ended(&mut self) -> bool {
