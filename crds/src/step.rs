@@ -52,7 +52,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 524_288))]
     pub content: Option<String>,
-    /// Working directory. Unset: the container's own. Example: /workspace.
+    /// Working directory. Unset: the container's own. No shell reads it: ~ and variables are not expanded. Example: /workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096), regex(pattern = r"^[^\x00]*$"))]
     pub work_dir: Option<String>,
@@ -107,6 +107,9 @@ pub enum InvalidSpec {
     /// A step lacks what its type needs.
     #[error("step {0:?} lacks what its type needs: a Command needs command, a FilePatch needs path and content")]
     Incomplete(String),
+    /// A working directory that only a shell would know.
+    #[error("step {0:?}: workDir begins with ~, which is not expanded; write the whole path, or ./ before it")]
+    Tilde(String),
     /// Too much file content.
     #[error(
         "the contents of the steps have {0} bytes together, the limit is {MAX_CONTENT_BYTES}; split the Task, or fetch the \

@@ -115,6 +115,10 @@ impl TaskSpec {
         if content > MAX_CONTENT_BYTES {
             return Err(InvalidSpec::ContentTooLarge(content));
         }
+        let begins_with_tilde = |s: &&Step| s.work_dir.as_deref().is_some_and(|directory| directory.starts_with('~'));
+        if let Some(step) = self.steps.iter().find(begins_with_tilde) {
+            return Err(InvalidSpec::Tilde(step.name.clone()));
+        }
         self.steps.iter().try_for_each(|s| s.action().map(drop))
     }
 }
@@ -261,6 +265,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_working_directory_that_only_a_shell_would_know_is_invalid() {
+        let spec = |directory: &str| -> TaskSpec {
+            let step = json!({ "name": "a", "type": "Command", "command": ["true"], "workDir": directory });
+            serde_json::from_value(json!({ "sandboxRef": "s", "steps": [step] })).unwrap()
+        };
+        for directory in ["~", "~/x", "~root"] {
+            let said = spec(directory).validate().unwrap_err().to_string();
+            assert!(said.contains("step \"a\": workDir begins with ~, which is not expanded"), "{said}");
+        }
+        for directory in ["", "./~", "/~", "a~"] {
+            assert_eq!(spec(directory).validate(), Ok(()), "{directory}");
+        }
+    }
 
     #[test]
     fn a_spec_that_leaves_no_room_for_a_result_is_invalid() {

@@ -1,6 +1,7 @@
 //! The one rule of FilePatch as a table: for the agent, for the script of plain exec, and for pods of both modes.
 #![allow(dead_code, missing_docs)]
 
+pub mod no_chmod;
 pub mod scene;
 
 /// What every case writes.

@@ -8,7 +8,7 @@ use std::{
 use arl_agent::message::{Action, Step, StepEnd};
 
 use crate::{
-    cases::{By, CASES, CONTENT, Case, scene::Scene},
+    cases::{By, CASES, CONTENT, Case, no_chmod, scene::Scene},
     pod::{Pod, command, file, sh},
 };
 
@@ -22,15 +22,18 @@ fn written(end: &StepEnd) -> Result<(), String> {
 
 fn every_case(by: By, name: &str) {
     let Some(scene) = Scene::new(name) else { return };
-    let pod = Pod::new(name);
+    judge(&scene, &Pod::new(name), by, CASES.iter().filter(|case| case.by.contains(&by)));
+}
+
+fn judge<'a>(scene: &Scene, pod: &Pod, by: By, cases: impl Iterator<Item = &'a Case>) {
     let mut stream = pod.stream_of(scene.command(by, pod.path("agent").to_str().unwrap()));
-    let judge = |case: &Case| {
+    let judge = |case: &'a Case| {
         let action = Action::File { path: case.path.into(), content: CONTENT.into() };
         let work_dir = Some(scene.place(case).to_string_lossy().into_owned());
         let report = stream.run(case.name, vec![Step { action, work_dir, env: Vec::new() }]);
         scene.judge(case, by, &written(&report.steps[0].0))
     };
-    let wrong: Vec<_> = CASES.iter().filter(|case| case.by.contains(&by)).filter_map(judge).collect();
+    let wrong: Vec<_> = cases.filter_map(judge).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
@@ -42,6 +45,15 @@ fn every_kind_of_file_is_written_or_refused_as_the_rule_says_by_root() {
 #[test]
 fn every_kind_of_file_is_written_or_refused_as_the_rule_says_by_a_user() {
     every_case(By::User, "files-user");
+}
+
+#[test]
+fn files_are_written_where_chmod_is_refused() {
+    for (by, name) in [(By::Root, "no-chmod-root"), (By::User, "no-chmod-user")] {
+        let Some(scene) = Scene::new(name) else { return };
+        let pod = Pod::new(name);
+        no_chmod::run(|| judge(&scene, &pod, by, no_chmod::cases(by)));
+    }
 }
 
 #[test]

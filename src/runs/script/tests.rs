@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use cases::{By, CASES, CONTENT, Case, scene::Scene};
+use cases::{By, CASES, CONTENT, Case, no_chmod, scene::Scene};
 use serde_json::json;
 
 use super::*;
@@ -121,25 +121,41 @@ fn write(scene: &Scene, case: &Case, by: By, path: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(said(&String::from_utf8_lossy(&output.stderr))) }
 }
 
-/// With busybox's tools too, where `shell` is busybox.
+/// A place for the cases, and the PATH of a shell, with busybox's tools too where it is busybox; nothing where it is not there.
+fn place(shell: &str, by: By, name: &str) -> Option<(Scene, String)> {
+    let program = ["/bin", "/usr/bin"].iter().map(|d| format!("{d}/{shell}")).find(|p| fs::exists(p).unwrap())?;
+    let scene = Scene::new(&format!("{name}-{shell}-{by:?}"))?;
+    let tools = scene.directory.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let applets: &[&str] = &["cat", "chmod", "chown", "head", "id", "mkdir", "mv", "readlink", "rm", "stat", "wc"];
+    let named = if shell == "busybox" { applets } else { &[] };
+    for name in named.iter().chain(&["sh"]) {
+        symlink(&program, tools.join(name)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", tools.display());
+    Some((scene, path))
+}
+
+fn wrong(scene: &Scene, by: By, path: &str, cases: impl Iterator<Item = &'static Case>) -> Vec<String> {
+    cases.filter_map(|case| scene.judge(case, by, &write(scene, case, by, path))).collect()
+}
+
 fn every_case(shell: &str) {
-    let Some(program) = ["/bin", "/usr/bin"].iter().map(|d| format!("{d}/{shell}")).find(|p| fs::exists(p).unwrap())
-    else {
-        return;
-    };
     for by in [By::Root, By::User] {
-        let Some(scene) = Scene::new(&format!("{shell}-{by:?}")) else { return };
-        let tools = scene.directory.join("tools");
-        fs::create_dir(&tools).unwrap();
-        let applets: &[&str] = &["cat", "chmod", "chown", "head", "id", "mkdir", "mv", "readlink", "rm", "stat", "wc"];
-        let named = if shell == "busybox" { applets } else { &[] };
-        for name in named.iter().chain(&["sh"]) {
-            symlink(&program, tools.join(name)).unwrap();
-        }
-        let path = format!("{}:/usr/bin:/bin", tools.display());
-        let judge = |case: &Case| scene.judge(case, by, &write(&scene, case, by, &path));
-        let wrong: Vec<_> = CASES.iter().filter(|case| case.by.contains(&by)).filter_map(judge).collect();
+        let Some((scene, path)) = place(shell, by, "every") else { return };
+        let wrong = wrong(&scene, by, &path, CASES.iter().filter(|case| case.by.contains(&by)));
         assert!(wrong.is_empty(), "{shell}: {wrong:#?}");
+    }
+}
+
+#[test]
+fn files_are_written_where_chmod_is_refused() {
+    for shell in ["busybox", "dash", "bash"] {
+        for by in [By::Root, By::User] {
+            let Some((scene, path)) = place(shell, by, "no-chmod") else { continue };
+            let wrong = no_chmod::run(|| wrong(&scene, by, &path, no_chmod::cases(by)));
+            assert!(wrong.is_empty(), "{shell}: {wrong:#?}");
+        }
     }
 }
 
