@@ -74,6 +74,9 @@ pub enum Deleted {
     Gone,
 }
 
+const LEAVES_NO_ROOM: &str =
+    "the object leaves no room for its status, which is stored with it; delete it, and create one with less in it";
+
 impl Effects {
     fn objects<K: Ours>(&self, key: &Key) -> Api<K> {
         Api::namespaced(self.client.clone(), &key.namespace)
@@ -137,7 +140,7 @@ impl Effects {
         match written {
             Ok(object) => Ok(Written::Done(object)),
             Err(failure) if failure.is_gone() => Ok(Written::Gone),
-            Err(failure) if failure.is_too_large() => Ok(Written::TooLarge(failure)),
+            Err(failure) if failure.is_too_large() => Ok(Written::TooLarge(failure.advising(LEAVES_NO_ROOM))),
             Err(failure) if failure.may_be_a_conflict() => match self.since::<K>(K::KIND, version).await? {
                 Since::Changed => Ok(Written::Changed),
                 Since::Gone => Ok(Written::Gone),

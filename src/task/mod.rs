@@ -170,8 +170,15 @@ impl Tasks {
         }
         let now = self.clock.now();
         let mut status = self.runs.read(&uid, |progress| report::finished(observed, verdict, &progress.steps, now));
-        for budget in report::BUDGETS {
-            report::fit(&mut status, budget);
+        let mut too_large = None;
+        for extent in report::EXTENTS {
+            let is_less = report::reduce(&mut status, extent);
+            if too_large.is_some() {
+                if !is_less {
+                    continue;
+                }
+                self.metrics.status_shrunk.inc();
+            }
             match self.write(observed, &status).await? {
                 Written::Done(()) => {
                     let traces = self.effects.traces();
@@ -188,11 +195,10 @@ impl Tasks {
                     return Ok(());
                 }
                 Written::Changed => return Ok(()),
-                Written::TooLarge(failure) if budget == 0 => return Err(failure),
-                Written::TooLarge(_) => self.metrics.status_shrunk.inc(),
-            };
+                Written::TooLarge(failure) => too_large = Some(failure),
+            }
         }
-        Ok(())
+        too_large.map_or(Ok(()), Err)
     }
 
     async fn write(&self, observed: &Observed, wanted: &TaskStatus) -> Result<Written<()>, Failure> {

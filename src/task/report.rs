@@ -18,8 +18,23 @@ use crate::{
     runs::{StepEnd, StepRun},
 };
 
-/// What the outputs of a Task may take in its status, JSON-encoded; then what to try where the API server calls that too large.
-pub(super) const BUDGETS: [usize; 4] = [output::RUN_MAX, 128 * 1024, 16 * 1024, 0];
+/// How much of a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// With outputs that take so much, JSON-encoded.
+    Outputs(usize),
+    /// The end and its reason, without steps.
+    Verdict,
+}
+
+/// What a report has; then what to try where the API server calls that too large.
+pub(super) const EXTENTS: [Extent; 5] = [
+    Extent::Outputs(output::RUN_MAX),
+    Extent::Outputs(128 * 1024),
+    Extent::Outputs(16 * 1024),
+    Extent::Outputs(0),
+    Extent::Verdict,
+];
 
 /// The exit code of a command that the timeout ended, as timeout(1) has it.
 const TIMED_OUT: i32 = 124;
@@ -92,19 +107,27 @@ fn unknown(name: &str, verdict: &Verdict, now: Timestamp) -> StepStatus {
     step
 }
 
+/// Reduces a report; whether anything was left out.
+pub(super) fn reduce(status: &mut TaskStatus, extent: Extent) -> bool {
+    match extent {
+        Extent::Outputs(budget) => fit(status, budget),
+        Extent::Verdict => !std::mem::take(&mut status.steps).is_empty(),
+    }
+}
+
 /// What a mark of what was left out takes at most, JSON-encoded.
 const MARK_MAX: usize = 49;
 
 /// Shortens the outputs of `status` until they fit `budget`, JSON-encoded, the copies at the top included. All are held to the
-/// same length, the largest that does; what is shorter stays whole.
-pub(super) fn fit(status: &mut TaskStatus, budget: usize) {
+/// same length, the largest that does; what is shorter stays whole. Whether anything was cut.
+fn fit(status: &mut TaskStatus, budget: usize) -> bool {
     let texts: Vec<&str> = outputs(status).collect();
     let size = |cap: usize| texts.iter().map(|text| size_of(text, cap)).sum::<usize>();
     // A byte takes one at least, so that no more than the budget is measured at a time.
     let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
     let cap = largest(longest, |cap| texts.iter().map(|text| text.len().min(cap)).sum::<usize>() <= budget);
     let cap = largest(cap, |cap| size(cap) <= budget);
-    shorten(status, cap);
+    shorten(status, cap)
 }
 
 /// The largest number up to `max` for which it holds, where it holds for 0 and for all that are smaller.
@@ -147,10 +170,11 @@ fn encoded(bytes: &[u8]) -> usize {
     bytes.iter().map(size).sum()
 }
 
-fn shorten(status: &mut TaskStatus, cap: usize) {
+fn shorten(status: &mut TaskStatus, cap: usize) -> bool {
+    let mut any = false;
     for text in [&mut status.stdout, &mut status.stderr].into_iter().flatten() {
         if cut(text, cap) {
-            status.truncated = Some(true);
+            (status.truncated, any) = (Some(true), true);
         }
     }
     for step in &mut status.steps {
@@ -159,9 +183,10 @@ fn shorten(status: &mut TaskStatus, cap: usize) {
             shortened |= cut(text, cap);
         }
         if shortened {
-            step.truncated = Some(true);
+            (step.truncated, any) = (Some(true), true);
         }
     }
+    any
 }
 
 fn cut(text: &mut String, cap: usize) -> bool {
@@ -181,7 +206,7 @@ fn cut(text: &mut String, cap: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::{HEAD, TAIL};
+    use crate::output::{HEAD, RUN_MAX, TAIL};
 
     fn fit(whole: &TaskStatus, budget: usize) -> TaskStatus {
         let mut status = whole.clone();
@@ -211,13 +236,13 @@ mod tests {
     #[test]
     fn outputs_are_made_to_fit_and_say_so() {
         let full = status(&vec!["\u{1}".repeat(60_000); 8], true);
-        for budget in BUDGETS {
+        for budget in [RUN_MAX, 128 * 1024, 16 * 1024, 0] {
             let fitted = fit(&full, budget);
             assert!(size(&fitted) <= budget, "{budget}: {}", size(&fitted));
             assert_eq!((fitted.steps[0].truncated, fitted.truncated), (Some(true), Some(true)));
         }
         let small = TaskStatus { steps: vec![untouched("s", StepState::Succeeded)], ..TaskStatus::default() };
-        assert_eq!(fit(&small, BUDGETS[0]), small);
+        assert_eq!(fit(&small, RUN_MAX), small);
     }
 
     #[test]
@@ -227,8 +252,8 @@ mod tests {
         {
             for count in [8, 20, 64] {
                 let full = status(&vec![printed(unit); count], true);
-                let fitted = fit(&full, BUDGETS[0]);
-                let (least, most) = (BUDGETS[0] - 512 * count.min(16), BUDGETS[0]);
+                let fitted = fit(&full, RUN_MAX);
+                let (least, most) = (RUN_MAX - 512 * count.min(16), RUN_MAX);
                 assert!((least..=most).contains(&size(&fitted)), "{count} of {what}: {}", size(&fitted));
             }
         }
@@ -238,7 +263,7 @@ mod tests {
     fn what_is_short_is_not_cut_for_what_is_long() {
         let mut outputs = vec!["x".repeat(HEAD + TAIL); 20];
         outputs.push("short".repeat(1000));
-        let fitted = fit(&status(&outputs, true), BUDGETS[0]);
+        let fitted = fit(&status(&outputs, true), RUN_MAX);
         assert_eq!(fitted.steps[20].stdout.as_deref(), Some(outputs[20].as_str()));
         assert_eq!((fitted.stdout.as_ref(), fitted.steps[20].truncated), (outputs.last(), None));
         assert!(fitted.steps[0].stdout.as_ref().unwrap().contains(MARK));
@@ -247,9 +272,19 @@ mod tests {
     #[test]
     fn a_task_whose_output_fits_keeps_all_of_it() {
         let full = status(&vec!["x".repeat(HEAD + TAIL - 100); 7], true);
-        assert_eq!(fit(&full, BUDGETS[0]), full);
+        assert_eq!(fit(&full, RUN_MAX), full);
         let cut = format!("{}\n[... 5000{MARK}{}", "x".repeat(HEAD), "y".repeat(TAIL));
         let cut = status(&[cut], true);
-        assert_eq!(fit(&cut, BUDGETS[0]), cut, "what the stream's own bound left is not cut again");
+        assert_eq!(fit(&cut, RUN_MAX), cut, "what the stream's own bound left is not cut again");
+    }
+
+    #[test]
+    fn the_least_that_is_written_is_the_end_and_its_reason() {
+        let mut least = status(&["x".repeat(10)], true);
+        least.state = Some(TaskState::Failed);
+        let left_out = EXTENTS.map(|extent| reduce(&mut least, extent));
+        assert_eq!(left_out, [false, false, false, true, true], "where nothing is left out nothing is tried again");
+        let (stdout, truncated) = (Some(String::new()), Some(true));
+        assert_eq!(least, TaskStatus { state: Some(TaskState::Failed), stdout, truncated, ..TaskStatus::default() });
     }
 }
