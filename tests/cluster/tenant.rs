@@ -52,6 +52,17 @@ fn largest_steps() -> Value {
     ])
 }
 
+/// As much as a Task may carry, or nearly.
+fn large(sandbox: &str, timeout: &str) -> Value {
+    let mut noop = command("c", &["true"]);
+    noop["command"] = json!(["true", "x".repeat(120_000), "x".repeat(120_000), "x".repeat(120_000)]);
+    let steps = json!([file("f", "/workspace/f", &"x".repeat(480_000)), noop]);
+    json!({"sandboxRef": sandbox, "timeout": timeout, "steps": steps})
+}
+
+/// What a step by plain exec prints.
+const PRINT_MUCH: &str = "head -c 20000000 /dev/zero | tr '\\0' x; head -c 20000000 /dev/zero | tr '\\0' y >&2";
+
 /// Prints more than is kept of both streams in all steps but the last, which waits.
 fn chatty_steps(last: &str) -> Value {
     let print = "head -c 70000 /dev/zero | tr '\\0' x; head -c 70000 /dev/zero | tr '\\0' y >&2";
@@ -223,18 +234,13 @@ async fn what_pods_do_not_take_is_little_and_makes_nobody_else_wait() {
     let mut world = World::new("tenant-stuck").await;
     world.pool("p", 14).await;
     let name = |i: usize| format!("stuck{i}");
-    let large = |sandbox: &str| {
-        let mut noop = command("c", &["true"]);
-        noop["command"] = json!(["true", "x".repeat(120_000), "x".repeat(120_000), "x".repeat(120_000)]);
-        json!({"sandboxRef": sandbox, "timeout": "1h", "steps": [file("f", "/workspace/f", &"x".repeat(480_000)), noop]})
-    };
     many(STUCK, async |i| world.sandbox(&name(i), "p").await).await;
     world.sandbox("s", "p").await;
     many(STUCK, async |i| {
         let (sandbox, first) = (name(i), format!("first{i}"));
         assert_eq!(world.output(&first, &sandbox, "echo fine").await, "fine\n");
         world.look_into(&world.pod_of(&sandbox).await, STOP_THE_AGENT).await;
-        world.task_with(&sandbox, &large(&sandbox)).await;
+        world.task_with(&sandbox, &large(&sandbox, "1h")).await;
     })
     .await;
     let waits = |task: &&Task| {
@@ -243,7 +249,7 @@ async fn what_pods_do_not_take_is_little_and_makes_nobody_else_wait() {
     };
     world.all("those beyond 8 MiB wait", |tasks: &[Task]| tasks.iter().filter(waits).count() == STUCK - 9).await;
     world.assert_at_work("small", "12 Tasks of 840 KB that no pod takes").await;
-    world.task_with("large", &large("s")).await;
+    world.task_with("large", &large("s", "1h")).await;
     world.one("large", "it waits too", |task: &Task| waits(&task)).await;
     many(STUCK, async |i| drop(world.merge::<Task>(&name(i), &json!({"spec": {"cancel": true}})).await)).await;
     assert_eq!(state(&world.finished("large").await), Some(TaskState::Succeeded));
@@ -257,8 +263,7 @@ async fn what_plain_exec_carries_is_bounded_as_it_arrives() {
     let name = |i: usize| format!("s{i}");
     many(TASKS, async |i| world.sandbox(&name(i), "p").await).await;
     many(TASKS, async |i| drop(world.pod_of(&name(i)).await)).await;
-    let print = "head -c 20000000 /dev/zero | tr '\\0' x; head -c 20000000 /dev/zero | tr '\\0' y >&2";
-    let spec = |i| json!({"sandboxRef": name(i), "timeout": "10m", "steps": [shell("a", print)]});
+    let spec = |i| json!({"sandboxRef": name(i), "timeout": "10m", "steps": [shell("a", PRINT_MUCH)]});
     many(TASKS, async |i| world.task_with(&name(i), &spec(i)).await).await;
     for task in world.all_finished(TASKS).await {
         let step = &status(&task).steps[0];

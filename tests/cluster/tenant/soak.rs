@@ -1,6 +1,6 @@
 //! Minutes of a tenant who does all of it at once: `make soak`, with `SOAK_MINUTES=2` for a short one.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use k8s_openapi::api::core::v1::ResourceQuota;
 use tokio::time::{Instant, timeout};
@@ -9,6 +9,7 @@ use super::*;
 use crate::harness::operator::Operator;
 
 const CHATTY: usize = 16;
+const STUCK: usize = 4;
 
 /// One whose objects are in one namespace, and the rest of the world in another.
 struct Soak {
@@ -47,6 +48,15 @@ impl Soak {
         greedy.pool("chatty", 16).await;
         many(CHATTY, async |i| greedy.sandbox(&format!("c{i}"), "chatty").await).await;
         many(CHATTY, async |i| drop(greedy.pod_of(&format!("c{i}")).await)).await;
+        greedy.pool("stuck", 4).await;
+        many(STUCK, async |i| greedy.sandbox(&format!("stuck{i}"), "stuck").await).await;
+        many(STUCK, async |i| {
+            greedy.run(&format!("first{i}"), &format!("stuck{i}"), json!([shell("a", "true")])).await;
+        })
+        .await;
+        greedy.exec_pool("exec", &template()).await;
+        greedy.sandbox("exec", "exec").await;
+        greedy.pod_of("exec").await;
         greedy.largest_tasks(60).await;
         greedy.laden(120).await;
         let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "90"}}});
@@ -63,29 +73,56 @@ impl Soak {
         }
     }
 
-    /// What is done again and again: Tasks that print much and write much, and Sandboxes that come and go with theirs.
+    /// What is done again and again.
     async fn greedy_round(greedy: &World, round: usize) {
-        let end = async |name: String, spec: Value| {
-            greedy.task_with(&name, &spec).await;
-            greedy.finished(&name).await;
-            greedy.delete::<Task>(&name).await;
-        };
+        let (name, exec) = (
+            format!("exec-{round}"),
+            json!({"sandboxRef": "exec", "timeout": "5m", "steps": [shell("a", PRINT_MUCH)]}),
+        );
+        tokio::join!(
+            Self::chatty_round(greedy, round),
+            many(STUCK, async |i| Self::stuck(greedy, &format!("stuck{i}"), round).await),
+            Self::end(greedy, &name, &exec),
+        );
+    }
+
+    async fn end(greedy: &World, name: &str, spec: &Value) {
+        greedy.task_with(name, spec).await;
+        greedy.finished(name).await;
+        greedy.delete::<Task>(name).await;
+    }
+
+    /// A Sandbox whose pod does not take what it is to run for a while.
+    async fn stuck(greedy: &World, sandbox: &str, round: usize) {
+        let (pod, name) = (greedy.pod_of(sandbox).await, format!("{sandbox}-{round}"));
+        greedy.look_into(&pod, STOP_THE_AGENT).await;
+        greedy.task_with(&name, &large(sandbox, "5m")).await;
+        greedy.pass(Duration::from_secs(10)).await;
+        greedy.look_into(&pod, &STOP_THE_AGENT.replace("-STOP", "-CONT")).await;
+        assert_eq!(state(&greedy.finished(&name).await), Some(TaskState::Succeeded));
+        greedy.delete::<Task>(&name).await;
+    }
+
+    /// Tasks that print much and write much, and kill all there is.
+    async fn chatty_round(greedy: &World, round: usize) {
         let content = "x".repeat(500_000);
         let (written, killed) = (file("f", "/workspace/f", &content), shell("k", "kill -9 -1"));
         many(CHATTY, async |i| {
             let sandbox = format!("c{i}");
             let mut steps = chatty_steps("echo end");
             steps[0] = written.clone();
-            end(format!("chatty{i}-{round}"), json!({"sandboxRef": sandbox, "timeout": "5m", "steps": steps})).await;
-            end(format!("killed{i}-{round}"), json!({"sandboxRef": sandbox, "timeout": "1m", "steps": [killed]})).await;
+            let chatty = json!({"sandboxRef": sandbox, "timeout": "5m", "steps": steps});
+            Self::end(greedy, &format!("chatty{i}-{round}"), &chatty).await;
+            let killed = json!({"sandboxRef": sandbox, "timeout": "1m", "steps": [killed]});
+            Self::end(greedy, &format!("killed{i}-{round}"), &killed).await;
         })
         .await;
     }
 
-    /// Tasks of the others, one after the other, until `until`; returns how many there were and how long the slowest took.
-    async fn others(other: &World, from: usize, until: Instant) -> (usize, Duration) {
+    /// Tasks of the others, one after the other, until it is over; returns how many there were and how long the slowest took.
+    async fn others(other: &World, from: usize, is_over: &Cell<bool>) -> (usize, Duration) {
         let (mut count, mut slowest) = (0, Duration::ZERO);
-        while Instant::now() < until {
+        while !is_over.get() {
             let (name, begun) = (format!("t{}", from + count), Instant::now());
             assert_eq!(other.output(&name, "s", "echo fine").await, "fine\n");
             slowest = slowest.max(begun.elapsed());
@@ -114,12 +151,17 @@ async fn soak_a_tenant_who_tries_everything() {
     while Instant::now() < end {
         if !is_restarted && Instant::now() >= middle {
             is_restarted = true;
+            soak.check();
             soak.operator.take().unwrap().kill();
             soak.start().await;
         }
-        let until = (Instant::now() + Duration::from_secs(30)).min(end);
-        let greedy = timeout(Duration::from_secs(600), Soak::greedy_round(&soak.greedy, round));
-        let (greedy, (count, slowest)) = tokio::join!(greedy, Soak::others(&soak.other, tasks, until));
+        let is_over = Cell::new(false);
+        let greedy = async {
+            let ended = timeout(Duration::from_secs(600), Soak::greedy_round(&soak.greedy, round)).await;
+            is_over.set(true);
+            ended
+        };
+        let (greedy, (count, slowest)) = tokio::join!(greedy, Soak::others(&soak.other, tasks, &is_over));
         assert!(greedy.is_ok(), "the greedy tenant's own Tasks end too");
         (round, tasks) = (round + 1, tasks + count);
         soak.check();
