@@ -65,7 +65,9 @@ impl Peer {
 
     /// Sends a message, now or when there is room.
     pub fn send<M: Encode<()>>(&mut self, message: &M) {
-        frame::append(message, &mut self.outgoing);
+        if self.open {
+            frame::append(message, &mut self.outgoing);
+        }
         self.open &= self.outgoing.len() <= OUTGOING_MAX;
     }
 

@@ -47,6 +47,8 @@ pub use process::Part;
 const TOTAL_MAX: usize = 8 * 1024 * 1024;
 /// Keepers that wait for the next process.
 const SPARE_MAX: usize = 2;
+/// So many lists are waited for at once.
+const LISTS_MAX: usize = 1024;
 /// A relay that has so much to take is given no more for now.
 const BACKLOG: usize = 128 * 1024;
 
@@ -67,6 +69,8 @@ pub struct Live {
     /// Relays that want to know whether anything is going on, and what they know.
     watchers: BTreeMap<u64, Option<(bool, bool)>>,
     pending: Vec<(u64, Event)>,
+    /// Lists that were asked for, made once there is room for them: they are larger than the question.
+    lists: Vec<(u64, u64)>,
     /// How many bytes each output and input may hold now.
     share: usize,
     /// Memory for what is read from a pipe, and for what is sent: it is used again.
@@ -92,6 +96,7 @@ impl Live {
             clients,
             watchers,
             pending,
+            lists: Vec::new(),
             share: WINDOW,
             scratch,
             chunk,
@@ -207,6 +212,17 @@ impl Live {
             if to == relay { peer.send(&FromAgent::Live(event)) } else { rest.push((to, event)) }
         }
         self.pending = rest;
+        while peer.backlog() < BACKLOG
+            && let Some(at) = self.lists.iter().position(|(to, _)| *to == relay)
+        {
+            let (_, request) = self.lists.remove(at);
+            peer.send(&FromAgent::Live(Event::List { request, processes: self.list() }));
+        }
+        if self.lists.iter().filter(|(to, _)| *to == relay).count() > LISTS_MAX {
+            // Nobody who takes the answers asks so often.
+            self.lists.retain(|(to, _)| *to != relay);
+            peer.close();
+        }
         let Some(last) = self.clients.get_mut(&relay) else { return false };
         loop {
             let before = *last;
@@ -247,6 +263,7 @@ impl Live {
     /// Forgets the relays that are disconnected. Calls end with their stream.
     pub fn keep_relays(&mut self, is_there: impl Fn(u64) -> bool) {
         self.pending.retain(|(relay, _)| is_there(*relay));
+        self.lists.retain(|(relay, _)| is_there(*relay));
         self.watchers.retain(|relay, _| is_there(*relay));
         let before = self.clients.len();
         self.clients.retain(|relay, _| is_there(*relay));

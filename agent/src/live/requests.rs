@@ -57,8 +57,7 @@ impl Live {
                 }
             }
             Request::List { request } => {
-                let processes = self.list();
-                self.pending.push((relay, Event::List { request, processes }));
+                self.lists.push((relay, request));
             }
             Request::WatchActivity => {
                 self.watchers.insert(relay, None);
@@ -91,7 +90,7 @@ impl Live {
             _ => return,
         };
         if let Err(error) = passed {
-            self.pending.push((relay, Event::Rejected { id, error }));
+            self.pending.push((relay, Event::Rejected { id, error: error.bounded() }));
         }
     }
 
@@ -127,7 +126,7 @@ impl Live {
                 process.follow(relay, [0, 0]);
                 self.processes.insert(id, process);
             }
-            Err(error) => self.pending.push((relay, Event::Failed { id, error })),
+            Err(error) => self.pending.push((relay, Event::Failed { id, error: error.bounded() })),
         }
     }
 
@@ -139,7 +138,7 @@ impl Live {
         }
     }
 
-    fn list(&self) -> Vec<Listed> {
+    pub(super) fn list(&self) -> Vec<Listed> {
         let listed = |process: &Process| {
             let Work::Process { alone, tty, .. } = process.work else { return None };
             let [stdout, stderr] = process.kept();

@@ -2,6 +2,9 @@
 
 use minicbor::{Decode, Encode};
 
+/// The most bytes of a message that an agent sends.
+pub const MESSAGE_MAX: usize = 1024;
+
 /// A failure with its kind, for programs, and its message, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Error {
@@ -86,6 +89,13 @@ impl Error {
     /// One that no system call gave.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), errno: None }
+    }
+
+    /// With a message that fits into a frame whatever it names.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.message.truncate(self.message.floor_char_boundary(MESSAGE_MAX));
+        self
     }
 }
 

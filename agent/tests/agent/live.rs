@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use arl_agent::message::{
-    FromAgent, RunEnd, ToAgent, Variable,
-    error::Kind,
-    live::{Cause, End, Event, Id, LIVE_MAX, Output, Request, Size, Start, Status, WINDOW},
+use arl_agent::{
+    frame::encode,
+    message::{
+        FromAgent, RunEnd, ToAgent, Variable,
+        error::{Kind, MESSAGE_MAX},
+        live::{Cause, End, Event, Id, LIVE_MAX, Output, Request, Size, Start, Status, WINDOW},
+    },
 };
 
 use crate::{
@@ -53,10 +56,12 @@ fn what_cannot_be_started_is_a_typed_error() {
         (Start { user: Some("nobody-at-all".into()), ..start(6, &["true"]) }, Kind::NoSuchUser),
         (Start { env: vec![name("a=b")], ..start(7, &["true"]) }, Kind::Invalid),
         (start(8, &["true", &"x".repeat(1 << 20)]), Kind::TooLarge),
+        (start(9, &[&"x".repeat(100_000)]), Kind::Other),
     ];
     for (start, kind) in cases {
         let error = run(&mut stream, start).end.unwrap().unwrap_err();
         assert_eq!(error.kind, kind, "{error:?}");
+        assert!(error.message.len() <= MESSAGE_MAX, "whatever it names");
     }
     ask(&mut stream, Request::Follow { id: Id(1), stdout: 0, stderr: 0 });
     let heard = stream.hear();
@@ -564,10 +569,15 @@ fn nonsense_is_rejected_and_harms_nobody() {
     ] {
         ask(&mut stream, request);
     }
+    // Far more answers than anybody takes.
+    let mut greedy = pod.stream();
+    let question = encode(&ToAgent::Live(Request::List { request: 1 }));
+    greedy.send_bytes(&question.repeat(200_000));
     client.input(&mut stream, 1, b"whole");
     let taken = client.until_over(&mut stream, 1);
     assert_eq!((taken.stdout().as_str(), &taken.end().status), ("whole", &exited(0)));
     stream.say(&ToAgent::Ping);
     let End { stdout, .. } = *taken.end();
     assert_eq!(stdout, 5);
+    assert!(pod.memory() < 12 << 20, "{}", pod.memory());
 }

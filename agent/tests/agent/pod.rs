@@ -166,6 +166,11 @@ impl Stream {
         self.paused.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Whatever it is; an agent that hangs up is none of the caller's business.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.stdin.as_mut().unwrap().write_all(bytes);
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.relay.try_wait().unwrap().is_some()
     }
