@@ -35,12 +35,42 @@ struct Process {
 
 /// Every descendant of this process but those under `spared`, which are spared themselves.
 fn descendants(spared: &BTreeSet<i32>) -> BTreeMap<i32, Process> {
+    let found = from_parents(spared);
+    // Where a process ends while the list is read, others may be missing in it: that there is none has to be certain.
+    if found.is_empty() && has_children() { from_all(spared) } else { found }
+}
+
+/// From parent to child, which costs as much as there are descendants; nothing, where the kernel has no lists of children.
+fn from_parents(spared: &BTreeSet<i32>) -> BTreeMap<i32, Process> {
+    let (mut found, mut parents) = (BTreeMap::new(), vec![Pid::this().as_raw()]);
+    while let Some(parent) = parents.pop() {
+        for thread in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+                if !spared.contains(&pid)
+                    && let Some(process) = read(pid)
+                    && found.insert(pid, process).is_none()
+                {
+                    parents.push(pid);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn read(pid: i32) -> Option<Process> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// From all processes that there are.
+fn from_all(spared: &BTreeSet<i32>) -> BTreeMap<i32, Process> {
     let all: BTreeMap<i32, Process> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?)))
+        .filter_map(|pid| Some((pid, read(pid)?)))
         .collect();
     let own = Pid::this().as_raw();
     let is_ours = |pid: i32| {
@@ -129,6 +159,31 @@ pub fn has_children() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_ways_find_the_same() {
+        let mut child = std::process::Command::new("sh").args(["-c", "sleep 71195 & sleep 71195"]).spawn().unwrap();
+        let none = BTreeSet::new();
+        let pids = |found: BTreeMap<i32, Process>| found.into_keys().collect::<BTreeSet<_>>();
+        let since = Instant::now();
+        let mut found = BTreeSet::new();
+        // Other tests have children too, which come and go.
+        while since.elapsed() < Duration::from_secs(20) {
+            let (parents, all) = (pids(from_parents(&none)), pids(from_all(&none)));
+            if parents == all && parents.len() >= 3 {
+                found = parents;
+                break;
+            }
+        }
+        let own = i32::try_from(child.id()).unwrap();
+        assert!(found.contains(&own), "{found:?}");
+        let spared = BTreeSet::from([own]);
+        assert!(from_parents(&spared).len() < found.len() && !from_all(&spared).contains_key(&own));
+        for pid in found.iter().filter(|pid| !from_all(&spared).contains_key(pid)) {
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        let _ = child.wait();
+    }
 
     #[test]
     fn names_cannot_forge_a_parent() {
