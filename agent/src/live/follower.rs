@@ -36,9 +36,8 @@ impl Follower {
     /// What it does not know of the input yet.
     pub fn input_event(&mut self, id: Id, input: &Input) -> Option<Event> {
         let (received, until) = input.room();
-        if !input.is_open() {
-            let is_news = !input.is_complete() && !std::mem::replace(&mut self.knows_closed, true);
-            return is_news.then_some(Event::InputClosed { id });
+        if !input.is_open() && !input.is_complete() {
+            return (!std::mem::replace(&mut self.knows_closed, true)).then_some(Event::InputClosed { id });
         }
         (self.room.replace(until) != Some(until)).then_some(Event::InputRoom { id, received, until })
     }

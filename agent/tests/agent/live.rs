@@ -214,6 +214,29 @@ fn followed(stream: &mut crate::pod::Stream, client: &mut Client, id: u64) {
     ask(stream, Request::Follow { id: Id(id), stdout, stderr });
 }
 
+/// The client does not know what of its input arrived before its stream broke.
+#[test]
+fn input_goes_on_over_another_connection() {
+    let pod = Pod::new("live-resent");
+    let mut stream = pod.stream();
+    let mut client = Client::default();
+    ask(&mut stream, Request::Start(Box::new(Start { stdin: true, ..start(1, &["cat"]) })));
+    client.until(&mut stream, 1, |taken| taken.room.is_some());
+    ask(&mut stream, Request::Input { id: Id(1), offset: 0, data: b"one two".to_vec() });
+    client.until(&mut stream, 1, |taken| taken.offsets[0] == 7);
+    drop(stream);
+    let mut stream = pod.stream();
+    client.of(Id(1)).room = None;
+    followed(&mut stream, &mut client, 1);
+    assert_eq!(client.until(&mut stream, 1, |taken| taken.room.is_some()).room.unwrap().0, 7);
+    ask(&mut stream, Request::Input { id: Id(1), offset: 4, data: b"two three".to_vec() });
+    for _ in 0..2 {
+        ask(&mut stream, Request::CloseInput { id: Id(1), offset: 13 });
+    }
+    let taken = client.until_over(&mut stream, 1);
+    assert_eq!((taken.stdout().as_str(), taken.rejected.len(), taken.input_closed), ("one two three", 0, false));
+}
+
 /// The connection is cut at any moment; every line comes once, or is in a gap that was told.
 #[test]
 fn fifty_printers_are_followed_over_many_connections() {

@@ -69,6 +69,7 @@ fn content_goes_both_ways_and_files_are_replaced_whole() {
     let append = Action::Append { path: bytes(&path) };
     assert_eq!(call(&mut stream, append, b"yz").0, Ok(Success::Count(2)));
     assert_eq!(fs::read(&path).unwrap(), b"xyz");
+    assert!(!read(&mut stream, Path::new("/proc/version"), 0, None).is_empty(), "a file that shows no size");
     fs::rename(pod.path("work"), pod.path("moved")).unwrap();
     assert_eq!(read(&mut stream, &path, 0, None), b"xyz", "a whole path needs no working directory");
     assert_eq!(write(&mut stream, Path::new("relative"), b"x").unwrap_err().kind, Kind::NoWorkingDirectory);
