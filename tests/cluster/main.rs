@@ -29,6 +29,7 @@ mod harness;
 mod hostile;
 mod lifetimes;
 mod neighbours;
+mod no_room;
 mod nodes;
 mod observe;
 mod output;

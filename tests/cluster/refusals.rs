@@ -103,7 +103,8 @@ async fn sandbox_says(world: &World, type_: &str, reason: &str, words: &str) -> 
     world.one("s", &format!("{type_} {reason}: {words}"), holds).await
 }
 
-async fn event(world: &World, about: &str, reason: &str, words: &str) {
+/// Waits for an Event about an object of this name.
+pub async fn event(world: &World, about: &str, reason: &str, words: &str) {
     let holds = |e: &Event| {
         e.involved_object.name.as_deref() == Some(about)
             && e.reason.as_deref() == Some(reason)
