@@ -111,7 +111,9 @@ impl Source for Pod {
 
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
         let mut wakes = Vec::new();
-        for sandbox in change.either(Pod::sandbox) {
+        // Anybody may take the label away; the pod is its owner's all the same.
+        let sandboxes: BTreeSet<Key> = change.either(Pod::sandbox).chain(change.either(Pod::owning_sandbox)).collect();
+        for sandbox in sandboxes {
             wakes.extend(head_of_queue(&sandbox, tables));
             wakes.push(Wake::Sandbox(sandbox));
         }
@@ -321,6 +323,22 @@ mod tests {
         Source::measure(&tables.tasks.delete(&Key::new("ns", "t")), &tables, &metrics);
         assert_eq!(counted("ns"), BTreeSet::from(["arl_sandbox_claims_total".to_owned()]), "of a pool that is there");
         assert_eq!((counted("other"), counted("ns2")), (all.clone(), all));
+    }
+
+    #[test]
+    fn the_end_of_a_pod_wakes_the_sandbox_that_owns_it_whatever_its_labels_say() {
+        let pod = |phase: &str| {
+            let owner = json!([{ "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox", "name": "s", "uid": "sandbox", "controller": true }]);
+            let metadata = json!({ "name": "a", "namespace": "ns", "ownerReferences": owner });
+            let pod = json!({ "metadata": metadata, "status": { "phase": phase } });
+            Some(Arc::new(serde_json::from_value::<Pod>(pod).unwrap()))
+        };
+        let mut tables = Tables::default();
+        apply(&mut tables, sandbox());
+        apply(&mut tables, task("t", "Running", None));
+        let change = Change { before: pod("Running"), after: pod("Failed") };
+        let key = |name: &str| Key::new("ns", name);
+        assert_eq!(Pod::wakes(&change, &tables), [Wake::Task(key("t")), Wake::Sandbox(key("s"))]);
     }
 
     #[test]
