@@ -18,13 +18,13 @@ use std::{sync::Arc, time::Duration};
 use arl_crds::{ExecutorMode, Sandbox, Task, TaskStatus};
 
 use crate::{
-    cache::{TaskRow, Watch},
+    cache::{SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Deleted, Effects, Event, Failure, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
-    pod::Target,
+    pod::{Pod, Target},
     runs::{Leftovers, Request, RunControl, Runs},
     stalled::{self, Obstacle},
     traces,
@@ -60,6 +60,10 @@ impl Tasks {
     async fn end_orphans(&self, key: &Key, present: Option<&Uid>) -> Result<(), Failure> {
         for orphan in self.runs.orphans(key, present) {
             let Some(ended) = orphan.ended else {
+                // A cache that is late has no word of a Task either.
+                if self.effects.read::<Task>(key).await?.is_some_and(|task| Uid::of(&task) == orphan.task) {
+                    continue;
+                }
                 tracing::info!(uid = %orphan.task, "the Task was deleted; its run ends");
                 self.runs.control(&orphan.task, RunControl::Cancel);
                 continue;
@@ -85,11 +89,15 @@ impl Tasks {
         Ok(())
     }
 
-    /// The Sandbox may have gone a moment ago, and its pod with it: the truer reason is asked for.
+    /// The end of a Task is final, and a cache may be late: what ends one is asked for. The Sandbox may have gone a moment ago, too, and its
+    /// pod with it, which is the truer reason.
     async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
-        if observed.pod_is_lost() {
-            let sandbox = self.effects.read::<arl_crds::Sandbox>(&observed.row.sandbox()).await?;
-            observed.sandbox_is_gone = sandbox.is_none_or(|sandbox| Some(Uid::of(&sandbox)) != observed.sandbox_uid());
+        if observed.is_in_doubt() {
+            let sandbox = self.effects.read::<Sandbox>(&observed.row.sandbox()).await?;
+            observed.confirm_sandbox(sandbox.map(|sandbox| SandboxRow::row(sandbox, self.clock.now())));
+            if let Some(pod) = observed.missing_pod() {
+                observed.confirm_pod(self.effects.read_pod(&pod).await?.map(Pod::slim));
+            }
         }
         Ok(())
     }
@@ -276,3 +284,6 @@ fn sandbox(observed: &Observed) -> Option<&Sandbox> {
 fn trace(observed: &Observed, status: Option<&TaskStatus>) -> Option<traces::Context> {
     traces::of_task(&observed.row.task, status, sandbox(observed))
 }
+
+#[cfg(test)]
+mod tests;

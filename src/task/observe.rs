@@ -85,6 +85,35 @@ impl Observed {
             && !self.pod.as_ref().is_some_and(|pod| pod.is_alive())
     }
 
+    /// Whether it is to end for what the cache does not have, and may only not have yet.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let is_going = self.sandbox.as_ref().is_some_and(|s| s.sandbox.metadata.deletion_timestamp.is_some());
+        !self.row.state().is_finished() && (self.pod_is_lost() || self.sandbox_deleted() && !is_going)
+    }
+
+    /// Takes over what the API server has of its Sandbox.
+    pub(super) fn confirm_sandbox(&mut self, found: Option<SandboxRow>) {
+        let found = found.filter(|found| match self.row.sandbox_uid() {
+            Some(recorded) => Uid::of(&*found.sandbox) == recorded,
+            None => self.run.as_ref().is_some_and(|run| found.pod_uid() == Some(run.target.pod_uid.clone())),
+        });
+        self.sandbox_is_gone = found.is_none();
+        self.sandbox = found.map(Arc::new).or(self.sandbox.take());
+    }
+
+    /// The pod that it was started in, if the cache does not have it.
+    pub(super) fn missing_pod(&self) -> Option<Key> {
+        let is_missing = self.pod.is_none() && self.was_started() && !self.sandbox_deleted();
+        self.sandbox.as_ref().filter(|sandbox| is_missing && !sandbox.is_released())?.pod()
+    }
+
+    /// Takes over what the API server has of its pod.
+    pub(super) fn confirm_pod(&mut self, found: Option<Pod>) {
+        let Some(sandbox) = &self.sandbox else { return };
+        let (owner, held) = (Uid::of(&*sandbox.sandbox), sandbox.pod_uid());
+        self.pod = found.filter(|pod| pod.controller() == Some(owner) && held == Some(Uid::of(pod))).map(Arc::new);
+    }
+
     /// What keeps its run from being started, or from being heard of, in words.
     pub(super) fn obstacle(&self) -> Option<&str> {
         Some(self.run.as_ref()?.obstacle.as_ref()?.0.as_str())

@@ -1,0 +1,176 @@
+//! Tasks in front of an API server that has what the cache does not have yet.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Mutex};
+
+use futures::{FutureExt, future::BoxFuture};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use tokio::sync::watch as channel;
+use tower::service_fn;
+
+use super::*;
+use crate::{
+    effects::EventSink,
+    runs::{Bounds, Report, RunEnd, Runner, StepEnd, StepRun},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// Runs that ended after five seconds, where they are to end at all.
+struct Past(bool);
+
+impl Runner for Past {
+    fn run<'a>(
+        &'a self,
+        _: Request,
+        report: &'a Report,
+        mut control: channel::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
+        report.lock().started_at = Some(at(100));
+        let step = StepRun { ended_at: Some(at(105)), end: Some(StepEnd::Exited(0)), ..StepRun::new(at(100)) };
+        report.lock().steps.push(step);
+        async move {
+            if self.0 {
+                return (RunEnd::Completed, Leftovers::None);
+            }
+            let _ = control.wait_for(|control| *control == RunControl::Cancel).await;
+            (RunEnd::Cancelled, Leftovers::None)
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, _: &Target) {}
+
+    fn forget(&self, _: &Target, _: &Uid) {}
+}
+
+/// What the API server has, by the end of its path, and the statuses that were written.
+#[derive(Default)]
+struct Server {
+    objects: BTreeMap<&'static str, Value>,
+    written: Mutex<Vec<Value>>,
+}
+
+impl Server {
+    async fn answer(&self, request: http::Request<Body>) -> http::Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        if method == http::Method::PATCH {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let changes: Value = serde_json::from_slice(&body).unwrap();
+            self.written.lock().unwrap().push(changes[1]["value"].clone());
+        }
+        let found = self.objects.iter().find(|(end, _)| path.trim_end_matches("/status").ends_with(*end));
+        let missing = json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": "",
+            "details": { "name": name(&path) },
+        });
+        let (code, body) = found.map_or((404, &missing), |(_, object)| (200, object));
+        http::Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap()
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let written = self.written.lock().unwrap();
+        written.iter().map(|status| status["conditions"][0]["reason"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn object(kind: &str, name: &str, spec: &Value, status: &Value) -> Value {
+    json!({
+        "apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "spec": spec, "status": status,
+        "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1" },
+    })
+}
+
+fn sandbox() -> Value {
+    object("Sandbox", "s", &json!({ "poolRef": "p" }), &json!({ "phase": "Bound", "podName": "pod", "podUID": "pod" }))
+}
+
+fn task() -> Value {
+    let steps = json!([{ "name": "a", "type": "Command", "command": ["true"] }]);
+    let status = json!({ "state": "Running", "startedAt": at(100).to_string(), "sandboxUID": "s", "containerID": "c" });
+    object("Task", "t", &json!({ "sandboxRef": "s", "steps": steps }), &status)
+}
+
+fn pod() -> Value {
+    let owner = json!([{ "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox", "name": "s", "uid": "s", "controller": true }]);
+    let container = json!({ "name": "executor", "containerID": "c", "state": { "running": {} } });
+    let status = json!({
+        "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [container],
+    });
+    let mut pod = object("Pod", "pod", &json!({ "containers": [{ "name": "executor" }] }), &status);
+    pod["metadata"]["ownerReferences"] = owner;
+    pod["metadata"]["annotations"] = json!({ "arl.infra.io/agent": "1" });
+    pod
+}
+
+fn server(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Arc<Server> {
+    Arc::new(Server { objects: objects.into_iter().collect(), ..Server::default() })
+}
+
+/// Tasks whose runs end or do not, of which the cache has this one, or none.
+fn tasks(server: &Arc<Server>, known: Option<Value>, ends: bool) -> Tasks {
+    let (server, metrics, clock) = (Arc::clone(server), Metrics::unread(), Clock::new(|| at(3700)));
+    let answer = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
+    });
+    let watch =
+        Watch { cache: Arc::default(), clock: clock.clone(), metrics: Arc::clone(&metrics), wake: Arc::new(|_| {}) };
+    if let Some(task) = known {
+        watch.cache.write().tasks.apply(TaskRow::new(serde_json::from_value(task).unwrap()));
+    }
+    let effects = Arc::new(Effects::new(Client::new(answer, "ns"), EventSink::new()));
+    let runs = Arc::new(Runs::new(Arc::new(Past(ends)), clock.clone(), Bounds::default(), Arc::new(|_| {})));
+    Tasks::new(Arc::new(watch), effects, runs, clock, None, metrics)
+}
+
+fn key() -> Key {
+    Key::new("ns", "t")
+}
+
+/// Has the run of the Task begin, and end where it does.
+async fn follow(tasks: &Tasks) {
+    tasks.reconcile(&key()).await.unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_does_not_end_for_what_only_the_cache_does_not_have() {
+    let all = || [("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", task())];
+    for (missing, reasons) in [("none", &[][..]), ("/sandboxes/s", &["SandboxDeleted"]), ("/pods/pod", &["PodLost"])] {
+        let server = server(all().into_iter().filter(|(end, _)| *end != missing));
+        let tasks = tasks(&server, Some(task()), false);
+        follow(&tasks).await;
+        assert_eq!(server.reasons(), reasons, "not there: {missing}");
+        assert_eq!(tasks.runs.active(), usize::from(missing == "none"), "it is followed if it goes on");
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
+    for is_there in [true, false] {
+        let server = server([("/tasks/t", task())].into_iter().filter(|_| is_there));
+        let tasks = tasks(&server, None, false);
+        let pod: Pod = serde_json::from_value(pod()).unwrap();
+        let steps = Vec::new();
+        tasks.runs.start(Request {
+            task: key(),
+            task_uid: Uid("t".into()),
+            created: None,
+            steps,
+            room: None,
+            timeout: Duration::from_secs(30),
+            target: pod.target().unwrap(),
+            is_started: true,
+        });
+        follow(&tasks).await;
+        assert_eq!(tasks.runs.active(), usize::from(is_there), "its Task is there: {is_there}");
+    }
+}
