@@ -203,7 +203,7 @@ impl Source for TaskRow {
             return;
         }
         let ended: Option<(Uid, Timestamp)> = match (&change.before, &change.after) {
-            (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(row.completed_at()),
+            (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(row.ended_on_record()),
             (Some(row), None) if row.started_at().is_some() && !row.state().is_finished() => {
                 row.sandbox_uid().map(|uid| (uid, clock.now()))
             }

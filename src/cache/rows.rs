@@ -239,6 +239,13 @@ impl TaskRow {
         self.status()?.completed_at.as_ref().map(|t| t.0)
     }
 
+    /// From when on a ttl runs, if it has ended: a result that was long over when it was found is there for its time all the same.
+    pub fn ended_on_record(&self) -> Option<Timestamp> {
+        let finished = self.status()?.conditions.iter().find(|c| c.type_ == "Finished" && c.status == "True");
+        let on_record = finished.map(|c| c.last_transition_time.0);
+        self.completed_at().map(|at| on_record.map_or(at, |on_record| at.max(on_record)))
+    }
+
     /// When its first step was started, if it was.
     pub fn started_at(&self) -> Option<Timestamp> {
         self.status()?.started_at.as_ref().map(|t| t.0)

@@ -27,10 +27,10 @@ pub(super) fn ending_with_sandbox(observed: &Observed) -> Option<Decision> {
 }
 
 pub(super) fn expiry(observed: &Observed, now: Timestamp) -> Plan {
-    let completed = observed.row.status().and_then(|s| s.completed_at.as_ref());
+    let ended = observed.row.ended_on_record();
     let decision = if observed.is_behind() { Decision::Acknowledge } else { Decision::Rest };
     // What is being deleted need not be deleted again.
-    match observed.ttl().zip(completed).filter(|_| !observed.is_deleting()).map(|(ttl, at)| after(at.0, ttl)) {
+    match observed.ttl().zip(ended).filter(|_| !observed.is_deleting()).map(|(ttl, at)| after(at, ttl)) {
         Some(due) if due <= now => Decision::Expire.into(),
         look_again => Plan { decision, look_again },
     }

@@ -46,12 +46,13 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
     let mut status = base(observed);
     let succeeded = verdict.reason == TaskReason::Succeeded;
     status.state = Some(if succeeded { TaskState::Succeeded } else { TaskState::Failed });
-    status.completed_at = Some(MicroTime(now));
-    let took = status.started_at.as_ref().map(|at| now.duration_since(at.0));
+    let ended_at = ended_at(observed, runs, now);
+    status.completed_at = Some(MicroTime(ended_at));
+    let took = status.started_at.as_ref().map(|at| ended_at.duration_since(at.0));
     status.duration = took.map(|t| duration::display(std::time::Duration::try_from(t).unwrap_or_default()));
     let reported = |(spec, run): &(&Step, Option<&StepRun>)| match run {
-        Some(run) => ended(&spec.name, spec.type_, run, verdict, now),
-        None if runs.is_empty() && observed.was_started() => unknown(&spec.name, verdict, now),
+        Some(run) => ended(&spec.name, spec.type_, run, verdict, ended_at),
+        None if runs.is_empty() && observed.was_started() => unknown(&spec.name, verdict, ended_at),
         None => untouched(&spec.name, StepState::Skipped),
     };
     let last = steps.iter().rfind(|(_, run)| run.is_some()).or(steps.first());
@@ -69,11 +70,17 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
     with_conditions(observed, status, (Truth::True, succeeded.into()), (verdict.reason, &message), now)
 }
 
+/// When it ended: in the pod, as far as that was heard, however much later it is noticed.
+fn ended_at(observed: &Observed, runs: &[StepRun], now: Timestamp) -> Timestamp {
+    let heard = observed.run.as_ref().and_then(|run| run.ended.as_ref()).map_or(now, |ended| ended.at);
+    runs.last().and_then(|run| run.ended_at).unwrap_or(heard)
+}
+
 /// A step that was started.
-fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, now: Timestamp) -> StepStatus {
+fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, at: Timestamp) -> StepStatus {
     let mut step = untouched(name, StepState::Failed);
     step.started_at = Some(MicroTime(run.started_at));
-    step.completed_at = Some(MicroTime(run.ended_at.unwrap_or(now)));
+    step.completed_at = Some(MicroTime(run.ended_at.unwrap_or(at)));
     if type_ == StepType::Command {
         let ((stdout, out_cut), (stderr, err_cut)) = (run.stdout.text(), run.stderr.text());
         (step.stdout, step.stderr) = (Some(stdout), Some(stderr));

@@ -174,3 +174,18 @@ async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
         assert_eq!(tasks.runs.active(), usize::from(is_there), "its Task is there: {is_there}");
     }
 }
+
+#[tokio::test]
+async fn a_task_ended_when_its_last_step_did_however_late_that_is_noticed() {
+    let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", task())]);
+    let tasks = tasks(&server, Some(task()), true);
+    follow(&tasks).await;
+    follow(&tasks).await;
+    let status: TaskStatus = serde_json::from_value(server.written.lock().unwrap()[0].clone()).unwrap();
+    assert_eq!(status.completed_at.as_ref().map(|at| at.0), Some(at(105)), "{status:?}");
+    assert_eq!(status.duration.as_deref(), Some("5.0s"));
+    let mut ended = task();
+    ended["status"] = serde_json::to_value(&status).unwrap();
+    let row = TaskRow::new(serde_json::from_value(ended).unwrap());
+    assert_eq!(row.ended_on_record(), Some(at(3700)), "a ttl runs from when there is a result");
+}
