@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, header::SEC_WEBSOCKET_PROTOCOL};
+use http::{Request, Response};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{Client as Http, connect::HttpConnector},
@@ -70,20 +70,6 @@ pub fn client(config: Config, metrics: &Arc<Metrics>) -> Result<Client, NoClient
     Ok(Client::new(service, config.default_namespace))
 }
 
-/// The same client, for websockets that the API server passes on to the node as they are. It does so with version 4 of the exec
-/// protocol; version 5, which kube's client prefers, it takes apart and sends on in another protocol, frame by frame. All that
-/// version 5 adds is closing standard input before the others.
-/// <https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/4006-transition-spdy-to-websockets>
-pub fn with_protocol_v4(client: Client) -> Client {
-    let namespace = client.default_namespace().to_owned();
-    let service = tower::service_fn(move |mut request: Request<Body>| {
-        let client = client.clone();
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("v4.channel.k8s.io"));
-        async move { client.send(request).await }
-    });
-    Client::new(service, namespace)
-}
-
 /// Counts each request, and how long it took until the answer began.
 #[derive(Clone)]
 struct Counted<S> {
@@ -116,29 +102,5 @@ where
             metrics.request_seconds.with([method.as_str(), &host]).observe(sent.elapsed().as_secs_f64());
             answer
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_stream_is_asked_for_that_the_api_server_passes_on() {
-        let asked = Arc::new(Mutex::new(None));
-        let server = {
-            let asked = Arc::clone(&asked);
-            tower::service_fn(move |request: Request<Body>| {
-                *asked.lock().unwrap() = request.headers().get(SEC_WEBSOCKET_PROTOCOL).cloned();
-                async { Ok::<_, BoxError>(Response::new(Body::empty())) }
-            })
-        };
-        let client = with_protocol_v4(Client::new(server, "mine"));
-        assert_eq!(client.default_namespace(), "mine");
-        let refused = client.connect(Request::get("/exec").body(Vec::new()).unwrap()).await;
-        assert!(refused.is_err(), "an answer that is no websocket passed for one");
-        assert_eq!(asked.lock().unwrap().as_ref().unwrap(), "v4.channel.k8s.io");
     }
 }

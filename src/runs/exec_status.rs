@@ -1,5 +1,7 @@
 //! What the status frame at the end of a pods/exec stream means.
 
+pub(super) use arl_client::stream::status::was_not_delivered;
+use arl_client::stream::status::{NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, exit_code};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use super::run::StepEnd;
@@ -16,12 +18,6 @@ pub(super) fn command_end(status: &Status, shell: Option<&str>) -> Option<StepEn
     start_failure(status.message.as_deref().unwrap_or_default(), shell)
 }
 
-/// The code that the command exited with, where the frame says one.
-pub(super) fn exit_code(status: &Status) -> Option<i32> {
-    let causes = status.details.as_ref()?.causes.as_ref()?;
-    causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode"))?.message.as_ref()?.parse().ok()
-}
-
 /// The runtime's words for a command that did not start; there is no other way to tell one cause from another. They come from
 /// runc and the kernel: a program of the user's that is missing or not executable ends as a shell would report it.
 pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEnd> {
@@ -29,27 +25,19 @@ pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEn
         return None;
     }
     let is = |words: &[&str]| words.iter().any(|w| message.contains(w));
-    if is(&["executable file not found", "no such file or directory"]) {
+    if is(&NOT_FOUND) {
         return Some(match shell {
             Some(needed) => StepEnd::StartError(format!("this image has no `sh`, which plain exec needs for {needed}")),
             None => StepEnd::Exited(127),
         });
     }
-    if shell.is_none() && is(&["permission denied", "is a directory", "exec format error"]) {
+    if shell.is_none() && is(&NOT_EXECUTABLE) {
         return Some(StepEnd::Exited(126));
     }
-    if is(&["unable to start container process", "OCI runtime exec failed", "argument list too long"]) {
+    if is(&NOT_STARTED) {
         return Some(StepEnd::StartError(format!("the container runtime could not start the command: {message}")));
     }
     None
-}
-
-/// Whether the words are of somebody on the way to the container (API server, kubelet) who could not pass the command on: then
-/// it was certainly not started.
-pub(super) fn was_not_delivered(message: &str) -> bool {
-    ["error dialing backend", "Error while dialing", "connect: connection refused", "pod does not exist"]
-        .iter()
-        .any(|words| message.contains(words))
 }
 
 #[cfg(test)]

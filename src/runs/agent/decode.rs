@@ -8,14 +8,13 @@ use arl_agent::{
     message::{self, FromAgent},
     output::Output,
 };
+use arl_client::stream::MESSAGE_MAX;
 use arl_crds::text::printable;
 use jiff::Timestamp;
 
 use super::{limit::PATIENCE, sent::Sent};
 use crate::runs::{Leftovers, Report, RunEnd, StepEnd, StepRun};
 
-/// The most bytes of the agent's own words that are passed on.
-pub(super) const MESSAGE_MAX: usize = 1024;
 /// What an agent means that does not say how a command exited that ran out of memory.
 const KILLED: i32 = 137;
 /// The most processes that are named.

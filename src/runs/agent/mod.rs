@@ -9,7 +9,6 @@ mod follow;
 mod limit;
 mod lull;
 mod sent;
-mod socket;
 mod stream;
 mod streams;
 

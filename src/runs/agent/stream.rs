@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
 
-use arl_agent::{
-    frame,
-    message::{FromAgent, RunId, ToAgent, Unfinished, VERSION},
-};
+use arl_agent::message::{FromAgent, RunId, Unfinished};
+use arl_client::stream::{Greeting, Keepalive, Place, SILENCE_MAX, Socket, StreamError};
 use tokio::{
     sync::{SemaphorePermit, mpsc},
     time::{Instant, timeout, timeout_at},
@@ -13,19 +11,10 @@ use tokio::{
 
 use super::{
     attached::{Attached, StreamCommand, StreamEvent},
-    socket::{Socket, StreamError},
     streams::Agent,
 };
 use crate::{clock::backoff, object::Uid, pod::Target};
 
-/// Proxies and load balancers cut streams that are idle for a minute or more.
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A stream that says nothing for this long is dead.
-const SILENCE_MAX: Duration = Duration::from_secs(50);
-/// exec on a pod that is being removed can hang for ever (kubernetes#129144).
-const OPENING_MAX: Duration = Duration::from_secs(15);
-/// An agent that has not greeted by then is stopped, or not the agent.
-const GREETING_MAX: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
@@ -37,6 +26,15 @@ const UNFINISHED_MAX: usize = 8;
 /// So many messages that no run expects are passed over between two pings: answers to these, and all that is under way of a run of 64
 /// steps that nobody follows any more.
 const UNASKED_MAX: usize = 128;
+
+fn place(target: &Target) -> Place {
+    Place {
+        namespace: target.pod.namespace.clone(),
+        pod: target.pod.name.clone(),
+        pod_uid: target.pod_uid.0.clone(),
+        container: target.container.clone(),
+    }
+}
 
 fn protocol_or_permanent(message: String, times: u32) -> StreamError {
     if times < PROTOCOL_ERRORS_MAX {
@@ -56,13 +54,14 @@ impl Agent {
         let mut has_worked = false;
         let mut asked = Asked::default();
         let in_burst = self.lull.claimed();
+        let place = place(&target);
         loop {
             let Some(permit) = self.permit(&mut attached, &mut commands, in_burst).await else { break };
             has_worked |= attached.has_started();
-            let opened = self.open(&target, has_worked).await;
+            let opened = arl_client::stream::open(&self.client, &place, has_worked).await;
             drop(permit);
             let error = match opened {
-                Ok((socket, unfinished)) => {
+                Ok((socket, Greeting { unfinished, .. })) => {
                     (unfit, has_worked) = (0, true);
                     self.metrics.run_streams.with(["opened"]).inc();
                     let since = Instant::now();
@@ -150,20 +149,6 @@ impl Agent {
         permit
     }
 
-    async fn open(&self, target: &Target, has_worked: bool) -> Result<(Socket, Vec<Unfinished>), StreamError> {
-        let opened = timeout(OPENING_MAX, Socket::open(&self.client, target, has_worked)).await;
-        let mut socket = opened.unwrap_or_else(|_| Err(StreamError::Transient("exec does not answer".into())))?;
-        let hello = ToAgent::Hello { version: VERSION, pod: target.pod_uid.0.clone() };
-        socket.send(&frame::encode(&hello)).await?;
-        let greeting = timeout(GREETING_MAX, socket.next()).await;
-        match greeting.unwrap_or_else(|_| Err(StreamError::Protocol("the agent does not greet".into())))? {
-            FromAgent::Hello { unfinished, .. } => Ok((socket, unfinished)),
-            // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
-            FromAgent::Refused(message) => Err(StreamError::Transient(message)),
-            _ => Err(StreamError::Protocol("the agent says something else before it greets".into())),
-        }
-    }
-
     /// Ends the runs of Tasks that were deleted, or that are over on record, while nobody watched.
     fn end_unwanted(self: &Arc<Self>, target: &Target, unfinished: Vec<Unfinished>) {
         if unfinished.is_empty() {
@@ -217,8 +202,7 @@ async fn converse(
         return Some(error);
     }
     attached.sent().await;
-    let mut heard = Instant::now();
-    let mut next_ping = heard + PING_EVERY;
+    let mut keepalive = Keepalive::start();
     let mut unasked = 0;
     loop {
         let turn = async {
@@ -228,13 +212,13 @@ async fn converse(
                 message = socket.next() => Turn::Message(message),
             }
         };
-        let frames = match timeout_at(next_ping, turn).await {
+        let frames = match timeout_at(keepalive.at(), turn).await {
             Ok(Turn::StreamCommand(Some(StreamCommand::Reopen))) => {
                 return Some(StreamError::Transient("the agent does not answer".into()));
             }
             Ok(Turn::StreamCommand(command)) => attached.take(command?),
             Ok(Turn::Message(Ok(message))) => {
-                heard = Instant::now();
+                keepalive.heard();
                 unasked += usize::from(!attached.deliver(message).await);
                 if unasked > UNASKED_MAX {
                     return Some(StreamError::Protocol("the agent says more than it was asked for".into()));
@@ -242,13 +226,13 @@ async fn converse(
                 continue;
             }
             Ok(Turn::Message(Err(error))) => return Some(error),
-            Err(_) if heard.elapsed() > SILENCE_MAX => {
-                return Some(StreamError::Transient("the stream is silent".into()));
-            }
-            Err(_) => {
-                (next_ping, unasked) = (Instant::now() + PING_EVERY, 0);
-                frame::encode(&ToAgent::Ping).into()
-            }
+            Err(_) => match keepalive.ping() {
+                Ok(frame) => {
+                    unasked = 0;
+                    frame.into()
+                }
+                Err(error) => return Some(error),
+            },
         };
         if let Err(error) = socket.send(&attached.with_deferred(frames)).await {
             return Some(error);

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use arl_client::stream::with_protocol_v4;
 use futures::future::BoxFuture;
 use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
@@ -12,7 +13,6 @@ use tokio::sync::{Semaphore, mpsc};
 use super::{attached::StreamCommand, lull::Lull};
 use crate::{
     clock::Clock,
-    connect::with_protocol_v4,
     metrics::Metrics,
     object::{Key, Uid},
     pod::Target,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arl_agent::{
     BINARY, DIRECTORY,
     frame::{FROM_AGENT_MAX, Frames},
-    message::FromAgent,
+    message::{FromAgent, live::Event},
 };
 use arl_crds::text::printable;
 use futures::{SinkExt, StreamExt};
@@ -24,9 +24,10 @@ use tokio_tungstenite::{
     },
 };
 
-use super::decode::MESSAGE_MAX;
-use crate::{pod::Target, runs::exec_status};
+use super::{place::Place, status};
 
+/// The most bytes of the agent's own words that are passed on.
+pub const MESSAGE_MAX: usize = 1024;
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
@@ -43,7 +44,7 @@ const SENDING_MAX: Duration = Duration::from_secs(20);
 
 /// Why there is no stream.
 #[derive(Debug)]
-pub(super) enum StreamError {
+pub enum StreamError {
     /// The pod cannot be reached now; in words.
     Transient(String),
     /// The pod's node answers, and cannot start the relay now; in words.
@@ -57,7 +58,7 @@ pub(super) enum StreamError {
 
 impl StreamError {
     /// The same, in words that can be shown: some are those of code in the pod.
-    pub(super) fn printable(self) -> Self {
+    pub fn printable(self) -> Self {
         let printable = |message: String| printable(&message, MESSAGE_MAX);
         match self {
             Self::Transient(message) => Self::Transient(printable(message)),
@@ -67,7 +68,8 @@ impl StreamError {
         }
     }
 
-    pub(super) fn into_message(self) -> String {
+    /// In words.
+    pub fn into_message(self) -> String {
         match self {
             Self::Transient(message)
             | Self::Unstarted(message)
@@ -82,7 +84,7 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A stream to the agent.
-pub(super) struct Socket {
+pub struct Socket {
     raw: WebSocketStream<Box<dyn Io>>,
     frames: Frames,
     /// What the relay said on standard error, for whoever asks why the stream ended.
@@ -95,19 +97,19 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Starts the relay in the pod's executor container.
-    pub(super) async fn open(client: &Client, target: &Target, has_worked: bool) -> Result<Self, StreamError> {
+    pub async fn open(client: &Client, place: &Place, has_worked: bool) -> Result<Self, StreamError> {
         let params = AttachParams {
-            container: Some(target.container.clone()),
+            container: Some(place.container.clone()),
             stdin: true,
             stdout: true,
             stderr: true,
             tty: false,
             ..AttachParams::default()
         };
-        let pods = Request::new(format!("/api/v1/namespaces/{}/pods", target.pod.namespace));
+        let pods = Request::new(format!("/api/v1/namespaces/{}/pods", place.namespace));
         let command = [format!("{DIRECTORY}/{BINARY}"), "connect".into(), DIRECTORY.into()];
         let request =
-            pods.exec(&target.pod.name, command, &params).map_err(|error| StreamError::Transient(error.to_string()))?;
+            pods.exec(&place.pod, command, &params).map_err(|error| StreamError::Transient(error.to_string()))?;
         let connection = client.connect(request).await.map_err(|error| match error {
             // A kubelet that has just started answers 404 too, with other words.
             kube::Error::Api(status)
@@ -132,7 +134,7 @@ impl Socket {
     }
 
     /// Sends frames to the agent.
-    pub(super) async fn send(&mut self, frames: &[u8]) -> Result<(), StreamError> {
+    pub async fn send(&mut self, frames: &[u8]) -> Result<(), StreamError> {
         for piece in frames.chunks(PIECE) {
             let message = [&[STDIN], piece].concat();
             match timeout(SENDING_MAX, self.raw.send(Message::Binary(message.into()))).await {
@@ -145,7 +147,7 @@ impl Socket {
     }
 
     /// The next message of the agent. Nothing is lost where this is dropped before it is done.
-    pub(super) async fn next(&mut self) -> Result<FromAgent, StreamError> {
+    pub async fn next(&mut self) -> Result<FromAgent, StreamError> {
         loop {
             match self.frames.take() {
                 Ok(Some(message)) => return Ok(bounded(message)),
@@ -186,10 +188,10 @@ impl Socket {
     /// The relay has ended, or could not be started: then the agent's file is not there any more, or spoilt.
     fn status(&self, bytes: &[u8]) -> StreamError {
         let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
-        let has_run = exec_status::exit_code(&status).is_some();
+        let has_run = status::exit_code(&status).is_some();
         let message = status.message.unwrap_or_default();
         let path = format!("{DIRECTORY}/{BINARY}");
-        if exec_status::start_failure(&message, None).is_some() && message.contains(&path) {
+        if status::failed_to_start(&message) && message.contains(&path) {
             return StreamError::Permanent(not_executable(&path, &message, self.has_worked));
         }
         let message = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
@@ -207,6 +209,10 @@ fn bounded(mut message: FromAgent) -> FromAgent {
         FromAgent::Hello { unfinished, .. } => {
             unfinished.truncate(ITEMS_MAX);
             unfinished.shrink_to_fit();
+        }
+        FromAgent::Live(Event::List { processes, .. }) => {
+            processes.truncate(ITEMS_MAX);
+            processes.shrink_to_fit();
         }
         _ => {}
     }

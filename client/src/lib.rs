@@ -1,0 +1,4 @@
+//! Sandboxes of the ARL operator for programs.
+#![forbid(unsafe_code)]
+
+pub mod stream;

@@ -1,0 +1,14 @@
+//! Where an agent is.
+
+/// Where an agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The namespace of its pod.
+    pub namespace: String,
+    /// The name of its pod.
+    pub pod: String,
+    /// Which pod that is: names are used again.
+    pub pod_uid: String,
+    /// The executor container.
+    pub container: String,
+}

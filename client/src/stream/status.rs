@@ -1,0 +1,32 @@
+//! What the status frame at the end of a pods/exec stream says. There is no other way to tell one cause from another than the words of
+//! the kubelet, runc and the kernel.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+/// Words for a program, or a working directory, that there is not.
+pub const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
+/// Words for a program that cannot be executed.
+pub const NOT_EXECUTABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+/// Words for a command that was not started.
+pub const NOT_STARTED: [&str; 3] =
+    ["unable to start container process", "OCI runtime exec failed", "argument list too long"];
+
+/// The code that the command exited with, where the frame says one.
+pub fn exit_code(status: &Status) -> Option<i32> {
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode"))?.message.as_ref()?.parse().ok()
+}
+
+/// Whether a command reached its container and could not be started there.
+pub fn failed_to_start(message: &str) -> bool {
+    let mut words = NOT_FOUND.iter().chain(&NOT_EXECUTABLE).chain(&NOT_STARTED);
+    !was_not_delivered(message) && words.any(|words| message.contains(words))
+}
+
+/// Whether the words are of somebody on the way to the container (API server, kubelet) who could not pass the command on: then
+/// it was certainly not started.
+pub fn was_not_delivered(message: &str) -> bool {
+    ["error dialing backend", "Error while dialing", "connect: connection refused", "pod does not exist"]
+        .iter()
+        .any(|words| message.contains(words))
+}
