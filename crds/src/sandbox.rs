@@ -61,6 +61,9 @@ pub struct SandboxStatus {
     /// UID of the allocated pod; a pod of the same name with another UID is another pod.
     #[serde(default, rename = "podUID", skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
+    /// Name of the container of the pod that steps and live commands run in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// IP address of the allocated pod.
     #[serde(default, rename = "podIP", skip_serializing_if = "Option::is_none")]
     pub pod_ip: Option<String>,

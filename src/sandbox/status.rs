@@ -85,6 +85,7 @@ fn hold(
     if status.pod_uid.is_none() {
         status.pod_name.clone_from(&pod.metadata.name);
         status.pod_uid.clone_from(&pod.metadata.uid);
+        status.container = Some(pod.executor().to_owned());
         status.allocated_at = Some(MicroTime(now));
         status.restarts_before = Some(count).filter(|n| *n > 0);
     }

@@ -28,6 +28,7 @@ mod ha;
 mod harness;
 mod hostile;
 mod lifetimes;
+mod live;
 mod neighbours;
 mod no_room;
 mod nodes;

@@ -9,6 +9,6 @@ pub struct Place {
     pub pod: String,
     /// Which pod that is: names are used again.
     pub pod_uid: String,
-    /// The executor container.
-    pub container: String,
+    /// The executor container; unset: the pod's default one.
+    pub container: Option<String>,
 }

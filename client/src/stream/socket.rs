@@ -52,12 +52,15 @@ pub enum StreamError {
     /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
     /// pod, is in the way; in words.
     Protocol(String),
-    /// It never will: the pod is gone, or the agent is; in words.
+    /// There never will be one: the pod is gone; in words.
     Permanent(String),
+    /// There never will be one: the agent cannot be executed; in words.
+    NotExecutable(String),
 }
 
 impl StreamError {
     /// The same, in words that can be shown: some are those of code in the pod.
+    #[must_use]
     pub fn printable(self) -> Self {
         let printable = |message: String| printable(&message, MESSAGE_MAX);
         match self {
@@ -65,6 +68,7 @@ impl StreamError {
             Self::Unstarted(message) => Self::Unstarted(printable(message)),
             Self::Protocol(message) => Self::Protocol(printable(message)),
             Self::Permanent(message) => Self::Permanent(printable(message)),
+            Self::NotExecutable(message) => Self::NotExecutable(printable(message)),
         }
     }
 
@@ -74,7 +78,8 @@ impl StreamError {
             Self::Transient(message)
             | Self::Unstarted(message)
             | Self::Protocol(message)
-            | Self::Permanent(message) => message,
+            | Self::Permanent(message)
+            | Self::NotExecutable(message) => message,
         }
     }
 }
@@ -99,7 +104,7 @@ impl Socket {
     /// Starts the relay in the pod's executor container.
     pub async fn open(client: &Client, place: &Place, has_worked: bool) -> Result<Self, StreamError> {
         let params = AttachParams {
-            container: Some(place.container.clone()),
+            container: place.container.clone(),
             stdin: true,
             stdout: true,
             stderr: true,
@@ -192,7 +197,7 @@ impl Socket {
         let message = status.message.unwrap_or_default();
         let path = format!("{DIRECTORY}/{BINARY}");
         if status::failed_to_start(&message) && message.contains(&path) {
-            return StreamError::Permanent(not_executable(&path, &message, self.has_worked));
+            return StreamError::NotExecutable(not_executable(&path, &message, self.has_worked));
         }
         let message = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
         if has_run { StreamError::Protocol(message) } else { StreamError::Unstarted(message) }

@@ -32,7 +32,7 @@ fn place(target: &Target) -> Place {
         namespace: target.pod.namespace.clone(),
         pod: target.pod.name.clone(),
         pod_uid: target.pod_uid.0.clone(),
-        container: target.container.clone(),
+        container: Some(target.container.clone()),
     }
 }
 
@@ -105,13 +105,13 @@ impl Agent {
     async fn report(&self, target: &Target, attached: &Attached, error: StreamError, failures: u32) -> ControlFlow<()> {
         let pod = &target.pod.name;
         let (result, reached) = match &error {
-            StreamError::Permanent(_) => ("gone", true),
+            StreamError::Permanent(_) | StreamError::NotExecutable(_) => ("gone", true),
             StreamError::Protocol(_) => ("unfit", true),
             StreamError::Unstarted(_) => ("broken", true),
             StreamError::Transient(_) => ("broken", false),
         };
         self.metrics.run_streams.with([result]).inc();
-        let is_permanent = matches!(error, StreamError::Permanent(_));
+        let is_permanent = matches!(error, StreamError::Permanent(_) | StreamError::NotExecutable(_));
         let error = error.into_message();
         tracing::debug!(pod, error, failures, is_permanent, "no stream to the agent");
         if is_permanent {

@@ -1,0 +1,218 @@
+//! Claims of Sandboxes.
+
+use std::{collections::BTreeMap, future::IntoFuture, time::Duration};
+
+use arl_crds::{Sandbox as SandboxObject, SandboxPhase, SandboxSpec, WarmPool, reason::SandboxReason};
+use futures::{FutureExt, future::BoxFuture};
+use kube::{Api, api::PostParams};
+use tokio::time::timeout;
+
+use crate::{
+    client::Client,
+    error::{Error, Fault},
+    sandbox::Sandbox,
+    session::{PATIENCE, Session},
+    stream::Place,
+    watch::Seen,
+};
+
+/// How long a Sandbox may be idle, where the claim says nothing else: a program that is killed leaves none for ever.
+pub const IDLE_TTL: Duration = Duration::from_secs(3600);
+/// How long a claim waits, where it says nothing else.
+pub const WAIT: Duration = Duration::from_secs(300);
+
+/// A claim of a Sandbox; await it.
+#[derive(Clone, Debug)]
+#[must_use = "a claim does nothing until it is awaited"]
+pub struct Claim {
+    client: Client,
+    pool: String,
+    name: Option<String>,
+    labels: BTreeMap<String, String>,
+    keep: bool,
+    idle_ttl: Option<Duration>,
+    wait: Duration,
+}
+
+impl Claim {
+    pub(crate) fn new(client: Client, pool: String) -> Self {
+        let (name, labels) = (None, BTreeMap::new());
+        Self { client, pool, name, labels, keep: true, idle_ttl: Some(IDLE_TTL), wait: WAIT }
+    }
+
+    /// Gives the Sandbox this name; otherwise it has one that nothing else has.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds a label to the Sandbox.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Keeps the Sandbox after its first Task, which is what a claim does where nothing else is said.
+    pub fn keep(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    /// Gives the Sandbox up once its first Task has finished.
+    pub fn release_after_task(mut self) -> Self {
+        (self.keep, self.idle_ttl) = (false, None);
+        self
+    }
+
+    /// Deletes the Sandbox once it has been idle for so long; whole seconds.
+    pub fn idle_ttl(mut self, ttl: Duration) -> Self {
+        self.idle_ttl = Some(ttl);
+        self
+    }
+
+    /// Waits no longer for it.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    async fn claim(self) -> Result<Sandbox, Error> {
+        let name = self.name.clone().unwrap_or_else(|| format!("{}-{:012x}", self.pool, fastrand::u64(..1 << 48)));
+        let mut object = SandboxObject::new(
+            &name,
+            SandboxSpec {
+                pool_ref: self.pool.clone(),
+                keep_alive: self.keep,
+                ttl_seconds_after_finished: self.idle_ttl.map(|ttl| i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX)),
+            },
+        );
+        object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
+        let seen = self.client.watched_sandboxes().object(&name);
+        let created = self.client.sandboxes().create(&PostParams::default(), &object).await;
+        created.map_err(Error::api("create", format!("Sandbox {name}")))?;
+        let sandbox = Unclaimed { client: &self.client, name: &name, is_claimed: false };
+        let mut last = None;
+        let ready = timeout(self.wait, ready(seen, &name, &mut last)).await;
+        let object = match ready {
+            Ok(object) => object?,
+            Err(_) => return Err(self.not_ready(&name, last.as_deref()).await),
+        };
+        sandbox.claimed();
+        self.sandbox(&object)
+    }
+
+    fn sandbox(&self, object: &SandboxObject) -> Result<Sandbox, Error> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let status = object.status.as_ref();
+        let pod = status.and_then(|status| status.pod_name.clone().zip(status.pod_uid.clone()));
+        let Some((pod, pod_uid)) = pod else {
+            return Err(Error::PodLost { pod: format!("of Sandbox {name}"), message: "it is not on record".into() });
+        };
+        let container = status.and_then(|status| status.container.clone());
+        let place = Place { namespace: self.client.inner.namespace.clone(), pod, pod_uid, container };
+        let session = Session::new(self.client.inner.kube.0.clone(), place, PATIENCE);
+        Ok(Sandbox::new(self.client.clone(), name, self.pool.clone(), session))
+    }
+
+    /// Why it was not ready in time; for an empty pool, in the pool's words too.
+    async fn not_ready(&self, sandbox: &str, last: Option<&SandboxObject>) -> Error {
+        let Some((reason, mut message)) = last.and_then(condition) else {
+            return Error::NotReady {
+                sandbox: sandbox.to_owned(),
+                reason: "Unserved".into(),
+                message: format!("no operator has looked at it within {:?}; is one running?", self.wait),
+                fault: Fault::Infrastructure,
+            };
+        };
+        if reason == SandboxReason::PoolEmpty.as_str() {
+            let pools: Api<WarmPool> = Api::namespaced(self.client.inner.kube.0.clone(), &self.client.inner.namespace);
+            let pool = pools.get_opt(&self.pool).await.ok().flatten().and_then(|pool| pool.status);
+            if let Some(of_pool) = pool.and_then(|status| status.conditions.first().map(|c| c.message.clone())) {
+                message = format!("{message}; the pool says: {of_pool}");
+            }
+        }
+        Error::NotReady { sandbox: sandbox.to_owned(), reason, message, fault: Fault::Infrastructure }
+    }
+}
+
+impl IntoFuture for Claim {
+    type Output = Result<Sandbox, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.claim().boxed()
+    }
+}
+
+/// A Sandbox that was created and is not ready: nobody else knows of it, so that it goes where the claim is given up.
+struct Unclaimed<'a> {
+    client: &'a Client,
+    name: &'a str,
+    is_claimed: bool,
+}
+
+impl Unclaimed<'_> {
+    fn claimed(mut self) {
+        self.is_claimed = true;
+    }
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if !self.is_claimed {
+            let (sandboxes, name) = (self.client.sandboxes(), self.name.to_owned());
+            tokio::spawn(async move {
+                if let Err(error) = sandboxes.delete(&name, &kube::api::DeleteParams::default()).await {
+                    tracing::warn!(sandbox = name, %error, "a Sandbox that was not claimed in time is left");
+                }
+            });
+        }
+    }
+}
+
+fn condition(object: &SandboxObject) -> Option<(String, String)> {
+    let ready = object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some((ready.reason.clone(), ready.message.clone()))
+}
+
+/// Resolves with the Sandbox once it is ready, or with why it never will be.
+async fn ready(
+    mut seen: tokio::sync::watch::Receiver<Seen<SandboxObject>>,
+    name: &str,
+    last: &mut Option<std::sync::Arc<SandboxObject>>,
+) -> Result<std::sync::Arc<SandboxObject>, Error> {
+    let hopeless = |reason: String, message: String, fault| {
+        Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault })
+    };
+    loop {
+        let now = seen.borrow_and_update().clone();
+        match now {
+            Seen::Unknown => {}
+            Seen::Deleted => {
+                return hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage);
+            }
+            Seen::There(object) => {
+                let phase = object.status.as_ref().and_then(|status| status.phase);
+                let said = condition(&object);
+                *last = Some(std::sync::Arc::clone(&object));
+                match (phase, said) {
+                    (Some(SandboxPhase::Ready | SandboxPhase::Bound), Some((reason, _)))
+                        if reason == SandboxReason::Allocated.as_str() =>
+                    {
+                        return Ok(object);
+                    }
+                    (Some(SandboxPhase::Released), Some((reason, message))) => {
+                        return hopeless(reason, message, Fault::Infrastructure);
+                    }
+                    (_, Some((reason, message))) if reason == SandboxReason::PoolNotFound.as_str() => {
+                        return hopeless(reason, message, Fault::Usage);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if seen.changed().await.is_err() {
+            return hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The way to a namespace of a cluster.
+
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
+
+use arl_crds::{Sandbox as SandboxObject, Task as TaskObject, labels};
+use futures::{StreamExt, stream};
+use kube::{
+    Api, Config,
+    api::{DeleteParams, ListParams},
+};
+
+use crate::{
+    claim::Claim,
+    error::{Error, Fault},
+    sandbox::Sandbox,
+    watch::Watch,
+};
+
+/// The value of `app.kubernetes.io/managed-by` on all that a client creates.
+pub const MANAGER: &str = "arl-client";
+/// Label: what a client created belongs to this run of a program.
+pub const RUN_ID: &str = "arl.infra.io/run-id";
+
+/// A client for one namespace. Clones share its watches.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) kube: Kube,
+    pub(crate) namespace: String,
+    pub(crate) run_id: String,
+    sandboxes: OnceLock<Watch<SandboxObject>>,
+    tasks: OnceLock<Watch<TaskObject>>,
+}
+
+/// kube's client says nothing of itself.
+pub(crate) struct Kube(pub(crate) kube::Client);
+
+impl std::fmt::Debug for Kube {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("kube::Client")
+    }
+}
+
+impl Client {
+    /// By the kubeconfig of the environment, or in a pod by its ServiceAccount; in the namespace that this names.
+    pub async fn from_environment() -> Result<Self, Error> {
+        let config = Config::infer().await.map_err(|error| Error::Config(error.to_string()))?;
+        let namespace = config.default_namespace.clone();
+        let client = kube::Client::try_from(config).map_err(|error| Error::Config(error.to_string()))?;
+        Ok(Self::new(client, namespace))
+    }
+
+    /// Through a client of kube's, in this namespace. What it creates carries a new run id.
+    pub fn new(client: kube::Client, namespace: impl Into<String>) -> Self {
+        let run_id = format!("{:016x}", fastrand::u64(..));
+        Self::in_run(client, namespace, run_id)
+    }
+
+    /// The same as part of a run that began before.
+    pub fn in_run(client: kube::Client, namespace: impl Into<String>, run_id: impl Into<String>) -> Self {
+        let (namespace, run_id) = (namespace.into(), run_id.into());
+        let inner = Inner { kube: Kube(client), namespace, run_id, sandboxes: OnceLock::new(), tasks: OnceLock::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The run that everything belongs to that this client creates: the value of the label [`RUN_ID`].
+    pub fn run_id(&self) -> &str {
+        &self.inner.run_id
+    }
+
+    /// A claim of a Sandbox from this pool, to be awaited.
+    pub fn claim(&self, pool: impl Into<String>) -> Claim {
+        Claim::new(self.clone(), pool.into())
+    }
+
+    /// Calls `work` for each item with a Sandbox of its own, so many at a time. Where it fails by the infrastructure's fault it is called
+    /// again in another Sandbox, so many times. Results come in the order of the items.
+    pub async fn map<I, T, F, W>(
+        &self,
+        pool: &str,
+        items: impl IntoIterator<Item = I>,
+        concurrency: usize,
+        retries: usize,
+        work: F,
+    ) -> Vec<Result<T, Error>>
+    where
+        I: Clone,
+        F: Fn(Sandbox, I) -> W,
+        W: Future<Output = Result<T, Error>>,
+    {
+        let work = &work;
+        let one = |item: I| async move {
+            let mut attempt = 0;
+            loop {
+                let result = self.once(pool, item.clone(), work).await;
+                match &result {
+                    Err(error) if error.fault() == Fault::Infrastructure && attempt < retries => attempt += 1,
+                    _ => return result,
+                }
+            }
+        };
+        stream::iter(items).map(one).buffered(concurrency.max(1)).collect().await
+    }
+
+    async fn once<I, T, F, W>(&self, pool: &str, item: I, work: &F) -> Result<T, Error>
+    where
+        F: Fn(Sandbox, I) -> W,
+        W: Future<Output = Result<T, Error>>,
+    {
+        let sandbox = self.claim(pool).keep().await?;
+        let result = work(sandbox.clone(), item).await;
+        sandbox.release().await?;
+        result
+    }
+
+    /// Deletes the Sandboxes and Tasks that a run left; returns how many Sandboxes there were.
+    pub async fn reap(&self, run_id: &str) -> Result<usize, Error> {
+        let selector = ListParams::default().labels(&format!("{RUN_ID}={run_id}"));
+        let what = format!("what run {run_id} left");
+        let tasks = self.tasks().delete_collection(&DeleteParams::default(), &selector).await;
+        tasks.map_err(Error::api("delete", what.as_str()))?;
+        let sandboxes = self.sandboxes();
+        let names = sandboxes.list_metadata(&selector).await.map_err(Error::api("list", what.as_str()))?;
+        for name in names.items.iter().filter_map(|object| object.metadata.name.as_deref()) {
+            match sandboxes.delete(name, &DeleteParams::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(Error::api("delete", format!("Sandbox {name}"))(error)),
+            }
+        }
+        Ok(names.items.len())
+    }
+
+    pub(crate) fn sandboxes(&self) -> Api<SandboxObject> {
+        Api::namespaced(self.inner.kube.0.clone(), &self.inner.namespace)
+    }
+
+    pub(crate) fn tasks(&self) -> Api<TaskObject> {
+        Api::namespaced(self.inner.kube.0.clone(), &self.inner.namespace)
+    }
+
+    pub(crate) fn watched_sandboxes(&self) -> &Watch<SandboxObject> {
+        self.inner.sandboxes.get_or_init(|| Watch::start(self.sandboxes(), &self.selector()))
+    }
+
+    pub(crate) fn watched_tasks(&self) -> &Watch<TaskObject> {
+        self.inner.tasks.get_or_init(|| Watch::start(self.tasks(), &self.selector()))
+    }
+
+    fn selector(&self) -> String {
+        format!("{RUN_ID}={}", self.inner.run_id)
+    }
+
+    /// The labels of all that is created.
+    pub(crate) fn labels(&self) -> [(String, String); 2] {
+        [(RUN_ID, self.inner.run_id.as_str()), (labels::MANAGED_BY, MANAGER)].map(|(k, v)| (k.to_owned(), v.to_owned()))
+    }
+}

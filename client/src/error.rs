@@ -1,0 +1,135 @@
+//! What can go wrong, and whose fault it is.
+
+use std::fmt;
+
+use arl_agent::message::error::Kind;
+
+/// Who can do something about a failure. What code in a Sandbox can cause is never the infrastructure's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The cluster's, the operator's or the network's: another Sandbox may do better.
+    Infrastructure,
+    /// The code's that runs in the Sandbox.
+    Task,
+    /// The caller's.
+    Usage,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Infrastructure => "infrastructure",
+            Self::Task => "task",
+            Self::Usage => "usage",
+        })
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The API server refused a request, or did not answer it.
+    #[error("cannot {verb} {object}: {source}")]
+    Api {
+        /// What was to be done.
+        verb: &'static str,
+        /// With which object.
+        object: String,
+        /// Why it was not.
+        source: Box<kube::Error>,
+    },
+    /// The kubeconfig cannot be used.
+    #[error("there is no way to a cluster: {0}")]
+    Config(String),
+    /// The pod was not reached for too long.
+    #[error("pod {pod} cannot be reached: {message}")]
+    Unreachable {
+        /// The pod.
+        pod: String,
+        /// What the last attempt ended with.
+        message: String,
+    },
+    /// The pod, or its container, is gone, and with it what ran there.
+    #[error("pod {pod} is lost: {message}; use another Sandbox")]
+    PodLost {
+        /// The pod.
+        pod: String,
+        /// How that is known.
+        message: String,
+    },
+    /// What answers in the pod is not the agent: code in the Sandbox removed, stopped or replaced it.
+    #[error("the agent in pod {pod} is of no use: {message}; use another Sandbox")]
+    AgentUnusable {
+        /// The pod.
+        pod: String,
+        /// What it did.
+        message: String,
+    },
+    /// The pod was made by an operator that had no live commands.
+    #[error("pod {pod} was made by an older operator: its agent cannot run live commands; Tasks still work")]
+    OldAgent {
+        /// The pod.
+        pod: String,
+    },
+    /// The pod refused or failed to do what it was asked for.
+    #[error("{}", .0.message)]
+    Remote(arl_agent::message::error::Error),
+    /// A file was in transfer when its stream broke. A file that was being written is as it was.
+    #[error("the transfer was cut off: {0}; try it again")]
+    Interrupted(String),
+    /// The Sandbox did not become ready.
+    #[error("Sandbox {sandbox} is not ready ({reason}): {message}")]
+    NotReady {
+        /// The Sandbox.
+        sandbox: String,
+        /// The reason on its condition.
+        reason: String,
+        /// The message on its condition, and on its pool's where that says more.
+        message: String,
+        /// Whose fault the reason is.
+        fault: Fault,
+    },
+    /// Something was not done in the time that the caller gave it.
+    #[error("{0} was not done within {1:?}")]
+    Deadline(String, std::time::Duration),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// Who can do something about it.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Api { source, .. } => match &**source {
+                kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 409 | 422) => Fault::Usage,
+                _ => Fault::Infrastructure,
+            },
+            Self::Unreachable { .. } | Self::PodLost { .. } | Self::Interrupted(_) | Self::Deadline(..) => {
+                Fault::Infrastructure
+            }
+            Self::AgentUnusable { .. } => Fault::Task,
+            Self::Config(_) | Self::OldAgent { .. } | Self::Usage(_) => Fault::Usage,
+            Self::NotReady { fault, .. } => *fault,
+            Self::Remote(error) => match error.kind {
+                Kind::Aborted => Fault::Infrastructure,
+                Kind::Invalid | Kind::NoSuchUser | Kind::CannotSwitchUser | Kind::TooMany => Fault::Usage,
+                _ => Fault::Task,
+            },
+        }
+    }
+
+    /// What kind of failure the pod reported, if it did.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Remote(error) => Some(error.kind),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn api(verb: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let object = object.into();
+        move |source| Self::Api { verb, object, source: Box::new(source) }
+    }
+}

@@ -1,0 +1,211 @@
+//! Files of a Sandbox. Paths are bytes; relative ones are below the container's working directory.
+
+use arl_agent::{
+    frame::Frames,
+    message::{
+        file::{Action, Entry, Success},
+        live::Output,
+    },
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use crate::{
+    error::Error,
+    session::{FlowEvent, Handle, Opening, Session, new_id},
+};
+
+/// The most bytes of one entry of a list: a path has 4 KiB at most, and so has where a link leads.
+const ENTRY_MAX: usize = 64 * 1024;
+
+/// The files of a Sandbox, with the rights of one user.
+#[derive(Clone, Debug)]
+pub struct Files {
+    session: Session,
+    user: Option<String>,
+}
+
+impl Session {
+    /// Its files, with the rights of the container's own user.
+    pub fn files(&self) -> Files {
+        Files { session: self.clone(), user: None }
+    }
+}
+
+impl Files {
+    /// With the rights of this user: a name, or `uid[:gid]`. Needs an agent that is root.
+    #[must_use]
+    pub fn as_user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    fn call(&self, action: Action) -> Handle {
+        self.session.open(new_id(), Opening::File(action, self.user.clone()))
+    }
+
+    async fn done(&self, action: Action) -> Result<Success, Error> {
+        drain(self.call(action), &mut tokio::io::sink()).await
+    }
+
+    async fn send(&self, action: Action, content: &mut (dyn AsyncRead + Unpin + Send)) -> Result<u64, Error> {
+        let mut handle = self.call(action);
+        let stdin = handle.take_stdin();
+        let sending = async {
+            let Some(mut stdin) = stdin else { return Ok::<(), Error>(()) };
+            match stdin.copy_from(content).await {
+                Ok(_) => stdin.close(),
+                // The call has ended, and says why.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok(())
+        };
+        let mut sink = tokio::io::sink();
+        let done = drain(handle, &mut sink);
+        tokio::pin!(sending, done);
+        tokio::select! {
+            result = &mut done => count(&result?),
+            sent = &mut sending => {
+                sent?;
+                count(&done.await?)
+            }
+        }
+    }
+
+    /// The whole content of a file.
+    pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        self.read_to(path, 0, None, &mut content).await?;
+        Ok(content)
+    }
+
+    /// Copies `length` bytes of a file from `offset` on, or all that follow; returns how many there were.
+    pub async fn read_to(
+        &self,
+        path: impl AsRef<[u8]>,
+        offset: u64,
+        length: Option<u64>,
+        writer: &mut (dyn AsyncWrite + Unpin + Send),
+    ) -> Result<u64, Error> {
+        let handle = self.call(Action::Read { path: path.as_ref().to_vec(), offset, length });
+        count(&drain(handle, writer).await?)
+    }
+
+    /// Replaces a file, all of it or not at all. Directories that are missing are made.
+    pub async fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.write_from(path, None, &mut content.as_ref()).await.map(drop)
+    }
+
+    /// The same from a reader, with a mode; returns how many bytes were written.
+    pub async fn write_from(
+        &self,
+        path: impl AsRef<[u8]>,
+        mode: Option<u32>,
+        content: &mut (dyn AsyncRead + Unpin + Send),
+    ) -> Result<u64, Error> {
+        self.send(Action::Write { path: path.as_ref().to_vec(), mode }, content).await
+    }
+
+    /// Adds to the end of a file, which is made where it is missing.
+    pub async fn append(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.send(Action::Append { path: path.as_ref().to_vec() }, &mut content.as_ref()).await.map(drop)
+    }
+
+    /// What is there. Links at the end of the path are followed.
+    pub async fn stat(&self, path: impl AsRef<[u8]>) -> Result<Entry, Error> {
+        match self.done(Action::Stat { path: path.as_ref().to_vec(), follow: true }).await? {
+            Success::Entry(entry) => Ok(entry),
+            Success::Count(_) => Err(unexpected()),
+        }
+    }
+
+    /// What is in a directory, down to so many levels, 1 being its own; all without a number.
+    pub async fn list(&self, path: impl AsRef<[u8]>, depth: Option<u32>) -> Result<Vec<Entry>, Error> {
+        let mut handle = self.call(Action::List { path: path.as_ref().to_vec(), depth });
+        let (mut frames, mut entries) = (Frames::new(ENTRY_MAX), Vec::new());
+        loop {
+            match handle.next().await {
+                FlowEvent::Data(Output::Stdout, data) => {
+                    frames.push(&data);
+                    while let Some(entry) = frames.take().map_err(|_| unexpected())? {
+                        entries.push(entry);
+                    }
+                }
+                FlowEvent::Gap(..) => return Err(cut_off()),
+                FlowEvent::Done(_) => return Ok(entries),
+                FlowEvent::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes a directory, and those above it. One that is there is left as it is.
+    pub async fn make_dir(&self, path: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.done(Action::MakeDirectory { path: path.as_ref().to_vec(), mode: None }).await.map(drop)
+    }
+
+    /// Removes a file, a link or a directory; `recursive`: with all that is in it.
+    pub async fn remove(&self, path: impl AsRef<[u8]>, recursive: bool) -> Result<(), Error> {
+        self.done(Action::Remove { path: path.as_ref().to_vec(), recursive }).await.map(drop)
+    }
+
+    /// Gives a file another name; one that has it is replaced.
+    pub async fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.done(Action::Rename { from: from.as_ref().to_vec(), to: to.as_ref().to_vec() }).await.map(drop)
+    }
+
+    /// Changes the mode of a file.
+    pub async fn chmod(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<(), Error> {
+        self.done(Action::ChangeMode { path: path.as_ref().to_vec(), mode }).await.map(drop)
+    }
+
+    /// Copies a directory as a tar archive, with links and modes; returns the number of bytes.
+    pub async fn pack(
+        &self,
+        directory: impl AsRef<[u8]>,
+        writer: &mut (dyn AsyncWrite + Unpin + Send),
+    ) -> Result<u64, Error> {
+        let action = Action::Pack { directory: directory.as_ref().to_vec(), names: Vec::new() };
+        count(&drain(self.call(action), writer).await?)
+    }
+
+    /// Unpacks a tar archive into a directory, which is made where it is missing. Nothing outside of it is touched, whatever the
+    /// archive says.
+    pub async fn unpack(
+        &self,
+        directory: impl AsRef<[u8]>,
+        archive: &mut (dyn AsyncRead + Unpin + Send),
+    ) -> Result<u64, Error> {
+        self.send(Action::Unpack { directory: directory.as_ref().to_vec() }, archive).await
+    }
+}
+
+async fn drain(mut handle: Handle, writer: &mut (dyn AsyncWrite + Unpin + Send)) -> Result<Success, Error> {
+    loop {
+        match handle.next().await {
+            FlowEvent::Data(Output::Stdout, data) => writer.write_all(&data).await?,
+            FlowEvent::Gap(..) => return Err(cut_off()),
+            FlowEvent::Done(result) => {
+                writer.flush().await?;
+                return Ok(result);
+            }
+            FlowEvent::Failed(error) => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+fn count(result: &Success) -> Result<u64, Error> {
+    match result {
+        Success::Count(count) => Ok(*count),
+        Success::Entry(_) => Err(unexpected()),
+    }
+}
+
+fn unexpected() -> Error {
+    Error::Interrupted("the agent answers something else".into())
+}
+
+fn cut_off() -> Error {
+    Error::Interrupted("some of the content is missing".into())
+}

@@ -1,0 +1,364 @@
+//! Live processes.
+
+use std::time::{Duration, SystemTime};
+
+use arl_agent::message::{
+    Variable,
+    live::{ALONE_MS, Cause, End, GRACE_MS, Output, Request, Size, Start, Status},
+};
+
+use crate::{
+    error::Error,
+    session::{FlowEvent, Handle, Opening, Session, Stdin, new_id},
+};
+
+/// What [`Session::run`] keeps of each output, where the command says nothing else.
+pub const KEEP_MAX: usize = 64 * 1024 * 1024;
+
+/// A command to run in a Sandbox.
+#[derive(Clone, Debug)]
+pub struct Command {
+    start: Start,
+    input: Option<Vec<u8>>,
+    keep: usize,
+}
+
+impl Command {
+    /// A program with its arguments.
+    pub fn new<A: Into<String>>(argv: impl IntoIterator<Item = A>) -> Self {
+        let start = Start {
+            id: new_id(),
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            cwd: None,
+            user: None,
+            stdin: false,
+            tty: None,
+            timeout_ms: None,
+            grace_ms: None,
+            alone_ms: Some(ALONE_MS),
+        };
+        Self { start, input: None, keep: KEEP_MAX }
+    }
+
+    /// A script for the container's `sh`.
+    pub fn shell(script: impl Into<String>) -> Self {
+        Self::new(["sh".to_owned(), "-c".to_owned(), script.into()])
+    }
+
+    /// Adds a variable to the container's own.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.start.env.push(Variable { name: name.into(), value: value.into() });
+        self
+    }
+
+    /// Runs it there; relative: below the container's working directory, where it runs otherwise.
+    #[must_use]
+    pub fn cwd(mut self, directory: impl Into<String>) -> Self {
+        self.start.cwd = Some(directory.into());
+        self
+    }
+
+    /// Runs it as this user: a name, or `uid[:gid]`. Needs an agent that is root.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.start.user = Some(user.into());
+        self
+    }
+
+    /// Gives it these bytes as standard input, which is empty otherwise.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Gives it standard input that is written to while it runs: see [`Process::take_stdin`].
+    #[must_use]
+    pub fn stdin(mut self) -> Self {
+        self.start.stdin = true;
+        self
+    }
+
+    /// Runs it on a terminal of this size. All output then is standard output.
+    #[must_use]
+    pub fn tty(mut self, columns: u16, rows: u16) -> Self {
+        self.start.tty = Some(Size { columns, rows });
+        self
+    }
+
+    /// Ends it after this time: TERM to all its processes, [`Command::grace`], KILL. What it printed is kept.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.start.timeout_ms = Some(millis(timeout));
+        self
+    }
+
+    /// How long it may take to end after TERM: 2 s where nothing is said.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.start.grace_ms = Some(millis(grace));
+        self
+    }
+
+    /// Lets it run without a client; otherwise it is ended when no client has followed it for 60 s.
+    #[must_use]
+    pub fn background(mut self) -> Self {
+        self.start.alone_ms = None;
+        self
+    }
+
+    /// How many bytes of each output [`Session::run`] keeps. What comes after them is counted and dropped.
+    #[must_use]
+    pub fn keep(mut self, bytes: usize) -> Self {
+        self.keep = bytes;
+        self
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Bytes of an output that are not there any more, because nobody followed the process while it printed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Of which output.
+    pub output: Output,
+    /// The first byte.
+    pub from: u64,
+    /// The byte after the last.
+    pub until: u64,
+}
+
+/// What a process does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessEvent {
+    /// It printed this.
+    Output(Output, Vec<u8>),
+    /// It printed something that is not there any more.
+    Gap(Gap),
+    /// A signal, a size or input was refused; the process is as it was.
+    Rejected(arl_agent::message::error::Error),
+    /// It has ended. Nothing follows.
+    Ended(Exit),
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The code that it exited with, or 128 and the number of the signal that ended it.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// What ended it, if that was not itself.
+    pub cause: Option<Cause>,
+    /// Processes that it started and that could not be ended.
+    pub survivors: Vec<String>,
+    /// When it was started, by this machine's clock.
+    pub started_at: SystemTime,
+    /// When it ended.
+    pub ended_at: SystemTime,
+}
+
+impl Exit {
+    fn of(end: End) -> Result<Self, Error> {
+        let (code, signal) = match end.status {
+            Status::Exited(code) => (code, None),
+            Status::Signalled(signal) => (128 + signal, Some(signal)),
+            Status::Lost(message) => {
+                return Err(Error::Remote(arl_agent::message::error::Error::new(
+                    arl_agent::message::error::Kind::Lost,
+                    format!("how the process ended is not known: {message}"),
+                )));
+            }
+        };
+        let now = SystemTime::now();
+        let ago = |micros| now.checked_sub(Duration::from_micros(micros)).unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(Self {
+            code,
+            signal,
+            cause: end.cause,
+            survivors: end.survivors,
+            started_at: ago(end.started_ago_us),
+            ended_at: ago(end.ended_ago_us),
+        })
+    }
+
+    /// Whether it exited with 0.
+    pub fn success(&self) -> bool {
+        self.code == 0 && self.cause.is_none()
+    }
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it printed on standard output, up to [`Command::keep`].
+    pub stdout: Vec<u8>,
+    /// What it printed on standard error, up to [`Command::keep`].
+    pub stderr: Vec<u8>,
+    /// How many bytes it printed, standard output and standard error.
+    pub printed: [u64; 2],
+    /// What it printed and is not there any more.
+    pub gaps: Vec<Gap>,
+}
+
+impl Finished {
+    /// Standard output as text.
+    pub fn stdout_text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.stdout)
+    }
+
+    /// Standard error as text.
+    pub fn stderr_text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.stderr)
+    }
+
+    /// Whether some of the output is not there.
+    pub fn is_truncated(&self) -> bool {
+        self.printed != [self.stdout.len() as u64, self.stderr.len() as u64]
+    }
+}
+
+/// A process that was started. It goes on when this is dropped: a foreground process for 60 s.
+pub struct Process {
+    handle: Handle,
+    pid: i32,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("id", &self.id()).field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl Process {
+    async fn started(mut handle: Handle) -> Result<Self, Error> {
+        loop {
+            match handle.next().await {
+                FlowEvent::Started(pid) => return Ok(Self { handle, pid }),
+                FlowEvent::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Its name, by which [`Session::attach`] finds it again.
+    pub fn id(&self) -> u64 {
+        self.handle.id().0
+    }
+
+    /// Its number in the pod.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its standard input, where [`Command::stdin`] or a terminal asked for it; the first time.
+    pub fn take_stdin(&mut self) -> Option<Stdin> {
+        self.handle.take_stdin()
+    }
+
+    /// What it does next. A process whose output nobody takes waits when 256 KiB of it are pending.
+    ///
+    /// # Errors
+    /// Where its end will never be known.
+    pub async fn next(&mut self) -> Result<ProcessEvent, Error> {
+        loop {
+            match self.handle.next().await {
+                FlowEvent::Data(output, data) => return Ok(ProcessEvent::Output(output, data)),
+                FlowEvent::Gap(output, from, until) => return Ok(ProcessEvent::Gap(Gap { output, from, until })),
+                FlowEvent::Ended(end) => return Ok(ProcessEvent::Ended(Exit::of(*end)?)),
+                FlowEvent::Failed(error) => return Err(error),
+                FlowEvent::Rejected(error) => return Ok(ProcessEvent::Rejected(error)),
+                FlowEvent::Started(_) | FlowEvent::Done(_) => {}
+            }
+        }
+    }
+
+    /// Waits for its end, and keeps at most so many bytes of each output.
+    ///
+    /// # Errors
+    /// Where its end will never be known.
+    pub async fn wait(mut self, keep: usize) -> Result<Finished, Error> {
+        let (mut kept, mut printed, mut gaps) = ([Vec::new(), Vec::new()], [0; 2], Vec::new());
+        loop {
+            match self.next().await? {
+                ProcessEvent::Output(output, data) => {
+                    let index = usize::from(output == Output::Stderr);
+                    printed[index] += data.len() as u64;
+                    let room = keep.saturating_sub(kept[index].len());
+                    kept[index].extend_from_slice(&data[..data.len().min(room)]);
+                }
+                ProcessEvent::Gap(gap) => {
+                    printed[usize::from(gap.output == Output::Stderr)] += gap.until - gap.from;
+                    gaps.push(gap);
+                }
+                ProcessEvent::Rejected(_) => {}
+                ProcessEvent::Ended(exit) => {
+                    let [stdout, stderr] = kept;
+                    return Ok(Finished { exit, stdout, stderr, printed, gaps });
+                }
+            }
+        }
+    }
+
+    /// Sends a signal to it and its group.
+    pub fn signal(&self, signal: i32) {
+        self.handle.send(Request::Signal { id: self.handle.id(), signal });
+    }
+
+    /// Its terminal has another size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.handle.send(Request::Resize { id: self.handle.id(), size: Size { columns, rows } });
+    }
+
+    /// Ends it and all that it started: TERM, this grace, KILL.
+    pub fn kill(&self, grace: Duration) {
+        self.handle.send(Request::Kill { id: self.handle.id(), grace_ms: millis(grace) });
+    }
+}
+
+/// What [`Process::kill`] gives where a caller has no wish of its own.
+pub const GRACE: Duration = Duration::from_millis(GRACE_MS);
+
+impl Session {
+    /// Starts a process and returns once it runs.
+    ///
+    /// # Errors
+    /// Where it cannot be started: [`Error::Remote`] says why.
+    pub async fn start(&self, command: Command) -> Result<Process, Error> {
+        let Command { mut start, input, .. } = command;
+        start.stdin |= input.is_some();
+        let mut process = Process::started(self.open(start.id, Opening::Process(Box::new(start)))).await?;
+        if let (Some(bytes), Some(mut stdin)) = (input, process.take_stdin()) {
+            tokio::spawn(async move {
+                // A process need not read its input.
+                if stdin.write_all(&bytes).await.is_ok() {
+                    stdin.close();
+                }
+            });
+        }
+        Ok(process)
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// Where it cannot be started, or its end will never be known. An exit code other than 0 is a result.
+    pub async fn run(&self, command: Command) -> Result<Finished, Error> {
+        let keep = command.keep;
+        self.start(command).await?.wait(keep).await
+    }
+
+    /// Follows a process that was started before, from the first byte that is kept of its outputs on.
+    ///
+    /// # Errors
+    /// Where there is none of this name in the pod.
+    pub async fn attach(&self, id: u64) -> Result<Process, Error> {
+        Process::started(self.open(arl_agent::message::live::Id(id), Opening::Attach([0; 2]))).await
+    }
+}

@@ -1,0 +1,120 @@
+//! A Sandbox that was claimed.
+
+use std::{sync::Arc, time::Duration};
+
+use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskStatus};
+use futures::future::join_all;
+use kube::api::{DeleteParams, PostParams};
+
+use crate::{
+    client::Client,
+    error::Error,
+    files::Files,
+    process::{Command, Finished, Process},
+    session::Session,
+    watch::Seen,
+};
+
+/// A Sandbox. Clones share its session. It stays until it is released, or idle too long; dropping this does not release it.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    client: Client,
+    name: Arc<str>,
+    pool: Arc<str>,
+    session: Session,
+}
+
+impl Sandbox {
+    pub(crate) fn new(client: Client, name: String, pool: String, session: Session) -> Self {
+        Self { client, name: name.into(), pool: pool.into(), session }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of its pod.
+    pub fn pod(&self) -> &str {
+        &self.session.place().pod
+    }
+
+    /// Its live processes and files.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Runs a command to its end: see [`Session::run`].
+    pub async fn run(&self, command: Command) -> Result<Finished, Error> {
+        self.session.run(command).await
+    }
+
+    /// Starts a process: see [`Session::start`].
+    pub async fn start(&self, command: Command) -> Result<Process, Error> {
+        self.session.start(command).await
+    }
+
+    /// Its files.
+    pub fn files(&self) -> Files {
+        self.session.files()
+    }
+
+    /// Runs a Task object in it, the audited way, and returns its result. A Task that failed is a result too.
+    pub async fn task(&self, steps: Vec<Step>, timeout: Option<Duration>) -> Result<TaskStatus, Error> {
+        let name = format!("{}-{:08x}", self.name, fastrand::u32(..));
+        let timeout = timeout.map(|timeout| format!("{}ms", timeout.as_millis()));
+        let mut spec = serde_json::json!({ "sandboxRef": &*self.name, "steps": steps });
+        if let Some(timeout) = timeout {
+            spec["timeout"] = timeout.into();
+        }
+        let spec: TaskSpec = serde_json::from_value(spec).map_err(|error| Error::Usage(error.to_string()))?;
+        let mut object = TaskObject::new(&name, spec);
+        object.metadata.labels = Some(self.client.labels().into_iter().collect());
+        let mut seen = self.client.watched_tasks().object(&name);
+        let created = self.client.tasks().create(&PostParams::default(), &object).await;
+        created.map_err(Error::api("create", format!("Task {name}")))?;
+        loop {
+            let now = seen.borrow_and_update().clone();
+            match now {
+                Seen::There(task) => match &task.status {
+                    Some(status) if status.state.is_some_and(arl_crds::TaskState::is_finished) => {
+                        return Ok(status.clone());
+                    }
+                    _ => {}
+                },
+                Seen::Deleted => return Err(Error::Usage(format!("Task {name} was deleted before it had finished"))),
+                Seen::Unknown => {}
+            }
+            if seen.changed().await.is_err() {
+                return Err(Error::Usage("the client was dropped".into()));
+            }
+        }
+    }
+
+    /// Claims so many Sandboxes of the same pool and copies `directory` into each, from one pass over it. Each succeeds or fails alone.
+    /// Processes are not copied.
+    pub async fn fork(&self, count: usize, directory: &str) -> Vec<Result<Self, Error>> {
+        let mut archive = Vec::new();
+        if let Err(error) = self.files().pack(directory, &mut archive).await {
+            let message = error.to_string();
+            let failed = |_| Err(Error::Interrupted(message.clone()));
+            return (0..count).map(failed).collect();
+        }
+        let archive = &archive;
+        let one = |_| async move {
+            let sandbox = self.client.claim(&*self.pool).await?;
+            sandbox.files().unpack(directory, &mut archive.as_slice()).await?;
+            Ok(sandbox)
+        };
+        join_all((0..count).map(one)).await
+    }
+
+    /// Gives it up: the Sandbox and its pod are deleted.
+    pub async fn release(&self) -> Result<(), Error> {
+        match self.client.sandboxes().delete(&self.name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(Error::api("delete", format!("Sandbox {}", self.name))(error)),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Keeps one stream to a pod as long as somebody needs it, opens another when it breaks, and takes up every process where it was.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use arl_agent::{
+    frame,
+    message::{
+        FromAgent, LIVE_VERSION, ToAgent,
+        live::{Event, Id, Process, Request},
+    },
+};
+use kube::Client;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::flow::{Flow, FlowEvent, Opening, Received};
+use crate::{
+    error::Error,
+    stream::{self, Greeting, Keepalive, Place, Socket, StreamError},
+};
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// What answers in place of the agent is believed to stay so after so many streams in a row.
+const PROTOCOL_ERRORS_MAX: u32 = 8;
+
+/// What handles ask of a session.
+pub(crate) enum Command {
+    /// Start or follow something.
+    Open { id: Id, opening: Opening, events: mpsc::UnboundedSender<FlowEvent>, received: watch::Sender<Received> },
+    /// Input for something.
+    Input(Id, Vec<u8>),
+    /// There is no more input.
+    CloseInput(Id),
+    /// Send this once; it needs no answer.
+    Send(Request),
+    /// Nobody waits for it any more.
+    Abandon(Id),
+    /// Which processes are there?
+    List(oneshot::Sender<Result<Vec<Process>, Error>>),
+}
+
+/// What is to be kept up over streams.
+#[derive(Default)]
+struct State {
+    flows: BTreeMap<Id, Flow>,
+    lists: BTreeMap<u64, oneshot::Sender<Result<Vec<Process>, Error>>>,
+    /// Requests that no stream has taken.
+    unsent: Vec<Request>,
+    next_list: u64,
+}
+
+impl State {
+    /// Notes a command; what is to be sent for it is left in `unsent`.
+    fn take(&mut self, command: Command, connected: bool) {
+        match command {
+            Command::Open { id, opening, events, received } => {
+                let mut flow = Flow::new(id, opening, events, received);
+                if connected {
+                    self.unsent.extend(flow.resume().unwrap_or_default());
+                }
+                self.flows.insert(id, flow);
+            }
+            Command::Input(id, data) => self.with_input(id, |flow| flow.write(&data)),
+            Command::CloseInput(id) => self.with_input(id, Flow::close),
+            Command::Send(request) => self.unsent.push(request),
+            Command::Abandon(id) => {
+                if let Some(flow) = self.flows.remove(&id) {
+                    self.unsent.push(flow.abandon());
+                }
+            }
+            Command::List(answer) => {
+                self.next_list += 1;
+                self.lists.insert(self.next_list, answer);
+                if connected {
+                    self.unsent.push(Request::List { request: self.next_list });
+                }
+            }
+        }
+    }
+
+    fn with_input(&mut self, id: Id, change: impl FnOnce(&mut Flow)) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            change(flow);
+            self.unsent.extend(flow.take_input());
+        }
+    }
+
+    /// What is sent first on a new stream. Calls that do not survive the one before end.
+    fn resume(&mut self) {
+        let mut requests = Vec::new();
+        self.flows.retain(|_, flow| {
+            let again = flow.resume();
+            if again.is_err() {
+                flow.send(FlowEvent::Failed(Error::Interrupted("the stream to the pod broke".into())));
+            }
+            let survives = again.is_ok();
+            requests.extend(again.into_iter().flatten());
+            survives
+        });
+        requests.extend(self.lists.keys().map(|request| Request::List { request: *request }));
+        requests.append(&mut self.unsent);
+        self.unsent = requests;
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Started { id, pid, .. } => {
+                if let Some(flow) = self.flows.get_mut(&id) {
+                    flow.started(pid);
+                }
+            }
+            Event::Output { id, output, offset, data } => {
+                if let Some(flow) = self.flows.get_mut(&id) {
+                    flow.output(output, offset, data);
+                }
+            }
+            Event::InputRoom { id, received, until } => self.with_input(id, |flow| flow.room(received, until)),
+            Event::InputClosed { id } => self.with_input(id, Flow::input_closed),
+            Event::Ended { id, end } => {
+                self.last(id, FlowEvent::Ended(Box::new(end)));
+                self.unsent.push(Request::Forget { id });
+            }
+            Event::Failed { id, error } => self.last(id, FlowEvent::Failed(Error::Remote(error))),
+            Event::Rejected { id, error } => {
+                if let Some(flow) = self.flows.get(&id) {
+                    flow.send(FlowEvent::Rejected(error));
+                }
+            }
+            Event::Done { id, result } => self.last(id, FlowEvent::Done(result)),
+            Event::List { request, processes } => {
+                if let Some(answer) = self.lists.remove(&request) {
+                    // Who asked may have given up.
+                    let _ = answer.send(Ok(processes));
+                }
+            }
+            Event::Activity { .. } => {}
+        }
+    }
+
+    fn last(&mut self, id: Id, event: FlowEvent) {
+        if let Some(flow) = self.flows.remove(&id) {
+            flow.send(event);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.flows.is_empty() && self.lists.is_empty() && self.unsent.is_empty()
+    }
+
+    fn fail(&mut self, error: impl Fn() -> Error) {
+        for flow in std::mem::take(&mut self.flows).into_values() {
+            flow.send(FlowEvent::Failed(error()));
+        }
+        for answer in std::mem::take(&mut self.lists).into_values() {
+            let _ = answer.send(Err(error()));
+        }
+        self.unsent.clear();
+    }
+}
+
+/// Runs until all handles are dropped. `patience` is how long the pod may be out of reach before what is in progress fails.
+pub(crate) async fn drive(
+    client: Client,
+    place: Place,
+    patience: Duration,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let mut state = State::default();
+    let (mut failures, mut protocol_errors, mut has_worked) = (0_u32, 0_u32, false);
+    let mut reached_at = Instant::now();
+    loop {
+        if state.is_idle() {
+            let Some(command) = commands.recv().await else { return };
+            state.take(command, false);
+            (reached_at, failures, protocol_errors) = (Instant::now(), 0, 0);
+        }
+        let retry_at = Instant::now() + delay(failures);
+        while let Ok(command) = timeout_at(retry_at, commands.recv()).await {
+            let Some(command) = command else { return };
+            state.take(command, false);
+        }
+        let error = match stream::open(&client, &place, has_worked).await {
+            Ok((_, Greeting { version, .. })) if version < LIVE_VERSION => {
+                state.fail(|| Error::OldAgent { pod: place.pod.clone() });
+                continue;
+            }
+            Ok((socket, _)) => {
+                (failures, protocol_errors, has_worked) = (0, 0, true);
+                let Some(error) = converse(socket, &mut state, &mut commands).await else { return };
+                reached_at = Instant::now();
+                error
+            }
+            Err(error) => error,
+        };
+        failures += 1;
+        tracing::debug!(pod = place.pod, ?error, failures, "no stream to the agent");
+        protocol_errors += u32::from(matches!(error, StreamError::Protocol(_)));
+        let is_gone = matches!(error, StreamError::Permanent(_));
+        let is_unusable = matches!(error, StreamError::NotExecutable(_)) || protocol_errors >= PROTOCOL_ERRORS_MAX;
+        let message = error.printable().into_message();
+        let pod = || place.pod.clone();
+        if is_gone {
+            state.fail(|| Error::PodLost { pod: pod(), message: message.clone() });
+        } else if is_unusable {
+            state.fail(|| Error::AgentUnusable { pod: pod(), message: message.clone() });
+        } else if reached_at.elapsed() > patience {
+            state.fail(|| Error::Unreachable { pod: pod(), message: message.clone() });
+        }
+    }
+}
+
+fn delay(failures: u32) -> Duration {
+    if failures == 0 {
+        return Duration::ZERO;
+    }
+    RETRY_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(RETRY_MAX)
+}
+
+enum Turn {
+    Command(Option<Command>),
+    Message(Result<FromAgent, StreamError>),
+}
+
+/// Talks until the stream breaks; `None` once all handles are dropped.
+async fn converse(
+    mut socket: Socket,
+    state: &mut State,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+) -> Option<StreamError> {
+    let mut keepalive = Keepalive::start();
+    state.resume();
+    loop {
+        let requests = std::mem::take(&mut state.unsent);
+        let frames: Vec<u8> = requests.into_iter().flat_map(|request| frame::encode(&ToAgent::Live(request))).collect();
+        if !frames.is_empty()
+            && let Err(error) = socket.send(&frames).await
+        {
+            return Some(error);
+        }
+        let turn = async {
+            tokio::select! {
+                biased;
+                command = commands.recv() => Turn::Command(command),
+                message = socket.next() => Turn::Message(message),
+            }
+        };
+        match timeout_at(keepalive.at(), turn).await {
+            Ok(Turn::Command(None)) => return None,
+            Ok(Turn::Command(Some(command))) => state.take(command, true),
+            Ok(Turn::Message(Ok(message))) => {
+                keepalive.heard();
+                if let FromAgent::Live(event) = message {
+                    state.event(event);
+                }
+            }
+            Ok(Turn::Message(Err(error))) => return Some(error),
+            Err(_) => match keepalive.ping() {
+                Ok(ping) => {
+                    if let Err(error) = socket.send(&ping).await {
+                        return Some(error);
+                    }
+                }
+                Err(error) => return Some(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One process or file call on a session: what was received of it, and what is to be sent.
+
+use std::collections::VecDeque;
+
+use arl_agent::message::{
+    error,
+    file::{Action, Success},
+    live::{CHUNK, End, Id, Output, Request, Start},
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::error::Error;
+
+/// What is asked of the pod.
+pub(crate) enum Opening {
+    /// A process. It is started once, however often this is sent.
+    Process(Box<Start>),
+    /// A process that was started before, whose outputs are wanted from these offsets.
+    Attach([u64; 2]),
+    /// A file call, which ends with its stream.
+    File(Action, Option<String>),
+}
+
+/// What is heard of a process or call.
+pub(crate) enum FlowEvent {
+    /// It was started, with this number.
+    Started(i32),
+    /// Bytes of an output that are expected next.
+    Data(Output, Vec<u8>),
+    /// Bytes of an output that are gone.
+    Gap(Output, u64, u64),
+    /// The process has ended: the last event.
+    Ended(Box<End>),
+    /// The call succeeded: the last event.
+    Done(Success),
+    /// It failed: the last event.
+    Failed(Error),
+    /// A signal, a size or input was refused.
+    Rejected(error::Error),
+}
+
+/// How far input has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) bytes: u64,
+    /// Whether nobody reads it any more.
+    pub(crate) closed: bool,
+}
+
+/// Input that the pod has not confirmed.
+struct Input {
+    /// Bytes from `received` on.
+    unconfirmed: VecDeque<u8>,
+    received: watch::Sender<Received>,
+    /// Up to here bytes were sent on this stream.
+    sent: u64,
+    /// Up to here there is room.
+    until: u64,
+    /// How many bytes there are, once that is known.
+    total: Option<u64>,
+    close_sent: bool,
+}
+
+pub(crate) struct Flow {
+    id: Id,
+    opening: Opening,
+    /// Whether it is known to have been started.
+    confirmed: bool,
+    /// Whether it was sent on some stream.
+    sent: bool,
+    expected: [u64; 2],
+    events: mpsc::UnboundedSender<FlowEvent>,
+    input: Input,
+}
+
+impl Flow {
+    pub(crate) fn new(
+        id: Id,
+        opening: Opening,
+        events: mpsc::UnboundedSender<FlowEvent>,
+        received: watch::Sender<Received>,
+    ) -> Self {
+        let (expected, confirmed) = match &opening {
+            Opening::Attach(offsets) => (*offsets, true),
+            _ => ([0; 2], false),
+        };
+        let input = Input { unconfirmed: VecDeque::new(), received, sent: 0, until: 0, total: None, close_sent: false };
+        Self { id, opening, confirmed, sent: false, expected, events, input }
+    }
+
+    /// What is sent of it on a new stream; an error where it does not survive the loss of the one before.
+    pub(crate) fn resume(&mut self) -> Result<Vec<Request>, ()> {
+        let again = std::mem::replace(&mut self.sent, true);
+        let input = &mut self.input;
+        (input.sent, input.until, input.close_sent) = (input.received.borrow().bytes, 0, false);
+        let [stdout, stderr] = self.expected;
+        match &self.opening {
+            Opening::File(..) if again => Err(()),
+            Opening::File(action, user) => {
+                Ok(vec![Request::File { id: self.id, action: action.clone(), user: user.clone() }])
+            }
+            Opening::Process(start) if !self.confirmed => Ok(vec![Request::Start(start.clone())]),
+            Opening::Process(_) | Opening::Attach(_) => Ok(vec![Request::Follow { id: self.id, stdout, stderr }]),
+        }
+    }
+
+    /// What is sent once nobody waits for it: a process goes on, a call does not.
+    pub(crate) fn abandon(&self) -> Request {
+        match self.opening {
+            Opening::File(..) => Request::Kill { id: self.id, grace_ms: 0 },
+            Opening::Process(_) | Opening::Attach(_) => Request::Unfollow { id: self.id },
+        }
+    }
+
+    pub(crate) fn send(&self, event: FlowEvent) {
+        // Nobody may be there any more: the session is told apart from this.
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn started(&mut self, pid: i32) {
+        if !std::mem::replace(&mut self.confirmed, true) || matches!(self.opening, Opening::Attach(_)) {
+            self.send(FlowEvent::Started(pid));
+        }
+    }
+
+    /// Bytes that came before are passed over; those that are missing are said to be.
+    pub(crate) fn output(&mut self, output: Output, offset: u64, mut data: Vec<u8>) {
+        let index = usize::from(output == Output::Stderr);
+        let expected = self.expected[index];
+        if offset > expected {
+            self.send(FlowEvent::Gap(output, expected, offset));
+        } else {
+            let known = usize::try_from(expected - offset).unwrap_or(usize::MAX).min(data.len());
+            data.drain(..known);
+        }
+        let end = offset.max(expected).saturating_add(data.len() as u64);
+        self.expected[index] = end;
+        if !data.is_empty() {
+            self.send(FlowEvent::Data(output, data));
+        }
+    }
+
+    pub(crate) fn write(&mut self, data: &[u8]) {
+        self.input.unconfirmed.extend(data);
+    }
+
+    /// There is no more input than was written.
+    pub(crate) fn close(&mut self) {
+        let input = &mut self.input;
+        input.total = Some(input.received.borrow().bytes + input.unconfirmed.len() as u64);
+    }
+
+    /// The pod has taken input up to `received`, and has room until `until`.
+    pub(crate) fn room(&mut self, received: u64, until: u64) {
+        let input = &mut self.input;
+        let before = input.received.borrow().bytes;
+        let taken = usize::try_from(received.saturating_sub(before)).unwrap_or(usize::MAX);
+        let taken = taken.min(input.unconfirmed.len());
+        input.unconfirmed.drain(..taken);
+        input.until = until;
+        let bytes = before + taken as u64;
+        input.sent = input.sent.max(bytes);
+        input.received.send_modify(|now| now.bytes = bytes);
+    }
+
+    pub(crate) fn input_closed(&mut self) {
+        self.input.unconfirmed.clear();
+        self.input.received.send_modify(|now| now.closed = true);
+    }
+
+    /// The input that there is room for now.
+    pub(crate) fn take_input(&mut self) -> Vec<Request> {
+        let (id, input) = (self.id, &mut self.input);
+        let received = *input.received.borrow();
+        let mut requests = Vec::new();
+        let end = (received.bytes + input.unconfirmed.len() as u64).min(input.until);
+        while !received.closed && input.sent < end {
+            let from = usize::try_from(input.sent - received.bytes).unwrap_or(usize::MAX);
+            let length = usize::try_from(end - input.sent).unwrap_or(usize::MAX).min(CHUNK);
+            let data: Vec<u8> = input.unconfirmed.range(from..from + length).copied().collect();
+            requests.push(Request::Input { id, offset: input.sent, data });
+            input.sent += length as u64;
+        }
+        if input.total == Some(input.sent) && !std::mem::replace(&mut input.close_sent, true) {
+            requests.push(Request::CloseInput { id, offset: input.sent });
+        }
+        requests
+    }
+}

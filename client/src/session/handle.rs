@@ -1,0 +1,130 @@
+//! A caller's end of a process or file call.
+
+use std::io;
+
+use arl_agent::message::live::{Id, Output, Request, WINDOW};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::{mpsc, watch},
+};
+
+use super::{
+    Session,
+    driver::Command,
+    flow::{FlowEvent, Opening, Received},
+};
+use crate::error::Error;
+
+pub(crate) struct Handle {
+    session: Session,
+    id: Id,
+    events: mpsc::UnboundedReceiver<FlowEvent>,
+    taken: [u64; 2],
+    stdin: Option<Stdin>,
+    is_over: bool,
+}
+
+impl Handle {
+    pub(super) fn open(session: Session, id: Id, opening: Opening) -> Self {
+        let taken = if let Opening::Attach(offsets) = opening { offsets } else { [0; 2] };
+        let (send, events) = mpsc::unbounded_channel();
+        let (received, room) = watch::channel(Received::default());
+        session.send(Command::Open { id, opening, events: send, received });
+        let stdin = Some(Stdin { session: session.clone(), id, sent: 0, room });
+        Self { session, id, events, taken, stdin, is_over: false }
+    }
+
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    pub(crate) fn take_stdin(&mut self) -> Option<Stdin> {
+        self.stdin.take()
+    }
+
+    /// The next event. Taking bytes makes room for more.
+    pub(crate) async fn next(&mut self) -> FlowEvent {
+        let event = self.events.recv().await.unwrap_or_else(|| FlowEvent::Failed(self.session.lost()));
+        match &event {
+            FlowEvent::Data(output, data) => self.acknowledge(*output, data.len() as u64),
+            FlowEvent::Gap(output, from, until) => self.acknowledge(*output, until - from),
+            FlowEvent::Ended(_) | FlowEvent::Done(_) | FlowEvent::Failed(_) => self.is_over = true,
+            FlowEvent::Started(_) | FlowEvent::Rejected(_) => {}
+        }
+        event
+    }
+
+    fn acknowledge(&mut self, output: Output, bytes: u64) {
+        let taken = &mut self.taken[usize::from(output == Output::Stderr)];
+        *taken += bytes;
+        let request = Request::Acknowledge { id: self.id, output, offset: *taken };
+        self.session.send(Command::Send(request));
+    }
+
+    pub(crate) fn send(&self, request: Request) {
+        self.session.send(Command::Send(request));
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.session.send(Command::Abandon(self.id));
+        }
+    }
+}
+
+/// Standard input of a process, or the content of a file.
+#[derive(Debug)]
+pub struct Stdin {
+    session: Session,
+    id: Id,
+    sent: u64,
+    room: watch::Receiver<Received>,
+}
+
+impl Stdin {
+    /// Writes all of it. Waits while the process does not read.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::BrokenPipe`] where nobody reads it any more.
+    pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        let closed = || io::Error::new(io::ErrorKind::BrokenPipe, "the process does not read its standard input");
+        for piece in data.chunks(WINDOW / 4) {
+            let ahead = (WINDOW - piece.len()) as u64;
+            let sent = self.sent;
+            let room = self.room.wait_for(|now| now.closed || sent - now.bytes.min(sent) <= ahead).await;
+            if room.map_err(|_| closed())?.closed {
+                return Err(closed());
+            }
+            self.sent += piece.len() as u64;
+            self.session.send(Command::Input(self.id, piece.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Writes all that there is to read.
+    pub async fn copy_from(&mut self, reader: &mut (dyn AsyncRead + Unpin + Send)) -> io::Result<u64> {
+        let mut buffer = vec![0; WINDOW / 4];
+        let mut total = 0;
+        loop {
+            let count = reader.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok(total);
+            }
+            self.write_all(&buffer[..count]).await?;
+            total += count as u64;
+        }
+    }
+
+    /// Closes it: the process reads the end of its input.
+    pub fn close(self) {
+        self.session.send(Command::CloseInput(self.id));
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Usage(format!("the content cannot be read: {error}"))
+    }
+}
