@@ -5,6 +5,8 @@ mod place;
 mod protocol;
 mod socket;
 pub mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::time::Duration;
 

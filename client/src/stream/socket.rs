@@ -29,11 +29,11 @@ use super::{place::Place, status};
 /// The most bytes of the agent's own words that are passed on.
 pub const MESSAGE_MAX: usize = 1024;
 const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
+pub(super) const STDOUT: u8 = 1;
+pub(super) const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 /// What is sent in one piece.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 /// The default of 128 KiB would be most of a stream's memory.
 const READ_BUFFER: usize = 4 * 1024;
 /// More items than a list in a message has.
@@ -85,7 +85,7 @@ impl StreamError {
 }
 
 /// Any connection: the client's own type has no name here.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A stream to the agent.
@@ -128,7 +128,7 @@ impl Socket {
         Ok(Self::over(Box::new(connection.into_stream().into_inner()), has_worked).await)
     }
 
-    async fn over(stream: Box<dyn Io>, has_worked: bool) -> Self {
+    pub(super) async fn over(stream: Box<dyn Io>, has_worked: bool) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -235,43 +235,17 @@ fn not_executable(path: &str, message: &str, has_worked: bool) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use arl_agent::message::{RunEnd, RunId, Unfinished};
-    use tokio::io::DuplexStream;
-
+mod tests {
     use super::*;
-
-    /// What stands in a pod's place, as the API server passes it on.
-    pub(in super::super) struct Pod(WebSocketStream<DuplexStream>);
-
-    impl Pod {
-        /// One, and the socket to it.
-        pub(in super::super) async fn connected() -> (Self, Socket) {
-            let (near, far) = tokio::io::duplex(PIECE);
-            let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
-            (Self(far), Socket::over(Box::new(near), true).await)
-        }
-
-        async fn send(&mut self, channel: u8, bytes: &[u8]) -> bool {
-            self.0.send(Message::Binary([&[channel], bytes].concat().into())).await.is_ok()
-        }
-
-        /// Says these, as far as somebody listens.
-        pub(in super::super) async fn say(&mut self, messages: impl IntoIterator<Item = FromAgent>) {
-            for message in messages {
-                if !self.send(STDOUT, &arl_agent::frame::encode(&message)).await {
-                    return;
-                }
-            }
-        }
-    }
+    use crate::stream::testing::Pod;
+    use arl_agent::message::{RunEnd, RunId, Unfinished};
 
     #[tokio::test]
     async fn a_relay_that_floods_its_standard_error_is_no_relay() {
         let (mut pod, mut socket) = Pod::connected().await;
         let flood = async {
             for _ in 0..STDERR_MAX {
-                pod.send(STDERR, b"x").await;
+                pod.stderr(b"x").await;
             }
         };
         let trouble = tokio::select! {
@@ -281,7 +255,7 @@ pub(super) mod tests {
         };
         assert!(matches!(&trouble, StreamError::Protocol(message) if message.contains("floods")), "{trouble:?}");
         let (mut pod, mut socket) = Pod::connected().await;
-        pod.send(STDERR, &[b'x'; 2 * MESSAGE_MAX]).await;
+        pod.stderr(&[b'x'; 2 * MESSAGE_MAX]).await;
         pod.say([FromAgent::Pong]).await;
         assert_eq!(socket.next().await.unwrap(), FromAgent::Pong, "some words are nothing");
     }

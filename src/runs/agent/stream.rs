@@ -245,10 +245,9 @@ async fn converse(
 mod tests {
     use arl_agent::message::{Excerpt, RunEnd, StepEnd};
 
-    use super::{
-        super::{attached::Attach, socket::tests::Pod},
-        *,
-    };
+    use arl_client::stream::testing::Pod;
+
+    use super::{super::attached::Attach, *};
 
     fn unfinished(run: &str, task: &str) -> Unfinished {
         Unfinished { run: RunId::new(run).unwrap(), task: task.into() }
