@@ -118,6 +118,7 @@ FUZZ_CASES ?= 500
 unit: ## tests that need no cluster
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
+	cargo test -p arl-client --doc
 	cargo test -p arl-operator --test manifests --test architecture --test docs --test metrics --test sim
 
 .PHONY: fuzz

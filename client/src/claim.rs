@@ -34,8 +34,15 @@ pub struct Claim {
     wait: Duration,
 }
 
+impl Client {
+    /// A claim of a Sandbox from this pool, to be awaited.
+    pub fn claim(&self, pool: impl Into<String>) -> Claim {
+        Claim::new(self.clone(), pool.into())
+    }
+}
+
 impl Claim {
-    pub(crate) fn new(client: Client, pool: String) -> Self {
+    fn new(client: Client, pool: String) -> Self {
         let (name, labels) = (None, BTreeMap::new());
         Self { client, pool, name, labels, keep: true, idle_ttl: Some(IDLE_TTL), wait: WAIT }
     }

@@ -1,23 +1,14 @@
 //! The way to a namespace of a cluster.
 
-use std::{
-    future::Future,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use arl_crds::{Sandbox as SandboxObject, Task as TaskObject, labels};
-use futures::{StreamExt, stream};
 use kube::{
     Api, Config,
     api::{DeleteParams, ListParams},
 };
 
-use crate::{
-    claim::Claim,
-    error::{Error, Fault},
-    sandbox::Sandbox,
-    watch::Watch,
-};
+use crate::{error::Error, watch::Watch};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
@@ -73,51 +64,6 @@ impl Client {
     /// The run that everything belongs to that this client creates: the value of the label [`RUN_ID`].
     pub fn run_id(&self) -> &str {
         &self.inner.run_id
-    }
-
-    /// A claim of a Sandbox from this pool, to be awaited.
-    pub fn claim(&self, pool: impl Into<String>) -> Claim {
-        Claim::new(self.clone(), pool.into())
-    }
-
-    /// Calls `work` for each item with a Sandbox of its own, so many at a time. Where it fails by the infrastructure's fault it is called
-    /// again in another Sandbox, so many times. Results come in the order of the items.
-    pub async fn map<I, T, F, W>(
-        &self,
-        pool: &str,
-        items: impl IntoIterator<Item = I>,
-        concurrency: usize,
-        retries: usize,
-        work: F,
-    ) -> Vec<Result<T, Error>>
-    where
-        I: Clone,
-        F: Fn(Sandbox, I) -> W,
-        W: Future<Output = Result<T, Error>>,
-    {
-        let work = &work;
-        let one = |item: I| async move {
-            let mut attempt = 0;
-            loop {
-                let result = self.once(pool, item.clone(), work).await;
-                match &result {
-                    Err(error) if error.fault() == Fault::Infrastructure && attempt < retries => attempt += 1,
-                    _ => return result,
-                }
-            }
-        };
-        stream::iter(items).map(one).buffered(concurrency.max(1)).collect().await
-    }
-
-    async fn once<I, T, F, W>(&self, pool: &str, item: I, work: &F) -> Result<T, Error>
-    where
-        F: Fn(Sandbox, I) -> W,
-        W: Future<Output = Result<T, Error>>,
-    {
-        let sandbox = self.claim(pool).keep().await?;
-        let result = work(sandbox.clone(), item).await;
-        sandbox.release().await?;
-        result
     }
 
     /// Deletes the Sandboxes and Tasks that a run left; returns how many Sandboxes there were.

@@ -1,10 +1,12 @@
-//! Sandboxes of the ARL operator for programs.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod claim;
 mod client;
+mod command;
 mod error;
 mod files;
+mod map;
 mod process;
 mod sandbox;
 pub mod session;
@@ -14,9 +16,10 @@ mod watch;
 pub use arl_crds::{Step, TaskStatus};
 pub use claim::{Claim, IDLE_TTL, WAIT};
 pub use client::{Client, MANAGER, RUN_ID};
+pub use command::{Command, KEEP_MAX};
 pub use error::{Error, Fault};
 pub use files::Files;
-pub use process::{Command, Exit, Finished, GRACE, Gap, KEEP_MAX, Process, ProcessEvent};
+pub use process::{Exit, Finished, GRACE, Gap, Process, ProcessEvent};
 pub use sandbox::Sandbox;
 pub use session::{Session, Stdin};
 

@@ -8,9 +8,10 @@ use kube::api::{DeleteParams, PostParams};
 
 use crate::{
     client::Client,
+    command::Command,
     error::Error,
     files::Files,
-    process::{Command, Finished, Process},
+    process::{Finished, Process},
     session::Session,
     watch::Seen,
 };

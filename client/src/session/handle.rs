@@ -9,14 +9,14 @@ use tokio::{
 };
 
 use super::{
-    Session,
     driver::Command,
     flow::{FlowEvent, Opening, Received},
+    link::Link,
 };
 use crate::error::Error;
 
 pub(crate) struct Handle {
-    session: Session,
+    link: Link,
     id: Id,
     events: mpsc::UnboundedReceiver<FlowEvent>,
     taken: [u64; 2],
@@ -25,13 +25,13 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn open(session: Session, id: Id, opening: Opening) -> Self {
+    pub(super) fn open(link: Link, id: Id, opening: Opening) -> Self {
         let taken = if let Opening::Attach(offsets) = opening { offsets } else { [0; 2] };
         let (send, events) = mpsc::unbounded_channel();
         let (received, room) = watch::channel(Received::default());
-        session.send(Command::Open { id, opening, events: send, received });
-        let stdin = Some(Stdin { session: session.clone(), id, sent: 0, room });
-        Self { session, id, events, taken, stdin, is_over: false }
+        link.send(Command::Open { id, opening, events: send, received });
+        let stdin = Some(Stdin { link: link.clone(), id, sent: 0, room });
+        Self { link, id, events, taken, stdin, is_over: false }
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -44,7 +44,7 @@ impl Handle {
 
     /// The next event. Taking bytes makes room for more.
     pub(crate) async fn next(&mut self) -> FlowEvent {
-        let event = self.events.recv().await.unwrap_or_else(|| FlowEvent::Failed(self.session.lost()));
+        let event = self.events.recv().await.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
         match &event {
             FlowEvent::Data(output, data) => self.acknowledge(*output, data.len() as u64),
             FlowEvent::Gap(output, from, until) => self.acknowledge(*output, until - from),
@@ -58,18 +58,18 @@ impl Handle {
         let taken = &mut self.taken[usize::from(output == Output::Stderr)];
         *taken += bytes;
         let request = Request::Acknowledge { id: self.id, output, offset: *taken };
-        self.session.send(Command::Send(request));
+        self.link.send(Command::Send(request));
     }
 
     pub(crate) fn send(&self, request: Request) {
-        self.session.send(Command::Send(request));
+        self.link.send(Command::Send(request));
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         if !self.is_over {
-            self.session.send(Command::Abandon(self.id));
+            self.link.send(Command::Abandon(self.id));
         }
     }
 }
@@ -77,7 +77,7 @@ impl Drop for Handle {
 /// Standard input of a process, or the content of a file.
 #[derive(Debug)]
 pub struct Stdin {
-    session: Session,
+    link: Link,
     id: Id,
     sent: u64,
     room: watch::Receiver<Received>,
@@ -98,7 +98,7 @@ impl Stdin {
                 return Err(closed());
             }
             self.sent += piece.len() as u64;
-            self.session.send(Command::Input(self.id, piece.to_vec()));
+            self.link.send(Command::Input(self.id, piece.to_vec()));
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl Stdin {
 
     /// Closes it: the process reads the end of its input.
     pub fn close(self) {
-        self.session.send(Command::CloseInput(self.id));
+        self.link.send(Command::CloseInput(self.id));
     }
 }
 

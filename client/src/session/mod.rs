@@ -3,8 +3,9 @@
 mod driver;
 mod flow;
 mod handle;
+mod link;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use arl_agent::message::live::{Id, Process as Listed};
 use kube::Client;
@@ -19,16 +20,14 @@ use crate::{
     stream::{Place, with_protocol_v4},
 };
 use driver::{Command, drive};
+use link::Link;
 
 /// How long a pod may be out of reach before what is in progress fails, where the caller says nothing else.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A session with one pod. Clones share its stream, which is closed when the last of them, and of their processes, is dropped.
 #[derive(Clone, Debug)]
-pub struct Session {
-    place: Arc<Place>,
-    commands: mpsc::UnboundedSender<Command>,
-}
+pub struct Session(Link);
 
 impl Session {
     /// With the agent at `place`. Nothing is opened yet.
@@ -37,32 +36,23 @@ impl Session {
     pub fn new(client: Client, place: Place, patience: Duration) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         tokio::spawn(drive(with_protocol_v4(client), place.clone(), patience, received));
-        Self { place: Arc::new(place), commands }
+        Self(Link::new(place, commands))
     }
 
     /// Where its pod is.
     pub fn place(&self) -> &Place {
-        &self.place
+        self.0.place()
     }
 
     /// The processes that run in the pod, and those that have ended and were not waited for.
     pub async fn list(&self) -> Result<Vec<Listed>, Error> {
         let (answer, answered) = oneshot::channel();
-        self.send(Command::List(answer));
-        answered.await.unwrap_or_else(|_| Err(self.lost()))
+        self.0.send(Command::List(answer));
+        answered.await.unwrap_or_else(|_| Err(self.0.lost()))
     }
 
     pub(crate) fn open(&self, id: Id, opening: Opening) -> Handle {
-        Handle::open(self.clone(), id, opening)
-    }
-
-    fn send(&self, command: Command) {
-        // A session ends only with its handles.
-        let _ = self.commands.send(command);
-    }
-
-    fn lost(&self) -> Error {
-        Error::Unreachable { pod: self.place.pod.clone(), message: "the session has ended".into() }
+        Handle::open(self.0.clone(), id, opening)
     }
 }
 
