@@ -1,6 +1,9 @@
 //! Live processes.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
 
 use arl_agent::message::live::{Cause, End, GRACE_MS, Output, Request, Size, Status};
 
@@ -117,6 +120,8 @@ impl Finished {
 pub struct Process {
     handle: Handle,
     pid: i32,
+    /// What came before the word that it was started.
+    early: VecDeque<FlowEvent>,
 }
 
 impl std::fmt::Debug for Process {
@@ -127,11 +132,12 @@ impl std::fmt::Debug for Process {
 
 impl Process {
     async fn started(mut handle: Handle) -> Result<Self, Error> {
+        let mut early = VecDeque::new();
         loop {
             match handle.next().await {
-                FlowEvent::Started(pid) => return Ok(Self { handle, pid }),
+                FlowEvent::Started(pid) => return Ok(Self { handle, pid, early }),
                 FlowEvent::Failed(error) => return Err(error),
-                _ => {}
+                event => early.push_back(event),
             }
         }
     }
@@ -157,7 +163,11 @@ impl Process {
     /// Where its end will never be known.
     pub async fn next(&mut self) -> Result<ProcessEvent, Error> {
         loop {
-            match self.handle.next().await {
+            let event = match self.early.pop_front() {
+                Some(event) => event,
+                None => self.handle.next().await,
+            };
+            match event {
                 FlowEvent::Data(output, data) => return Ok(ProcessEvent::Output(output, data)),
                 FlowEvent::Gap(output, from, until) => return Ok(ProcessEvent::Gap(Gap { output, from, until })),
                 FlowEvent::Ended(end) => return Ok(ProcessEvent::Ended(Exit::of(*end)?)),
@@ -223,7 +233,9 @@ impl Session {
         let Command { mut start, input, .. } = command;
         start.stdin |= input.is_some();
         let mut process = Process::started(self.open(start.id, Opening::Process(Box::new(start)))).await?;
-        if let (Some(bytes), Some(mut stdin)) = (input, process.take_stdin()) {
+        if let Some(bytes) = input
+            && let Some(mut stdin) = process.take_stdin()
+        {
             tokio::spawn(async move {
                 // A process need not read its input.
                 if stdin.write_all(&bytes).await.is_ok() {
