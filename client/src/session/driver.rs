@@ -6,7 +6,7 @@ use arl_agent::{
     frame,
     message::{
         FromAgent, LIVE_VERSION, ToAgent,
-        live::{Event, Id, Process, Request},
+        live::{ENDED_MAX, Event, Id, Process, Request},
     },
 };
 use kube::Client;
@@ -50,6 +50,8 @@ struct State {
     /// Requests that no stream has taken.
     unsent: Vec<Request>,
     next_list: u64,
+    /// Processes whose end was taken on this stream: that they may be forgotten can get lost with it.
+    ended: Vec<Id>,
 }
 
 impl State {
@@ -90,7 +92,7 @@ impl State {
 
     /// What is sent first on a new stream. Calls that do not survive the one before end.
     fn resume(&mut self) {
-        let mut requests = Vec::new();
+        let mut requests: Vec<_> = self.ended.drain(..).map(|id| Request::Forget { id }).collect();
         self.flows.retain(|_, flow| {
             let again = flow.resume();
             if again.is_err() {
@@ -122,6 +124,10 @@ impl State {
             Event::Ended { id, end } => {
                 self.last(id, FlowEvent::Ended(Box::new(end)));
                 self.unsent.push(Request::Forget { id });
+                if self.ended.len() == ENDED_MAX {
+                    self.ended.remove(0);
+                }
+                self.ended.push(id);
             }
             Event::Failed { id, error } => self.last(id, FlowEvent::Failed(Error::Remote(error))),
             Event::Rejected { id, error } => {
