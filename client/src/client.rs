@@ -12,8 +12,7 @@ use crate::{error::Error, watch::Watch};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
-/// Label: what a client created belongs to this run of a program.
-pub const RUN_ID: &str = "arl.infra.io/run-id";
+pub use arl_crds::labels::RUN_ID;
 
 /// A client for one namespace. Clones share its watches.
 #[derive(Clone, Debug)]

@@ -27,6 +27,8 @@ pub const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// Annotation: names the container kubectl and we use by default.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
+/// Label of Sandboxes and Tasks that a client created: the run of the program that they belong to.
+pub const RUN_ID: &str = "arl.infra.io/run-id";
 /// Annotation of Sandboxes and Tasks: the span of the caller that they belong to.
 pub const TRACE_CONTEXT: &str = "opentelemetry.io/trace-context";
 

@@ -70,7 +70,10 @@ impl Known {
             expect("file", words.clone(), &|path| self.has_file(path));
             expect("variable", beginning_with(&words, &["ARL_"], "="), &|name| self.has_variable(name));
             expect("metric", beginning_with(&words, &METRICS, "{="), &|name| {
-                ["arl_", "arl_operator"].contains(&name) || self.metrics.contains(name)
+                // A crate's own name may begin so too.
+                ["arl_", "arl_operator"].contains(&name)
+                    || name.starts_with("arl_client::")
+                    || self.metrics.contains(name)
             });
             expect("label", beginning_with(&words, &["arl.infra.io/"], "{}="), &|name| {
                 name == "arl.infra.io/v1alpha1" || self.labels.contains(&format!("\"{name}\""))
