@@ -12,8 +12,8 @@ mod plan;
 mod status;
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arl_crds::{
@@ -52,7 +52,7 @@ pub struct Sandboxes {
     /// When the caches were complete: what ended before is known only from what was recorded.
     watching_since: Timestamp,
     /// Sandboxes with a claim whose status is not known to be written. Only saves a live list; a restart lists anyway.
-    claiming: Mutex<BTreeSet<Uid>>,
+    claiming: Mutex<BTreeMap<Key, Uid>>,
 }
 
 impl Sandboxes {
@@ -69,22 +69,17 @@ impl Sandboxes {
         Self { watch, effects, runs, clock, released_ttl, metrics, watching_since, claiming: Mutex::default() }
     }
 
-    fn is_claiming(&self, uid: &Uid) -> bool {
-        self.claiming.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    fn is_claiming(&self, observed: &Observed) -> bool {
+        self.claiming().get(&observed.key()) == Some(&observed.uid())
     }
 
-    fn note_claiming(&self, uid: &Uid, claiming: bool) {
-        let mut set = self.claiming.lock().unwrap_or_else(PoisonError::into_inner);
-        if claiming {
-            set.insert(uid.clone());
-        } else {
-            set.remove(uid);
-        }
+    fn claiming(&self) -> MutexGuard<'_, BTreeMap<Key, Uid>> {
+        self.claiming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks again at what a cache may have wrong, where the plan is about to rest on it.
     async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
-        let found = if observed.is_unallocated() && self.is_claiming(&observed.uid()) {
+        let found = if observed.is_unallocated() && self.is_claiming(observed) {
             self.effects.read_pods_of(&observed.key()).await?
         } else if let Some(name) = observed.missing_pod() {
             self.effects.read_pod(&observed.key().sibling(&name)).await?.into_iter().collect()
@@ -127,7 +122,7 @@ impl Sandboxes {
             let next = self.watch.cache.write().refuse_pod(&claim.pod, message, self.clock.now());
             self.wake_others(next, &observed.row);
         };
-        self.note_claiming(&observed.uid(), true);
+        self.claiming().insert(observed.key(), observed.uid());
         // Of one that failed it is not known whether it had an effect.
         let claimed = self.effects.claim(claim).await.inspect_err(|failure| {
             if failure.refusal().is_some() {
@@ -138,11 +133,11 @@ impl Sandboxes {
             Claimed::Done(pod) => self.watch.learn::<Pod>((**pod).clone()),
             Claimed::Lost => {
                 self.metrics.claim_conflicts.with([&namespace, &pool.name]).inc();
-                self.note_claiming(&observed.uid(), false);
+                self.claiming().remove(&observed.key());
             }
             Claimed::Refused(failure) => {
                 refused(failure);
-                self.note_claiming(&observed.uid(), false);
+                self.claiming().remove(&observed.key());
             }
         }
         Ok(claimed)
@@ -186,7 +181,7 @@ impl Sandboxes {
             let pod = wanted.pod_name.as_deref().unwrap_or_default();
             self.effects.traces().take(|| traces::claim(&observed.row, pod, self.clock.now()));
         }
-        self.note_claiming(&observed.uid(), false);
+        self.claiming().remove(&observed.key());
         for (reason, note) in status::events(observed.sandbox().status.as_ref(), &wanted) {
             self.effects.event(Event::about(observed.sandbox(), reason, note));
         }
@@ -245,7 +240,11 @@ impl Reconcile for Sandboxes {
     const NAME: &'static str = "sandbox";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let Some(mut observed) = self.observe(key) else { return Ok(None) };
+        let Some(mut observed) = self.observe(key) else {
+            // One that is deleted while it claims has no status that would be written.
+            self.claiming().remove(key);
+            return Ok(None);
+        };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         self.effects.traces().name_in_log(|| traces::of_sandbox(observed.sandbox()));
         self.confirm(&mut observed).await?;
@@ -286,3 +285,6 @@ impl Reconcile for Sandboxes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
