@@ -136,6 +136,7 @@ pub struct Waiting {
 #[allow(missing_docs)]
 pub struct Terminated {
     pub reason: String,
+    pub message: String,
     pub exit_code: i32,
     #[serde(rename = "containerID")]
     pub container_id: Option<String>,

@@ -117,9 +117,15 @@ impl Pod {
         })
     }
 
-    /// Whether one of its containers has been started again more than once.
+    /// Whether one of its containers has been started again more than once, of those that are to go on running.
     pub fn is_unsteady(&self) -> bool {
-        self.status.container_statuses.iter().any(|c| c.restart_count > 1)
+        let sidecars = self.status.init_container_statuses.iter().filter(|c| self.goes_on(&c.name));
+        self.status.container_statuses.iter().chain(sidecars).any(|c| c.restart_count > 1)
+    }
+
+    /// Whether an init container is to go on running beside the others: it need not end, only to have started.
+    pub fn goes_on(&self, init: &str) -> bool {
+        self.spec.init_containers.iter().any(|c| c.name == init && c.restart_policy == "Always")
     }
 }
 

@@ -98,11 +98,10 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
     Some((what, "what the template's readinessGates name has to be set by its controller"))
 }
 
-/// The init container that the others wait for, once it runs. Those with restartPolicy Always need not end, only to have started.
+/// The init container that the others wait for, once it runs.
 fn unfinished_init(pod: &Pod) -> Option<(String, &'static str)> {
-    let goes_on = |name: &str| pod.spec.init_containers.iter().any(|c| c.name == name && c.restart_policy == "Always");
     pod.status.init_container_statuses.iter().filter(|c| c.state.running.is_some()).find_map(|c| {
-        let what = match goes_on(&c.name) {
+        let what = match pod.goes_on(&c.name) {
             true if c.started => return None,
             true => "runs, and its startup probe does not succeed",
             false => "has not ended",

@@ -27,15 +27,17 @@ pub(super) struct Problem {
 
 /// The problem of a pod that is alive, if it has one now; `said` is the newest thing that its Events say of it.
 pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<Problem> {
-    waiting(pod).or_else(|| unsteady(pod, now)).or_else(|| unschedulable(pod)).or_else(|| {
-        let message = late::of(pod, said, now)?;
-        Some(Problem { reason: WarmPoolReason::PodsLate, message })
-    })
+    unstartable(pod).or_else(|| waiting(pod)).or_else(|| unsteady(pod, now)).or_else(|| unschedulable(pod)).or_else(
+        || {
+            let message = late::of(pod, said, now)?;
+            Some(Problem { reason: WarmPoolReason::PodsLate, message })
+        },
+    )
 }
 
 /// When a pod that is left as it is has another problem than now, or none.
 pub(super) fn changes_at(pod: &Pod, now: Timestamp) -> Option<Timestamp> {
-    let steady = pod.status.container_statuses.iter().filter_map(steady_at);
+    let steady = containers(pod).filter_map(|(container, _)| steady_at(container));
     steady.chain(late::times(pod)).filter(|at| *at > now).min()
 }
 
@@ -44,53 +46,86 @@ fn name(pod: &Pod) -> &str {
 }
 
 fn waiting(pod: &Pod) -> Option<Problem> {
-    let of = |statuses: &'_ [ContainerStatus], is_init: bool| {
-        statuses.iter().find_map(|container| {
-            let waiting = container.state.waiting.as_ref()?;
-            let (reason, advice) = cause(waiting, is_init)?;
-            let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
-            let message = format!("pod {}, container {}: {said}; {advice}", name(pod), container.name);
-            Some(Problem { reason, message })
-        })
-    };
-    of(&pod.status.init_container_statuses, true).or_else(|| of(&pod.status.container_statuses, false))
+    containers(pod).find_map(|(container, duty)| {
+        let waiting = container.state.waiting.as_ref()?;
+        let (reason, advice) = cause(waiting, duty)?;
+        let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
+        let message = format!("pod {}, container {}: {said}; {advice}", name(pod), container.name);
+        Some(Problem { reason, message })
+    })
 }
 
-fn cause(waiting: &Waiting, is_init: bool) -> Option<(WarmPoolReason, &'static str)> {
+/// The kubelet backs off from what could not be started as from what crashed, and says why only of the last attempt.
+fn unstartable(pod: &Pod) -> Option<Problem> {
+    let is_backing_off = |c: &ContainerStatus| c.state.waiting.as_ref().is_some_and(|w| w.reason == "CrashLoopBackOff");
+    containers(pod).find_map(|(container, _)| {
+        let before = || container.last_state.terminated.as_ref().filter(|_| is_backing_off(container));
+        let end = container.state.terminated.as_ref().or_else(before).filter(|end| end.reason == "StartError")?;
+        let message = &end.message;
+        let message = format!("pod {}, container {}: {message}; {CORRECT}", name(pod), container.name);
+        Some(Problem { reason: WarmPoolReason::CreateContainerError, message })
+    })
+}
+
+/// What is expected of a container.
+#[derive(Clone, Copy)]
+enum Duty {
+    /// To end well before the others start.
+    End,
+    /// To run as long as the pod.
+    Run,
+}
+
+/// The containers, in the order in which they start.
+fn containers(pod: &Pod) -> impl Iterator<Item = (&ContainerStatus, Duty)> {
+    let init = pod.status.init_container_statuses.iter();
+    let init = init.map(|c| (c, if pod.goes_on(&c.name) { Duty::Run } else { Duty::End }));
+    init.chain(pod.status.container_statuses.iter().map(|c| (c, Duty::Run)))
+}
+
+fn cause(waiting: &Waiting, duty: Duty) -> Option<(WarmPoolReason, &'static str)> {
     Some(match waiting.reason.as_str() {
         "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" | "RegistryUnavailable" => (
             WarmPoolReason::ImagePullBackOff,
             "check the image's name and tag, the registry, and spec.template.spec.imagePullSecrets",
         ),
-        "CrashLoopBackOff" if is_init => {
-            (WarmPoolReason::CrashLoopBackOff, "this init container has to end with exit code 0; see kubectl logs -c")
-        }
-        "CrashLoopBackOff" => (WarmPoolReason::CrashLoopBackOff, KEEP_RUNNING),
+        "CrashLoopBackOff" => (WarmPoolReason::CrashLoopBackOff, duty.advice()),
         "CreateContainerConfigError"
         | "CreateContainerError"
         | "RunContainerError"
         | "PreCreateHookError"
         | "PreStartHookError"
-        | "PostStartHookError" => (WarmPoolReason::CreateContainerError, "correct what the message names"),
+        | "PostStartHookError" => (WarmPoolReason::CreateContainerError, CORRECT),
         _ => return None,
     })
 }
 
-const KEEP_RUNNING: &str = "its command must keep running, such as [\"sleep\", \"infinity\"]; see kubectl logs";
+const CORRECT: &str = "correct what the message names";
+
+impl Duty {
+    fn advice(self) -> &'static str {
+        match self {
+            Self::End => "this init container has to end with exit code 0; see kubectl logs -c",
+            Self::Run => "its command must keep running, such as [\"sleep\", \"infinity\"]; see kubectl logs",
+        }
+    }
+}
 
 /// A container that crashes again and again looks well between two crashes.
 fn unsteady(pod: &Pod, now: Timestamp) -> Option<Problem> {
-    let container = pod.status.container_statuses.iter().find(|c| {
+    let (container, duty) = containers(pod).find(|(c, duty)| {
+        let is_over = matches!(duty, Duty::End) && c.state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
         let has_ended =
             c.state.terminated.is_some() && c.restart_count >= RESTARTS && pod.spec.restart_policy != "Never";
-        has_ended || steady_at(c).is_some_and(|at| at > now)
+        !is_over && (has_ended || steady_at(c).is_some_and(|at| at > now))
     })?;
     let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
     let how = ended.map_or_else(|| "ended".to_owned(), crate::pod::Terminated::description);
     let message = format!(
-        "pod {}, container {}: it {how} and is started again and again; {KEEP_RUNNING} --previous",
+        "pod {}, container {}: it {how} and is started again and again; {} --previous",
         name(pod),
-        container.name
+        container.name,
+        duty.advice()
     );
     Some(Problem { reason: WarmPoolReason::CrashLoopBackOff, message })
 }

@@ -126,6 +126,35 @@ async fn a_crash_loop_is_not_over_between_two_crashes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_started_and_a_sidecar_that_crashes_get_advice_that_helps() {
+    let world = World::new("advice").await;
+    let mut missing = template();
+    missing["spec"]["containers"][0]["command"] = json!(["nosuchprogram"]);
+    world.pool_of("missing", 1, &missing).await;
+    let mut beside = template();
+    let mut crashes = container("crashes", &["sh", "-c", "sleep 1; exit 1"]);
+    crashes["restartPolicy"] = json!("Always");
+    beside["spec"]["initContainers"] = json!([crashes]);
+    world.pool_of("sidecar", 1, &beside).await;
+    let restarts = |pods: &[Pod]| {
+        let statuses = pods.iter().flat_map(|p| p.status.iter());
+        let all = statuses.flat_map(|s| s.container_statuses.iter().chain(&s.init_container_statuses).flatten());
+        all.filter(|c| c.restart_count >= 3).count()
+    };
+    world.fails_with("missing", "CreateContainerError", "nosuchprogram").await;
+    world.fails_with("sidecar", "CrashLoopBackOff", "container crashes").await;
+    world.pods("both were started again three times", |pods| restarts(pods) == 2).await;
+    for (pool, reason, words) in
+        [("missing", "CreateContainerError", "nosuchprogram"), ("sidecar", "CrashLoopBackOff", "must keep running")]
+    {
+        let said = world.fails_with(pool, reason, words).await;
+        assert!(!said.contains("exit code 0"), "{said}");
+        let events = world.events_about::<WarmPool>(pool).await;
+        assert!(!events.iter().any(|reason| reason == "PodsRecovered"), "{pool}: {events:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_evicted_idle_pod_is_replaced_and_nothing_is_said_to_be_wrong() {
     let world = World::new("evicted").await;
     world.pool("p", 1).await;

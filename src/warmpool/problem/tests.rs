@@ -160,3 +160,37 @@ fn a_crash_loop_is_not_over_between_two_crashes() {
     assert_eq!(of(&container(2, running()), None, at(120)), None, "it has stayed up");
     assert_eq!(of(&container(30, running()), None, at(600)), None);
 }
+
+#[test]
+fn init_containers_that_crash_are_told_by_what_is_expected_of_them() {
+    let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+    let well = json!({ "terminated": { "exitCode": 0, "reason": "Completed" } });
+    let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+    let with = |name: &str, state: &Value| {
+        let container = json!({ "name": name, "restartCount": 2, "started": true, "state": state, "lastState": ended });
+        pod(&json!({ "initContainerStatuses": [container] }))
+    };
+    for (name, advice) in [("proxy", "must keep running"), ("prepare", "has to end with exit code 0")] {
+        for state in [&backing_off, &running(), &ended] {
+            let problem = of(&with(name, state), None, at(1)).unwrap_or_else(|| panic!("{name}: {state}"));
+            assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff, "{name}: {state}");
+            assert!(problem.message.contains(advice), "{name}: {state}: {}", problem.message);
+        }
+        assert_eq!(changes_at(&with(name, &running()), at(31)), Some(at(120)), "{name}");
+    }
+    assert_eq!(of(&with("prepare", &well), None, at(1)), None, "it has done its work");
+    assert!(with("proxy", &running()).is_unsteady() && !with("prepare", &well).is_unsteady());
+}
+
+#[test]
+fn what_cannot_be_started_is_not_told_to_keep_running() {
+    let why = "exec: \"slep\": executable file not found in $PATH";
+    let ended = json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": why } });
+    let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+    for state in [backing_off, ended.clone()] {
+        let container = json!({ "name": "executor", "restartCount": 3, "state": state, "lastState": ended });
+        let problem = of(&pod(&json!({ "containerStatuses": [container] })), None, at(1)).unwrap();
+        assert_eq!(problem.reason, WarmPoolReason::CreateContainerError);
+        assert!(problem.message.contains(why) && !problem.message.contains("keep running"), "{}", problem.message);
+    }
+}
