@@ -53,14 +53,26 @@ impl Observed {
 
     /// The Sandbox it belongs to: the one on record, else the one there is.
     pub(super) fn sandbox_uid(&self) -> Option<Uid> {
-        self.row.sandbox_uid().or_else(|| self.sandbox.as_ref().map(|s| Uid::of(&*s.sandbox)))
+        self.recorded_sandbox().or_else(|| self.sandbox.as_ref().map(|s| Uid::of(&*s.sandbox)))
+    }
+
+    /// Whether it can only have come for this Sandbox: an old cache put one on record that was deleted before.
+    fn came_for(&self, sandbox: &SandboxRow) -> bool {
+        !self.was_started() && sandbox.arrival < self.row.arrival
+    }
+
+    /// The Sandbox on record, where that can be the one it came for.
+    fn recorded_sandbox(&self) -> Option<Uid> {
+        let recorded = self.row.sandbox_uid()?;
+        let another = self.sandbox.as_ref().filter(|sandbox| Uid::of(&*sandbox.sandbox) != recorded);
+        (!another.is_some_and(|another| self.came_for(another))).then_some(recorded)
     }
 
     /// Whether the Sandbox that it belongs to is no more, or going.
     pub(super) fn sandbox_deleted(&self) -> bool {
         let present = self.sandbox.as_ref().filter(|s| s.sandbox.metadata.deletion_timestamp.is_none());
         let present = present.filter(|_| !self.sandbox_is_gone).map(|s| Uid::of(&*s.sandbox));
-        match self.row.sandbox_uid() {
+        match self.recorded_sandbox() {
             Some(recorded) => present != Some(recorded),
             // A short run is not on record before its end.
             None => self.run.is_some() && present.is_none(),
@@ -94,7 +106,7 @@ impl Observed {
     /// Takes over what the API server has of its Sandbox.
     pub(super) fn confirm_sandbox(&mut self, found: Option<SandboxRow>) {
         let found = found.filter(|found| match self.row.sandbox_uid() {
-            Some(recorded) => Uid::of(&*found.sandbox) == recorded,
+            Some(recorded) => Uid::of(&*found.sandbox) == recorded || self.came_for(found),
             None => self.run.as_ref().is_some_and(|run| found.pod_uid() == Some(run.target.pod_uid.clone())),
         });
         self.sandbox_is_gone = found.is_none();

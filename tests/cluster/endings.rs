@@ -2,6 +2,8 @@
 
 use arl_crds::{Sandbox, SandboxPhase, StepState, Task, TaskState};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::World;
@@ -67,6 +69,29 @@ async fn deleting_the_sandbox_fails_its_tasks() {
         assert_eq!(reason(&task), "SandboxDeleted", "{name}: {:?}", task.status);
     }
     world.gone::<Pod>(&pod).await;
+}
+
+/// As an operator leaves it that has heard of the Task, and not yet of what became of the Sandbox.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_came_after_its_sandbox_was_made_anew_runs_in_the_new_one() {
+    let mut world = World::with_sandbox("made-anew").await;
+    let old = world.phase("s", SandboxPhase::Ready).await.uid().unwrap();
+    world.kill();
+    let late = |name: &str| json!([shell("a", &format!("echo {name}"))]);
+    world.task("before", "s", late("before")).await;
+    world.delete::<Sandbox>("s").await;
+    world.gone::<Sandbox>("s").await;
+    world.sandbox("s", "p").await;
+    world.task("after", "s", late("after")).await;
+    for name in ["before", "after"] {
+        let came = world.api::<Task>().get(name).await.unwrap().resource_version().unwrap();
+        let said = json!({"status": {"state": "Pending", "sandboxUID": old, "arrival": came.parse::<i64>().unwrap()}});
+        world.api::<Task>().patch_status(name, &PatchParams::default(), &Patch::Merge(said)).await.unwrap();
+    }
+    world.start_operator().await;
+    let after = world.finished("after").await;
+    assert_eq!((reason(&after), status(&after).stdout.as_deref()), ("Succeeded", Some("after\n")), "{after:?}");
+    assert_eq!(reason(&world.finished("before").await), "SandboxDeleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

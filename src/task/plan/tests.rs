@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     cache::{SandboxRow, TaskRow},
+    object::Uid,
     pod::Target,
 };
 
@@ -120,9 +121,30 @@ fn what_cannot_run_ends_before_anything_runs() {
     assert_eq!(reason(&fresh(&json!({ "timeout": "1d" })), at(0)), Some(TaskReason::InvalidSpec));
     let released = Observed { sandbox: Some(sandbox("Released")), ..fresh(&json!({})) };
     assert_eq!(reason(&released, at(0)), Some(TaskReason::SandboxReleased));
-    let status = json!({ "state": "Pending", "sandboxUID": "an earlier sandbox" });
+    let status = json!({ "state": "Pending", "sandboxUID": "an earlier sandbox", "arrival": 2 });
     let orphan = Observed { row: task(&json!({}), &status), ..fresh(&json!({})) };
     assert_eq!(reason(&orphan, at(0)), Some(TaskReason::SandboxDeleted));
+}
+
+#[test]
+fn a_task_that_came_after_its_sandbox_was_made_anew_is_of_the_new_one() {
+    let recorded = |uid: &str, arrival: i64| {
+        let status = json!({ "state": "Pending", "sandboxUID": uid, "arrival": arrival });
+        Observed { row: task(&json!({}), &status), ..fresh(&json!({})) }
+    };
+    let starts = |observed: &Observed| matches!(plan(observed, at(0)).decision, Decision::Start(_));
+    assert!(starts(&recorded("another", 4)), "an old cache named the other one");
+    assert_eq!(recorded("another", 4).sandbox_uid(), Some(Uid("sandbox".into())));
+    assert_eq!(reason(&recorded("another", 2), at(0)), Some(TaskReason::SandboxDeleted), "it came before");
+    let gone = Observed { sandbox: None, pod: None, ..recorded("another", 4) };
+    assert!(gone.is_in_doubt(), "the new one may not be in the cache yet");
+    assert_eq!(reason(&gone, at(0)), Some(TaskReason::SandboxDeleted));
+    let mut found = Observed { sandbox: None, pod: None, ..recorded("another", 4) };
+    found.confirm_sandbox(Some(SandboxRow::new(Arc::unwrap_or_clone(sandbox("Ready").sandbox.clone()))));
+    assert_eq!(reason(&found, at(0)), None, "it waits for the new one's pod");
+    let status = json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "another", "arrival": 4 });
+    let started = Observed { row: task(&json!({}), &status), pod: None, ..fresh(&json!({})) };
+    assert_eq!(reason(&started, at(0)), Some(TaskReason::SandboxDeleted), "it was started in the other one");
 }
 
 #[test]
