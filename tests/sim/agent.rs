@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     agenda::Action,
+    contract::{Contract, InFlight, Rule},
     faults::Faults,
     kind::{Actor, Kind},
     world::{State, World},
@@ -26,12 +27,19 @@ pub type RunId = (String, String);
 
 /// A run in a pod. What is on record of it outlives its container.
 #[derive(Debug)]
-struct AgentRun {
+pub struct AgentRun {
     container: String,
-    started_at: Timestamp,
-    steps: Vec<Step>,
-    done: Vec<StepRun>,
-    end: Option<RunEnd>,
+    pub started_at: Timestamp,
+    pub steps: Vec<Step>,
+    pub done: Vec<StepRun>,
+    pub end: Option<RunEnd>,
+}
+
+impl AgentRun {
+    /// Whether something of it still runs.
+    pub fn goes_on(&self) -> bool {
+        self.end.is_none()
+    }
 }
 
 /// All agents.
@@ -57,6 +65,16 @@ impl Agents {
         (places.len() > 1).then(|| {
             format!("step {step} of Task {task} was started for Sandbox {sandbox} in {}", places.join(" and in "))
         })
+    }
+
+    /// The runs of a Task, by where they are.
+    pub fn runs_of(&self, task: &str) -> impl Iterator<Item = (&RunId, &AgentRun)> {
+        self.runs.iter().filter(move |((_, run), _)| run.split('#').next() == Some(task))
+    }
+
+    /// Whether a step was ever started for the Sandbox with this uid.
+    pub fn has_run_for(&self, sandbox: &str) -> bool {
+        self.starts.keys().any(|(_, _, of)| of == sandbox)
     }
 
     /// How many steps were started.
@@ -112,15 +130,16 @@ impl State {
         let found = self.store.by_uid(Kind::Sandbox, &sandbox);
         let surplus =
             found.filter(|(_, holder)| holder["status"]["podUID"] != *id.0).map(|(holder, _)| holder.to_string());
-        if let Some(holder) = surplus {
-            self.invariants
-                .violated(format!("a step is started in pod {}, which {holder} does not have on record", id.0));
-        }
+        let Contract { ledger, facts, .. } = &mut self.contract;
+        ledger.test(Rule::StepInRecordedPod, surplus.is_none(), || {
+            format!("a step is started in pod {}, which {surplus:?} does not have on record", id.0)
+        });
         let task = id.1.split('#').next().unwrap_or_default();
         let twice = self.agents.started(task, number, &sandbox, &id.0);
         self.trace.say(&format!("agent: step {number} of {} starts in {}", id.1, id.0));
-        if let Some(twice) = twice {
-            self.invariants.violated(twice);
+        ledger.test(Rule::StepOnce, twice.is_none(), || twice.unwrap_or_default());
+        if number == 0 {
+            InFlight::begins(task, &self.store, facts, ledger);
         }
         self.agenda.after(takes, Action::EndStep(id.clone()));
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use arl_crds::{WarmPoolSpec, labels};
+use arl_crds::{WarmPoolSpec, condition::STALLED, labels};
 use serde_json::Value;
 
 use crate::{
-    invariants::{is_alive, is_finished},
+    contract::{Rule, condition, is_alive, is_finished, is_ready, is_running},
     kind::{Id, Kind},
-    kubelet::{ENDS, NO_SUCH_IMAGE},
+    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
     store::{controller, is_deleting, label, uid_of},
     world::State,
 };
@@ -43,28 +43,63 @@ impl<'a> Related<'a> {
     }
 }
 
-/// What is not yet as the specs ask; nothing, when all is.
-pub fn missing(state: &State) -> Vec<String> {
-    let mut missing = Vec::new();
-    let related = Related::of(state);
-    pools(state, &related, &mut missing);
-    sandboxes(state, &related, &mut missing);
-    tasks(state, &mut missing);
-    pods(state, &mut missing);
-    missing
+/// Rules that were looked at, and what is not as they ask.
+#[derive(Default)]
+pub struct Look(pub Vec<(Rule, Option<String>)>);
+
+impl Look {
+    fn test(&mut self, rule: Rule, holds: bool, what: impl FnOnce() -> String) {
+        self.0.push((rule, (!holds).then(what)));
+    }
+
+    /// What is not yet as the specs ask; nothing, when all is.
+    pub fn missing(&self) -> Vec<String> {
+        self.0.iter().filter_map(|(_, what)| what.clone()).collect()
+    }
 }
 
-fn is_ready(pod: &Value) -> bool {
-    pod["status"]["conditions"][0]["status"] == "True"
+/// Looks at everything.
+pub fn look(state: &State) -> Look {
+    let mut look = Look::default();
+    let related = Related::of(state);
+    pools(state, &related, &mut look);
+    sandboxes(state, &related, &mut look);
+    tasks(state, &mut look);
+    pods(state, &mut look);
+    for kind in [Kind::WarmPool, Kind::Sandbox, Kind::Task] {
+        for (id, object) in state.store.of(kind).filter(|(_, object)| !is_deleting(object)) {
+            let (generation, observed) = (&object["metadata"]["generation"], &object["status"]["observedGeneration"]);
+            look.test(Rule::GenerationAtRest, observed == generation, || format!("{id}'s status is of {observed}"));
+            let stalled = condition(object, STALLED);
+            look.test(Rule::StalledOnlyMeanwhile, stalled.is_none(), || format!("{id} says {stalled:?}"));
+        }
+    }
+    for what in state.contract.runs.left(&state.store, &state.agents) {
+        look.test(Rule::DeletedTaskEnds, what.is_none(), || what.unwrap_or_default());
+    }
+    look
 }
 
 /// Whether a pool can have what it asks for.
-fn is_obstructed(state: &State, pool: &Value) -> bool {
+fn obstruction(state: &State, pool: &Value) -> Option<&'static [&'static str]> {
     let image = pool["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
-    state.store.quota.is_some() || state.store.admission.is_some() || matches!(image, Some(NO_SUCH_IMAGE | ENDS))
+    match image {
+        _ if state.store.quota.is_some() => Some(&["QuotaExceeded"]),
+        _ if state.store.admission.is_some() => Some(&["Refused"]),
+        Some(NO_SUCH_IMAGE) => Some(&["ImagePullBackOff"]),
+        Some(ENDS) => Some(&["PodsDisrupted"]),
+        Some(FAILS) => Some(&["PodsEnded"]),
+        Some(CRASHES) => Some(&["CrashLoopBackOff", "PodsLate"]),
+        _ => None,
+    }
 }
 
-fn pools(state: &State, related: &Related<'_>, missing: &mut Vec<String>) {
+/// Whether something in the cluster goes on for ever, and the operator with it.
+pub fn is_obstructed(state: &State) -> bool {
+    state.store.of(Kind::WarmPool).any(|(_, pool)| obstruction(state, pool).is_some())
+}
+
+fn pools(state: &State, related: &Related<'_>, look: &mut Look) {
     for (id, pool) in state.store.of(Kind::WarmPool) {
         let (uid, replicas) = (uid_of(pool), pool["spec"]["replicas"].as_u64().unwrap_or(0));
         let mine = related.pods_of("WarmPool", uid);
@@ -72,120 +107,146 @@ fn pools(state: &State, related: &Related<'_>, missing: &mut Vec<String>) {
         let hash = spec.fingerprint();
         let current = |p: &&&Value| p["metadata"]["annotations"][labels::TEMPLATE_HASH] == hash.as_str();
         let ready = mine.iter().filter(|p| is_alive(p) && is_ready(p)).count() as u64;
+        let idle = mine.iter().filter(|p| is_alive(p)).count() as u64;
         let fresh = mine.iter().filter(current).count();
-        let held = state
-            .store
-            .of(Kind::Pod)
-            .filter(|(p, pod)| {
-                p.namespace == id.namespace
-                    && label(pod, labels::WARMPOOL) == Some(&id.name)
-                    && label(pod, labels::POD_STATE) == Some("allocated")
-                    && is_alive(pod)
-            })
-            .count();
+        let held = |(p, pod): &(&Id, &std::sync::Arc<Value>)| {
+            p.namespace == id.namespace
+                && label(pod, labels::WARMPOOL) == Some(&id.name)
+                && label(pod, labels::POD_STATE) == Some("allocated")
+                && is_alive(pod)
+        };
+        let held = state.store.of(Kind::Pod).filter(held).count() as u64;
         let status = &pool["status"];
-        if !is_obstructed(state, pool) && (ready != replicas || mine.len() as u64 != replicas || fresh != mine.len()) {
-            missing.push(format!(
-                "{id} asks for {replicas} pods: {ready} of {} are ready, {fresh} of the template",
-                mine.len()
-            ));
+        match obstruction(state, pool) {
+            None => look.test(
+                Rule::PoolFull,
+                ready == replicas && mine.len() as u64 == replicas && fresh == mine.len(),
+                || {
+                    format!(
+                        "{id} asks for {replicas} pods: {ready} of {} are ready, {fresh} of the template",
+                        mine.len()
+                    )
+                },
+            ),
+            Some(reasons) if ready < replicas => {
+                let failing = condition(pool, "PodsFailing").cloned().unwrap_or_default();
+                let says = failing["status"] == "True" && reasons.iter().any(|reason| failing["reason"] == *reason);
+                look.test(Rule::PoolSaysWhy, says, || {
+                    format!("{id} is short of pods for {reasons:?} and says {failing}")
+                });
+                // What breaks and is made again is counted a moment later.
+                continue;
+            }
+            Some(_) => continue,
         }
-        if status["ready"] != ready || status["allocated"] != held {
-            missing.push(format!(
-                "{id} has {ready} ready and {held} held pods and says {} and {}",
-                status["ready"], status["allocated"]
-            ));
-        }
-        if status["observedGeneration"] != pool["metadata"]["generation"] {
-            missing.push(format!("{id}'s status is of another generation"));
-        }
+        let counts = [("ready", ready), ("allocated", held), ("replicas", idle), ("total", idle + held)];
+        look.test(Rule::CountsTrueAtRest, counts.iter().all(|(field, count)| status[field] == *count), || {
+            format!("{id} has {counts:?} and says {status}")
+        });
     }
 }
 
-fn sandboxes(state: &State, related: &Related<'_>, missing: &mut Vec<String>) {
+fn sandboxes(state: &State, related: &Related<'_>, look: &mut Look) {
     for (id, sandbox) in state.store.of(Kind::Sandbox) {
         let (spec, status) = (&sandbox["spec"], &sandbox["status"]);
         let (owned, tasks) = (related.pods_of("Sandbox", uid_of(sandbox)), related.tasks_of(id));
-        let ended = tasks.iter().any(|t| {
-            is_finished(t) && t["status"]["sandboxUID"] == uid_of(sandbox) && t["status"].get("startedAt").is_some()
-        });
+        let ran = |t: &&&Value| t["status"]["sandboxUID"] == uid_of(sandbox) && t["status"].get("startedAt").is_some();
+        let ended = tasks.iter().filter(ran).any(|t| is_finished(t));
         let unfinished = tasks.iter().any(|t| !is_finished(t));
-        let complaint = match status["phase"].as_str() {
-            None => Some("has no phase".to_owned()),
-            Some("Released") if is_short(&spec["ttlSecondsAfterFinished"]) && !unfinished => {
-                Some("is Released and should have gone".to_owned())
+        let ttl = spec.get("ttlSecondsAfterFinished").and_then(Value::as_i64);
+        match status["phase"].as_str() {
+            None => look.test(Rule::SandboxSaysWhy, false, || format!("{id} has no phase")),
+            Some("Released") => {
+                let expired = is_short(ttl) && !unfinished;
+                look.test(Rule::ExpiredAtRest, !expired, || format!("{id} is Released and should have gone"));
+                look.test(Rule::ReleasedAtRest, owned.is_empty(), || format!("{id} is Released and still owns a pod"));
             }
-            Some("Released") => (!owned.is_empty()).then(|| "is Released and still owns a pod".to_owned()),
-            Some("Pending") => pending(state, id, spec, &status["conditions"][0]["reason"]),
-            Some(_) => match owned {
-                [pod] if status["podUID"] == uid_of(pod) && is_alive(pod) => {
-                    let ran_out = spec["keepAlive"] != true
-                        && spec.get("ttlSecondsAfterFinished").is_none()
-                        && ended
-                        && !unfinished;
-                    let idle = spec
-                        .get("ttlSecondsAfterFinished")
-                        .and_then(Value::as_i64)
-                        .is_some_and(|ttl| ttl < 60 && (ttl > 0 || ended))
-                        && !unfinished;
-                    if ran_out {
-                        Some("should be Released: its Tasks have ended".to_owned())
-                    } else if idle {
-                        Some("should have expired".to_owned())
-                    } else {
-                        (status["phase"] == "Bound").then(|| "is Bound and nothing runs".to_owned())
-                    }
-                }
-                pods => Some(format!("has {} on record and owns {} pods", status["podUID"], pods.len())),
-            },
-        };
-        missing.extend(complaint.map(|c| format!("{id} {c}")));
+            Some("Pending") => pending(state, id, spec, sandbox, look),
+            Some(phase) => {
+                look.test(Rule::SandboxServed, true, String::new);
+                let [pod] = owned else {
+                    let what = || format!("{id} has {} on record and owns {} pods", status["podUID"], owned.len());
+                    look.test(Rule::RecordTrueAtRest, false, what);
+                    continue;
+                };
+                let same = status["podUID"] == uid_of(pod)
+                    && is_alive(pod)
+                    && status["podName"] == pod["metadata"]["name"]
+                    && status.get("podIP") == pod["status"].get("podIP");
+                look.test(Rule::RecordTrueAtRest, same, || format!("{id} says {status} of {pod}"));
+                let usable = is_ready(pod) && is_running(pod);
+                let ready = condition(sandbox, "Ready").is_some_and(|c| c["status"] == "True");
+                look.test(Rule::ReadyFollowsPod, ready == usable, || {
+                    format!("{id} says {status} of {}", pod["status"])
+                });
+                let ran_out = spec["keepAlive"] != true && ttl.is_none() && ended && !unfinished;
+                look.test(Rule::ReleasedAtRest, !ran_out, || format!("{id} should be Released: its Tasks have ended"));
+                let idle = is_short(ttl) && (ttl > Some(0) || ended) && !unfinished;
+                look.test(Rule::ExpiredAtRest, !idle, || format!("{id} should have expired"));
+                let runs = tasks.iter().any(|t| t["status"]["state"] == "Running");
+                look.test(Rule::RecordTrueAtRest, runs || phase != "Bound", || {
+                    format!("{id} is Bound and nothing runs")
+                });
+            }
+        }
     }
 }
 
-fn pending(state: &State, id: &Id, spec: &Value, reason: &Value) -> Option<String> {
+fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, look: &mut Look) {
     let name = spec["poolRef"].as_str().unwrap_or_default();
+    let reason = &condition(sandbox, "Ready").map(|c| c["reason"].clone()).unwrap_or_default();
     match state.store.get(&Id::new(Kind::WarmPool, &id.namespace, name)) {
-        None => (reason != "PoolNotFound").then(|| format!("has no pool and says {reason}")),
-        Some(pool) if pool["spec"]["replicas"] == 0 || is_obstructed(state, pool) => None,
-        Some(_) => Some(format!("waits for a pool that is there: {reason}")),
+        None => {
+            look.test(Rule::SandboxSaysWhy, reason == "PoolNotFound", || format!("{id} has no pool and says {reason}"));
+        }
+        Some(pool) if pool["spec"]["replicas"] == 0 || obstruction(state, pool).is_some() => {
+            look.test(Rule::SandboxSaysWhy, reason == "PoolEmpty", || {
+                format!("{id} waits for a pod and says {reason}")
+            });
+        }
+        Some(_) => look.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}")),
     }
 }
 
-fn tasks(state: &State, missing: &mut Vec<String>) {
-    let expired = |t: &Value| is_finished(t) && is_short(&t["spec"]["ttlSecondsAfterFinished"]);
-    let left = state.store.of(Kind::Task).filter(|(_, t)| expired(t));
-    missing.extend(left.map(|(id, _)| format!("{id} has ended and should have gone")));
-    for (id, task) in state.store.of(Kind::Task).filter(|(_, t)| !is_finished(t)) {
+fn tasks(state: &State, look: &mut Look) {
+    for (id, task) in state.store.of(Kind::Task) {
+        if is_finished(task) {
+            let expired = is_short(task["spec"]["ttlSecondsAfterFinished"].as_i64());
+            look.test(Rule::ExpiredAtRest, !expired, || format!("{id} has ended and should have gone"));
+            look.test(Rule::TaskEndsOrSaysWhy, true, String::new);
+            continue;
+        }
         let sandbox = Id::new(Kind::Sandbox, &id.namespace, task["spec"]["sandboxRef"].as_str().unwrap_or_default());
-        let reason = &task["status"]["conditions"][0]["reason"];
-        let waits = match state.store.get(&sandbox) {
+        let reason = &condition(task, "Finished").map(|c| c["reason"].clone()).unwrap_or_default();
+        let found = state.store.get(&sandbox);
+        let waits = match found {
             None => reason == "SandboxNotFound",
             Some(sandbox) => {
                 sandbox["status"]["phase"] == "Pending" && (reason == "SandboxNotReady" || reason == "Queued")
             }
         };
-        if !waits || task["status"]["state"] != "Pending" {
-            missing.push(format!("{id} has not ended: {} {reason}", task["status"]["state"]));
-        }
+        look.test(Rule::TaskEndsOrSaysWhy, waits && task["status"]["state"] == "Pending", || {
+            format!("{id} has not ended: {} {reason}", task["status"]["state"])
+        });
+        let recorded = task["status"]["sandboxUID"].as_str();
+        let gone = recorded.is_some() && found.is_none_or(|found| Some(uid_of(found)) != recorded);
+        look.test(Rule::TasksEndWithSandbox, !gone, || format!("{id} is of a Sandbox that was deleted, and waits"));
     }
 }
 
 /// A time to live that ends within the simulation.
-fn is_short(ttl: &Value) -> bool {
-    ttl.as_i64().is_some_and(|seconds| seconds < 60)
+fn is_short(ttl: Option<i64>) -> bool {
+    ttl.is_some_and(|seconds| seconds < 60)
 }
 
-fn pods(state: &State, missing: &mut Vec<String>) {
+fn pods(state: &State, look: &mut Look) {
     for (id, pod) in state.store.of(Kind::Pod) {
         let owner = controller(pod).and_then(|(kind, uid)| match kind {
             "WarmPool" => state.store.by_uid(Kind::WarmPool, uid),
             _ => state.store.by_uid(Kind::Sandbox, uid),
         });
-        if owner.is_none() {
-            missing.push(format!("{id} is left over"));
-        } else if is_deleting(pod) {
-            missing.push(format!("{id} has not gone yet"));
-        }
+        look.test(Rule::NothingLeftOver, owner.is_some(), || format!("{id} is left over"));
+        let breaks = crate::kubelet::breaks_by_itself(pod);
+        look.test(Rule::NothingLeftOver, breaks || !is_deleting(pod), || format!("{id} has not gone yet"));
     }
 }

@@ -63,7 +63,8 @@ impl State {
             Action::ClockJump(millis) => {
                 self.fault(&format!("the operators' clock jumps by {millis} ms"));
                 self.clock_ahead += millis;
-                self.invariants.most_ahead = self.invariants.most_ahead.max(self.clock_ahead);
+                let facts = &mut self.contract.facts;
+                (facts.most_ahead, facts.clock_jumped) = (facts.most_ahead.max(self.clock_ahead), true);
                 self.set_back += Duration::from_millis(millis.min(0).unsigned_abs());
             }
             Action::Compact => {

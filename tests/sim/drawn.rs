@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
+use arl_crds::{condition::STALLED, reason::StalledReason};
 use serde_json::Value;
 
 use crate::{
@@ -19,17 +20,29 @@ fn state(object: &Value) -> &str {
     status["phase"].as_str().or(status["state"].as_str()).unwrap_or("Pending")
 }
 
-/// What the operator did and the diagram has not.
-pub fn surprise(entry: &Entry) -> Option<String> {
+/// What the operator did and the diagram has not; nothing where it did what the diagram is not about.
+pub fn surprise(entry: &Entry) -> Option<Option<String>> {
     let before = entry.before.as_ref().filter(|_| entry.by.is_operator())?;
     let drawn = DRAWN.get(entry.id.kind.name())?;
+    Some(said(entry, before, drawn))
+}
+
+fn said(entry: &Entry, before: &Value, drawn: &Diagram) -> Option<String> {
     let after = entry.after.as_deref();
     let (from, to) = (state(before), after.map_or("[*]", state));
     if from != to && !drawn.arrows.contains(&(from.to_owned(), to.to_owned())) {
         return Some(format!("{}: {from} --> {to} is not drawn", entry.id));
     }
     let conditions = after?["status"]["conditions"].as_array()?;
-    let mut reasons = conditions.iter().filter_map(|condition| condition["reason"].as_str());
-    let missing = reasons.find(|reason| !drawn.reasons.contains(*reason))?;
+    let is_known = |condition: &&Value| {
+        let reason = condition["reason"].as_str().unwrap_or_default();
+        // Stalled is the same on all kinds, and no state of any.
+        if condition["type"] == STALLED {
+            StalledReason::parse(reason).is_some()
+        } else {
+            drawn.reasons.contains(reason)
+        }
+    };
+    let missing = &conditions.iter().find(|condition| !is_known(condition))?["reason"];
     Some(format!("{}: the reason {missing} is not in the diagram", entry.id))
 }

@@ -62,6 +62,18 @@ impl Faults {
         faults
     }
 
+    /// The same slowness, and nothing else.
+    pub fn orderly(self) -> Self {
+        let Self { slow, lag, no_streaming_lists, .. } = self;
+        Self { slow, lag, no_streaming_lists, ..Self::default() }
+    }
+
+    /// Whether nothing goes wrong: what takes its time does not count.
+    pub fn are_orderly(&self) -> bool {
+        let Self { before, after, hang, touch, watch, crash, stream, pauses, seconds, jumps, compactions, .. } = *self;
+        [before, after, hang, touch, watch, crash, stream, pauses, seconds, jumps, compactions].iter().all(|n| *n == 0)
+    }
+
     /// Whether it happens this time.
     pub fn happens(rng: &mut Rng, thousandths: u32) -> bool {
         thousandths > 0 && rng.u32(..1000) < thousandths

@@ -18,12 +18,15 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use crate::{
     agenda::Action,
     agent::Streams,
+    contract::{Contract, Counts, Rule},
     converged,
     faults::Faults,
     kind::Actor,
     process::{Death, Process},
     scenario::{self, Scenario},
     server::ApiServer,
+    specs::Fields,
+    stories,
     users::Deed,
     world::{NS, State, World},
 };
@@ -36,6 +39,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(75);
 const HANGS: Duration = Duration::from_secs(350);
 /// So long the operator is then listened to.
 const SILENCE: Duration = Duration::from_secs(300);
+/// What cannot be had is tried again and again, at growing intervals.
+const SEEKING: u64 = 300;
 /// No history has as many events, except where something never stops.
 const EVENTS_MAX: u64 = 60_000;
 
@@ -53,6 +58,14 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let number = usize::try_from(seed).unwrap_or(0);
+        // Three seeds in eleven; every other one of them where nothing goes wrong.
+        if let Some(place) = [4, 5, 8].iter().position(|rest| seed % 11 == *rest) {
+            let turn = number / 11 * 3 + place;
+            let scenario = stories::CONTRACT[turn % stories::CONTRACT.len()];
+            let drawn = Faults::drawn(&mut rng);
+            let is_orderly = turn / stories::CONTRACT.len() % 2 == 0;
+            return Self { seed, scenario, faults: if is_orderly { drawn.orderly() } else { drawn }, death: None };
+        }
         let scenario = match seed {
             _ if seed % 997 == 996 => scenario::THOUSAND,
             _ if seed % 13 == 12 => scenario::PLAIN_EXEC,
@@ -73,6 +86,8 @@ pub struct Report {
     pub writes: u64,
     pub steps: usize,
     pub violations: Vec<String>,
+    pub rules: Counts,
+    pub fields: Fields,
     pub tail: Vec<String>,
 }
 
@@ -106,7 +121,8 @@ impl History {
         let hangs = if self.plan.faults.hang > 0 { HANGS } else { Duration::ZERO };
         let patience = CONVERGED_WITHIN + hangs;
         self.world.with(|s| {
-            s.invariants.patience = patience;
+            let facts = &mut s.contract.facts;
+            (facts.patience, facts.is_orderly) = (patience, self.plan.faults.are_orderly());
             s.perform(&Deed::Namespace);
             for (at, deed) in (self.plan.scenario.deeds)(&mut s.rng) {
                 s.agenda.after(Duration::from_millis(at), Action::User(deed));
@@ -126,15 +142,17 @@ impl History {
             if !self.drive(Duration::from_millis(500)).await {
                 return;
             }
-            let missing = self.world.with(|s| converged::missing(s));
-            if missing.is_empty() {
+            let look = self.world.with(|s| converged::look(s));
+            if look.missing().is_empty() {
                 break;
             }
             if Instant::now() > deadline {
-                self.world.with(|s| {
-                    s.invariants.violated(format!("not within {patience:?}: {}", missing.join("; ")));
+                return self.world.with(|s| {
+                    for (rule, what) in look.0 {
+                        let said = format!("not within {patience:?}: {}", what.clone().unwrap_or_default());
+                        s.contract.ledger.test(rule, what.is_none(), || said);
+                    }
                 });
-                return;
             }
         }
         self.listen().await;
@@ -156,12 +174,16 @@ impl History {
         }
         self.world.with(|s| {
             let requests: u64 = s.processes.iter().filter(|p| p.alive).map(|p| p.requests).sum();
-            if requests > 0 {
-                s.invariants.violated(format!("{requests} requests with nothing left to do"));
+            let most = if converged::is_obstructed(s) { SEEKING } else { 0 };
+            let ledger = &mut s.contract.ledger;
+            ledger
+                .test(Rule::SilentAtRest, requests <= most, || format!("{requests} requests with nothing left to do"));
+            for (rule, what) in converged::look(s).0 {
+                let said = what.clone().map(|what| format!("converged, and then: {what}"));
+                s.contract.ledger.test(rule, what.is_none(), || said.unwrap_or_default());
             }
-            for missing in converged::missing(s) {
-                s.invariants.violated(format!("converged, and then: {missing}"));
-            }
+            let Contract { ledger, facts, events, .. } = &mut s.contract;
+            events.at_rest(&s.store, facts, ledger);
         });
     }
 
@@ -175,10 +197,9 @@ impl History {
             }
             self.bury();
             let (next, over) = self.world.with(|s| {
-                if s.trace.events > EVENTS_MAX {
-                    s.invariants.violated(format!("more than {EVENTS_MAX} events: something never stops"));
-                }
-                (s.agenda.next(), !s.invariants.violations.is_empty())
+                let stops = s.trace.events <= EVENTS_MAX;
+                s.contract.ledger.test(Rule::ComesToRest, stops, || format!("more than {EVENTS_MAX} events"));
+                (s.agenda.next(), !s.contract.ledger.violations.is_empty())
             });
             if over {
                 return false;
@@ -225,7 +246,9 @@ impl History {
             let number = s.processes.len();
             let faults = s.faults.clone();
             let lag = faults.lags(&mut s.rng);
-            s.invariants.operators = s.invariants.operators.max(s.alive().len() + 1);
+            let at_once = s.alive().len() + 1;
+            let facts = &mut s.contract.facts;
+            (facts.operators, facts.processes) = (facts.operators.max(at_once), number + 1);
             s.processes.push(Process::new(lag, death.filter(|_| number == 0)));
             s.trace.say(&format!("operator{number} starts, its watches late by {lag:?}"));
             number
@@ -266,7 +289,9 @@ impl History {
             faults: s.faults_met,
             writes: s.processes.first().map_or(0, |p| p.writes),
             steps: s.agents.steps_started(),
-            violations: s.invariants.violations.clone(),
+            violations: s.contract.ledger.violations.clone(),
+            rules: s.contract.ledger.counts(),
+            fields: s.fields.clone(),
             tail: s.trace.tail().cloned().collect(),
         })
     }

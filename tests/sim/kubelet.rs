@@ -24,6 +24,8 @@ pub enum Look {
     },
     StartContainer,
     Evict,
+    /// The executor container ends, and the pod with it.
+    Fail,
     /// The readiness probe fails for a while.
     Unready,
     ReadyAgain,
@@ -46,8 +48,27 @@ impl Default for Kubelet {
 
 /// A template with this image is never ready.
 pub const NO_SUCH_IMAGE: &str = "no-such-image";
-/// A template with this image ends by itself.
+/// A template with this image is evicted soon after it started.
 pub const ENDS: &str = "ends";
+/// A template with this image ends by itself, and the pod with it.
+pub const FAILS: &str = "fails";
+/// A template with this image ends by itself, and its container is started again and again.
+pub const CRASHES: &str = "crashes";
+
+/// Whether a pod is of a template that does not stay up.
+pub fn breaks_by_itself(pod: &Value) -> bool {
+    matches!(image_of(pod), ENDS | FAILS)
+}
+
+fn image_of(pod: &Value) -> &str {
+    let executor = pod["spec"]["containers"].as_array().and_then(|all| all.iter().find(|c| c["name"] == "executor"));
+    executor.and_then(|c| c["image"].as_str()).unwrap_or_default()
+}
+
+/// Whether a container that does not stay up is not started again for a long time.
+fn crashed(pod: &Value) -> bool {
+    image_of(pod) == CRASHES && pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(2)
+}
 
 impl State {
     /// Plans what follows from a change to a pod.
@@ -90,11 +111,24 @@ impl State {
                 self.set_status(&id, |status| status["containerStatuses"][0]["state"] = ended, Some(false));
                 self.soon(restart, Action::Kubelet(Look::StartContainer, uid.to_owned()));
             }
+            Look::StartContainer if !runs && crashed(&pod) => {
+                let state = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off restarting" } });
+                let last = pod["status"]["containerStatuses"][0]["state"].clone();
+                let waiting = |status: &mut Value| {
+                    status["containerStatuses"][0]["lastState"] = last;
+                    status["containerStatuses"][0]["state"] = state;
+                };
+                self.set_status(&id, waiting, Some(false));
+            }
             Look::StartContainer if !runs => {
                 let count = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(0) + 1;
                 let ended = pod["status"]["containerStatuses"][0]["state"].clone();
                 let executor = container(&pod, count, &ended);
                 self.set_status(&id, |status| status["containerStatuses"][0] = executor, Some(true));
+                if image_of(&pod) == CRASHES {
+                    let look = Action::Kubelet(Look::EndContainer { oom: false }, uid.to_owned());
+                    self.agenda.after(Duration::from_millis(300), look);
+                }
             }
             Look::Evict => {
                 self.end_container(&pod);
@@ -106,6 +140,15 @@ impl State {
                 };
                 self.set_status(&id, evicted, Some(false));
             }
+            Look::Fail => {
+                self.end_container(&pod);
+                let failed = |status: &mut Value| {
+                    status["phase"] = json!("Failed");
+                    let ended = json!({ "terminated": { "reason": "Error", "exitCode": 1 } });
+                    status["containerStatuses"][0]["state"] = ended;
+                };
+                self.set_status(&id, failed, Some(false));
+            }
             Look::Unready if runs => {
                 self.set_status(&id, |_| {}, Some(false));
                 self.soon((100, 3_000), Action::Kubelet(Look::ReadyAgain, uid.to_owned()));
@@ -116,21 +159,26 @@ impl State {
     }
 
     fn start(&mut self, id: &Id, pod: &Value, uid: &str) {
-        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        let image = image_of(pod);
         if image == NO_SUCH_IMAGE {
             let waiting = json!([{ "name": "executor", "restartCount": 0, "state": {
                 "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } } }]);
             return self.set_status(id, |status| status["containerStatuses"] = waiting, Some(false));
         }
-        let ends = image == ENDS;
+        let soon = match image {
+            ENDS => Some(Look::Evict),
+            FAILS => Some(Look::Fail),
+            CRASHES => Some(Look::EndContainer { oom: false }),
+            _ => None,
+        };
         let executor = container(pod, 0, &json!({}));
         let running = |status: &mut Value| {
             (status["phase"], status["podIP"]) = (json!("Running"), json!("10.0.0.1"));
             status["containerStatuses"] = json!([executor]);
         };
         self.set_status(id, running, Some(true));
-        if ends {
-            self.agenda.after(Duration::from_millis(300), Action::Kubelet(Look::Evict, uid.to_owned()));
+        if let Some(look) = soon {
+            self.agenda.after(Duration::from_millis(300), Action::Kubelet(look, uid.to_owned()));
         }
     }
 

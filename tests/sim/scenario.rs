@@ -89,13 +89,13 @@ pub fn task(name: &str, sandbox: &str, steps: &[(u32, u8)]) -> Deed {
     task_with(name, sandbox, steps, json!({}))
 }
 
-fn task_with(name: &str, sandbox: &str, steps: &[(u32, u8)], mut spec: Value) -> Deed {
+pub fn task_with(name: &str, sandbox: &str, steps: &[(u32, u8)], mut spec: Value) -> Deed {
     let step = |(n, (takes, exit)): (usize, &(u32, u8))| json!({ "name": format!("step-{n}"), "type": "Command", "command": ["sim", takes.to_string(), exit.to_string()] });
     spec["steps"] = steps.iter().enumerate().map(step).collect();
     Deed::Task { name: name.into(), sandbox: sandbox.into(), spec }
 }
 
-fn delete(kind: Kind, name: &str) -> Deed {
+pub fn delete(kind: Kind, name: &str) -> Deed {
     Deed::Delete { kind, name: name.into(), foreground: false }
 }
 

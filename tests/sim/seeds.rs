@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::history::{Plan, Report, run};
+use crate::{
+    contract::Counts,
+    history::{Plan, Report, run},
+    specs::Fields,
+};
 
 /// The sum of many histories.
 #[derive(Debug, Default)]
@@ -19,13 +23,20 @@ pub struct Total {
     pub crashes: u64,
     faults: u64,
     pub violations: u64,
+    pub rules: Counts,
+    pub fields: Fields,
     cores: usize,
     took: Duration,
 }
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, events, crashes, faults, violations, cores, took } = self;
+        let Self { seeds, events, crashes, faults, violations, rules, fields, cores, took } = self;
+        write!(f, "{rules}")?;
+        for (field, count) in fields.of_all_kinds() {
+            #[allow(clippy::cast_precision_loss)] // a number of histories
+            writeln!(f, "field: {:>5.1}% {field}", count as f64 * 100.0 / *seeds as f64)?;
+        }
         let took = took.as_secs_f64();
         #[allow(clippy::cast_precision_loss)] // a number of histories
         writeln!(f, "sim: {:.1} histories a second on {cores} cores, {took:.0} s", *seeds as f64 / took)?;
@@ -60,6 +71,8 @@ pub fn run_plans(plans: &[Plan]) -> Total {
             total.crashes += report.crashes;
             total.faults += report.faults;
             total.violations += report.violations.len() as u64;
+            total.rules.add(&report.rules);
+            total.fields.add(&report.fields);
             if stop && total.violations > 0 {
                 return;
             }
@@ -69,6 +82,14 @@ pub fn run_plans(plans: &[Plan]) -> Total {
         (0..cores).for_each(|_| drop(scope.spawn(work)));
     });
     Total { took: start.elapsed(), ..total.into_inner().unwrap() }
+}
+
+impl Total {
+    /// The rules and the fields that no history put to the test.
+    pub fn untested(&self) -> Vec<String> {
+        let rules = self.rules.untested().into_iter().map(|rule| format!("{rule:?}"));
+        rules.chain(self.fields.of_all_kinds().into_iter().filter(|(_, n)| *n == 0).map(|(field, _)| field)).collect()
+    }
 }
 
 /// Whether all was well.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     call::{Call, Verb},
+    contract::{Contract, Rule},
     faults::Faults,
     kind::{Actor, Kind},
     patch,
@@ -192,8 +193,9 @@ impl ApiServer {
             if let Actor::Operator(number) = self.who
                 && call.verb.is_write()
             {
-                if answer.is_ok() && s.store.version() == before && !call.is_event() {
-                    s.invariants.violated(format!("{call}: a write without a difference"));
+                if answer.is_ok() && !call.is_event() {
+                    let differs = s.store.version() != before;
+                    s.contract.ledger.test(Rule::WriteMakesDifference, differs, || format!("{call}"));
                 }
                 let process = &s.processes[number];
                 let planned = process.death.is_some_and(|d| d.write == process.writes && d.after_effect);
@@ -228,7 +230,12 @@ impl ApiServer {
 /// What the API server does for everybody.
 fn perform(s: &mut State, call: &Call, who: Actor) -> Result<Value, Refusal> {
     if call.is_event() {
-        return serde_json::from_slice(&call.body).map_err(|e| Refusal::new(400, "BadRequest", e.to_string()));
+        let event = serde_json::from_slice(&call.body).map_err(|e| Refusal::new(400, "BadRequest", e.to_string()))?;
+        if call.verb.is_write() {
+            let Contract { ledger, facts, events, .. } = &mut s.contract;
+            events.told(&event, &s.store, facts, ledger);
+        }
+        return Ok(event);
     }
     let kind =
         call.kind.ok_or_else(|| Refusal::new(404, "NotFound", "the server could not find the requested resource"))?;

@@ -28,6 +28,12 @@ pub enum Deed {
         name: String,
         image: String,
     },
+    /// Whatever the spec says.
+    Any {
+        kind: Kind,
+        name: String,
+        spec: Value,
+    },
     Sandbox {
         name: String,
         pool: String,
@@ -89,7 +95,7 @@ impl State {
             Deed::Pool { name, replicas, image, mode } => {
                 let executor = json!({ "mode": mode });
                 let spec = json!({ "replicas": replicas, "template": template(image), "executor": executor });
-                self.store.create(&id(Kind::WarmPool, name), json!({ "metadata": {}, "spec": spec }), Actor::User)
+                self.make(&id(Kind::WarmPool, name), &spec)
             }
             Deed::Scale { name, replicas } => self.edit(&id(Kind::WarmPool, name), &json!({ "replicas": replicas })),
             Deed::Image { name, image } => {
@@ -98,13 +104,14 @@ impl State {
             Deed::Sandbox { name, pool, spec } => {
                 let mut whole = json!({ "poolRef": pool });
                 json_patch::merge(&mut whole, spec);
-                self.store.create(&id(Kind::Sandbox, name), json!({ "metadata": {}, "spec": whole }), Actor::User)
+                self.make(&id(Kind::Sandbox, name), &whole)
             }
             Deed::Task { name, sandbox, spec } => {
                 let mut whole = json!({ "sandboxRef": sandbox });
                 json_patch::merge(&mut whole, spec);
-                self.store.create(&id(Kind::Task, name), json!({ "metadata": {}, "spec": whole }), Actor::User)
+                self.make(&id(Kind::Task, name), &whole)
             }
+            Deed::Any { kind, name, spec } => self.make(&id(*kind, name), spec),
             Deed::Edit { kind, name, spec } => self.edit(&id(*kind, name), spec),
             Deed::Annotate { kind, name } => self.annotate(&id(*kind, name)),
             Deed::Delete { kind, name, foreground } => {
@@ -132,7 +139,13 @@ impl State {
         }
     }
 
+    fn make(&mut self, id: &Id, spec: &Value) -> Result<std::sync::Arc<Value>, crate::refusal::Refusal> {
+        self.fields.note(id.kind.name(), spec);
+        self.store.create(id, json!({ "metadata": {}, "spec": spec }), Actor::User)
+    }
+
     fn edit(&mut self, id: &Id, spec: &Value) -> Result<std::sync::Arc<Value>, crate::refusal::Refusal> {
+        self.fields.note(id.kind.name(), spec);
         self.store.modify(id, Part::Main, Actor::User, |object| json_patch::merge(&mut object["spec"], spec))
     }
 

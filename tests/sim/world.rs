@@ -17,11 +17,12 @@ use tokio::{
 use crate::{
     agenda::{Action, Agenda},
     agent::Agents,
+    contract::{Contract, Rule},
     faults::Faults,
-    invariants::Invariants,
     kind::Actor,
     kubelet::Kubelet,
     process::Process,
+    specs::Fields,
     store::Store,
     trace::Trace,
 };
@@ -39,7 +40,7 @@ pub struct State {
     pub kubelet: Kubelet,
     pub agents: Agents,
     pub faults: Faults,
-    pub invariants: Invariants,
+    pub contract: Contract,
     pub trace: Trace,
     pub processes: Vec<Process>,
     /// How far the operators' wall clock is ahead of the API server's, in milliseconds.
@@ -53,6 +54,8 @@ pub struct State {
     seen: u64,
     /// Pages of lists that are still to be asked for: the version, and what is left.
     pub pages: BTreeMap<String, (u64, Vec<Arc<Value>>)>,
+    /// The fields that people set in specs.
+    pub fields: Fields,
     pub faults_met: u64,
     pub crashes: u64,
 }
@@ -74,7 +77,7 @@ impl World {
             kubelet: Kubelet::default(),
             agents: Agents::default(),
             faults,
-            invariants: Invariants::default(),
+            contract: Contract::default(),
             trace: Trace::new(),
             processes: Vec::new(),
             clock_ahead: 0,
@@ -83,6 +86,7 @@ impl World {
             moment: (Instant::now(), 0),
             seen: 0,
             pages: BTreeMap::new(),
+            fields: Fields::default(),
             faults_met: 0,
             crashes: 0,
         };
@@ -126,7 +130,8 @@ impl World {
                 state.moment = (Instant::now(), state.readings);
             }
             if state.readings - state.moment.1 > SPINS {
-                state.invariants.violated("the operator works without an end and asks for nothing".to_owned());
+                let what = "the operator works without an end and asks for nothing".to_owned();
+                state.contract.ledger.broken(Rule::ComesToRest, what);
                 drop(state);
                 world.changed.notify_one();
                 // Nothing else stops it: it never waits.
@@ -176,7 +181,7 @@ impl State {
             let what =
                 entry.before.as_ref().zip(entry.after.as_ref()).map(|(b, a)| differences(b, a)).unwrap_or_default();
             self.trace.say(&format!("{} {verb} {} at {}{what}", entry.by, entry.id, entry.version));
-            self.invariants.check(&entry, &self.store);
+            self.contract.check(&entry, &self.store, &self.agents);
             self.observe(&entry);
         }
     }

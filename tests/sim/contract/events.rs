@@ -1,0 +1,94 @@
+//! Events: how many, and whether they are true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Facts, Ledger, Rule};
+use crate::{
+    kind::Kind,
+    store::{Entry, Store},
+};
+
+/// Those that come once in the life of an object.
+const ONCE: [&str; 5] = ["TaskSucceeded", "TaskFailed", "Claimed", "Released", "Expired"];
+/// Below this number no namespace has too many for its rate.
+const FEW: usize = 30;
+
+#[derive(Debug, Default)]
+pub struct Told {
+    names: BTreeSet<String>,
+    /// How many Events an object had for a reason, by uid and reason.
+    told: BTreeMap<(String, String), usize>,
+    /// How often a pool's trouble began, or became another, by its name.
+    troubles: BTreeMap<String, usize>,
+    failing: BTreeMap<String, usize>,
+}
+
+impl Told {
+    /// A pool's trouble begins where its status says so.
+    pub fn check(&mut self, entry: &Entry) {
+        let (Kind::WarmPool, Some(after)) = (entry.id.kind, entry.after.as_deref()) else { return };
+        let trouble = |pool: &Value| {
+            let condition = super::condition(pool, "PodsFailing")?;
+            (condition["status"] == "True").then(|| condition["reason"].clone())
+        };
+        let (was, now) = (entry.before.as_deref().and_then(trouble), trouble(after));
+        if now.is_some() && was != now {
+            *self.troubles.entry(entry.id.name.clone()).or_default() += 1;
+        }
+    }
+
+    /// An Event reaches the API server.
+    pub fn told(&mut self, event: &Value, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+        let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (reason, uid, name) = (text("/reason"), text("/regarding/uid"), text("/regarding/name"));
+        // Sent again after an answer that got lost.
+        let is_new = self.names.insert(text("/metadata/name")) || (event.get("series").is_some() && facts.is_orderly);
+        if !is_new {
+            return;
+        }
+        let count = self.told.entry((uid.clone(), reason.clone())).or_default();
+        *count += 1;
+        let count = *count;
+        if reason == "PodsFailing" {
+            let failing = self.failing.entry(name.clone()).or_default();
+            *failing += 1;
+            let (told, begun) = (*failing, self.troubles.get(&name).copied().unwrap_or(0));
+            ledger.test(Rule::OneEventPerTrouble, told <= begun, || format!("{name}: {told} Events, {begun} troubles"));
+        }
+        if !ONCE.contains(&reason.as_str()) {
+            return;
+        }
+        let ends = ["TaskSucceeded", "TaskFailed"].map(|end| self.told.get(&(uid.clone(), end.to_owned())).copied());
+        let both = ends.iter().flatten().sum::<usize>();
+        let task = store.by_uid(Kind::Task, &uid).map(|(_, task)| &task["status"]["state"]);
+        let is_true = match (reason.as_str(), task) {
+            ("TaskSucceeded", Some(state)) => state == "Succeeded",
+            ("TaskFailed", Some(state)) => state == "Failed",
+            ("Released", _) => {
+                let sandbox = store.by_uid(Kind::Sandbox, &uid);
+                sandbox.is_none_or(|(_, sandbox)| sandbox["status"]["phase"] == "Released")
+            }
+            ("Expired", _) => store.by_uid(Kind::Sandbox, &uid).is_none_or(|(_, s)| crate::store::is_deleting(s)),
+            _ => true,
+        };
+        ledger.test(Rule::OneEventPerEnd, count == 1 && both <= 1 && is_true, || {
+            format!("{reason} of {name} ({uid}), number {count}, ends {ends:?}")
+        });
+    }
+
+    /// At rest every end has its Event, where none can have been lost.
+    pub fn at_rest(&self, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+        if !facts.is_orderly || !facts.is_alone() || self.told.values().sum::<usize>() > FEW {
+            return;
+        }
+        for (id, task) in store.of(Kind::Task).filter(|(_, task)| super::is_finished(task)) {
+            let uid = crate::store::uid_of(task).to_owned();
+            let told = ["TaskSucceeded", "TaskFailed"]
+                .iter()
+                .any(|end| self.told.contains_key(&(uid.clone(), (*end).to_owned())));
+            ledger.test(Rule::EndHasEvent, told, || format!("{id} has ended, and no Event says so"));
+        }
+    }
+}

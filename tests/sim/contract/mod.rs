@@ -1,0 +1,140 @@
+//! The contract, held against a history: after every write, and once all is quiet. One file for each topic.
+
+mod claims;
+mod events;
+mod lifetimes;
+mod numbers;
+mod pods;
+mod results;
+mod rule;
+mod runs;
+mod statuses;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use arl_crds::labels;
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use rule::{Counts, Ledger, Rule};
+pub use runs::InFlight;
+
+use crate::{
+    agent::Agents,
+    kind::{Id, Kind},
+    store::{Entry, Store, controller, is_deleting, uid_of},
+};
+
+/// No view in a simulation is older.
+pub const STALE: Duration = Duration::from_secs(15);
+
+/// What is true of a whole history so far.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The most operator processes that there ever were at once, and all of them.
+    pub operators: usize,
+    pub processes: usize,
+    /// Nothing goes wrong in this history but slowness: then much holds to the second.
+    pub is_orderly: bool,
+    /// The most that the operators' clock was ever ahead of the API server's, in milliseconds, and whether it ever jumped.
+    pub most_ahead: i64,
+    pub clock_jumped: bool,
+    /// The longest that convergence may take.
+    pub patience: Duration,
+    /// When objects were created, by uid: their place in the API server's order.
+    pub created: BTreeMap<String, u64>,
+    /// Those that somebody but the operator changed: they may have been seen first at a later version.
+    pub touched: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Whether there was one operator process only, from the beginning.
+    pub fn is_alone(&self) -> bool {
+        self.operators == 1 && self.processes == 1
+    }
+}
+
+/// All rules and what they remember.
+#[derive(Debug, Default)]
+pub struct Contract {
+    pub ledger: Ledger,
+    pub facts: Facts,
+    pods: pods::Pods,
+    claims: claims::Claims,
+    pub numbers: numbers::Numbers,
+    lifetimes: lifetimes::Lifetimes,
+    pub runs: runs::InFlight,
+    pub events: events::Told,
+}
+
+impl Contract {
+    /// Looks at one change.
+    pub fn check(&mut self, entry: &Entry, store: &Store, agents: &Agents) {
+        if let Some(object) = entry.after.as_deref().filter(|_| entry.id.kind != Kind::Namespace) {
+            match &entry.before {
+                None => drop(self.facts.created.insert(uid_of(object).to_owned(), entry.version)),
+                Some(_) if !entry.by.is_operator() => drop(self.facts.touched.insert(uid_of(object).to_owned())),
+                Some(_) => {}
+            }
+        }
+        let (ledger, facts) = (&mut self.ledger, &self.facts);
+        statuses::check(entry, ledger);
+        self.pods.check(entry, store, facts, ledger);
+        self.claims.check(entry, store, facts, ledger);
+        self.numbers.check(entry, store, facts, ledger);
+        self.lifetimes.check(entry, store, agents, facts, ledger);
+        self.runs.check(entry, agents);
+        self.events.check(entry);
+        results::check(entry, store, agents, facts, ledger);
+    }
+}
+
+/// What is alike in all histories: how an object looks.
+pub fn is_alive(pod: &Value) -> bool {
+    !is_deleting(pod) && !matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"))
+}
+
+pub fn is_finished(task: &Value) -> bool {
+    matches!(task["status"]["state"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+pub fn is_ready(pod: &Value) -> bool {
+    pod["status"]["conditions"][0]["status"] == "True"
+}
+
+pub fn is_running(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"][0]["state"].get("running").is_some()
+}
+
+pub fn has_agent(pod: &Value) -> bool {
+    pod["metadata"]["annotations"].get(labels::AGENT).is_some()
+}
+
+pub fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// The reason and message of a condition.
+pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
+    condition_of(&object["status"], type_)
+}
+
+fn condition_of<'a>(status: &'a Value, type_: &str) -> Option<&'a Value> {
+    status["conditions"].as_array()?.iter().find(|c| c["type"] == type_)
+}
+
+/// The living idle pods of the pool with this uid.
+pub fn idle_of<'a>(pool: &'a str, store: &'a Store) -> impl Iterator<Item = (&'a Id, &'a Value)> {
+    let mine = move |pod: &Value| controller(pod) == Some(("WarmPool", pool)) && is_alive(pod);
+    store.of(Kind::Pod).map(|(id, pod)| (id, &**pod)).filter(move |(_, pod)| mine(pod))
+}
+
+/// A Task's or a Sandbox's place in the queue: of those of one second, that comes first which the operator saw first.
+pub fn arrival(object: &Value) -> (String, i64) {
+    let created = object["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+    let version = || crate::store::version_of(object).parse().unwrap_or(i64::MAX);
+    (created, object["status"]["arrival"].as_i64().unwrap_or_else(version))
+}

@@ -1,0 +1,249 @@
+//! Results of Tasks, held against what happened in the pods.
+
+use std::time::Duration;
+
+use arl_operator::runs::{RunEnd, StepEnd};
+use serde_json::Value;
+
+use super::{Facts, Ledger, Rule, is_alive, is_finished, runs, time};
+use crate::{
+    agent::{AgentRun, Agents},
+    kind::{Id, Kind},
+    store::{Entry, Store, controller, is_deleting, set, uid_of},
+};
+
+/// At a timeout everything is gone within 5 s, and a silent agent is given up not long after.
+const OVER: Duration = Duration::from_secs(20);
+
+pub fn check(entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledger: &mut Ledger) {
+    let (Kind::Task, Some(was), Some(task)) = (entry.id.kind, entry.before.as_deref(), entry.after.as_deref()) else {
+        return;
+    };
+    if is_finished(was) {
+        return ledger.test(Rule::ResultStays, report(was) == report(task), || {
+            format!("{} had ended and was changed: {} -> {}", entry.id, was["status"], task["status"])
+        });
+    }
+    if !entry.by.is_operator() || was["status"] == task["status"] {
+        return;
+    }
+    let (id, status) = (&entry.id, &task["status"]);
+    on_record(id, was, status, ledger);
+    if was["status"]["state"] != "Running" && status["state"] == "Running" {
+        in_order(id, task, store, ledger);
+    }
+    if !is_finished(task) {
+        return;
+    }
+    steps(id, task, ledger);
+    conditions(id, task, ledger);
+    let run = agents.runs_of(uid_of(task)).map(|(_, run)| run).last();
+    as_in_the_pod(id, task, run, facts, ledger);
+    if !facts.clock_jumped {
+        times(id, task, run, ledger);
+    }
+    reason(entry, (was, task), store, agents, facts, ledger);
+}
+
+fn on_record(id: &Id, was: &Value, status: &Value, ledger: &mut Ledger) {
+    if status["state"].is_null() {
+        return;
+    }
+    let recorded = |status: &Value| status["sandboxUID"].as_str().map(str::to_owned);
+    let stays = was["status"]["startedAt"].is_null() || recorded(&was["status"]) == recorded(status);
+    // Of a Sandbox that went before anything was written, nobody knows any more which it was.
+    let went = super::condition_of(status, "Finished").is_some_and(|c| c["reason"] == "SandboxDeleted");
+    let is_there = status["startedAt"].is_null() || went || recorded(status).is_some();
+    ledger.test(Rule::SandboxOnRecord, stays && is_there, || format!("{id}: {} -> {status}", was["status"]));
+}
+
+/// Tasks of a Sandbox run one at a time, in order.
+fn in_order(id: &Id, task: &Value, store: &Store, ledger: &mut Ledger) {
+    let mine = super::arrival(task);
+    let first = store.of(Kind::Task).find(|(other, found)| {
+        *other != id
+            && other.namespace == id.namespace
+            && found["spec"]["sandboxRef"] == task["spec"]["sandboxRef"]
+            && !is_finished(found)
+            && (found["status"]["state"] == "Running" || super::arrival(found) < mine)
+    });
+    ledger.test(Rule::TasksInOrder, first.is_none(), || {
+        format!("{id} starts although {first:?} comes first and has not ended")
+    });
+}
+
+fn steps(id: &Id, task: &Value, ledger: &mut Ledger) {
+    let (status, specs) = (&task["status"], task["spec"]["steps"].as_array().cloned().unwrap_or_default());
+    let said = status["steps"].as_array().cloned().unwrap_or_default();
+    let states: Vec<&str> = said.iter().filter_map(|step| step["state"].as_str()).collect();
+    let named = said.iter().map(|s| &s["name"]).eq(specs.iter().map(|s| &s["name"]));
+    let after: Vec<&&str> = states.iter().skip_while(|state| **state == "Succeeded").collect();
+    let in_order = match after.split_first() {
+        None => status["state"] == "Succeeded",
+        // Where nothing is known of the run, any of its steps may have been the last.
+        Some(_) if said.iter().all(|step| step.get("startedAt").is_none() && step["state"] == "Failed") => true,
+        Some((first, rest)) => {
+            matches!(**first, "Failed" | "Skipped")
+                && rest.iter().all(|s| **s == "Skipped")
+                && status["state"] == "Failed"
+        }
+    };
+    let codes = said.iter().all(|step| step["state"] != "Skipped" || step.get("exitCode").is_none());
+    ledger.test(Rule::StepsStopAtFailure, named && in_order && codes, || format!("{id}: {status}"));
+    let commands = said.iter().zip(&specs).filter(|(_, spec)| spec["type"] == "Command");
+    if let Some((last, _)) = commands.filter(|(step, _)| step.get("startedAt").is_some()).last() {
+        let same = ["exitCode", "stdout", "stderr"].iter().all(|field| status.get(field) == last.get(field));
+        ledger.test(Rule::TopIsLastCommand, same, || format!("{id}: {status}"));
+    }
+}
+
+fn conditions(id: &Id, task: &Value, ledger: &mut Ledger) {
+    let of = |type_: &str| super::condition(task, type_).cloned().unwrap_or_default();
+    let (finished, succeeded) = (of("Finished"), of("Succeeded"));
+    let wanted = if task["status"]["state"] == "Succeeded" { "True" } else { "False" };
+    let fits =
+        finished["status"] == "True" && succeeded["status"] == wanted && finished["reason"] == succeeded["reason"];
+    let says = (finished["reason"] == "Succeeded") == (wanted == "True");
+    ledger.test(Rule::ConditionsFollowState, fits && says, || format!("{id}: {}", task["status"]));
+}
+
+fn reason_of(task: &Value) -> &str {
+    super::condition(task, "Finished").and_then(|c| c["reason"].as_str()).unwrap_or_default()
+}
+
+/// Ends that come from outside of the run: whatever it came to, they may be what is said.
+const OUTSIDE: [&str; 6] = ["PodLost", "ContainerRestarted", "OOMKilled", "SandboxDeleted", "Cancelled", "Interrupted"];
+
+fn as_in_the_pod(id: &Id, task: &Value, run: Option<&AgentRun>, facts: &Facts, ledger: &mut Ledger) {
+    let (status, reason) = (&task["status"], reason_of(task));
+    let wanted = run.and_then(|run| {
+        let last = run.done.last().and_then(|step| step.end.clone());
+        Some(match run.end.as_ref()? {
+            RunEnd::TimedOut => "TimedOut",
+            RunEnd::Completed
+                if last.as_ref().is_some_and(StepEnd::is_success) && run.done.len() == run.steps.len() =>
+            {
+                "Succeeded"
+            }
+            RunEnd::Completed => "StepFailed",
+            _ => return None,
+        })
+    });
+    let fits = match wanted {
+        Some(wanted) => reason == wanted || OUTSIDE.contains(&reason),
+        None => !["Succeeded", "StepFailed", "TimedOut"].contains(&reason),
+    };
+    // Of plain exec a broken stream loses what happened.
+    let is_known = !facts.is_alone() || fits;
+    let run_words = || format!("{id} says {reason}: {status}; {run:?}");
+    ledger.test(Rule::ResultIsTheRuns, if reason == "Succeeded" { fits } else { is_known }, run_words);
+    if reason == "TimedOut" || wanted == Some("TimedOut") {
+        let timeout =
+            arl_crds::duration::parse(task["spec"]["timeout"].as_str().unwrap_or_default()).unwrap_or_default();
+        let took =
+            time(&status["startedAt"]).zip(time(&status["completedAt"])).map(|(from, to)| to.duration_since(from));
+        let took = took.and_then(|took| Duration::try_from(took).ok());
+        let orderly = facts.is_orderly && facts.is_alone();
+        let at_timeout =
+            took.is_some_and(|took| took >= timeout && took < timeout + OVER) || facts.clock_jumped || !orderly;
+        let at_timeout = at_timeout || reason != "TimedOut";
+        ledger.test(Rule::TimedOutAtTimeout, fits && at_timeout, || format!("{id} of {timeout:?}: {status}"));
+    }
+    let Some(run) = run else { return };
+    for (said, did) in status["steps"].as_array().into_iter().flatten().zip(&run.done) {
+        if let Some(StepEnd::Exited(code)) = did.end
+            && said.get("exitCode").is_some()
+        {
+            let same = said["exitCode"] == code && (code == 0) == (said["state"] == "Succeeded");
+            ledger.test(Rule::ResultIsTheRuns, same, || format!("{id} says {said}, and it was {did:?}"));
+        }
+    }
+}
+
+fn times(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger) {
+    let status = &task["status"];
+    let (started, completed) = (time(&status["startedAt"]), time(&status["completedAt"]));
+    let mut all: Vec<_> = started.into_iter().collect();
+    for step in status["steps"].as_array().into_iter().flatten() {
+        all.extend(time(&step["startedAt"]));
+        all.extend(time(&step["completedAt"]));
+    }
+    all.extend(completed);
+    let spans = match (started, completed, status["duration"].as_str()) {
+        (Some(from), Some(to), Some(text)) => {
+            let said = arl_crds::duration::parse(text).unwrap_or_default().as_secs_f64();
+            let took = to.duration_since(from).as_secs_f64();
+            // People are told tenths of seconds.
+            (said - took).abs() <= if took < 1.0 { 0.002 } else { 0.11 }
+        }
+        (None, Some(_), None) => true,
+        _ => false,
+    };
+    ledger.test(Rule::TimesInOrder, all.is_sorted() && spans, || format!("{id}: {status}"));
+    // Plain exec has no record in the pod.
+    let known = status.get("containerID").is_some() && reason_of(task) != "Interrupted";
+    let Some(run) = run.filter(|_| known) else { return };
+    let same = |said: &Value, at: jiff::Timestamp| {
+        time(said).is_none_or(|said| said.duration_since(at).abs() < jiff::SignedDuration::from_secs(1))
+    };
+    let steps = status["steps"].as_array().into_iter().flatten().zip(&run.done);
+    let true_steps =
+        steps.filter(|(said, did)| did.ended_at.is_some() && said.get("startedAt").is_some()).all(|(said, did)| {
+            same(&said["startedAt"], did.started_at) && did.ended_at.is_none_or(|at| same(&said["completedAt"], at))
+        });
+    ledger.test(Rule::TimesAreThePods, true_steps && same(&status["startedAt"], run.started_at), || {
+        format!("{id}: {status}; {run:?}")
+    });
+}
+
+/// Whether the reason of an end is so.
+fn reason(
+    entry: &Entry,
+    (was, task): (&Value, &Value),
+    store: &Store,
+    agents: &Agents,
+    facts: &Facts,
+    ledger: &mut Ledger,
+) {
+    let id = &entry.id;
+    let run = agents.runs_of(uid_of(task)).next();
+    let name = task["spec"]["sandboxRef"].as_str().unwrap_or_default();
+    let named = store.get(&Id::new(Kind::Sandbox, &id.namespace, name));
+    let recorded = task["status"]["sandboxUID"].as_str().unwrap_or_default();
+    let sandbox = named.filter(|s| uid_of(s) == recorded);
+    let pod = sandbox.and_then(|s| store.by_uid(Kind::Pod, s["status"]["podUID"].as_str()?)).map(|(_, pod)| pod);
+    let pod = pod.filter(|pod| sandbox.is_some_and(|s| controller(pod) == Some(("Sandbox", uid_of(s)))));
+    let restarted = pod.is_none_or(|pod| {
+        let executor = &pod["status"]["containerStatuses"][0];
+        executor["restartCount"].as_i64() > Some(0) || executor["state"].get("terminated").is_some()
+    });
+    let reason = reason_of(task);
+    let is_true = match reason {
+        "Cancelled" => task["spec"]["cancel"] == true || is_deleting(task),
+        "SandboxDeleted" => sandbox.is_none_or(|s| is_deleting(s)),
+        "SandboxReleased" => sandbox.is_none_or(|s| s["status"]["phase"] == "Released"),
+        "PodLost" => !pod.is_some_and(|pod| is_alive(pod)),
+        "ContainerRestarted" | "OOMKilled" => restarted,
+        _ => true,
+    };
+    ledger.test(Rule::ReasonIsTrue, is_true, || format!("{id} says {reason}: {}", task["status"]));
+    // What a process that died had started, and had not put on record yet, is found and ended a moment later.
+    let is_known = facts.is_alone() || was["status"].get("startedAt").is_some();
+    if run.is_some() && is_known && ["Cancelled", "TimedOut", "StepFailed", "Succeeded"].contains(&reason) {
+        let left = runs::goes_on(uid_of(task), store, agents);
+        ledger.test(Rule::EndAfterTree, left.is_none(), || format!("{id} says {reason}, and runs in {left:?}"));
+    }
+}
+
+/// What a Task says came of it. That it cannot be deleted for its ttl may be said later, and which spec it has seen.
+fn report(task: &Value) -> Value {
+    let mut status = task["status"].clone();
+    set(&mut status, "observedGeneration", None);
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != arl_crds::condition::STALLED);
+        for condition in conditions {
+            set(condition, "observedGeneration", None);
+        }
+    }
+    status
+}

@@ -1,0 +1,211 @@
+//! The sentences of the contract that can be held against a history, and how often each was put to the test.
+
+use std::{collections::BTreeSet, fmt};
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// One sentence of the contract.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Rule {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Rule {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc,)+).trim_ascii_start(),)+ }
+            }
+        }
+    };
+}
+
+rules! {
+    /// A pod serves one Sandbox at most, ever.
+    PodServesOne,
+    /// A Sandbox uses one pod at most in its life.
+    SandboxUsesOne,
+    /// What a Sandbox has on record of its pod stays.
+    RecordStays,
+    /// A claim is one write: labels, owner and the word to autoscalers.
+    ClaimIsWhole,
+    /// Only a pod of its pool whose Ready condition is True is claimed.
+    ClaimOfReadyPod,
+    /// Pods are claimed first come first served, within one second by arrival.
+    ClaimInOrder,
+    /// A pod is not changed once it is a Sandbox's.
+    BoundPodUntouched,
+    /// A pod that a Sandbox holds is never deleted by the operator.
+    HeldPodStays,
+    /// Deleting a pool leaves allocated pods alone.
+    AllocatedOutlivesPool,
+    /// A new pod is as the template says, with its pool as owner and its labels.
+    PodAsTemplate,
+    /// Nothing of the operator's blocks a deletion: it sets no finalizers.
+    NoFinalizers,
+    /// Idle pods never exceed replicas, plus one while a template rolls.
+    NumberOfPods,
+    /// Surplus pods go within bounded time.
+    SurplusGoes,
+    /// Pods that break are made again ever more slowly.
+    BackOff,
+    /// A changed template takes a ready pod only once another is ready.
+    ReadyBeforeOld,
+    /// Scale-down takes pods that are not ready first.
+    ScaleDownUnreadyFirst,
+    /// A pool that is being deleted gets no pods.
+    NoPodsForGonePool,
+    /// Counts are present, possible and agree with the phase.
+    CountsPossible,
+    /// Counts are true at rest.
+    CountsTrueAtRest,
+    /// A pool has the pods that it asks for.
+    PoolFull,
+    /// A pool that cannot have its pods says why.
+    PoolSaysWhy,
+    /// keepAlive without a ttl: the Sandbox stays.
+    KeptAlive,
+    /// A Sandbox is given up for its Tasks' end only once one has ended and no other names it.
+    ReleasedAfterTasks,
+    /// A Sandbox without keepAlive and ttl is given up after its Tasks, and its pod goes.
+    ReleasedAtRest,
+    /// Nothing is deleted by the operator that has no ttl.
+    DeletedOnlyByTtl,
+    /// Nothing is deleted before its ttl is over, counted from the end of the last Task.
+    NotEarly,
+    /// A ttl of 0 acts once the first Task has run.
+    ZeroTtlWaits,
+    /// What has been idle for its ttl goes soon.
+    NotLate,
+    /// What has been idle for its ttl is gone at rest.
+    ExpiredAtRest,
+    /// A Sandbox that waits says for what.
+    SandboxSaysWhy,
+    /// A Sandbox has a pod where its pool can give it one.
+    SandboxServed,
+    /// A Sandbox's record is that of its pod.
+    RecordTrueAtRest,
+    /// A Sandbox is ready exactly where its pod can run Tasks.
+    ReadyFollowsPod,
+    /// Only a pod that is deleted, ended or gone is lost; what is merely unreachable is not.
+    LostIsLost,
+    /// States follow the arrows of the diagram, with its reasons.
+    AsDrawn,
+    /// A step is started at most once in a Sandbox.
+    StepOnce,
+    /// A step is started only in the pod that its Sandbox has on record.
+    StepInRecordedPod,
+    /// Tasks of a Sandbox run one at a time, in order of creation.
+    TasksInOrder,
+    /// No step starts once the Task's end is on record.
+    NoStepAfterEnd,
+    /// Deleting a Task in flight ends what it started.
+    DeletedTaskEnds,
+    /// The end of a Task is written once nothing of it runs any more.
+    EndAfterTree,
+    /// A Task that has ended never changes.
+    ResultStays,
+    /// Steps are reported in order, and all after a failure as Skipped.
+    StepsStopAtFailure,
+    /// What is reported is what happened in the pod.
+    ResultIsTheRuns,
+    /// exitCode and outputs at the top are those of the last command that ran.
+    TopIsLastCommand,
+    /// What takes longer than its timeout, and nothing else, ends as TimedOut, at its timeout.
+    TimedOutAtTimeout,
+    /// Times are in order, and the duration is what lies between them.
+    TimesInOrder,
+    /// startedAt and the times of steps are when it happened in the pod.
+    TimesAreThePods,
+    /// The reason of an end is true.
+    ReasonIsTrue,
+    /// Finished and Succeeded say what the state says.
+    ConditionsFollowState,
+    /// Which Sandbox a Task belongs to is on record and stays.
+    SandboxOnRecord,
+    /// A Task ends, or says what it waits for.
+    TaskEndsOrSaysWhy,
+    /// Tasks of a deleted Sandbox end as SandboxDeleted.
+    TasksEndWithSandbox,
+    /// Nothing is left of what was deleted.
+    NothingLeftOver,
+    /// A transition time changes only with its status.
+    TransitionTime,
+    /// Every condition has a reason and a message.
+    ConditionsExplain,
+    /// observedGeneration is never ahead, and never goes back.
+    GenerationNotAhead,
+    /// observedGeneration is the present one at rest.
+    GenerationAtRest,
+    /// Stalled is there only while a call keeps failing.
+    StalledOnlyMeanwhile,
+    /// An end has one Event at most, and it is true.
+    OneEventPerEnd,
+    /// An end has its Event.
+    EndHasEvent,
+    /// A pool's trouble has one Event each time it begins.
+    OneEventPerTrouble,
+    /// Nothing is written that makes no difference.
+    WriteMakesDifference,
+    /// With nothing left to do, nothing is asked of the API.
+    SilentAtRest,
+    /// The operator always comes to an end of what it does at one time.
+    ComesToRest,
+}
+
+/// How often each rule was put to the test, and what broke one.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    counts: Vec<u64>,
+    pub violations: Vec<String>,
+    reported: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// Puts a rule to the test.
+    pub fn test(&mut self, rule: Rule, holds: bool, what: impl FnOnce() -> String) {
+        self.counts.resize(Rule::ALL.len(), 0);
+        self.counts[rule as usize] += 1;
+        if !holds {
+            let what = format!("{rule:?}: {}", what());
+            if self.reported.insert(what.clone()) {
+                self.violations.push(what);
+            }
+        }
+    }
+
+    /// A rule is broken.
+    pub fn broken(&mut self, rule: Rule, what: String) {
+        self.test(rule, false, || what);
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts(self.counts.clone())
+    }
+}
+
+/// How often each rule was put to the test.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts(Vec<u64>);
+
+impl Counts {
+    pub fn add(&mut self, other: &Self) {
+        self.0.resize(Rule::ALL.len(), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// The rules that nothing put to the test.
+    pub fn untested(&self) -> Vec<Rule> {
+        let count = |rule: Rule| self.0.get(rule as usize).copied().unwrap_or(0);
+        Rule::ALL.iter().copied().filter(|rule| count(*rule) == 0).collect()
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (rule, count) in Rule::ALL.iter().zip(&self.0) {
+            writeln!(f, "rule: {count:>9} {:<22} {}", format!("{rule:?}"), rule.sentence())?;
+        }
+        Ok(())
+    }
+}

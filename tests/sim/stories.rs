@@ -1,0 +1,212 @@
+//! Stories that put single sentences of the contract to the test.
+
+use arl_crds::ExecutorMode;
+use fastrand::Rng;
+use serde_json::json;
+
+use crate::{
+    kind::Kind,
+    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
+    scenario::{Deeds, Scenario, delete, pool, sandbox, task, task_with},
+    specs,
+    users::Deed,
+};
+
+/// They take turns with the others.
+pub const CONTRACT: &[Scenario] = scenarios![
+    deleted_in_flight,
+    keep_alive_and_ttl,
+    waiting_line,
+    broken_pods,
+    unready_first,
+    rolled,
+    deletions,
+    results,
+    never_placed,
+    idle_clocks,
+    drawn_specs,
+    outages,
+];
+
+/// Longer than a history.
+const FOR_EVER: u32 = 3_000_000;
+
+fn image(name: &str, image: &str) -> Deed {
+    Deed::Image { name: name.into(), image: image.into() }
+}
+
+fn scale(name: &str, replicas: i64) -> Deed {
+    Deed::Scale { name: name.into(), replicas }
+}
+
+/// What such Tasks started would go on long after everybody has gone home.
+fn deleted_in_flight(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 3))];
+    for n in 0..3 {
+        let (name, long, next) = (format!("s{n}"), format!("t{n}"), format!("u{n}"));
+        deeds.push((rng.u64(..1_000), sandbox(&name, "p", rng.bool(), None)));
+        deeds.push((1_000, task_with(&long, &name, &[(FOR_EVER, 0)], json!({ "timeout": "2h" }))));
+        deeds.push((1_500, task(&next, &name, &[(rng.u32(..300), 0)])));
+        deeds.push((rng.u64(4_000..30_000), delete(Kind::Task, &long)));
+    }
+    deeds
+}
+
+/// Every row of the table, each with its pod, and nothing else going on.
+fn keep_alive_and_ttl(rng: &mut Rng) -> Deeds {
+    let ttls = [None, None, Some(0), Some(3), Some(rng.i64(4..20))];
+    let mut deeds = vec![(0, pool("p", 10))];
+    for (n, (keep_alive, ttl)) in [false, true].into_iter().flat_map(|k| ttls.map(|ttl| (k, ttl))).enumerate() {
+        let name = format!("s{n}");
+        deeds.push((rng.u64(3_000..5_000), sandbox(&name, "p", keep_alive, ttl)));
+        // Every fifth has no Task at all.
+        for m in 0..if n % 5 == 1 { 0 } else { rng.u8(1..3) } {
+            let at = rng.u64(3_000..7_000);
+            deeds.push((at, task(&format!("t{n}-{m}"), &name, &[(rng.u32(..1_500), rng.u8(..2))])));
+        }
+    }
+    deeds
+}
+
+/// The idle clock begins again with each Task.
+fn idle_clocks(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 4))];
+    for n in 0..4 {
+        let (name, ttl) = (format!("s{n}"), rng.i64(4..8));
+        deeds.push((2_000, sandbox(&name, "p", n % 2 == 0, Some(ttl))));
+        let mut at = 2_500;
+        for m in 0..rng.u8(1..5) {
+            deeds.push((at, task(&format!("t{n}-{m}"), &name, &[(rng.u32(100..900), 0)])));
+            at += rng.u64(500..4_500);
+        }
+    }
+    deeds
+}
+
+/// More wait than there are pods, several of them since the same second, and names are no help.
+fn waiting_line(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(rng.u64(..3_000), pool("p", rng.i64(1..3)))];
+    let mut names: Vec<u32> = (0..14).collect();
+    rng.shuffle(&mut names);
+    for (n, name) in (0_u64..).zip(names) {
+        // Some come before the pool, most within two seconds of each other.
+        let at = if n < 4 { n * 7 } else { 20_000 + n * rng.u64(1..150) };
+        deeds.push((at, sandbox(&format!("s{name}"), "p", true, None)));
+    }
+    deeds
+}
+
+/// Pods break as soon as they are made, or cannot be made; for a while, or for good.
+fn broken_pods(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", rng.i64(1..4)))];
+    if rng.bool() {
+        deeds.push((500, sandbox("s", "p", true, None)));
+    }
+    match rng.u8(..8) {
+        0 => deeds.extend([(1, Deed::Quota(Some(0))), (70_000, Deed::Quota(None))]),
+        1 => deeds.extend([(1, Deed::Admission(Some("a webhook says no".into()))), (70_000, Deed::Admission(None))]),
+        n => {
+            let broken = [FAILS, ENDS, CRASHES, NO_SUCH_IMAGE, FAILS, ENDS][usize::from(n) - 2];
+            deeds.push((rng.u64(1..3_000), image("p", broken)));
+            deeds.push((75_000, if rng.bool() { image("p", "v2") } else { scale("p", 2) }));
+        }
+    }
+    deeds
+}
+
+/// A template that never gets ready, and then fewer pods.
+fn unready_first(rng: &mut Rng) -> Deeds {
+    vec![
+        (0, pool("p", 3)),
+        (rng.u64(4_000..6_000), image("p", NO_SUCH_IMAGE)),
+        (rng.u64(35_000..40_000), scale("p", rng.i64(1..3))),
+        (60_000, image("p", "v2")),
+    ]
+}
+
+/// Template after template, with nobody in the way.
+fn rolled(rng: &mut Rng) -> Deeds {
+    let at = rng.u64(20_000..22_000);
+    vec![(0, pool("p", rng.i64(1..5))), (at, image("p", "v2")), (at + rng.u64(1_000..9_000), image("p", "v3"))]
+}
+
+/// What the end of each kind ends.
+fn deletions(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 4)), (0, pool("q", 1))];
+    for n in 0..4 {
+        let name = format!("s{n}");
+        deeds.push((rng.u64(2_000..3_000), sandbox(&name, if n == 3 { "q" } else { "p" }, true, None)));
+        deeds.push((3_000, task(&format!("t{n}"), &name, &[(rng.u32(2_000..4_000), 0)])));
+        deeds.push((3_100, task(&format!("u{n}"), &name, &[(rng.u32(100..400), 0)])));
+    }
+    let foreground = rng.bool();
+    deeds.push((rng.u64(4_000..7_000), Deed::Delete { kind: Kind::WarmPool, name: "p".into(), foreground }));
+    deeds.push((
+        rng.u64(4_000..6_000),
+        Deed::Delete { kind: Kind::Sandbox, name: "s1".into(), foreground: !foreground },
+    ));
+    deeds.push((rng.u64(4_000..8_000), delete(Kind::Task, "u2")));
+    deeds.push((rng.u64(6_000..12_000), delete(Kind::Sandbox, "s3")));
+    if rng.bool() {
+        deeds.push((20_000, delete(Kind::Sandbox, "s0")));
+    }
+    deeds
+}
+
+/// Ends of all kinds, in the middle of Tasks with several steps.
+fn results(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 2)), (10, sandbox("s", "p", true, None)), (10, sandbox("r", "p", true, None))];
+    for n in 0..8 {
+        let steps: Vec<_> =
+            (0..rng.u8(1..5)).map(|_| (rng.u32(..700), u8::from(rng.u8(..5) == 0) * rng.u8(1..9))).collect();
+        let timeout =
+            if rng.u8(..3) == 0 { json!({ "timeout": format!("{}ms", rng.u32(200..900)) }) } else { json!({}) };
+        deeds
+            .push((rng.u64(..9_000), task_with(&format!("t{n}"), if n % 2 == 0 { "s" } else { "r" }, &steps, timeout)));
+    }
+    let cancel = Deed::Edit { kind: Kind::Task, name: "t0".into(), spec: json!({ "cancel": true }) };
+    deeds.push((rng.u64(3_000..9_000), cancel));
+    deeds
+}
+
+/// What cannot be had says so for as long as it waits.
+fn never_placed(rng: &mut Rng) -> Deeds {
+    vec![
+        (0, pool("none", 0)),
+        (10, sandbox("s", "none", rng.bool(), None)),
+        (rng.u64(..2_000), sandbox("r", "missing", rng.bool(), Some(3))),
+        (rng.u64(..2_000), task("t0", "s", &[(10, 0)])),
+        (rng.u64(..2_000), task("t1", "s", &[(10, 0)])),
+        (rng.u64(..2_000), task("t2", "nobody", &[(10, 0)])),
+        (rng.u64(2_000..4_000), task("t3", "r", &[(10, 0)])),
+        (8_000, delete(Kind::Sandbox, "r")),
+    ]
+}
+
+/// Specs with any of their fields.
+fn drawn_specs(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, specs::pool("p0", rng)), (0, specs::pool("p1", rng))];
+    for n in 0..5 {
+        let name = format!("s{n}");
+        deeds.push((rng.u64(..4_000), specs::sandbox(&name, &format!("p{}", n % 2), rng)));
+        for m in 0..rng.u8(1..4) {
+            deeds.push((rng.u64(1_000..9_000), specs::task(&format!("t{n}-{m}"), &name, rng)));
+        }
+    }
+    deeds
+}
+
+/// Enough going on, for long enough, that an outage is in somebody's way.
+fn outages(rng: &mut Rng) -> Deeds {
+    let mut deeds =
+        vec![(0, Deed::Pool { name: "p".into(), replicas: 4, image: "v1".into(), mode: ExecutorMode::Agent })];
+    for n in 0..6 {
+        let (name, at) = (format!("s{n}"), rng.u64(2_000..20_000));
+        deeds.push((at, sandbox(&name, "p", rng.bool(), rng.bool().then(|| rng.i64(3..9)))));
+        deeds.push((at + rng.u64(..2_000), task(&format!("t{n}"), &name, &[(rng.u32(..9_000), 0)])));
+        deeds.push((at + rng.u64(..9_000), task(&format!("u{n}"), &name, &[(rng.u32(..2_000), 0)])));
+    }
+    deeds.push((rng.u64(5_000..25_000), scale("p", 2)));
+    deeds.push((rng.u64(5_000..25_000), image("p", "v2")));
+    deeds
+}
