@@ -159,9 +159,10 @@ impl Tasks {
     async fn acknowledge(&self, observed: &Observed) -> Result<(), Failure> {
         let version = Version::of(&*observed.row.task);
         // The cache need not have all of the status.
-        let Some(task) = self.effects.read::<Task>(&version.key).await?.filter(|t| Uid::of(t) == version.uid) else {
-            return Ok(());
-        };
+        let is_behind =
+            |task: &Task| task.status.as_ref().and_then(|s| s.observed_generation) != task.metadata.generation;
+        let found = self.effects.read::<Task>(&version.key).await?;
+        let Some(task) = found.filter(|task| Uid::of(task) == version.uid && is_behind(task)) else { return Ok(()) };
         match self.effects.write_generation(&task).await? {
             Written::Done(task) => self.watch.learn::<TaskRow>(task),
             // Its watch will tell.

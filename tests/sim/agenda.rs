@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use arl_operator::runs::RunEnd;
 
-use crate::{agent::RunId, users::Deed};
+use crate::{agent::RunId, outages::Outage, users::Deed};
 
 /// Something due.
 #[derive(Clone, Debug)]
@@ -35,6 +35,13 @@ pub enum Action {
     Resume(usize),
     /// The operators' wall clock jumps by so many milliseconds.
     ClockJump(i64),
+    /// Calls are refused for so long, and then no more.
+    Outage(Outage, Duration),
+    EndOutage(Outage),
+    /// A node does not answer for so long; that is noticed; and it answers again.
+    NodeAway(String, Duration),
+    NodeUnready(String),
+    NodeBack(String),
     /// Old versions are forgotten.
     Compact,
 }
@@ -64,8 +71,10 @@ impl Agenda {
 
     /// Drops what only disturbs.
     pub fn calm_down(&mut self) {
-        let disturbs =
-            |a: &Action| matches!(a, Action::Second | Action::Pause(_) | Action::ClockJump(_) | Action::Compact);
+        let disturbs = |a: &Action| {
+            use Action::{ClockJump, Compact, NodeAway, Outage, Pause, Second};
+            matches!(a, Second | Pause(_) | ClockJump(_) | Compact | Outage(..) | NodeAway(..))
+        };
         self.due.retain(|_, action| !disturbs(action));
     }
 

@@ -2,24 +2,18 @@
 //! listens. A run that was started is followed by whoever asks for it again, and never started once more. Plain exec has no such
 //! memory: what is asked for is started.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use arl_crds::{ExecutorMode, Step, StepType};
-use arl_operator::{
-    object::Uid,
-    pod::Target,
-    runs::{Leftovers, Report, Request, RunControl, RunEnd, Runner, StepEnd, StepRun},
-};
-use futures::future::BoxFuture;
+use arl_operator::runs::{Request, RunEnd, StepEnd, StepRun};
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::{
     agenda::Action,
-    contract::{Contract, InFlight, Rule},
-    faults::Faults,
-    kind::{Actor, Kind},
-    world::{State, World},
+    contract::{Contract, InFlight, Rule, is_finished},
+    kind::Kind,
+    store::is_deleting,
+    world::State,
 };
 
 /// A run: the pod it is in and its Task's uid; with plain exec, a number as well.
@@ -67,6 +61,15 @@ impl Agents {
         })
     }
 
+    /// Whether something of a run still runs.
+    pub fn goes_on(&self, id: &RunId) -> bool {
+        self.runs.get(id).is_some_and(AgentRun::goes_on)
+    }
+
+    pub fn run(&self, id: &RunId) -> Option<&AgentRun> {
+        self.runs.get(id)
+    }
+
     /// The runs of a Task, by where they are.
     pub fn runs_of(&self, task: &str) -> impl Iterator<Item = (&RunId, &AgentRun)> {
         self.runs.iter().filter(move |((_, run), _)| run.split('#').next() == Some(task))
@@ -93,7 +96,7 @@ fn script(step: &Step) -> (Duration, StepEnd) {
 }
 
 impl State {
-    fn begin(&mut self, request: &Request) -> RunId {
+    pub fn begin(&mut self, request: &Request) -> RunId {
         let mut id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
         if request.target.mode == ExecutorMode::Exec {
             id.1 = format!("{}#{}", id.1, self.agents.runs.len());
@@ -160,150 +163,23 @@ impl State {
         }
     }
 
+    /// Ends what runs in a pod of Tasks that are gone or have ended.
+    pub fn end_unwanted(&mut self, pod: &str) {
+        let runs = self.agents.runs.iter().filter(|((of, _), run)| of == pod && run.goes_on());
+        let wanted = |task: &str| {
+            self.store.by_uid(Kind::Task, task).is_some_and(|(_, task)| !is_finished(task) && !is_deleting(task))
+        };
+        let unwanted: Vec<_> = runs.map(|(id, _)| id).filter(|(_, task)| !wanted(task)).cloned().collect();
+        for id in unwanted {
+            self.trace.say(&format!("agent: run of {} is not wanted any more", id.1));
+            self.end_run(&id, RunEnd::Cancelled);
+        }
+    }
+
     /// A run that goes on is ended, with everything that it started.
     pub fn end_run(&mut self, id: &RunId, end: RunEnd) {
         if let Some(run) = self.agents.runs.get_mut(id).filter(|run| run.end.is_none()) {
             run.end = Some(end);
         }
     }
-}
-
-/// How far from the pod a stream got.
-enum NoStream {
-    /// It may come about later.
-    Now,
-    /// The pod is gone.
-    Ever,
-}
-
-/// The operator's way to the agents.
-pub struct Streams {
-    pub world: Arc<World>,
-    pub who: Actor,
-}
-
-/// How long a run is given when its container was started again.
-const SETTLING: Duration = Duration::from_secs(5);
-
-impl Streams {
-    /// Starts or finds the run, where the pod is still the one that was meant.
-    async fn open(&self, request: &Request) -> Result<RunId, NoStream> {
-        self.world.runs(self.who).await;
-        let delay = self.world.with(|s| s.delay(1, 30));
-        tokio::time::sleep(delay).await;
-        self.world.runs(self.who).await;
-        self.world.with(|s| {
-            let wanted = &request.target;
-            let Some((_, pod)) = s.store.by_uid(Kind::Pod, &wanted.pod_uid.0) else { return Err(NoStream::Ever) };
-            if pod["status"]["containerStatuses"][0]["state"].get("running").is_none() {
-                return Err(NoStream::Now);
-            }
-            if self.breaks(s) {
-                if !request.is_started && s.rng.bool() {
-                    s.begin(request);
-                }
-                return Err(NoStream::Now);
-            }
-            let id = (wanted.pod_uid.0.clone(), request.task_uid.0.clone());
-            if request.is_started { Ok(id) } else { Ok(s.begin(request)) }
-        })
-    }
-
-    fn breaks(&self, s: &mut State) -> bool {
-        let rate = s.faults.stream;
-        let breaks = Faults::happens(&mut s.rng, rate);
-        if breaks {
-            s.fault(&format!("{}'s stream to an agent breaks", self.who));
-        }
-        breaks
-    }
-
-    /// Reports what happens in the run until it is over; `None`: the stream broke.
-    async fn follow(&self, id: &RunId, report: &Report) -> Option<RunEnd> {
-        let mut seen = (0, false);
-        loop {
-            self.world.runs(self.who).await;
-            let pulse = self.world.pulse();
-            let told = self.world.with(|s| {
-                let Some(run) = s.agents.runs.get(id) else {
-                    return Some(Some(RunEnd::Lost("the pod has no record of the run".into())));
-                };
-                let now = (run.done.len(), run.done.last().is_some_and(|s| s.ended_at.is_some()));
-                let (started_at, done, end) = (run.started_at, run.done.clone(), run.end.clone());
-                if seen != now && self.breaks(s) {
-                    return Some(None);
-                }
-                seen = now;
-                report.lock().steps = done;
-                Some(end).filter(Option::is_some).or_else(|| {
-                    report.started(started_at);
-                    None
-                })
-            });
-            if let Some(end) = told {
-                return end;
-            }
-            pulse.await;
-        }
-    }
-
-    async fn attempts(&self, request: &Request, report: &Report) -> RunEnd {
-        loop {
-            match self.open(request).await {
-                Ok(id) => {
-                    if let Some(end) = self.follow(&id, report).await {
-                        return end;
-                    }
-                    // Plain exec has no second stream.
-                    if request.target.mode == ExecutorMode::Exec {
-                        return RunEnd::Lost("the stream broke".into());
-                    }
-                }
-                Err(_) if request.target.mode == ExecutorMode::Exec => {
-                    return RunEnd::Lost("there is no stream".into());
-                }
-                Err(NoStream::Ever) => return RunEnd::Lost("the pod is gone".into()),
-                Err(NoStream::Now) => {}
-            }
-        }
-    }
-
-    async fn heeds(&self, request: &Request, mut control: watch::Receiver<RunControl>) -> RunEnd {
-        let asked_to = control.wait_for(|control| *control != RunControl::Continue).await.map(|control| *control);
-        match asked_to {
-            Ok(RunControl::Cancel) => {
-                let id = (request.target.pod_uid.0.clone(), request.task_uid.0.clone());
-                self.world.runs(self.who).await;
-                self.world.with(|s| s.end_run(&id, RunEnd::Cancelled));
-                RunEnd::Cancelled
-            }
-            Ok(_) => {
-                tokio::time::sleep(SETTLING).await;
-                RunEnd::Lost("the container was started again".into())
-            }
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-impl Runner for Streams {
-    fn run<'a>(
-        &'a self,
-        request: Request,
-        report: &'a Report,
-        control: watch::Receiver<RunControl>,
-    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
-        Box::pin(async move {
-            let end = tokio::select! {
-                biased;
-                end = self.attempts(&request, report) => end,
-                end = self.heeds(&request, control) => end,
-            };
-            (end, Leftovers::None)
-        })
-    }
-
-    fn prepare(&self, _: &Target) {}
-
-    fn forget(&self, _: &Target, _: &Uid) {}
 }

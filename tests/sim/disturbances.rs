@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{agenda::Action, faults::Faults, world::State};
+use crate::{
+    agenda::Action,
+    faults::Faults,
+    outages::{NODES, Outage},
+    world::State,
+};
 
 /// Disturbances come in this span, in milliseconds.
 const DISTURBED: u64 = 30_000;
@@ -17,6 +22,14 @@ impl State {
         }
         (0..faults.seconds).for_each(|_| self.soon(span, Action::Second));
         (0..faults.compactions).for_each(|_| self.soon(span, Action::Compact));
+        for _ in 0..faults.outages {
+            let (outage, lasts) = (Outage::drawn(&mut self.rng), self.delay(2_000, 40_000));
+            self.soon(span, Action::Outage(outage, lasts));
+        }
+        for _ in 0..faults.nodes {
+            let (node, lasts) = (NODES[self.rng.usize(..NODES.len())].to_owned(), self.delay(1_000, 30_000));
+            self.soon(span, Action::NodeAway(node, lasts));
+        }
         for _ in 0..faults.jumps {
             let jump = self.rng.i64(-20_000..20_000);
             self.soon(span, Action::ClockJump(jump));
@@ -28,6 +41,12 @@ impl State {
         self.trace.say("nothing disturbs from here on");
         self.faults = Faults::default();
         self.agenda.calm_down();
+        while let Some(refused) = self.outages.first() {
+            self.end_outage(&refused.outage().clone());
+        }
+        for node in NODES {
+            self.find_node(node);
+        }
         self.store.quota = None;
         self.store.admission = None;
         for number in self.alive().into_iter().rev().skip(1) {
@@ -49,6 +68,11 @@ impl State {
             Action::EndStep(run) => self.end_step(&run),
             Action::EndRun(run, end) => self.end_run(&run, end),
             Action::User(deed) => self.perform(&deed),
+            Action::Outage(outage, lasts) => self.begin_outage(&outage, lasts),
+            Action::EndOutage(outage) => self.end_outage(&outage),
+            Action::NodeAway(node, lasts) => self.lose_node(&node, lasts),
+            Action::NodeUnready(node) => self.notice_lost_node(&node),
+            Action::NodeBack(node) => self.find_node(&node),
             // One that stands still learns it only when it goes on, and a moment later.
             Action::Depose(number) if self.processes[number].paused => self.soon((300, 1_500), Action::Depose(number)),
             Action::Depose(number) => self.kill(number),

@@ -20,14 +20,14 @@ fn state(object: &Value) -> &str {
     status["phase"].as_str().or(status["state"].as_str()).unwrap_or("Pending")
 }
 
-/// What the operator did and the diagram has not; nothing where it did what the diagram is not about.
-pub fn surprise(entry: &Entry) -> Option<Option<String>> {
+/// Whether the operator did what the diagram has, or what it has not; nothing where it did what the diagram is not about.
+pub fn follows(entry: &Entry) -> Option<Result<(), String>> {
     let before = entry.before.as_ref().filter(|_| entry.by.is_operator())?;
     let drawn = DRAWN.get(entry.id.kind.name())?;
-    Some(said(entry, before, drawn))
+    Some(surprise(entry, before, drawn).map_or(Ok(()), Err))
 }
 
-fn said(entry: &Entry, before: &Value, drawn: &Diagram) -> Option<String> {
+fn surprise(entry: &Entry, before: &Value, drawn: &Diagram) -> Option<String> {
     let after = entry.after.as_deref();
     let (from, to) = (state(before), after.map_or("[*]", state));
     if from != to && !drawn.arrows.contains(&(from.to_owned(), to.to_owned())) {

@@ -31,6 +31,9 @@ pub struct Faults {
     pub seconds: u32,
     pub jumps: u32,
     pub compactions: u32,
+    /// Calls that are all refused for a while, and nodes that do not answer for a while.
+    pub outages: u32,
+    pub nodes: u32,
     /// The API server is one that does not stream lists.
     pub no_streaming_lists: bool,
 }
@@ -52,6 +55,8 @@ impl Faults {
             seconds: often(3),
             jumps: often(3),
             compactions: often(4),
+            outages: 0,
+            nodes: 0,
             no_streaming_lists: false,
         };
         if rng.u8(..4) == 0 {
@@ -59,6 +64,9 @@ impl Faults {
             faults = Self { lag: 6_000, seconds: 2, pauses: 3, ..Self::default() };
         }
         faults.no_streaming_lists = rng.u8(..3) == 0;
+        if rng.u8(..4) == 0 {
+            (faults.outages, faults.nodes) = (rng.u32(..4), rng.u32(..3));
+        }
         faults
     }
 
@@ -70,8 +78,18 @@ impl Faults {
 
     /// Whether nothing goes wrong: what takes its time does not count.
     pub fn are_orderly(&self) -> bool {
+        self.are_only_outages() && self.outages == 0 && self.nodes == 0
+    }
+
+    /// Whether nothing goes wrong but refusals and nodes that are away.
+    pub fn are_only_outages(&self) -> bool {
         let Self { before, after, hang, touch, watch, crash, stream, pauses, seconds, jumps, compactions, .. } = *self;
         [before, after, hang, touch, watch, crash, stream, pauses, seconds, jumps, compactions].iter().all(|n| *n == 0)
+    }
+
+    /// The same slowness, refusals, and nodes that are away.
+    pub fn outages(self, rng: &mut Rng) -> Self {
+        Self { outages: rng.u32(1..4), nodes: rng.u32(..3), ..self.orderly() }
     }
 
     /// Whether it happens this time.

@@ -17,7 +17,6 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use crate::{
     agenda::Action,
-    agent::Streams,
     contract::{Contract, Counts, Rule},
     converged,
     faults::Faults,
@@ -27,14 +26,16 @@ use crate::{
     server::ApiServer,
     specs::Fields,
     stories,
+    streams::Streams,
     users::Deed,
     world::{NS, State, World},
 };
 
 /// The longest that convergence may take once nothing disturbs, and that surplus may last.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(120);
-/// What follows from the last change is written by then: that a pool's trouble is over once it has stayed away for a minute.
-const SETTLED_WITHIN: Duration = Duration::from_secs(75);
+/// What follows from the last change is written by then: that a pool's trouble is over once it has stayed away for a minute after
+/// the last pause, which is a minute at most.
+const SETTLED_WITHIN: Duration = Duration::from_secs(135);
 /// A request that hangs is given up within this time, and followed by another.
 const HANGS: Duration = Duration::from_secs(350);
 /// So long the operator is then listened to.
@@ -63,8 +64,12 @@ impl Plan {
             let turn = number / 11 * 3 + place;
             let scenario = stories::CONTRACT[turn % stories::CONTRACT.len()];
             let drawn = Faults::drawn(&mut rng);
-            let is_orderly = turn / stories::CONTRACT.len() % 2 == 0;
-            return Self { seed, scenario, faults: if is_orderly { drawn.orderly() } else { drawn }, death: None };
+            let faults = match turn / stories::CONTRACT.len() % 4 {
+                0 | 2 => drawn.orderly(),
+                1 => drawn.outages(&mut rng),
+                _ => drawn,
+            };
+            return Self { seed, scenario, faults, death: None };
         }
         let scenario = match seed {
             _ if seed % 997 == 996 => scenario::THOUSAND,
@@ -123,6 +128,7 @@ impl History {
         self.world.with(|s| {
             let facts = &mut s.contract.facts;
             (facts.patience, facts.is_orderly) = (patience, self.plan.faults.are_orderly());
+            facts.only_outages = self.plan.faults.are_only_outages();
             s.perform(&Deed::Namespace);
             for (at, deed) in (self.plan.scenario.deeds)(&mut s.rng) {
                 s.agenda.after(Duration::from_millis(at), Action::User(deed));
@@ -257,7 +263,7 @@ impl History {
         let client = Client::new(ApiServer { world: Arc::clone(&self.world), who }, NS);
         let events = EventSink::new();
         let flags = Flags::parse_from(["arl-operator"]);
-        let runner: Arc<dyn Runner> = Arc::new(Streams { world: Arc::clone(&self.world), who });
+        let runner: Arc<dyn Runner> = Arc::new(Streams::new(&self.world, who));
         let (clock, metrics) = (self.world.clock(), Metrics::new(&mut Catalogue::default()));
         let scope = Scope::new(None, &clock, &runner, &metrics, &InFlight::default(), &Bounds::default());
         let stage = watch::Sender::new(Stage::Lead);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     agenda::Action,
     kind::{Actor, Id, Kind},
+    outages::NODES,
     store::{Part, is_deleting, seconds},
     world::State,
 };
@@ -91,14 +92,17 @@ impl State {
         let runs = pod["status"]["containerStatuses"][0]["state"].get("running").is_some();
         let (start, restart) = (self.kubelet.start, self.kubelet.restart);
         match look {
+            // What a node that is away does is seen when it answers again.
+            _ if self.is_away(&pod) => self.soon((500, 1_500), Action::Kubelet(look, uid.to_owned())),
             Look::Finish => {
                 self.end_container(&pod);
                 self.store.remove(&id, Actor::Kubelet);
             }
             _ if is_deleting(&pod) || over => {}
             Look::Schedule => {
+                let name = NODES[self.rng.usize(..NODES.len())];
                 let node =
-                    self.store.modify(&id, Part::Main, Actor::Kubelet, |pod| pod["spec"]["nodeName"] = json!("node"));
+                    self.store.modify(&id, Part::Main, Actor::Kubelet, |pod| pod["spec"]["nodeName"] = json!(name));
                 if node.is_ok() {
                     self.soon(start, Action::Kubelet(Look::Start, uid.to_owned()));
                 }
@@ -111,44 +115,8 @@ impl State {
                 self.set_status(&id, |status| status["containerStatuses"][0]["state"] = ended, Some(false));
                 self.soon(restart, Action::Kubelet(Look::StartContainer, uid.to_owned()));
             }
-            Look::StartContainer if !runs && crashed(&pod) => {
-                let state = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off restarting" } });
-                let last = pod["status"]["containerStatuses"][0]["state"].clone();
-                let waiting = |status: &mut Value| {
-                    status["containerStatuses"][0]["lastState"] = last;
-                    status["containerStatuses"][0]["state"] = state;
-                };
-                self.set_status(&id, waiting, Some(false));
-            }
-            Look::StartContainer if !runs => {
-                let count = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(0) + 1;
-                let ended = pod["status"]["containerStatuses"][0]["state"].clone();
-                let executor = container(&pod, count, &ended);
-                self.set_status(&id, |status| status["containerStatuses"][0] = executor, Some(true));
-                if image_of(&pod) == CRASHES {
-                    let look = Action::Kubelet(Look::EndContainer { oom: false }, uid.to_owned());
-                    self.agenda.after(Duration::from_millis(300), look);
-                }
-            }
-            Look::Evict => {
-                self.end_container(&pod);
-                let evicted = |status: &mut Value| {
-                    (status["phase"], status["reason"]) = (json!("Failed"), json!("Evicted"));
-                    if let Some(executor) = status.pointer_mut("/containerStatuses/0") {
-                        executor["state"] = json!({ "terminated": { "reason": "Error", "exitCode": 137 } });
-                    }
-                };
-                self.set_status(&id, evicted, Some(false));
-            }
-            Look::Fail => {
-                self.end_container(&pod);
-                let failed = |status: &mut Value| {
-                    status["phase"] = json!("Failed");
-                    let ended = json!({ "terminated": { "reason": "Error", "exitCode": 1 } });
-                    status["containerStatuses"][0]["state"] = ended;
-                };
-                self.set_status(&id, failed, Some(false));
-            }
+            Look::StartContainer if !runs => self.start_again(&id, &pod, uid),
+            Look::Evict | Look::Fail => self.end_pod(&id, &pod, look == Look::Evict),
             Look::Unready if runs => {
                 self.set_status(&id, |_| {}, Some(false));
                 self.soon((100, 3_000), Action::Kubelet(Look::ReadyAgain, uid.to_owned()));
@@ -180,6 +148,41 @@ impl State {
         if let Some(look) = soon {
             self.agenda.after(Duration::from_millis(300), Action::Kubelet(look, uid.to_owned()));
         }
+    }
+
+    fn start_again(&mut self, id: &Id, pod: &Value, uid: &str) {
+        let ended = pod["status"]["containerStatuses"][0]["state"].clone();
+        if crashed(pod) {
+            let state = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off restarting" } });
+            let waiting = |status: &mut Value| {
+                status["containerStatuses"][0]["lastState"] = ended;
+                status["containerStatuses"][0]["state"] = state;
+            };
+            return self.set_status(id, waiting, Some(false));
+        }
+        let count = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(0) + 1;
+        let executor = container(pod, count, &ended);
+        self.set_status(id, |status| status["containerStatuses"][0] = executor, Some(true));
+        if image_of(pod) == CRASHES {
+            let look = Action::Kubelet(Look::EndContainer { oom: false }, uid.to_owned());
+            self.agenda.after(Duration::from_millis(300), look);
+        }
+    }
+
+    /// The node evicts it, or its container ends and it with it.
+    fn end_pod(&mut self, id: &Id, pod: &Value, is_evicted: bool) {
+        self.end_container(pod);
+        let code = if is_evicted { 137 } else { 1 };
+        let ended = |status: &mut Value| {
+            status["phase"] = json!("Failed");
+            if is_evicted {
+                status["reason"] = json!("Evicted");
+            }
+            if let Some(executor) = status.pointer_mut("/containerStatuses/0") {
+                executor["state"] = json!({ "terminated": { "reason": "Error", "exitCode": code } });
+            }
+        };
+        self.set_status(id, ended, Some(false));
     }
 
     fn set_status(&mut self, id: &Id, change: impl FnOnce(&mut Value), ready: Option<bool>) {

@@ -136,7 +136,9 @@ impl ApiServer {
             Refusal::new(code, "InternalError", "the simulated API server fails")
         };
         let write = call.verb.is_write();
-        let fate = if Faults::happens(&mut s.rng, s.faults.before) {
+        let fate = if let Some(refusal) = s.refuses(call) {
+            Fate::Refused(refusal)
+        } else if Faults::happens(&mut s.rng, s.faults.before) {
             if s.rng.u8(..4) == 0 { Fate::Broken { effect: false } } else { Fate::Refused(pick(s, &[429, 500, 503])) }
         } else if write && Faults::happens(&mut s.rng, s.faults.after) {
             if s.rng.u8(..3) == 0 { Fate::Broken { effect: true } } else { Fate::Belied(pick(s, &[500, 504])) }

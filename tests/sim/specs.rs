@@ -107,7 +107,7 @@ impl Fields {
 
 /// Where a path ends: the API server's own kinds are not taken apart.
 fn is_leaf(path: &str) -> bool {
-    path.ends_with(".template") || path.ends_with(".env") || path.ends_with(".command")
+    [".template", ".env", ".command"].iter().any(|leaf| path.ends_with(leaf))
 }
 
 fn leaves(path: &str, value: &Value, found: &mut BTreeSet<String>) {

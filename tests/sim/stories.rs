@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     kind::Kind,
     kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
+    outages::Outage,
     scenario::{Deeds, Scenario, delete, pool, sandbox, task, task_with},
     specs,
     users::Deed,
@@ -206,7 +207,9 @@ fn outages(rng: &mut Rng) -> Deeds {
         deeds.push((at + rng.u64(..2_000), task(&format!("t{n}"), &name, &[(rng.u32(..9_000), 0)])));
         deeds.push((at + rng.u64(..9_000), task(&format!("u{n}"), &name, &[(rng.u32(..2_000), 0)])));
     }
+    deeds.push((rng.u64(1_000..8_000), Deed::Refuse(Outage::drawn(rng), rng.u64(15_000..35_000))));
     deeds.push((rng.u64(5_000..25_000), scale("p", 2)));
     deeds.push((rng.u64(5_000..25_000), image("p", "v2")));
+    deeds.push((45_000, scale("p", 3)));
     deeds
 }

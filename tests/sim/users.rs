@@ -7,6 +7,7 @@ use crate::{
     agenda::Action,
     kind::{Actor, Id, Kind},
     kubelet::Look,
+    outages::Outage,
     store::{Deletion, Part, label, uid_of},
     world::{NS, State},
 };
@@ -64,6 +65,8 @@ pub enum Deed {
         which: Which,
         what: Fortune,
     },
+    /// Calls are refused for so many milliseconds.
+    Refuse(Outage, u64),
     Namespace,
     DeleteNamespace,
     Quota(Option<usize>),
@@ -124,6 +127,9 @@ impl State {
             }
             Deed::DeleteNamespace => {
                 self.store.delete(&Id::new(Kind::Namespace, "", NS), &Deletion::default(), Actor::User)
+            }
+            Deed::Refuse(outage, millis) => {
+                return self.begin_outage(outage, std::time::Duration::from_millis(*millis));
             }
             Deed::Quota(quota) => {
                 self.store.quota = *quota;

@@ -1,7 +1,7 @@
 //! Everything there is besides the operator, behind one lock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use crate::{
     faults::Faults,
     kind::Actor,
     kubelet::Kubelet,
+    outages::Refused,
     process::Process,
     specs::Fields,
     store::Store,
@@ -56,6 +57,10 @@ pub struct State {
     pub pages: BTreeMap<String, (u64, Vec<Arc<Value>>)>,
     /// The fields that people set in specs.
     pub fields: Fields,
+    /// What is refused just now.
+    pub outages: Vec<Refused>,
+    /// Nodes that do not answer.
+    pub away: BTreeSet<String>,
     pub faults_met: u64,
     pub crashes: u64,
 }
@@ -87,6 +92,8 @@ impl World {
             seen: 0,
             pages: BTreeMap::new(),
             fields: Fields::default(),
+            outages: Vec::new(),
+            away: BTreeSet::new(),
             faults_met: 0,
             crashes: 0,
         };

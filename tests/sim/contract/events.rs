@@ -19,7 +19,7 @@ const FEW: usize = 30;
 pub struct Told {
     names: BTreeSet<String>,
     /// How many Events an object had for a reason, by uid and reason.
-    told: BTreeMap<(String, String), usize>,
+    counts: BTreeMap<(String, String), usize>,
     /// How often a pool's trouble began, or became another, by its name.
     troubles: BTreeMap<String, usize>,
     failing: BTreeMap<String, usize>,
@@ -48,19 +48,21 @@ impl Told {
         if !is_new {
             return;
         }
-        let count = self.told.entry((uid.clone(), reason.clone())).or_default();
+        let count = self.counts.entry((uid.clone(), reason.clone())).or_default();
         *count += 1;
         let count = *count;
         if reason == "PodsFailing" {
             let failing = self.failing.entry(name.clone()).or_default();
             *failing += 1;
             let (told, begun) = (*failing, self.troubles.get(&name).copied().unwrap_or(0));
-            ledger.test(Rule::OneEventPerTrouble, told <= begun, || format!("{name}: {told} Events, {begun} troubles"));
+            ledger.test(Rule::OneEventPerTrouble, told <= begun * facts.operators, || {
+                format!("{name}: {told} Events, {begun} troubles")
+            });
         }
         if !ONCE.contains(&reason.as_str()) {
             return;
         }
-        let ends = ["TaskSucceeded", "TaskFailed"].map(|end| self.told.get(&(uid.clone(), end.to_owned())).copied());
+        let ends = ["TaskSucceeded", "TaskFailed"].map(|end| self.counts.get(&(uid.clone(), end.to_owned())).copied());
         let both = ends.iter().flatten().sum::<usize>();
         let task = store.by_uid(Kind::Task, &uid).map(|(_, task)| &task["status"]["state"]);
         let is_true = match (reason.as_str(), task) {
@@ -73,21 +75,26 @@ impl Told {
             ("Expired", _) => store.by_uid(Kind::Sandbox, &uid).is_none_or(|(_, s)| crate::store::is_deleting(s)),
             _ => true,
         };
-        ledger.test(Rule::OneEventPerEnd, count == 1 && both <= 1 && is_true, || {
+        ledger.test(Rule::OneEventPerEnd, count <= facts.operators && both <= facts.operators && is_true, || {
             format!("{reason} of {name} ({uid}), number {count}, ends {ends:?}")
         });
     }
 
+    /// Whether an object had an Event for a reason.
+    pub fn has_told(&self, uid: &str, reason: &str) -> bool {
+        self.counts.contains_key(&(uid.to_owned(), reason.to_owned()))
+    }
+
     /// At rest every end has its Event, where none can have been lost.
     pub fn at_rest(&self, store: &Store, facts: &Facts, ledger: &mut Ledger) {
-        if !facts.is_orderly || !facts.is_alone() || self.told.values().sum::<usize>() > FEW {
+        if !facts.is_orderly || !facts.is_alone() || self.counts.values().sum::<usize>() > FEW {
             return;
         }
         for (id, task) in store.of(Kind::Task).filter(|(_, task)| super::is_finished(task)) {
             let uid = crate::store::uid_of(task).to_owned();
             let told = ["TaskSucceeded", "TaskFailed"]
                 .iter()
-                .any(|end| self.told.contains_key(&(uid.clone(), (*end).to_owned())));
+                .any(|end| self.counts.contains_key(&(uid.clone(), (*end).to_owned())));
             ledger.test(Rule::EndHasEvent, told, || format!("{id} has ended, and no Event says so"));
         }
     }

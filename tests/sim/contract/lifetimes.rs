@@ -52,7 +52,7 @@ impl Lifetimes {
             return;
         }
         if entry.id.kind == Kind::Sandbox {
-            self.release(entry, store, facts, ledger);
+            self.release(entry, store, agents, facts, ledger);
         }
         if matches!(entry.id.kind, Kind::Sandbox | Kind::Task) {
             self.expiry(entry, store, agents, facts, ledger);
@@ -60,7 +60,7 @@ impl Lifetimes {
     }
 
     /// The pod is given up.
-    fn release(&self, entry: &Entry, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+    fn release(&self, entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledger: &mut Ledger) {
         let (Some(was), Some(now)) = (entry.before.as_deref(), entry.after.as_deref()) else { return };
         if was["status"]["phase"] == "Released" || now["status"]["phase"] != "Released" {
             return;
@@ -77,7 +77,9 @@ impl Lifetimes {
         }
         let keeps = spec["keepAlive"] == true || spec.get("ttlSecondsAfterFinished").is_some();
         ledger.test(Rule::KeptAlive, !keeps, || format!("{} is Released though its spec is {spec}", entry.id));
-        let ended = self.ended.contains_key(uid_of(was)) || was["status"]["phase"] == "Bound";
+        // One that was deleted in flight has ended too.
+        let ended = self.ended.contains_key(uid_of(was)) || agents.has_run_for(uid_of(was));
+        let ended = ended || was["status"]["phase"] == "Bound";
         let within = if facts.is_orderly { Duration::from_secs(5) } else { CALL };
         let named = |(id, task): &(&Id, &std::sync::Arc<Value>)| {
             id.namespace == entry.id.namespace

@@ -39,6 +39,8 @@ pub struct Facts {
     pub processes: usize,
     /// Nothing goes wrong in this history but slowness: then much holds to the second.
     pub is_orderly: bool,
+    /// Nothing goes wrong but refusals and nodes that are away.
+    pub only_outages: bool,
     /// The most that the operators' clock was ever ahead of the API server's, in milliseconds, and whether it ever jumped.
     pub most_ahead: i64,
     pub clock_jumped: bool,

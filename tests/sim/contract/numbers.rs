@@ -14,8 +14,8 @@ use crate::{
 
 /// In this time a back-off that grows to 60 s allows a handful of attempts, and none allows dozens.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Attempts with pauses of 1, 2, 4, 8, 16 and 32 s, shortened by chance.
-const ATTEMPTS: usize = 12;
+/// Attempts with growing pauses, which begin anew where the pool was full for a moment.
+const ATTEMPTS: usize = 24;
 
 #[derive(Debug, Default)]
 pub struct Numbers {
@@ -152,6 +152,8 @@ impl Numbers {
         if !facts.is_orderly || !is_ready(pod) {
             return;
         }
+        // Of a second change the operator may not have heard yet.
+        let is_first = object["metadata"]["generation"].as_i64() <= Some(2);
         let settled = self.changed.get(pool).is_some_and(|at| at.elapsed() > STALE);
         let image = |pod: &Value| pod["spec"]["containers"][0]["image"].clone();
         let present = object["spec"]["template"]["spec"]["containers"][0]["image"].clone();
@@ -159,7 +161,7 @@ impl Numbers {
         let others = || idle_of(pool, store).filter(|(_, other)| uid_of(other) != uid_of(pod));
         let ready = others().filter(|(_, other)| is_ready(other)).count();
         let away = recent(&self.claimed, pool) + recent(&self.lost, pool);
-        if settled && image(pod) != present {
+        if settled && is_first && image(pod) != present {
             ledger.test(Rule::ReadyBeforeOld, ready + away >= replicas, || {
                 format!("{} goes, of an old template, and {ready} of {replicas} are ready", entry.id)
             });

@@ -75,11 +75,11 @@ fn in_order(id: &Id, task: &Value, store: &Store, ledger: &mut Ledger) {
 fn steps(id: &Id, task: &Value, ledger: &mut Ledger) {
     let (status, specs) = (&task["status"], task["spec"]["steps"].as_array().cloned().unwrap_or_default());
     let said = status["steps"].as_array().cloned().unwrap_or_default();
-    let states: Vec<&str> = said.iter().filter_map(|step| step["state"].as_str()).collect();
+    let seen: Vec<&str> = said.iter().filter_map(|step| step["state"].as_str()).collect();
     let named = said.iter().map(|s| &s["name"]).eq(specs.iter().map(|s| &s["name"]));
-    let after: Vec<&&str> = states.iter().skip_while(|state| **state == "Succeeded").collect();
+    let after: Vec<&&str> = seen.iter().skip_while(|state| **state == "Succeeded").collect();
     let in_order = match after.split_first() {
-        None => status["state"] == "Succeeded",
+        None => status["state"] == "Succeeded" || OUTSIDE.contains(&reason_of(task)),
         // Where nothing is known of the run, any of its steps may have been the last.
         Some(_) if said.iter().all(|step| step.get("startedAt").is_none() && step["state"] == "Failed") => true,
         Some((first, rest)) => {
@@ -90,8 +90,8 @@ fn steps(id: &Id, task: &Value, ledger: &mut Ledger) {
     };
     let codes = said.iter().all(|step| step["state"] != "Skipped" || step.get("exitCode").is_none());
     ledger.test(Rule::StepsStopAtFailure, named && in_order && codes, || format!("{id}: {status}"));
-    let commands = said.iter().zip(&specs).filter(|(_, spec)| spec["type"] == "Command");
-    if let Some((last, _)) = commands.filter(|(step, _)| step.get("startedAt").is_some()).last() {
+    let mut commands = said.iter().zip(&specs).filter(|(_, spec)| spec["type"] == "Command");
+    if let Some((last, _)) = commands.rfind(|(step, _)| step.get("startedAt").is_some()) {
         let same = ["exitCode", "stdout", "stderr"].iter().all(|field| status.get(field) == last.get(field));
         ledger.test(Rule::TopIsLastCommand, same, || format!("{id}: {status}"));
     }
@@ -173,8 +173,9 @@ fn times(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger) {
         (Some(from), Some(to), Some(text)) => {
             let said = arl_crds::duration::parse(text).unwrap_or_default().as_secs_f64();
             let took = to.duration_since(from).as_secs_f64();
-            // People are told tenths of seconds.
-            (said - took).abs() <= if took < 1.0 { 0.002 } else { 0.11 }
+            // People are told the two largest units.
+            let unit = [(1.0, 0.002), (60.0, 0.11), (3600.0, 1.01)].iter().find(|(below, _)| took < *below);
+            (said - took).abs() <= unit.map_or(61.0, |(_, unit)| *unit)
         }
         (None, Some(_), None) => true,
         _ => false,
@@ -188,7 +189,7 @@ fn times(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger) {
     };
     let steps = status["steps"].as_array().into_iter().flatten().zip(&run.done);
     let true_steps =
-        steps.filter(|(said, did)| did.ended_at.is_some() && said.get("startedAt").is_some()).all(|(said, did)| {
+        steps.filter(|(said, did)| did.ended_at.is_some() && said.get("exitCode").is_some()).all(|(said, did)| {
             same(&said["startedAt"], did.started_at) && did.ended_at.is_none_or(|at| same(&said["completedAt"], at))
         });
     ledger.test(Rule::TimesAreThePods, true_steps && same(&status["startedAt"], run.started_at), || {
@@ -218,12 +219,15 @@ fn reason(
         executor["restartCount"].as_i64() > Some(0) || executor["state"].get("terminated").is_some()
     });
     let reason = reason_of(task);
+    // It may have run in the pod of a Sandbox of the same name before this one.
+    let is_gone = |pod: &str| !store.by_uid(Kind::Pod, pod).is_some_and(|(_, pod)| is_alive(pod));
+    let ran_elsewhere = agents.runs_of(uid_of(task)).any(|((pod, _), _)| is_gone(pod));
     let is_true = match reason {
         "Cancelled" => task["spec"]["cancel"] == true || is_deleting(task),
         "SandboxDeleted" => sandbox.is_none_or(|s| is_deleting(s)),
         "SandboxReleased" => sandbox.is_none_or(|s| s["status"]["phase"] == "Released"),
-        "PodLost" => !pod.is_some_and(|pod| is_alive(pod)),
-        "ContainerRestarted" | "OOMKilled" => restarted,
+        "PodLost" => !pod.is_some_and(|pod| is_alive(pod)) || ran_elsewhere,
+        "ContainerRestarted" | "OOMKilled" => restarted || !facts.is_alone(),
         _ => true,
     };
     ledger.test(Rule::ReasonIsTrue, is_true, || format!("{id} says {reason}: {}", task["status"]));

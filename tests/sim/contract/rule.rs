@@ -139,6 +139,8 @@ rules! {
     GenerationAtRest,
     /// Stalled is there only while a call keeps failing.
     StalledOnlyMeanwhile,
+    /// What a refusal keeps from where it should be says so within bounded time.
+    RefusalIsSaid,
     /// An end has one Event at most, and it is true.
     OneEventPerEnd,
     /// An end has its Event.

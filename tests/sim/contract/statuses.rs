@@ -10,8 +10,8 @@ pub fn check(entry: &Entry, ledger: &mut Ledger) {
     if !entry.id.kind.is_ours() || !entry.by.is_operator() {
         return;
     }
-    if let Some(arrow) = drawn::surprise(entry) {
-        ledger.test(Rule::AsDrawn, arrow.is_none(), || arrow.unwrap_or_default());
+    if let Some(follows) = drawn::follows(entry) {
+        ledger.test(Rule::AsDrawn, follows.is_ok(), || follows.err().unwrap_or_default());
     }
     let (Some(before), Some(after)) = (entry.before.as_deref(), entry.after.as_deref()) else { return };
     if before["status"] == after["status"] {

@@ -1,0 +1,221 @@
+//! What does not work for a while: calls of one kind that are all refused, and a node that does not answer.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    agenda::Action,
+    call::{Call, Verb},
+    contract::{Rule, condition},
+    kind::{Actor, Id, Kind},
+    kubelet::Look,
+    refusal::Refusal,
+    store::{Part, is_deleting, uid_of},
+    world::{NS, State},
+};
+
+/// Within this time an object says what it is kept from, in a history where nothing else goes wrong.
+const SAID_WITHIN: Duration = Duration::from_secs(10);
+/// The nodes there are.
+pub const NODES: [&str; 2] = ["node-a", "node-b"];
+
+/// Calls that are refused for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    verb: Verb,
+    kind: Option<Kind>,
+    status: bool,
+    code: u16,
+    words: &'static str,
+}
+
+/// Who was refused, since when and how often.
+#[derive(Debug)]
+pub struct Refused {
+    outage: Outage,
+    kept: BTreeMap<Id, (Instant, u32)>,
+}
+
+const POLICY: &str = "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no";
+const WEBHOOK: &str = "Internal error occurred: failed calling webhook \"w\": connection refused";
+const RIGHT: &str = "User \"system:serviceaccount:arl:arl\" cannot do that";
+const QUOTA: &str = "exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3";
+const QUOTA_CHANGED: &str = "Operation cannot be fulfilled on resourcequotas \"q\": the object has been modified";
+
+impl Refused {
+    pub fn outage(&self) -> &Outage {
+        &self.outage
+    }
+}
+
+impl Outage {
+    /// Any of those that a cluster's rights, quotas, policies and webhooks make.
+    pub fn drawn(rng: &mut fastrand::Rng) -> Self {
+        use Kind::{Pod, Sandbox, Task, WarmPool};
+        let calls = [
+            (Verb::Create, Some(Pod), false),
+            (Verb::Create, Some(Pod), false),
+            (Verb::Patch, Some(Pod), false),
+            (Verb::Patch, Some(Pod), false),
+            (Verb::Delete, Some(Pod), false),
+            (Verb::Patch, Some(Sandbox), true),
+            (Verb::Patch, Some(Task), true),
+            (Verb::Patch, Some(WarmPool), true),
+            (Verb::Delete, Some(Sandbox), false),
+            (Verb::Delete, Some(Task), false),
+            (Verb::List, Some(Task), false),
+            (Verb::Watch, Some(Pod), false),
+            (Verb::Watch, Some(Sandbox), false),
+            (Verb::Create, None, false),
+        ];
+        let (verb, kind, status) = calls[rng.usize(..calls.len())];
+        let refusals = match verb {
+            Verb::Create if kind.is_some() => {
+                &[(403, QUOTA), (409, QUOTA_CHANGED), (403, POLICY), (422, POLICY), (500, WEBHOOK)][..]
+            }
+            Verb::Create | Verb::List | Verb::Watch => &[(403, RIGHT)][..],
+            _ => &[(403, RIGHT), (422, POLICY), (500, WEBHOOK), (403, POLICY)][..],
+        };
+        let (code, words) = refusals[rng.usize(..refusals.len())];
+        Self { verb, kind, status, code, words }
+    }
+
+    fn is_of(&self, call: &Call) -> bool {
+        let kind = if call.is_event() { None } else { call.kind };
+        self.verb == call.verb && self.kind == kind && self.status == call.status && (kind.is_some() || call.is_event())
+    }
+}
+
+impl State {
+    /// Why this call is refused, if it is.
+    pub fn refuses(&mut self, call: &Call) -> Option<Refusal> {
+        let refused = self.outages.iter_mut().find(|refused| refused.outage.is_of(call))?;
+        if let Some(id) = kept_by(call) {
+            refused.kept.entry(id).or_insert((Instant::now(), 0)).1 += 1;
+        }
+        let Outage { code, words, .. } = refused.outage;
+        let reason = match code {
+            403 => "Forbidden",
+            409 => "Conflict",
+            422 => "Invalid",
+            _ => "InternalError",
+        };
+        Some(Refusal::new(code, reason, words))
+    }
+
+    pub fn begin_outage(&mut self, outage: &Outage, lasts: Duration) {
+        self.fault(&format!("from now on for {lasts:?} this is refused: {outage:?}"));
+        self.contract.facts.is_orderly = false;
+        self.outages.push(Refused { outage: outage.clone(), kept: BTreeMap::new() });
+        self.agenda.after(lasts, Action::EndOutage(outage.clone()));
+    }
+
+    /// It works again. Whoever was kept from something until now has said so.
+    pub fn end_outage(&mut self, outage: &Outage) {
+        let Some(at) = self.outages.iter().position(|refused| refused.outage == *outage) else { return };
+        let Refused { outage, kept } = self.outages.remove(at);
+        self.trace.say(&format!("no longer refused: {outage:?}"));
+        let can_be_told = !self.outages.iter().any(|other| other.outage.status);
+        let is_told = self.contract.facts.only_outages && self.contract.facts.is_alone() && can_be_told;
+        if !is_told || outage.status || outage.kind.is_none() {
+            return;
+        }
+        for (id, (since, times)) in kept {
+            let Some(object) = self.store.get(&id).filter(|object| !is_deleting(object)) else { continue };
+            if since.elapsed() < SAID_WITHIN || times < 3 {
+                continue;
+            }
+            // Whom no pod is left for says that, and not why the last one was refused.
+            let waits = |reason: &Value| reason == "PoolEmpty" || reason == "PoolNotFound";
+            if condition(object, "Ready").is_some_and(|c| waits(&c["reason"])) {
+                continue;
+            }
+            let says = self.says(object, &outage);
+            self.contract.ledger.test(Rule::RefusalIsSaid, says, || {
+                format!(
+                    "{id} was refused {outage:?} {times} times in {:?} and says {}",
+                    since.elapsed(),
+                    object["status"]
+                )
+            });
+        }
+    }
+
+    fn says(&self, object: &Value, outage: &Outage) -> bool {
+        let said: Vec<&Value> = object["status"]["conditions"].as_array().into_iter().flatten().collect();
+        let word = outage.words.split_whitespace().next().unwrap_or_default();
+        let in_words = said.iter().any(|c| c["message"].as_str().is_some_and(|message| message.contains(word)));
+        let failing = condition(object, "PodsFailing").is_some_and(|c| c["status"] == "True");
+        in_words || failing || self.contract.events.has_told(uid_of(object), "Stalled")
+    }
+
+    /// A node stops to answer, and is noticed to a moment later.
+    pub fn lose_node(&mut self, node: &str, lasts: Duration) {
+        if !self.away.insert(node.to_owned()) {
+            return;
+        }
+        self.contract.facts.is_orderly = false;
+        self.fault(&format!("{node} does not answer for {lasts:?}"));
+        let noticed = self.delay(100, 5_000);
+        self.agenda.after(noticed, Action::NodeUnready(node.to_owned()));
+        self.agenda.after(lasts, Action::NodeBack(node.to_owned()));
+    }
+
+    /// The node controller calls the pods of a node that is away unready.
+    pub fn notice_lost_node(&mut self, node: &str) {
+        if !self.away.contains(node) {
+            return;
+        }
+        let now = json!(crate::store::seconds(self.store.time()));
+        for id in self.pods_on(node) {
+            drop(self.store.modify(&id, Part::Status, Actor::Controllers, |pod| {
+                if pod["status"]["conditions"][0]["status"] == "True" {
+                    let unready = json!({ "type": "Ready", "status": "False", "lastTransitionTime": now });
+                    pod["status"]["conditions"] = json!([unready]);
+                }
+            }));
+        }
+    }
+
+    pub fn find_node(&mut self, node: &str) {
+        if !self.away.remove(node) {
+            return;
+        }
+        self.trace.say(&format!("{node} answers again"));
+        for id in self.pods_on(node) {
+            let uid = self.store.get(&id).map(|pod| uid_of(pod).to_owned()).unwrap_or_default();
+            self.soon((50, 2_000), Action::Kubelet(Look::ReadyAgain, uid));
+        }
+    }
+
+    /// Whether the node of a pod does not answer.
+    pub fn is_away(&self, pod: &Value) -> bool {
+        pod["spec"]["nodeName"].as_str().is_some_and(|node| self.away.contains(node))
+    }
+
+    fn pods_on(&self, node: &str) -> Vec<Id> {
+        self.store.of(Kind::Pod).filter(|(_, pod)| pod["spec"]["nodeName"] == node).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// The object that a call is made for.
+fn kept_by(call: &Call) -> Option<Id> {
+    let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    match (call.verb, call.kind?) {
+        (Verb::Create, Kind::Pod) => {
+            let pool = body["metadata"]["ownerReferences"][0]["name"].as_str()?;
+            Some(Id::new(Kind::WarmPool, NS, pool))
+        }
+        (Verb::Patch, Kind::Pod) => {
+            let owner = body.as_array()?.iter().find(|op| op["path"] == "/metadata/ownerReferences")?;
+            Some(Id::new(Kind::Sandbox, NS, owner["value"][0]["name"].as_str()?))
+        }
+        (Verb::Delete, Kind::Sandbox | Kind::Task) => call.id(),
+        (Verb::List, Kind::Task) => {
+            Some(Id::new(Kind::Sandbox, NS, call.asked("fieldSelector").strip_prefix("spec.sandboxRef=")?))
+        }
+        _ => None,
+    }
+}
