@@ -22,7 +22,7 @@
 //!
 //! [`warmpool`], [`sandbox`] and [`task`] have the same files: `observe` reads the cache into one value, `plan` decides from that value and
 //! a clock reading, `status` says what the status must then be. Both are pure and tested by tables. Every write in [`effects`] names
-//! the version it was decided on, so that an old cache, a second operator or a crash in between cannot make it wrong. Reconcile starts a
+//! the version it was decided on, so that a second operator or a crash in between cannot make it wrong; what would be final is asked of the API server first, since the cache may be late. Reconcile starts a
 //! run, looks at it and ends it, and never waits for a command.
 //!
 //! Where to look:
@@ -30,10 +30,11 @@
 //! | question | file |
 //! |---|---|
 //! | Which Sandbox gets which pod? | `cache/pairing.rs` pairs them in order of creation; `sandbox/plan.rs` decides the claim; `effects/pods.rs` writes it |
-//! | What happens to a write that is refused? | `effects/failure.rs` classes it; `controller.rs` tries it again, later each time; `stalled.rs` shows it on the object |
+//! | What happens to a write that is refused? | `effects/failure.rs` classes it; `controller.rs` tries it again, later each time; `stalled.rs` shows it on the object, `sandbox/mod.rs` as ClaimRefused on one that waits, `warmpool/setback.rs` on a pool |
 //! | Who may delete a pod? | only `delete_pod` in `effects/pods.rs`, called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, and for one with processes that cannot be ended by `task/mod.rs` |
-//! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/follow.rs` attaches to the agent's record of it |
-//! | What bounds a page of a list? | `PAGE` in `cache/watch.rs` and `effects/objects.rs`; where the API server streams lists there are no pages |
+//! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/follow.rs` attaches to the agent's record of it; `runs/agent/stream.rs` (`end_unwanted`) and `task/mod.rs` (`end_orphans`) end those that nobody wants |
+//! | What is asked of the API server, since the cache may be late? | what ends something for good: `confirm` in `sandbox/mod.rs` and `task/mod.rs`, `confirm_tasks` in `effects/objects.rs`, `is_unfinished` |
+//! | What bounds a page of a list? | `PAGE` in `cache/watch.rs`, `effects/objects.rs` and `effects/pods.rs`; where the API server streams lists there are no pages |
 //! | How much may outputs take? | `runs/report.rs` as they arrive, `runs/quota.rs` all together, `task/report.rs` in the status |
 //! | How much of what Tasks carry is in memory? | `runs/contents.rs`: a Task that finds no room waits in `task/mod.rs` (`start`) |
 //! | What does a pod's end mean? | `pod/lost.rs` |

@@ -77,7 +77,7 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    /// Notes an command and returns what has to be sent for it.
+    /// Notes a command and returns what has to be sent for it.
     pub(super) fn take(&mut self, command: StreamCommand) -> Bytes {
         match command {
             StreamCommand::Attach(attach) => {

@@ -1,6 +1,6 @@
 //! What the agent's messages about a run mean.
 //!
-//! They come from a place where the user's code runs: sizes are bounded, command is checked, times are held to reason.
+//! They come from a place where the user's code runs: sizes are bounded, order is checked, times are held to reason.
 
 use std::{ops::ControlFlow, time::Duration};
 

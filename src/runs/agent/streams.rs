@@ -67,7 +67,7 @@ impl Agent {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives an command to the stream of a pod; opens one where there is none.
+    /// Gives a command to the stream of a pod; opens one where there is none.
     pub(super) fn command(self: &Arc<Self>, target: &Target, command: Option<StreamCommand>) {
         let mut streams = self.lock();
         let open = streams.get(&target.pod_uid).filter(|commands| !commands.is_closed());
