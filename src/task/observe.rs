@@ -110,7 +110,13 @@ impl Observed {
             None => self.run.as_ref().is_some_and(|run| found.pod_uid() == Some(run.target.pod_uid.clone())),
         });
         self.sandbox_is_gone = found.is_none();
-        self.sandbox = found.map(Arc::new).or(self.sandbox.take());
+        // Another one of its name is not the one whose pod it ran in.
+        let (recorded, ran_in) = (self.row.sandbox_uid(), self.run.as_ref().map(|run| &run.target.pod_uid));
+        let is_its_own = |sandbox: &Arc<SandboxRow>| {
+            recorded == Some(Uid::of(&*sandbox.sandbox))
+                || ran_in.is_some_and(|pod| sandbox.pod_uid().as_ref() == Some(pod))
+        };
+        self.sandbox = found.map(Arc::new).or(self.sandbox.take().filter(is_its_own));
     }
 
     /// The pod that it was started in, if the cache does not have it.

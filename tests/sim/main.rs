@@ -58,6 +58,7 @@ const FOUND: &[(u64, &str)] = &[
     (254, "an old leader that makes surplus pods again and again beside its successor"),
     (40, "a Sandbox that is on a Task's record and not in sight yet"),
     (79, "a pod that is on a Sandbox's record and not in sight yet"),
+    (119, "a Task that ran in the pod of a Sandbox whose name another one has by now"),
     (6_126, "a Task that ended while the end of its Sandbox's ttl was being confirmed"),
 ];
 
