@@ -151,7 +151,9 @@ async fn who_takes_more_of_the_nodes_disk_than_allowed_loses_the_pod() {
     world.pool_of("p", 1, &template).await;
     world.sandbox("s", "p").await;
     let fill = "dd if=/dev/zero of=/.arl/state/full bs=1M count=64; echo filled; sleep 7797";
-    let task = world.run("t", "s", json!([shell("a", fill)])).await;
+    // The kubelet looks at disks when it comes to it.
+    world.task_with("t", &json!({"sandboxRef": "s", "timeout": "10m", "steps": [shell("a", fill)]})).await;
+    let task = world.finished("t").await;
     assert_eq!((state(&task), reason(&task)), (Some(TaskState::Failed), "PodLost"), "{:?}", task.status);
     assert!(
         message(&task).contains("was evicted by its node") && message(&task).contains("16Mi;"),
