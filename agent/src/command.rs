@@ -13,11 +13,10 @@ use std::{
 };
 
 use arl_agent::{
-    message::{Excerpt, StepEnd, Variable},
+    message::{Excerpt, StepEnd, Variable, error::Kind},
     output::Output,
 };
 use nix::{
-    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signalfd::SignalFd,
 };
@@ -28,7 +27,7 @@ use crate::{
     job::{Done, Outcome},
     memory,
     records::Partial,
-    tree,
+    refusal, tree,
 };
 
 /// After the command's own end, its outputs are read until they are closed, for this long at most: `exec > >(tee log)` has
@@ -89,14 +88,9 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd>
 fn refused(program: &str, error: &std::io::Error) -> StepEnd {
     let not_executable =
         |code, message: &str| StepEnd::NotExecutable { code, message: format!("{program}: {message}") };
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => not_executable(
-            127,
-            "not found in the container: the program is missing or, if it is a script, the interpreter in its first line",
-        ),
-        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
-            not_executable(126, &format!("cannot be executed: {error}"))
-        }
+    match refusal::kind(error) {
+        Kind::NotFound => not_executable(127, refusal::NOT_FOUND),
+        Kind::NotExecutable => not_executable(126, &format!("cannot be executed: {error}")),
         _ => StepEnd::StartError(format!("{program} cannot be started: {error}")),
     }
 }

@@ -21,6 +21,7 @@ mod live;
 mod memory;
 mod peer;
 mod records;
+mod refusal;
 mod step;
 mod supervise;
 mod tree;

@@ -3,14 +3,18 @@
 use std::{
     io::{ErrorKind, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
+    path::Path,
+    process::{Command, Stdio},
 };
 
 use arl_agent::frame::{self, Frames};
 use minicbor::{Decode, Encode};
 use nix::poll::PollFlags;
+
+use crate::limits;
 
 /// One that does not read what it is sent is given up here; a relay that comes back gets everything again. It is memory of the
 /// container.
@@ -36,6 +40,21 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Starts this program as `role`, to work for this process at the other end of its standard input, with the volume at `directory`;
+    /// returns its number too. Messages received have at most `max` bytes.
+    pub fn start(role: &str, directory: &Path, max: usize) -> std::io::Result<(i32, Self)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new("/proc/self/exe")
+            .arg(role)
+            .arg(directory)
+            .args(limits::given())
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok((i32::try_from(child.id()).unwrap_or_default(), Self::new(ours, max)?))
+    }
+
     /// Messages received from `stream` have at most `max` bytes.
     pub fn new(stream: UnixStream, max: usize) -> std::io::Result<Self> {
         stream.set_nonblocking(true)?;

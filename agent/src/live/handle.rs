@@ -1,12 +1,8 @@
 //! The supervisor's end of a keeper.
 
 use std::{
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::Path,
-    process::Stdio,
 };
 
 use arl_agent::frame::{self, FROM_AGENT_MAX};
@@ -15,7 +11,7 @@ use super::{
     inbox,
     job::{Command, Job, Report},
 };
-use crate::{limits, peer::Peer};
+use crate::peer::Peer;
 
 /// A process that keeps one live process at a time, or does one file call.
 pub struct Keeper {
@@ -27,17 +23,8 @@ pub struct Keeper {
 impl Keeper {
     /// Starts one.
     pub fn start(directory: &Path) -> std::io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let child = std::process::Command::new("/proc/self/exe")
-            .arg("live")
-            .arg(directory)
-            .args(limits::given())
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let pid = i32::try_from(child.id()).unwrap_or_default();
-        Ok(Self { pid, peer: Peer::new(ours, FROM_AGENT_MAX)? })
+        let (pid, peer) = Peer::start("live", directory, FROM_AGENT_MAX)?;
+        Ok(Self { pid, peer })
     }
 
     /// Gives it a job with descriptors; fails where it is gone.

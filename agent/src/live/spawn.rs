@@ -11,11 +11,10 @@ use arl_agent::message::{
     error::{Error, Kind},
     live::Id,
 };
-use nix::errno::Errno;
 use rustix::process::{Pid, Signal, WaitStatus, ioctl_tiocsctty, kill_process, kill_process_group};
 
 use super::{job::Program, user::Identity};
-use crate::memory;
+use crate::{memory, refusal};
 
 /// A process that was started.
 pub struct Running {
@@ -109,21 +108,13 @@ fn standard(program: &Program, descriptors: Vec<OwnedFd>) -> std::io::Result<[St
 }
 
 fn refused(name: &str, error: &std::io::Error) -> Error {
-    let failure = |kind, message: String| Error { kind, message, errno: error.raw_os_error() };
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => failure(
-            Kind::NotFound,
-            format!(
-                "{name}: not found in the container: the program is missing or, if it is a script, the interpreter in its first line"
-            ),
-        ),
-        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => {
-            failure(Kind::NotExecutable, format!("{name}: cannot be executed: {error}"))
-        }
-        Some(Errno::E2BIG) => {
-            failure(Kind::TooLarge, format!("{name}: the arguments or variables are too many: {error}"))
-        }
-        None => failure(Kind::Invalid, format!("{name}: cannot be started: {error}")),
-        _ => failure(Kind::Other, format!("{name} cannot be started: {error}")),
-    }
+    let kind = refusal::kind(error);
+    let message = match kind {
+        Kind::NotFound => format!("{name}: {}", refusal::NOT_FOUND),
+        Kind::NotExecutable => format!("{name}: cannot be executed: {error}"),
+        Kind::TooLarge => format!("{name}: the arguments or variables are too many: {error}"),
+        Kind::Invalid => format!("{name}: cannot be started: {error}"),
+        _ => format!("{name} cannot be started: {error}"),
+    };
+    Error { kind, message, errno: error.raw_os_error() }
 }

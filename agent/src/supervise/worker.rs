@@ -1,14 +1,10 @@
 //! The process that runs steps, and the way to it.
 
-use std::{
-    os::{fd::OwnedFd, unix::net::UnixStream},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
 use arl_agent::frame::FROM_AGENT_MAX;
 
-use crate::{job::Job, limits, peer::Peer};
+use crate::{job::Job, peer::Peer};
 
 /// A process that runs one step at a time.
 pub struct Worker {
@@ -22,17 +18,8 @@ pub struct Worker {
 impl Worker {
     /// Starts one, which notes what steps print in the volume at `directory`.
     pub fn start(directory: &Path) -> std::io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new("/proc/self/exe")
-            .arg("step")
-            .arg(directory)
-            .args(limits::given())
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let pid = i32::try_from(child.id()).unwrap_or_default();
-        Ok(Self { pid, peer: Peer::new(ours, 2 * FROM_AGENT_MAX)?, cancelled: false })
+        let (pid, peer) = Peer::start("step", directory, 2 * FROM_AGENT_MAX)?;
+        Ok(Self { pid, peer, cancelled: false })
     }
 
     /// Whether it still waits: one that the user's code killed since its last step is seen here.
