@@ -23,18 +23,8 @@ pub struct Command {
 impl Command {
     /// A program with its arguments.
     pub fn new<A: Into<String>>(argv: impl IntoIterator<Item = A>) -> Self {
-        let start = Start {
-            id: new_id(),
-            argv: argv.into_iter().map(Into::into).collect(),
-            env: Vec::new(),
-            cwd: None,
-            user: None,
-            stdin: false,
-            tty: None,
-            timeout_ms: None,
-            grace_ms: None,
-            alone_ms: Some(ALONE_MS),
-        };
+        let argv = argv.into_iter().map(Into::into).collect();
+        let start = Start { alone_ms: Some(ALONE_MS), ..Start::new(new_id(), argv) };
         Self { start, input: None, keep: KEEP_MAX }
     }
 

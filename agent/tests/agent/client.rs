@@ -57,18 +57,7 @@ pub struct Client {
 }
 
 pub fn start(id: u64, argv: &[&str]) -> Start {
-    Start {
-        id: Id(id),
-        argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
-        env: Vec::new(),
-        cwd: None,
-        user: None,
-        stdin: false,
-        tty: None,
-        timeout_ms: None,
-        grace_ms: None,
-        alone_ms: None,
-    }
+    Start::new(Id(id), argv.iter().map(|argument| (*argument).to_owned()).collect())
 }
 
 pub fn script(id: u64, script: &str) -> Start {

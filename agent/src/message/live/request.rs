@@ -164,6 +164,24 @@ pub struct Start {
     pub alone_ms: Option<u64>,
 }
 
+impl Start {
+    /// A background process without input, a terminal or a timeout, as the agent's own user in the container's working directory.
+    pub fn new(id: Id, argv: Vec<String>) -> Self {
+        Self {
+            id,
+            argv,
+            env: Vec::new(),
+            cwd: None,
+            user: None,
+            stdin: false,
+            tty: None,
+            timeout_ms: None,
+            grace_ms: None,
+            alone_ms: None,
+        }
+    }
+}
+
 /// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Size {
