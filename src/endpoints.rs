@@ -94,17 +94,13 @@ pub async fn metrics(listener: TcpListener, catalogue: Catalogue) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, future::BoxFuture};
-    use tokio::sync::watch;
-
     use super::*;
     use crate::{
         clock::Clock,
         metrics::Metrics,
-        object::{Key, Uid},
-        pod::Target,
+        object::Key,
         queue::InFlight,
-        runs::{Bounds, Leftovers, Report, Request, RunControl, RunEnd, Runner},
+        runs::{Bounds, Runner, testing::Idle},
     };
 
     #[tokio::test]
@@ -121,26 +117,9 @@ mod tests {
         assert!(error.starts_with(&format!("--x={taken}: ")), "{error}");
     }
 
-    struct NoRunner;
-
-    impl Runner for NoRunner {
-        fn run<'a>(
-            &'a self,
-            _: Request,
-            _: &'a Report,
-            _: watch::Receiver<RunControl>,
-        ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
-            std::future::pending().boxed()
-        }
-
-        fn prepare(&self, _: &Target) {}
-
-        fn forget(&self, _: &Target, _: &Uid) {}
-    }
-
     #[tokio::test(start_paused = true)]
     async fn an_operator_is_alive_as_long_as_its_workers_move() {
-        let runner: Arc<dyn Runner> = Arc::new(NoRunner);
+        let runner: Arc<dyn Runner> = Arc::new(Idle);
         let clock = Clock::new(|| jiff::Timestamp::UNIX_EPOCH);
         let scopes = [Scope::new(
             Some("ns".into()),

@@ -15,6 +15,8 @@ mod report;
 mod run;
 mod runner;
 mod script;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use agent::{Agent, StillWanted};
 pub use by_mode::ByMode;
