@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     exec_status,
     report::Report,
-    run::{Leftovers, Request, RunControl, RunEnd, StepEnd, asked_to},
+    run::{Leftovers, Request, RunControl, RunEnd, StepEnd, more_than},
     runner::Runner,
     script::{self, Call},
 };
@@ -167,14 +167,18 @@ impl Runner for Exec {
         mut control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         async move {
-            let (mut settle, timeout) = (control.clone(), request.timeout);
+            let timeout = request.timeout;
             let end = tokio::select! {
                 biased;
                 end = tokio::time::timeout(timeout, self.run_steps(request, report)) => {
                     end.unwrap_or(RunEnd::TimedOut)
                 }
-                () = asked_to(&mut control, RunControl::Cancel) => RunEnd::Cancelled,
-                () = asked_to(&mut settle, RunControl::Settle) => RunEnd::Lost("the container was started again".into()),
+                asked = more_than(&mut control, RunControl::Continue) => match asked {
+                    RunControl::Cancel => RunEnd::Cancelled,
+                    RunControl::Settle | RunControl::Continue => {
+                        RunEnd::Lost("the container was started again".into())
+                    }
+                },
             };
             let left = if end == RunEnd::Completed { Leftovers::None } else { Leftovers::Unknown };
             (end, left)

@@ -126,9 +126,11 @@ pub struct Ended {
     pub at: Timestamp,
 }
 
-/// Resolves when the control is `control`; never, where it cannot be any more.
-pub(super) async fn asked_to(watch: &mut watch::Receiver<RunControl>, control: RunControl) {
-    if watch.wait_for(|now| *now == control).await.is_err() {
-        std::future::pending::<()>().await;
+/// Resolves with the first control that goes further than `asked`; never, where there can be none.
+pub(super) async fn more_than(control: &mut watch::Receiver<RunControl>, asked: RunControl) -> RunControl {
+    let more = control.wait_for(|control| *control > asked).await.ok().map(|control| *control);
+    match more {
+        Some(control) => control,
+        None => std::future::pending().await,
     }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::runs::{
     report::Report,
-    run::{Leftovers, Request, RunControl, RunEnd},
+    run::{Leftovers, Request, RunControl, RunEnd, more_than},
 };
 
 /// What the pod has on record of a run whose container was restarted is there as soon as the container is.
@@ -186,14 +186,5 @@ impl<'a> Follower<'a> {
 
     fn may_run(&self) -> bool {
         !matches!(self.stage, Stage::Waiting(_))
-    }
-}
-
-/// Resolves with the first control that goes further than `asked`; never, where there can be none.
-async fn more_than(control: &mut watch::Receiver<RunControl>, asked: RunControl) -> RunControl {
-    let more = control.wait_for(|control| *control > asked).await.ok().map(|control| *control);
-    match more {
-        Some(control) => control,
-        None => std::future::pending().await,
     }
 }
