@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use arl_client::stream::backoff;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -37,11 +38,6 @@ impl Clock {
 /// The time so long after `at`, or the last there is: times come from objects, where anybody may have written any.
 pub fn after(at: Timestamp, by: Duration) -> Timestamp {
     at.saturating_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// The delay before attempt number `failures`: it doubles from `min` to `max`.
-pub fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
-    min.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(max)
 }
 
 impl fmt::Debug for Clock {

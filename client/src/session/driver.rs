@@ -18,13 +18,8 @@ use tokio::{
 use super::flow::{Flow, FlowEvent, Opening, Received};
 use crate::{
     error::Error,
-    stream::{self, Greeting, Keepalive, Place, Socket, StreamError},
+    stream::{self, Greeting, Keepalive, PROTOCOL_ERRORS_MAX, Place, Socket, StreamError, retry_delay},
 };
-
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
-/// What answers in place of the agent is believed to stay so after so many streams in a row.
-const PROTOCOL_ERRORS_MAX: u32 = 8;
 
 /// What handles ask of a session.
 pub(crate) enum Command {
@@ -183,7 +178,8 @@ pub(crate) async fn drive(
             state.take(command, false);
             (reached_at, failures, protocol_errors) = (Instant::now(), 0, 0);
         }
-        let retry_at = Instant::now() + delay(failures);
+        let delay = if failures == 0 { Duration::ZERO } else { retry_delay(failures) };
+        let retry_at = Instant::now() + delay;
         while let Ok(command) = timeout_at(retry_at, commands.recv()).await {
             let Some(command) = command else { return };
             state.take(command, false);
@@ -216,13 +212,6 @@ pub(crate) async fn drive(
             state.fail(|| Error::Unreachable { pod: pod(), message: message.clone() });
         }
     }
-}
-
-fn delay(failures: u32) -> Duration {
-    if failures == 0 {
-        return Duration::ZERO;
-    }
-    RETRY_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(RETRY_MAX)
 }
 
 enum Turn {

@@ -3,6 +3,7 @@
 mod keepalive;
 mod place;
 mod protocol;
+mod retry;
 mod socket;
 pub mod status;
 #[cfg(any(test, feature = "testing"))]
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 pub use keepalive::{Keepalive, SILENCE_MAX};
 pub use place::Place;
 pub use protocol::with_protocol_v4;
+pub use retry::{PROTOCOL_ERRORS_MAX, backoff, retry_delay};
 pub use socket::{MESSAGE_MAX, Socket, StreamError};
 
 /// exec on a pod that is being removed can hang for ever (kubernetes#129144).

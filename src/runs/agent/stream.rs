@@ -1,9 +1,11 @@
 //! The stream to one pod: opened, used by every run of the pod, opened again when it breaks.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use arl_agent::message::{FromAgent, RunId, Unfinished};
-use arl_client::stream::{Greeting, Keepalive, Place, SILENCE_MAX, Socket, StreamError};
+use arl_client::stream::{
+    Greeting, Keepalive, PROTOCOL_ERRORS_MAX, Place, SILENCE_MAX, Socket, StreamError, retry_delay,
+};
 use tokio::{
     sync::{SemaphorePermit, mpsc},
     time::{Instant, timeout, timeout_at},
@@ -13,14 +15,10 @@ use super::{
     attached::{Attached, StreamCommand, StreamEvent},
     streams::Agent,
 };
-use crate::{clock::backoff, object::Uid, pod::Target};
+use crate::{object::Uid, pod::Target};
 
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
 const IDLE_FAILURES: u32 = 8;
-/// What runs in place of the agent, or an agent that cannot work, is believed to stay so after so many openings in a row.
-const PROTOCOL_ERRORS_MAX: u32 = 8;
 /// More unfinished runs than a pod can have are not believed: it runs one Task at a time, besides those that are being ended.
 const UNFINISHED_MAX: usize = 8;
 /// So many messages that no run expects are passed over between two pings: answers to these, and all that is under way of a run of 64
@@ -89,7 +87,7 @@ impl Agent {
             if attached.is_idle() && failures > IDLE_FAILURES {
                 break;
             }
-            if let Ok(command) = timeout(backoff(failures, RETRY_FIRST, RETRY_MAX), commands.recv()).await {
+            if let Ok(command) = timeout(retry_delay(failures), commands.recv()).await {
                 let Some(command) = command else { break };
                 attached.take(command);
             }
