@@ -3,7 +3,7 @@
 //! Three kinds, a file each: [`WarmPool`] keeps idle pods, [`Sandbox`] claims one of them, [`Task`] runs steps in it.
 //! What they share is a noun with a module of its own: [`condition`] (how a status explains itself), [`reason`] (every
 //! reason and Event there is), [`labels`] (what pods carry), [`duration`] (how a timeout is written), [`template`]
-//! (the pod template, kept lossless) and [`text`] (texts of others, made fit to be shown).
+//! (the pod template, kept lossless), [`text`] (texts of others, made fit to be shown) and [`json_size`].
 //!
 //! The crate has no client and no runtime, so that anything may depend on it: clients, tests, tools. The YAML beside
 //! `src/` is generated from these types by `make crds`.
@@ -15,6 +15,7 @@ pub mod duration;
 pub mod labels;
 pub mod reason;
 mod sandbox;
+mod size;
 mod step;
 mod task;
 pub mod template;
@@ -22,6 +23,7 @@ pub mod text;
 mod warmpool;
 
 pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};
+pub use size::json_size;
 pub use step::{Action, InvalidSpec, Step, StepType};
 pub use task::{StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};
 pub use warmpool::{Executor, ExecutorMode, WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     duration,
+    size::json_size,
     step::{InvalidSpec, MAX_CONTENT_BYTES, MAX_SPEC_BYTES, Step},
 };
 
@@ -100,8 +101,7 @@ impl TaskSpec {
         if self.steps.iter().map(Step::size).sum::<usize>() < MAX_SPEC_BYTES / 8 {
             return 0;
         }
-        let mut count = Count(0);
-        serde_json::to_writer(&mut count, self).map_or(usize::MAX, |()| count.0)
+        json_size(self)
     }
 
     /// Whether the spec can be run: what the schema checks, once more, and what it cannot.
@@ -120,20 +120,6 @@ impl TaskSpec {
             return Err(InvalidSpec::Tilde(step.name.clone()));
         }
         self.steps.iter().try_for_each(|s| s.action().map(drop))
-    }
-}
-
-/// Counts what is written to it.
-struct Count(usize);
-
-impl std::io::Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the cache leaves out of objects: others can make it large, and nobody reads it here.
 
-use arl_crds::{Step, Task, TaskState, WarmPool, labels, template::PodTemplate};
+use arl_crds::{Step, Task, TaskState, WarmPool, json_size, labels, template::PodTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ pub(super) fn abridge(task: &mut Task) -> usize {
 pub fn abridge_pool(pool: &mut WarmPool) {
     slim(&mut pool.metadata);
     let template = &pool.spec.template;
-    if serde_json::to_vec(&template.0).is_ok_and(|text| text.len() <= TEMPLATE_KEPT) {
+    if json_size(template) <= TEMPLATE_KEPT {
         return;
     }
     let fingerprint = pool.spec.fingerprint();
