@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use arl_crds::{Task, TaskState, condition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ListMeta};
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
@@ -200,6 +200,11 @@ pub(super) fn json_patch(operations: Value) -> serde_json::Result<Patch<()>> {
     serde_json::from_value(operations).map(Patch::Json)
 }
 
+/// What to ask for after a page with this metadata, if there is more.
+pub(super) fn next_page(params: ListParams, page: ListMeta) -> Option<ListParams> {
+    page.continue_.filter(|token| !token.is_empty()).map(|token| params.continue_token(&token))
+}
+
 /// Background deletion of just this version.
 fn unchanged(version: &Version) -> DeleteParams {
     DeleteParams::background().preconditions(Preconditions {
@@ -224,8 +229,8 @@ impl Effects {
                 let cause = Cause::Unconfirmed(format!("Task {}", unknown.key.name));
                 return Err(Failure::new("confirm", "the Tasks of Sandbox", sandbox, cause));
             }
-            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else { return Ok(()) };
-            params = params.continue_token(&token);
+            let Some(next) = next_page(params, page.metadata) else { return Ok(()) };
+            params = next;
         }
     }
 }

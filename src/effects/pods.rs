@@ -11,7 +11,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{Deleted, Effects, Failure, Haste, Since, objects::json_patch};
+use super::{
+    Deleted, Effects, Failure, Haste, Since,
+    objects::{json_patch, next_page},
+};
 use crate::{
     object::{Key, Version},
     pod::Pod,
@@ -168,8 +171,8 @@ impl Effects {
         for _ in 0..EVENTS_MAX / PAGE {
             let page = self.call_in(Haste::Unhurried, "list", "Events about", key, api.list(&params)).await?;
             newest = newest.into_iter().chain(page.items).max_by_key(when);
-            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else { break };
-            params = params.continue_token(&token);
+            let Some(next) = next_page(params, page.metadata) else { break };
+            params = next;
         }
         Ok(newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default())))
     }
@@ -182,8 +185,8 @@ impl Effects {
         loop {
             let page = self.call("list", "Pods of", sandbox, api.list(&params)).await?;
             pods.extend(page.items.into_iter().map(Pod::slim));
-            let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) else { return Ok(pods) };
-            params = params.continue_token(&token);
+            let Some(next) = next_page(params, page.metadata) else { return Ok(pods) };
+            params = next;
         }
     }
 }
