@@ -103,20 +103,21 @@ impl Observed {
         !self.row.state().is_finished() && (self.pod_is_lost() || self.sandbox_deleted() && !is_going)
     }
 
-    /// Takes over what the API server has of its Sandbox.
+    /// Takes over what the API server has of its Sandbox. Another one of its name is not the one whose pod it ran in.
     pub(super) fn confirm_sandbox(&mut self, found: Option<SandboxRow>) {
-        let found = found.filter(|found| match self.row.sandbox_uid() {
-            Some(recorded) => Uid::of(&*found.sandbox) == recorded || self.came_for(found),
-            None => self.run.as_ref().is_some_and(|run| found.pod_uid() == Some(run.target.pod_uid.clone())),
-        });
+        let found = found.map(Arc::new).filter(|found| self.is_of(found));
         self.sandbox_is_gone = found.is_none();
-        // Another one of its name is not the one whose pod it ran in.
-        let (recorded, ran_in) = (self.row.sandbox_uid(), self.run.as_ref().map(|run| &run.target.pod_uid));
-        let is_its_own = |sandbox: &Arc<SandboxRow>| {
-            recorded == Some(Uid::of(&*sandbox.sandbox))
-                || ran_in.is_some_and(|pod| sandbox.pod_uid().as_ref() == Some(pod))
-        };
-        self.sandbox = found.map(Arc::new).or(self.sandbox.take().filter(is_its_own));
+        let known = self.sandbox.take();
+        self.sandbox = found.or(known.filter(|known| self.is_of(known)));
+    }
+
+    /// Whether it belongs to this Sandbox: by what is on record, or by the pod that it runs in.
+    fn is_of(&self, sandbox: &SandboxRow) -> bool {
+        match (self.row.sandbox_uid(), &self.run) {
+            (Some(recorded), _) => Uid::of(&*sandbox.sandbox) == recorded || self.came_for(sandbox),
+            (None, Some(run)) => sandbox.pod_uid().as_ref() == Some(&run.target.pod_uid),
+            (None, None) => false,
+        }
     }
 
     /// The pod that it was started in, if the cache does not have it.
