@@ -148,7 +148,7 @@ impl State {
         let word = outage.words.split_whitespace().next().unwrap_or_default();
         let in_words = said.iter().any(|c| c["message"].as_str().is_some_and(|message| message.contains(word)));
         let failing = condition(object, "PodsFailing").is_some_and(|c| c["status"] == "True");
-        in_words || failing || self.contract.events.has_told(uid_of(object), "Stalled")
+        in_words || failing || self.contract.events.has(uid_of(object), "Stalled")
     }
 
     /// A node stops to answer, and is noticed to a moment later.

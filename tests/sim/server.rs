@@ -235,7 +235,7 @@ fn perform(s: &mut State, call: &Call, who: Actor) -> Result<Value, Refusal> {
         let event = serde_json::from_slice(&call.body).map_err(|e| Refusal::new(400, "BadRequest", e.to_string()))?;
         if call.verb.is_write() {
             let Contract { ledger, facts, events, .. } = &mut s.contract;
-            events.told(&event, &s.store, facts, ledger);
+            events.received(&event, &s.store, facts, ledger);
         }
         return Ok(event);
     }

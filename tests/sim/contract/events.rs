@@ -12,11 +12,13 @@ use crate::{
 
 /// Those that come once in the life of an object.
 const ONCE: [&str; 5] = ["TaskSucceeded", "TaskFailed", "Claimed", "Released", "Expired"];
+/// Those of a Task's end.
+const ENDS: [&str; 2] = ["TaskSucceeded", "TaskFailed"];
 /// Below this number no namespace has too many for its rate.
 const FEW: usize = 30;
 
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Events {
     names: BTreeSet<String>,
     /// How many Events an object had for a reason, by uid and reason.
     counts: BTreeMap<(String, String), usize>,
@@ -25,7 +27,7 @@ pub struct Told {
     failing: BTreeMap<String, usize>,
 }
 
-impl Told {
+impl Events {
     /// A pool's trouble begins where its status says so.
     pub fn check(&mut self, entry: &Entry) {
         let (Kind::WarmPool, Some(after)) = (entry.id.kind, entry.after.as_deref()) else { return };
@@ -40,7 +42,7 @@ impl Told {
     }
 
     /// An Event reaches the API server.
-    pub fn told(&mut self, event: &Value, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+    pub fn received(&mut self, event: &Value, store: &Store, facts: &Facts, ledger: &mut Ledger) {
         let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (reason, uid, name) = (text("/reason"), text("/regarding/uid"), text("/regarding/name"));
         // Sent again after an answer that got lost.
@@ -54,15 +56,15 @@ impl Told {
         if reason == "PodsFailing" {
             let failing = self.failing.entry(name.clone()).or_default();
             *failing += 1;
-            let (told, begun) = (*failing, self.troubles.get(&name).copied().unwrap_or(0));
-            ledger.test(Rule::OneEventPerTrouble, told <= begun * facts.operators, || {
-                format!("{name}: {told} Events, {begun} troubles")
+            let (events, begun) = (*failing, self.troubles.get(&name).copied().unwrap_or(0));
+            ledger.test(Rule::OneEventPerTrouble, events <= begun * facts.operators, || {
+                format!("{name}: {events} Events, {begun} troubles")
             });
         }
         if !ONCE.contains(&reason.as_str()) {
             return;
         }
-        let ends = ["TaskSucceeded", "TaskFailed"].map(|end| self.counts.get(&(uid.clone(), end.to_owned())).copied());
+        let ends = ENDS.map(|end| self.counts.get(&(uid.clone(), end.to_owned())).copied());
         let both = ends.iter().flatten().sum::<usize>();
         let task = store.by_uid(Kind::Task, &uid).map(|(_, task)| &task["status"]["state"]);
         let is_true = match (reason.as_str(), task) {
@@ -81,7 +83,7 @@ impl Told {
     }
 
     /// Whether an object had an Event for a reason.
-    pub fn has_told(&self, uid: &str, reason: &str) -> bool {
+    pub fn has(&self, uid: &str, reason: &str) -> bool {
         self.counts.contains_key(&(uid.to_owned(), reason.to_owned()))
     }
 
@@ -92,10 +94,8 @@ impl Told {
         }
         for (id, task) in store.of(Kind::Task).filter(|(_, task)| super::is_finished(task)) {
             let uid = crate::store::uid_of(task).to_owned();
-            let told = ["TaskSucceeded", "TaskFailed"]
-                .iter()
-                .any(|end| self.counts.contains_key(&(uid.clone(), (*end).to_owned())));
-            ledger.test(Rule::EndHasEvent, told, || format!("{id} has ended, and no Event says so"));
+            let is_said = ENDS.iter().any(|end| self.has(&uid, end));
+            ledger.test(Rule::EndHasEvent, is_said, || format!("{id} has ended, and no Event says so"));
         }
     }
 }

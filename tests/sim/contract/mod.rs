@@ -69,7 +69,7 @@ pub struct Contract {
     pub numbers: numbers::Numbers,
     lifetimes: lifetimes::Lifetimes,
     pub runs: runs::InFlight,
-    pub events: events::Told,
+    pub events: events::Events,
 }
 
 impl Contract {
