@@ -1,11 +1,11 @@
 //! Claims of Sandboxes.
 
-use std::{collections::BTreeMap, future::IntoFuture, time::Duration};
+use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
 use arl_crds::{Sandbox as SandboxObject, SandboxPhase, SandboxSpec, WarmPool, reason::SandboxReason};
 use futures::{FutureExt, future::BoxFuture};
 use kube::{Api, api::PostParams};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     client::Client,
@@ -13,7 +13,7 @@ use crate::{
     sandbox::Sandbox,
     session::{PATIENCE, Session},
     stream::Place,
-    watch::Seen,
+    watch::{Seen, first},
 };
 
 /// How long a Sandbox may be idle, where the claim says nothing else: a program that is killed leaves none for ever.
@@ -184,42 +184,30 @@ fn condition(object: &SandboxObject) -> Option<(String, String)> {
 
 /// Resolves with the Sandbox once it is ready, or with why it never will be.
 async fn ready(
-    mut seen: tokio::sync::watch::Receiver<Seen<SandboxObject>>,
+    seen: watch::Receiver<Seen<SandboxObject>>,
     name: &str,
-    last: &mut Option<std::sync::Arc<SandboxObject>>,
-) -> Result<std::sync::Arc<SandboxObject>, Error> {
+    last: &mut Option<Arc<SandboxObject>>,
+) -> Result<Arc<SandboxObject>, Error> {
     let hopeless = |reason: String, message: String, fault| {
         Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault })
     };
-    loop {
-        let now = seen.borrow_and_update().clone();
-        match now {
-            Seen::Unknown => {}
-            Seen::Deleted => {
-                return hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage);
-            }
-            Seen::There(object) => {
-                let phase = object.status.as_ref().and_then(|status| status.phase);
-                let said = condition(&object);
-                *last = Some(std::sync::Arc::clone(&object));
-                match (phase, said) {
-                    (Some(SandboxPhase::Ready | SandboxPhase::Bound), Some((reason, _)))
-                        if reason == SandboxReason::Allocated.as_str() =>
-                    {
-                        return Ok(object);
-                    }
-                    (Some(SandboxPhase::Released), Some((reason, message))) => {
-                        return hopeless(reason, message, Fault::Infrastructure);
-                    }
-                    (_, Some((reason, message))) if reason == SandboxReason::PoolNotFound.as_str() => {
-                        return hopeless(reason, message, Fault::Usage);
-                    }
-                    _ => {}
+    let outcome = first(seen, |sandbox| match sandbox {
+        Seen::Unknown => None,
+        Seen::Deleted => Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage)),
+        Seen::There(object) => {
+            *last = Some(Arc::clone(object));
+            let phase = object.status.as_ref().and_then(|status| status.phase);
+            let (reason, message) = condition(object)?;
+            match phase {
+                Some(SandboxPhase::Ready | SandboxPhase::Bound) if reason == SandboxReason::Allocated.as_str() => {
+                    Some(Ok(Arc::clone(object)))
                 }
+                Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
+                _ if reason == SandboxReason::PoolNotFound.as_str() => Some(hopeless(reason, message, Fault::Usage)),
+                _ => None,
             }
         }
-        if seen.changed().await.is_err() {
-            return hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage);
-        }
-    }
+    });
+    let outcome = outcome.await;
+    outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))
 }

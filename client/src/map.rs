@@ -45,7 +45,7 @@ impl Client {
         F: Fn(Sandbox, I) -> W,
         W: Future<Output = Result<T, Error>>,
     {
-        let sandbox = self.claim(pool).keep().await?;
+        let sandbox = self.claim(pool).await?;
         let result = work(sandbox.clone(), item).await;
         sandbox.release().await?;
         result

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskStatus};
+use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus};
 use futures::future::join_all;
 use kube::api::{DeleteParams, PostParams};
 
@@ -13,7 +13,7 @@ use crate::{
     files::Files,
     process::{Finished, Process},
     session::Session,
-    watch::Seen,
+    watch::{Seen, first},
 };
 
 /// A Sandbox. Clones share its session. It stays until it is released, or idle too long; dropping this does not release it.
@@ -71,25 +71,18 @@ impl Sandbox {
         let spec: TaskSpec = serde_json::from_value(spec).map_err(|error| Error::Usage(error.to_string()))?;
         let mut object = TaskObject::new(&name, spec);
         object.metadata.labels = Some(self.client.labels().into_iter().collect());
-        let mut seen = self.client.watched_tasks().object(&name);
+        let seen = self.client.watched_tasks().object(&name);
         let created = self.client.tasks().create(&PostParams::default(), &object).await;
         created.map_err(Error::api("create", format!("Task {name}")))?;
-        loop {
-            let now = seen.borrow_and_update().clone();
-            match now {
-                Seen::There(task) => match &task.status {
-                    Some(status) if status.state.is_some_and(arl_crds::TaskState::is_finished) => {
-                        return Ok(status.clone());
-                    }
-                    _ => {}
-                },
-                Seen::Deleted => return Err(Error::Usage(format!("Task {name} was deleted before it had finished"))),
-                Seen::Unknown => {}
+        let result = first(seen, |task| match task {
+            Seen::There(task) => {
+                let finished = |status: &&TaskStatus| status.state.is_some_and(TaskState::is_finished);
+                task.status.as_ref().filter(finished).cloned().map(Ok)
             }
-            if seen.changed().await.is_err() {
-                return Err(Error::Usage("the client was dropped".into()));
-            }
-        }
+            Seen::Deleted => Some(Err(Error::Usage(format!("Task {name} was deleted before it had finished")))),
+            Seen::Unknown => None,
+        });
+        result.await.unwrap_or_else(|| Err(Error::Usage("the client was dropped".into())))
     }
 
     /// Claims so many Sandboxes of the same pool and copies `directory` into each, from one pass over it. Each succeeds or fails alone.

@@ -58,6 +58,20 @@ where
     }
 }
 
+/// Looks at an object now and at each version that comes, until `take` has what it looks for; `None` where the watch ended before.
+pub(crate) async fn first<K, T>(
+    mut seen: watch::Receiver<Seen<K>>,
+    mut take: impl FnMut(&Seen<K>) -> Option<T>,
+) -> Option<T> {
+    loop {
+        let taken = take(&seen.borrow_and_update());
+        if taken.is_some() {
+            return taken;
+        }
+        seen.changed().await.ok()?;
+    }
+}
+
 impl<K> Drop for Watch<K> {
     fn drop(&mut self) {
         self.work.abort();
