@@ -1,9 +1,6 @@
 //! Live processes.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use arl_agent::message::live::{Cause, End, GRACE_MS, Output, Request, Size, Status};
 
@@ -120,8 +117,6 @@ impl Finished {
 pub struct Process {
     handle: Handle,
     pid: i32,
-    /// What came before the word that it was started.
-    early: VecDeque<FlowEvent>,
 }
 
 impl std::fmt::Debug for Process {
@@ -132,12 +127,11 @@ impl std::fmt::Debug for Process {
 
 impl Process {
     async fn started(mut handle: Handle) -> Result<Self, Error> {
-        let mut early = VecDeque::new();
         loop {
             match handle.next().await {
-                FlowEvent::Started(pid) => return Ok(Self { handle, pid, early }),
+                FlowEvent::Started(pid) => return Ok(Self { handle, pid }),
                 FlowEvent::Failed(error) => return Err(error),
-                event => early.push_back(event),
+                _ => {}
             }
         }
     }
@@ -163,11 +157,7 @@ impl Process {
     /// Where its end will never be known.
     pub async fn next(&mut self) -> Result<ProcessEvent, Error> {
         loop {
-            let event = match self.early.pop_front() {
-                Some(event) => event,
-                None => self.handle.next().await,
-            };
-            match event {
+            match self.handle.next().await {
                 FlowEvent::Data(output, data) => return Ok(ProcessEvent::Output(output, data)),
                 FlowEvent::Gap(output, from, until) => return Ok(ProcessEvent::Gap(Gap { output, from, until })),
                 FlowEvent::Ended(end) => return Ok(ProcessEvent::Ended(Exit::of(*end)?)),

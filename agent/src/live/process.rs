@@ -257,8 +257,12 @@ impl Process {
     /// The next event for a relay. `scratch` is memory for what it holds.
     pub fn next_event(&mut self, relay: u64, scratch: &mut Vec<u8>) -> Option<Event> {
         let is_over = self.is_over();
-        let Self { id, pid, started, outputs, input, followers, outcome, .. } = self;
+        let Self { id, pid, started, work, outputs, input, followers, outcome, .. } = self;
         let follower = followers.iter_mut().find(|follower| follower.relay == relay)?;
+        // What a process prints may be here before its keeper says that it was started.
+        if matches!(work, Work::Process { .. }) && pid.is_none() && outcome.is_none() {
+            return None;
+        }
         if let Some(pid) = pid
             && !std::mem::replace(&mut follower.greeted, true)
         {

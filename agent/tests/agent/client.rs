@@ -14,7 +14,9 @@ use arl_agent::message::{
 
 use crate::pod::Stream;
 
-static CALLS: AtomicU64 = AtomicU64::new(1 << 32);
+/// Names from here on are those of file calls.
+const CALLS_FROM: u64 = 1 << 32;
+static CALLS: AtomicU64 = AtomicU64::new(CALLS_FROM);
 
 /// What came of a process.
 #[derive(Debug, Default)]
@@ -60,6 +62,11 @@ pub fn start(id: u64, argv: &[&str]) -> Start {
     Start::new(Id(id), argv.iter().map(|argument| (*argument).to_owned()).collect())
 }
 
+/// A name for a file call.
+pub fn call_id() -> u64 {
+    CALLS.fetch_add(1, Ordering::Relaxed)
+}
+
 pub fn script(id: u64, script: &str) -> Start {
     start(id, &["sh", "-c", script])
 }
@@ -87,6 +94,7 @@ impl Client {
                 assert!(!data.is_empty() && data.len() <= CHUNK);
                 let counts = self.counts;
                 let taken = self.of(id);
+                assert!(taken.pid.is_some() || id.0 >= CALLS_FROM, "a process prints before it was started");
                 let number = output as usize;
                 let expected = taken.offsets[number];
                 assert!(offset >= expected, "{offset} comes twice, {expected} was expected");
@@ -156,7 +164,7 @@ pub fn run(stream: &mut Stream, start: Start) -> Taken {
 }
 /// Does a file call, with input, under a name of its own.
 pub fn call(stream: &mut Stream, action: Action, input: &[u8]) -> (Result<Success, Error>, Vec<u8>) {
-    let id = CALLS.fetch_add(1, Ordering::Relaxed);
+    let id = call_id();
     let mut client = Client::default();
     ask(stream, Request::File { id: Id(id), action, user: None });
     if input.is_empty() {

@@ -20,7 +20,7 @@ use arl_agent::{
 };
 
 use crate::{
-    client::{Client, ask, call},
+    client::{Client, ask, call, call_id},
     pod::{Pod, Stream, eventually, own_uid},
 };
 
@@ -227,12 +227,12 @@ fn half_a_gigabyte_needs_no_memory_either_way() {
     assert_eq!(write(&mut stream, &path, &vec![7; size]), Ok(Success::Count(size as u64)));
     let grown = pod.memory().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown}");
-    let mut client = Client { counts: true, ..Client::default() };
+    let (mut client, id) = (Client { counts: true, ..Client::default() }, call_id());
     ask(
         &mut stream,
-        Request::File { id: Id(9), action: Action::Read { path: bytes(&path), offset: 0, length: None }, user: None },
+        Request::File { id: Id(id), action: Action::Read { path: bytes(&path), offset: 0, length: None }, user: None },
     );
-    let taken = client.until_over(&mut stream, 9);
+    let taken = client.until_over(&mut stream, id);
     assert_eq!((taken.offsets[0], taken.success.clone()), (size as u64, Some(Success::Count(size as u64))));
     let grown = pod.memory().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown}");
