@@ -20,12 +20,12 @@ use tokio::{
 
 use super::{
     exec_status,
-    report::Report,
+    report::{Report, StepRun},
     run::{Leftovers, Request, RunControl, RunEnd, StepEnd, more_than},
     runner::Runner,
     script::{self, Call},
 };
-use crate::{clock::Clock, object::Uid, pod::Target};
+use crate::{clock::Clock, object::Uid, output::Output, pod::Target};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;
@@ -49,8 +49,20 @@ pub struct Exec {
     clock: Clock,
 }
 
-/// The connection was lost; in words.
-struct Broken(String);
+/// The end of a command is not known; in words.
+#[derive(Debug, PartialEq, Eq)]
+enum Broken {
+    /// It was not started, or does the same when it is started again.
+    NotDelivered(String),
+    /// The connection was lost.
+    Lost(String),
+}
+
+impl Broken {
+    fn new(message: String) -> Self {
+        if exec_status::was_not_delivered(&message) { Self::NotDelivered(message) } else { Self::Lost(message) }
+    }
+}
 
 impl Exec {
     /// Runs through `client`.
@@ -80,7 +92,7 @@ impl Exec {
         input: Option<&[u8]>,
         report: &Report,
     ) -> Result<StepEnd, Broken> {
-        let size = encoded_size(&call.arguments);
+        let size = call.encoded_size();
         if size > URL_MAX {
             return Ok(StepEnd::StartError(format!(
                 "the command and its variables need {size} bytes in the URL of pods/exec, which carries {URL_MAX}; write a \
@@ -101,7 +113,7 @@ impl Exec {
         loop {
             ticks.tick().await;
             match self.attempt(target, &call, &params, input, report).await {
-                Err(Broken(message)) if exec_status::was_not_delivered(&message) => {
+                Err(Broken::NotDelivered(message)) => {
                     if Instant::now() >= patience {
                         return Ok(StepEnd::StartError(format!(
                             "the pod's node did not take the command within {} s ({message}), so nothing was started; see kubectl \
@@ -125,9 +137,12 @@ impl Exec {
     ) -> Result<StepEnd, Broken> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
         match api.exec(&target.pod.name, call.arguments.clone(), params).await {
-            Ok(process) => follow(process, call.shell, input, report).await,
+            Ok(process) => {
+                let end = follow(process, call.shell, input, report).await?;
+                confirmed(end, call, || last_step(report, |step| &step.stdout))
+            }
             Err(error) => {
-                exec_status::start_failure(&error.to_string(), call.shell).ok_or_else(|| Broken(error.to_string()))
+                exec_status::start_failure(&error.to_string(), call.shell).ok_or_else(|| Broken::new(error.to_string()))
             }
         }
     }
@@ -142,7 +157,9 @@ impl Exec {
             report.begin_step(self.clock.now());
             let end = match self.run_step(&target, &step, report).await {
                 Ok(end) => end,
-                Err(Broken(message)) => return RunEnd::Lost(format!("the connection to the pod was lost ({message})")),
+                Err(Broken::NotDelivered(message) | Broken::Lost(message)) => {
+                    return RunEnd::Lost(format!("the connection to the pod was lost ({message})"));
+                }
             };
             let success = end.is_success();
             report.step(|step| (step.end, step.ended_at) = (Some(end), Some(self.clock.now())));
@@ -233,8 +250,22 @@ async fn follow(
     if open {
         let _ = tokio::time::timeout(DRAIN, drained).await;
     }
-    let status = status.ok_or_else(|| Broken("the stream ended without a status".into()))?;
-    exec_status::command_end(&status, shell).ok_or_else(|| Broken(status.message.clone().unwrap_or_default()))
+    let status = status.ok_or_else(|| Broken::Lost("the stream ended without a status".into()))?;
+    exec_status::command_end(&status, shell).ok_or_else(|| Broken::new(status.message.clone().unwrap_or_default()))
+}
+
+/// A success that the command has not said itself is none; who has a last word may be started again.
+fn confirmed(end: StepEnd, call: &Call, printed: impl FnOnce() -> String) -> Result<StepEnd, Broken> {
+    match call.last_word {
+        Some(word) if end == StepEnd::Exited(0) && !printed().ends_with(word) => {
+            Err(Broken::NotDelivered("the container runtime reported success for a command that did not end".into()))
+        }
+        _ => Ok(end),
+    }
+}
+
+fn last_step(report: &Report, output: fn(&StepRun) -> &Output) -> String {
+    report.lock().steps.last().map(|step| output(step).text().0).unwrap_or_default()
 }
 
 async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
@@ -249,8 +280,7 @@ fn file_end(end: &StepEnd, path: &str, report: &Report) -> StepEnd {
     match end {
         StepEnd::Exited(0) => StepEnd::Written,
         StepEnd::Exited(code) => {
-            let stderr = report.lock().steps.last().map(|step| step.stderr.text().0).unwrap_or_default();
-            let said = said(&stderr);
+            let said = said(&last_step(report, |step| &step.stderr));
             let unsaid = || format!("{path} was not written (exit code {code})");
             StepEnd::NotWritten(if said.is_empty() { unsaid() } else { said })
         }
@@ -264,7 +294,21 @@ pub(super) fn said(stderr: &str) -> String {
     stderr[..stderr.floor_char_boundary(MESSAGE_MAX)].replace(char::is_control, " ")
 }
 
-fn encoded_size(arguments: &[String]) -> usize {
-    let encoded = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) { 1 } else { 3 };
-    arguments.iter().map(|a| "command=&".len() + a.bytes().map(encoded).sum::<usize>()).sum()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_where_the_script_says_so_and_not_where_only_the_runtime_does() {
+        let step = |value| serde_json::from_value::<Step>(value).unwrap();
+        let patch = step(serde_json::json!({"name": "a", "type": "FilePatch", "path": "f", "content": "x"}));
+        let plain = step(serde_json::json!({"name": "a", "type": "Command", "command": ["true"]}));
+        let patch = script::file_patch(&patch, "f", 1);
+        let plain = script::command(&plain, &["true".to_owned()]);
+        let ended = |call: &Call, code, printed: &str| confirmed(StepEnd::Exited(code), call, || printed.to_owned());
+        assert_eq!(ended(&patch, 0, "arl: written"), Ok(StepEnd::Exited(0)));
+        assert!(matches!(ended(&patch, 0, ""), Err(Broken::NotDelivered(_))), "it is tried again");
+        assert_eq!(ended(&patch, 1, ""), Ok(StepEnd::Exited(1)));
+        assert_eq!(ended(&plain, 0, ""), Ok(StepEnd::Exited(0)), "a user's command says what it likes");
+    }
 }

@@ -12,6 +12,8 @@ exec "$@""#;
 
 /// Says itself what its arguments are.
 const FILE_PATCH: &str = include_str!("script/file_patch.sh");
+/// What it prints once the file is written.
+const WRITTEN: &str = "arl: written";
 
 /// What pods/exec is asked to start.
 pub(super) struct Call {
@@ -20,11 +22,21 @@ pub(super) struct Call {
     /// Where the program is the image's `sh`, and not one that the user named: what it is needed for, and what helps where
     /// there is none.
     pub(super) shell: Option<&'static str>,
+    /// What it prints last where it succeeds, if it is known.
+    pub(super) last_word: Option<&'static str>,
+}
+
+impl Call {
+    /// Its bytes in a URL.
+    pub(super) fn encoded_size(&self) -> usize {
+        let encoded = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) { 1 } else { 3 };
+        self.arguments.iter().map(|a| "command=&".len() + a.bytes().map(encoded).sum::<usize>()).sum()
+    }
 }
 
 fn script(text: &str, shell: &'static str, arguments: impl IntoIterator<Item = String>) -> Call {
     let arguments = ["sh", "-c", text, "arl"].into_iter().map(str::to_owned).chain(arguments).collect();
-    Call { arguments, shell: Some(shell) }
+    Call { arguments, shell: Some(shell), last_word: None }
 }
 
 /// The working directory for `cd`, which would take `-` for the one before and look for `x` in CDPATH. Empty where none is named.
@@ -41,7 +53,7 @@ fn directory(step: &Step) -> String {
 pub(super) fn command(step: &Step, command: &[String]) -> Call {
     let directory = directory(step);
     if directory.is_empty() && step.env.is_empty() {
-        return Call { arguments: command.to_vec(), shell: None };
+        return Call { arguments: command.to_vec(), shell: None, last_word: None };
     }
     let variables = step.env.iter().map(|(name, value)| format!("{name}={value}"));
     let arguments = [directory, step.env.len().to_string()].into_iter().chain(variables).chain(command.iter().cloned());
@@ -51,7 +63,8 @@ pub(super) fn command(step: &Step, command: &[String]) -> Call {
 /// What writes a file of `size` bytes from standard input.
 pub(super) fn file_patch(step: &Step, path: &str, size: usize) -> Call {
     let arguments = [directory(step), path.to_owned(), size.to_string()];
-    script(FILE_PATCH, "FilePatch; use a pool whose image has sh, head, stat and mv", arguments)
+    let call = script(FILE_PATCH, "FilePatch; use a pool whose image has sh, head, stat and mv", arguments);
+    Call { last_word: Some(WRITTEN), ..call }
 }
 
 #[cfg(test)]

@@ -112,12 +112,14 @@ fn write(scene: &Scene, case: &Case, by: By, path: &str) -> Result<(), String> {
     let call = file_patch(&serde_json::from_value(step).unwrap(), case.path, CONTENT.len());
     let mut shell: Command = scene.command(by, "env");
     shell.arg(format!("PATH={path}")).args(&call.arguments);
-    let mut child = shell.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Leftovers open until the end, as in pods/exec.
     let mut input = child.stdin.take().unwrap();
     let _ = input.write_all(CONTENT.as_bytes());
     let output = child.wait_with_output().unwrap();
     drop(input);
+    let says_so = output.stdout.ends_with(call.last_word.unwrap().as_bytes());
+    assert_eq!(output.status.success(), says_so, "{}: {output:?}", case.path);
     if output.status.success() { Ok(()) } else { Err(said(&String::from_utf8_lossy(&output.stderr))) }
 }
 
