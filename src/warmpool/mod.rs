@@ -188,7 +188,7 @@ impl Reconcile for WarmPools {
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
         (observed.setback, observed.warnings) = self.memories.of(key, &observed.uid(), |memory| {
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
-            (memory.update(setback, plan.earlier, now), memory.warnings.clone())
+            (memory.update(setback, plan.is_over, now), memory.warnings.clone())
         });
         self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
