@@ -22,6 +22,8 @@ const ASK_LAST: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) record: Record,
+    /// The highest number whose name a pod has that is not the pool's.
+    pub(super) taken: i64,
     pub(super) setback: Option<Setback>,
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when the last pod was created, if one was.
