@@ -155,6 +155,20 @@ test-prometheus: agent-image $(PROMETHEUS) ## a real Prometheus scrapes the oper
 test-cluster: agent-image ## tests against the local Kubernetes
 	cargo test -p arl-operator --test cluster -- --test-threads=$(TEST_THREADS)
 
+# CPython 3.11 or newer.
+PYTHON ?= python3
+VENV := target/python-venv/bin
+
+.PHONY: test-python
+test-python: agent-image ## the Python package: types, and tests against the local Kubernetes
+	cargo build -p arl-operator
+	$(PYTHON) -m venv target/python-venv
+	$(VENV)/pip install -q --disable-pip-version-check -r python/tests/requirements.txt
+	. $(VENV)/activate && maturin develop -q -m python/Cargo.toml
+	$(VENV)/python python/make_sync.py --check
+	cd python && ../$(VENV)/mypy arl_sandbox tests
+	cd python && ../$(VENV)/pytest
+
 # Minutes that `make soak` takes.
 SOAK_MINUTES ?= 15
 
@@ -185,11 +199,12 @@ test: ## everything but install-check: the demo on the local Kubernetes, then ev
 
 # The demo goes first: on a new cluster it is what a newcomer meets.
 .PHONY: test-after-demo
-test-after-demo: ## what `make test` runs after the demo: unit tests, cluster tests, Prometheus, disruption
+test-after-demo: ## what `make test` runs after the demo: unit tests, cluster tests, Python, Prometheus, disruption
 	$(MAKE) cluster-up
 	$(MAKE) unit
 	$(MAKE) test-packaging
 	$(MAKE) test-cluster
+	$(MAKE) test-python
 	$(MAKE) test-alerts
 	$(MAKE) test-prometheus
 	$(MAKE) test-disruption

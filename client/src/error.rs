@@ -50,6 +50,14 @@ pub enum Error {
         /// What the last attempt ended with.
         message: String,
     },
+    /// The caller may not exec into the pod.
+    #[error("pod {pod} may not be used: {message}; live commands need get and create of pods/exec")]
+    Forbidden {
+        /// The pod.
+        pod: String,
+        /// What the API server says.
+        message: String,
+    },
     /// The pod, or its container, is gone, and with it what ran there.
     #[error("pod {pod} is lost: {message}; use another Sandbox")]
     PodLost {
@@ -110,7 +118,7 @@ impl Error {
                 Fault::Infrastructure
             }
             Self::AgentUnusable { .. } => Fault::Task,
-            Self::Config(_) | Self::OldAgent { .. } | Self::Usage(_) => Fault::Usage,
+            Self::Config(_) | Self::Forbidden { .. } | Self::OldAgent { .. } | Self::Usage(_) => Fault::Usage,
             Self::NotReady { fault, .. } => *fault,
             Self::Remote(error) => match error.kind {
                 Kind::Aborted => Fault::Infrastructure,

@@ -143,11 +143,6 @@ impl Sandboxes {
         Ok(claimed)
     }
 
-    /// Whether a failure keeps it from a pod that it could have: it is that of a claim, or of what comes before one.
-    fn is_before_a_pod(&self, key: &Key, failure: &Failure) -> bool {
-        failure.is_of("claim") || self.observe(key).is_some_and(|observed| observed.candidate.is_some())
-    }
-
     /// Its claims are refused: others get their turn.
     fn sit_out(&self, row: &SandboxRow, failure: &Failure) {
         let next = self.watch.cache.write().refuse_sandbox(row, failure.cause().to_string(), self.clock.now());
@@ -274,9 +269,7 @@ impl Reconcile for Sandboxes {
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
         let row = self.watch.cache.read().sandboxes.get(key).cloned();
         let Some(row) = row else { return Ok(()) };
-        if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting())
-            && self.is_before_a_pod(key, failure)
-        {
+        if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting()) {
             // Nobody is to wait behind it, and its condition has a reason for this.
             self.sit_out(&row, failure);
             let refused = Decision::Wait(SandboxReason::ClaimRefused);

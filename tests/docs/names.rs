@@ -71,7 +71,7 @@ impl Known {
             expect("variable", beginning_with(&words, &["ARL_"], "="), &|name| self.has_variable(name));
             expect("metric", beginning_with(&words, &METRICS, "{="), &|name| {
                 // A crate's own name may begin so too.
-                ["arl_", "arl_operator"].contains(&name)
+                ["arl_", "arl_operator", "arl_sandbox"].contains(&name)
                     || name.starts_with("arl_client::")
                     || self.metrics.contains(name)
             });

@@ -53,6 +53,11 @@ impl State {
     /// Notes a command; what is to be sent for it is left in `unsent`.
     fn take(&mut self, command: Command, connected: bool) {
         match command {
+            Command::Open { id, events, .. } if self.flows.contains_key(&id) => {
+                // Two would take each other's bytes. Who asked may have given up.
+                let error = Error::Usage("this session follows that process already".into());
+                let _ = events.send(FlowEvent::Failed(error));
+            }
             Command::Open { id, opening, events, received } => {
                 let mut flow = Flow::new(id, opening, events, received);
                 if connected {
@@ -200,11 +205,14 @@ pub(crate) async fn drive(
         failures += 1;
         tracing::debug!(pod = place.pod, ?error, failures, "no stream to the agent");
         protocol_errors += u32::from(matches!(error, StreamError::Protocol(_)));
+        let is_forbidden = matches!(error, StreamError::Forbidden(_));
         let is_gone = matches!(error, StreamError::Permanent(_));
         let is_unusable = matches!(error, StreamError::NotExecutable(_)) || protocol_errors >= PROTOCOL_ERRORS_MAX;
         let message = error.printable().into_message();
         let pod = || place.pod.clone();
-        if is_gone {
+        if is_forbidden {
+            state.fail(|| Error::Forbidden { pod: pod(), message: message.clone() });
+        } else if is_gone {
             state.fail(|| Error::PodLost { pod: pod(), message: message.clone() });
         } else if is_unusable {
             state.fail(|| Error::AgentUnusable { pod: pod(), message: message.clone() });

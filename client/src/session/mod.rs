@@ -7,7 +7,7 @@ mod link;
 
 use std::time::Duration;
 
-use arl_agent::message::live::{Id, Process as Listed};
+use arl_agent::message::live::{Id, Process as Listed, Request};
 use kube::Client;
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,6 +49,12 @@ impl Session {
         let (answer, answered) = oneshot::channel();
         self.0.send(Command::List(answer));
         answered.await.unwrap_or_else(|_| Err(self.0.lost()))
+    }
+
+    /// Ends a process of the pod and all that it started, whoever follows it: TERM, this grace, KILL. One that is not there is left so.
+    pub fn kill(&self, id: u64, grace: Duration) {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.0.send(Command::Send(Request::Kill { id: Id(id), grace_ms }));
     }
 
     pub(crate) fn open(&self, id: Id, opening: Opening) -> Handle {

@@ -47,6 +47,8 @@ const SENDING_MAX: Duration = Duration::from_secs(20);
 pub enum StreamError {
     /// The pod cannot be reached now; in words.
     Transient(String),
+    /// The caller has no right to pods/exec there; in words.
+    Forbidden(String),
     /// The pod's node answers, and cannot start the relay now; in words.
     Unstarted(String),
     /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
@@ -65,6 +67,7 @@ impl StreamError {
         let printable = |message: String| printable(&message, MESSAGE_MAX);
         match self {
             Self::Transient(message) => Self::Transient(printable(message)),
+            Self::Forbidden(message) => Self::Forbidden(printable(message)),
             Self::Unstarted(message) => Self::Unstarted(printable(message)),
             Self::Protocol(message) => Self::Protocol(printable(message)),
             Self::Permanent(message) => Self::Permanent(printable(message)),
@@ -76,6 +79,7 @@ impl StreamError {
     pub fn into_message(self) -> String {
         match self {
             Self::Transient(message)
+            | Self::Forbidden(message)
             | Self::Unstarted(message)
             | Self::Protocol(message)
             | Self::Permanent(message)
@@ -122,6 +126,7 @@ impl Socket {
             {
                 StreamError::Permanent(status.message)
             }
+            kube::Error::Api(status) if status.code == 403 => StreamError::Forbidden(status.message),
             other => StreamError::Transient(other.to_string()),
         })?;
         // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.

@@ -24,6 +24,8 @@ missing_packages() {
     [ "$(dpkg-query -Wf '${db:Status-Status}' $package 2>/dev/null)" = installed ] || echo "$package"
   done
   python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+  # For the tests of the Python package.
+  python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
 
 install_packages() {

@@ -106,7 +106,8 @@ impl Agent {
             StreamError::Permanent(_) | StreamError::NotExecutable(_) => ("gone", true),
             StreamError::Protocol(_) => ("unfit", true),
             StreamError::Unstarted(_) => ("broken", true),
-            StreamError::Transient(_) => ("broken", false),
+            // The right may be granted.
+            StreamError::Transient(_) | StreamError::Forbidden(_) => ("broken", false),
         };
         self.metrics.run_streams.with([result]).inc();
         let is_permanent = matches!(error, StreamError::Permanent(_) | StreamError::NotExecutable(_));

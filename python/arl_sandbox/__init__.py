@@ -1,0 +1,104 @@
+"""Sandboxes of the ARL operator: commands and files in warm Kubernetes pods.
+
+    from arl_sandbox import Sandbox
+
+    with Sandbox.create(pool="python-pool") as sandbox:
+        sandbox.files.write("/workspace/hello.py", "print('hello')")
+        print(sandbox.commands.run("python3 hello.py", cwd="/workspace").stdout)
+
+:class:`AsyncSandbox` and :class:`AsyncClient` are the same for asyncio. See docs/python.md.
+"""
+
+from ._async.client import AsyncClient
+from ._async.commands import AsyncCommandHandle, AsyncCommands
+from ._async.files import AsyncFiles
+from ._async.sandbox import AsyncSandbox
+from ._models import (
+    CommandResult,
+    EntryInfo,
+    Gap,
+    Output,
+    Percentiles,
+    ProcessInfo,
+    Timings,
+    WriteEntry,
+    WriteInfo,
+)
+from ._native import __version__
+from ._sync.client import Client
+from ._sync.commands import CommandHandle, Commands
+from ._sync.files import Files
+from ._sync.sandbox import Sandbox
+from .errors import (
+    AccessDeniedError,
+    AgentUnusableError,
+    ApiError,
+    ArlError,
+    CommandError,
+    CommandMemoryError,
+    CommandTimeoutError,
+    ConfigError,
+    DeadlineError,
+    ExistsError,
+    Fault,
+    ForbiddenError,
+    IsDirectoryError,
+    NotDirectoryError,
+    NotFoundError,
+    NotReadyError,
+    OldAgentError,
+    PodLostError,
+    PoolNotFoundError,
+    RemoteError,
+    StdinClosedError,
+    TransferError,
+    UnreachableError,
+    UsageError,
+)
+
+__all__ = [
+    "AccessDeniedError",
+    "AgentUnusableError",
+    "ApiError",
+    "ArlError",
+    "AsyncClient",
+    "AsyncCommandHandle",
+    "AsyncCommands",
+    "AsyncFiles",
+    "AsyncSandbox",
+    "Client",
+    "CommandError",
+    "CommandHandle",
+    "CommandMemoryError",
+    "CommandResult",
+    "CommandTimeoutError",
+    "Commands",
+    "ConfigError",
+    "DeadlineError",
+    "EntryInfo",
+    "ExistsError",
+    "Fault",
+    "Files",
+    "ForbiddenError",
+    "Gap",
+    "IsDirectoryError",
+    "NotDirectoryError",
+    "NotFoundError",
+    "NotReadyError",
+    "OldAgentError",
+    "Output",
+    "Percentiles",
+    "PodLostError",
+    "PoolNotFoundError",
+    "ProcessInfo",
+    "RemoteError",
+    "Sandbox",
+    "StdinClosedError",
+    "Timings",
+    "TransferError",
+    "UnreachableError",
+    "UsageError",
+    "WriteEntry",
+    "WriteInfo",
+    "__version__",
+]

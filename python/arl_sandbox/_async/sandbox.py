@@ -1,0 +1,137 @@
+"""Sandboxes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .. import _native
+from .._arguments import seconds
+from ..errors import ArlError, from_native
+from ._calls import result
+from .commands import AsyncCommands
+from .files import AsyncFiles
+
+if TYPE_CHECKING:
+    from .client import AsyncClient
+
+
+class AsyncSandbox:
+    """A pod from a warm pool, claimed for the caller: :meth:`create` makes one. It lives until it is killed, or idle for too long; as a context
+    manager until its end. May be used by many threads and tasks at once."""
+
+    def __init__(self, client: AsyncClient, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> None:
+        self._client = client
+        self._native = native
+        self._envs = dict(envs)
+        self.pool = pool
+        """The name of its pool."""
+        self.commands = AsyncCommands(native, self._envs, client._clock)
+        """Its commands."""
+        self.files = AsyncFiles(native)
+        """Its files."""
+
+    @classmethod
+    async def create(
+        cls,
+        pool: str,
+        *,
+        client: AsyncClient | None = None,
+        namespace: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        envs: Mapping[str, str] | None = None,
+        timeout: float = 3600,
+        wait: float = 300,
+    ) -> AsyncSandbox:
+        """Claims a Sandbox from a pool.
+
+        ``client``: whose it is; otherwise one for the kubeconfig of the environment (in a pod: its ServiceAccount) and ``namespace``.
+        ``name``: of the Sandbox; otherwise one that nothing else has. ``labels``: added to it. ``envs``: variables for all commands that are run
+        by this object. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
+        it is not idle while commands run. ``wait``: seconds that the claim may take.
+
+        Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for),
+        :class:`ForbiddenError` without the rights.
+        """
+        from .client import AsyncClient
+
+        if client is None:
+            client = AsyncClient.default(namespace)
+        return await client.acquire(pool, name=name, labels=labels, envs=envs, timeout=timeout, wait=wait)
+
+    @property
+    def name(self) -> str:
+        """The name of the Sandbox object."""
+        return self._native.name
+
+    @property
+    def sandbox_id(self) -> str:
+        """The same as :attr:`name`."""
+        return self._native.name
+
+    @property
+    def pod(self) -> str:
+        """The name of its pod."""
+        return self._native.pod
+
+    @property
+    def container(self) -> str | None:
+        """The container of the pod that commands run in; None: its default one."""
+        return self._native.container
+
+    @property
+    def client(self) -> AsyncClient:
+        """Whose it is."""
+        return self._client
+
+    async def kill(self) -> None:
+        """Gives it up: the Sandbox and its pod are deleted. One that is gone already is no error."""
+        await result(self._native.release())
+        self._client._gone(self)
+
+    async def terminate(self) -> None:
+        """The same as :meth:`kill`."""
+        await self.kill()
+
+    async def fork(self, count: int, *, path: str, return_exceptions: bool = False) -> list[Any]:
+        """Claims ``count`` more of the same pool and copies the directory ``path`` into each, from one pass over it. Only files: processes are not
+        copied.
+
+        Returns Sandboxes. Where one fails, the others are given up and its error is raised; with ``return_exceptions`` it stands in the list.
+        """
+        made: list[Any] = []
+        for one in await result(self._native.fork(count, path)):
+            if isinstance(one, dict):
+                made.append(from_native(one))
+            else:
+                made.append(self._client._adopt(one, self.pool, self._envs))
+        failed = [one for one in made if isinstance(one, ArlError)]
+        if failed and not return_exceptions:
+            for one in made:
+                if not isinstance(one, ArlError):
+                    await one.kill()
+            raise failed[0]
+        return made
+
+    async def task(self, steps: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
+        """Runs a Task object in it, the audited way, and returns its status as the API has it. A Task that failed is a result too.
+
+        ``steps``: as in the API, ``{"name": "a", "type": "Command", "command": ["true"]}``. ``timeout``: seconds.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        status = await result(self._native.task(json.dumps([dict(step) for step in steps]), limit))
+        return json.loads(status)  # type: ignore[no-any-return]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.kill()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} of pool {self.pool}>"

@@ -1,0 +1,152 @@
+"""Clients: the way to a namespace, and work on many Sandboxes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from .. import _native
+from .._arguments import seconds
+from .._models import Timings
+from .._progress import Progress
+from .._timings import Clock
+from ..errors import ArlError
+from ._calls import each, forget, now, result
+from .sandbox import Sandbox
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_DEFAULT: dict[str | None, Client] = {}
+
+
+class Client:
+    """A client for one namespace. It connects when it is first used, and keeps one watch for all claims.
+
+    ``kubeconfig``: a path; otherwise that of the environment, or in a pod its ServiceAccount. ``context``: of the kubeconfig. ``namespace``:
+    otherwise the one that these name. ``run_id``: the value of the label ``arl.infra.io/run-id`` on all that it creates, by which
+    :meth:`reap` finds it; otherwise a new one. As a context manager it kills what it has claimed.
+    """
+
+    def __init__(
+        self,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        self._native = _native.Client(kubeconfig, context, namespace, run_id or secrets.token_hex(8))
+        self._clock = Clock()
+        self._held: dict[str, Sandbox] = {}
+
+    @classmethod
+    def default(cls, namespace: str | None = None) -> Client:
+        """The one that :meth:`Sandbox.create` uses where it is given none: one for each namespace and process."""
+        return _DEFAULT.setdefault(namespace, cls(namespace=namespace))
+
+    @property
+    def run_id(self) -> str:
+        """The run that all belongs to that it creates."""
+        return self._native.run_id
+
+    @property
+    def timings(self) -> Timings:
+        """How long claims and commands (those that were waited for) took so far, in seconds."""
+        return self._clock.timings()
+
+    def namespace(self) -> str:
+        """Its namespace."""
+        return result(self._native.namespace())
+
+    def acquire(
+        self,
+        pool: str,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        envs: Mapping[str, str] | None = None,
+        timeout: float = 3600,
+        wait: float = 300,
+    ) -> Sandbox:
+        """Claims a Sandbox: see :meth:`Sandbox.create`."""
+        marks = list((labels or {}).items())
+        began = now()
+        call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"))
+        native = result(call, lost=lambda sandbox: forget(sandbox.release()))
+        self._clock.claim.add(now() - began)
+        return self._adopt(native, pool, envs or {})
+
+    def release(self, sandbox: Sandbox) -> None:
+        """Gives a Sandbox up: the same as :meth:`Sandbox.kill`."""
+        sandbox.kill()
+
+    def reap(self, run_id: str | None = None) -> int:
+        """Deletes the Sandboxes and Tasks that a run left, its own without ``run_id``; returns how many Sandboxes there were."""
+        return result(self._native.reap(run_id or self.run_id))
+
+    def map(
+        self,
+        items: Iterable[T],
+        fn: Callable[[Sandbox, T], R],
+        *,
+        pool: str,
+        concurrency: int = 32,
+        retries: int = 2,
+        return_exceptions: bool = False,
+        progress: bool = False,
+        **claim: Any,
+    ) -> list[Any]:
+        """Calls ``fn(sandbox, item)`` for each item with a Sandbox of its own, ``concurrency`` at a time; the results in the order of the items.
+
+        Where it fails by the infrastructure's fault (``error.fault``) it is called again in another Sandbox, ``retries`` times. All items are
+        tried; then the first error is raised, or with ``return_exceptions`` errors stand in the list. ``progress``: a bar on a terminal, where
+        tqdm is installed. ``claim``: as for :meth:`acquire`. The sync face calls ``fn`` in ``concurrency`` threads.
+        """
+        with Progress(items, progress) as bar:
+
+            def one(item: T) -> R | Exception:
+                for attempt in range(retries + 1):
+                    try:
+                        done = self._once(pool, item, fn, claim)
+                        break
+                    except Exception as error:
+                        done = error
+                        if not (isinstance(error, ArlError) and error.fault == "infrastructure"):
+                            break
+                bar.advance()
+                return done
+
+            results = each(one, items, concurrency)
+        failed = [done for done in results if isinstance(done, Exception)]
+        if failed and not return_exceptions:
+            raise failed[0]
+        return results
+
+    def _once(
+        self, pool: str, item: T, fn: Callable[[Sandbox, T], R], claim: Mapping[str, Any]
+    ) -> R | Exception:
+        with self.acquire(pool, **claim) as sandbox:
+            return fn(sandbox, item)
+
+    def _adopt(self, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> Sandbox:
+        sandbox = Sandbox(self, native, pool, envs)
+        self._held[sandbox.name] = sandbox
+        return sandbox
+
+    def _gone(self, sandbox: Sandbox) -> None:
+        self._held.pop(sandbox.name, None)
+
+    def close(self) -> None:
+        """Kills what it has claimed and what was not killed yet."""
+        each(self.release, list(self._held.values()), 32)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

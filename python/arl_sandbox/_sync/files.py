@@ -1,0 +1,151 @@
+"""Files of a Sandbox."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Iterable
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import IO, Any, Literal, TypeAlias, overload
+
+from .. import _native
+from .._arguments import content_bytes, path_bytes, path_text, pieces_of
+from .._models import EntryInfo, WriteEntry, WriteInfo
+from ..errors import NotFoundError
+from ._calls import result
+
+Path: TypeAlias = str | bytes | os.PathLike[str]
+Content: TypeAlias = str | bytes | bytearray | memoryview | IO[bytes] | IO[str] | Iterable[bytes]
+
+
+class Files:
+    """Files of a Sandbox. Relative paths are below the container's working directory. ``user`` (a name, or ``uid[:gid]``): with that user's
+    rights; needs an agent that is root.
+
+    Errors are of the kinds of the operating system (:class:`NotFoundError`, :class:`AccessDeniedError`, ...) and are its exceptions too:
+    ``except FileNotFoundError`` works.
+    """
+
+    def __init__(self, native: _native.Sandbox) -> None:
+        self._native = native
+
+    @overload
+    def read(
+        self, path: Path, *, format: Literal["text"] = "text", user: str | None = None, offset: int = 0, length: int | None = None
+    ) -> str: ...
+
+    @overload
+    def read(
+        self, path: Path, *, format: Literal["bytes"], user: str | None = None, offset: int = 0, length: int | None = None
+    ) -> bytes: ...
+
+    @overload
+    def read(
+        self, path: Path, *, format: Literal["stream"], user: str | None = None, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]: ...
+
+    def read(
+        self, path: Path, *, format: str = "text", user: str | None = None, offset: int = 0, length: int | None = None
+    ) -> str | bytes | Iterator[bytes]:
+        """The content of a file: as text (UTF-8, or UnicodeDecodeError), as bytes, or as a stream of bytes that has one piece in memory at a
+        time. ``length`` bytes from ``offset`` on, or all that follow."""
+        files, path = self._native.files(user), path_bytes(path)
+        if format == "stream":
+            return _pieces(files.download(path, offset, length))
+        content = result(files.read(path, offset, length))
+        return content if format == "bytes" else content.decode()
+
+    def write(self, path: Path, data: Content, *, user: str | None = None, mode: int | None = None) -> WriteInfo:
+        """Replaces a file, all of it or not at all; directories that are missing are made. ``data``: text, bytes, a file object or an iterable of
+        bytes, which is taken piece by piece. ``mode``: permission bits; otherwise those of the file that is there, or 0644."""
+        files, name = self._native.files(user), path_bytes(path)
+        if isinstance(data, (str, bytes, bytearray, memoryview)):
+            size = result(files.write(name, content_bytes(data), mode))
+        else:
+            size = _send(files.upload(name, mode), data)
+        text = path_text(name)
+        return WriteInfo(PurePosixPath(text).name, text, size)
+
+    def write_files(
+        self, files: Iterable[WriteEntry | dict[str, Any]], *, user: str | None = None
+    ) -> list[WriteInfo]:
+        """Writes several files, one after the other: entries, or dicts with ``path`` and ``data``."""
+        entries = [file if isinstance(file, WriteEntry) else WriteEntry(**file) for file in files]
+        return [self.write(entry.path, entry.data, user=user, mode=entry.mode) for entry in entries]
+
+    def append(self, path: Path, data: str | bytes, *, user: str | None = None) -> None:
+        """Adds to the end of a file, which is made where it is missing."""
+        result(self._native.files(user).append(path_bytes(path), content_bytes(data)))
+
+    def list(self, path: Path, *, depth: int | None = 1, user: str | None = None) -> list[EntryInfo]:
+        """What is in a directory, down to ``depth`` levels; all with None. Links are not followed."""
+        folder = path_bytes(path)
+        rows = result(self._native.files(user).list(folder, depth))
+        return [_entry(row, os.path.join(folder, row[0])) for row in rows]
+
+    def exists(self, path: Path, *, user: str | None = None) -> bool:
+        """Whether there is something. A link that leads nowhere is nothing."""
+        try:
+            self.get_info(path, user=user)
+        except NotFoundError:
+            return False
+        return True
+
+    def get_info(self, path: Path, *, user: str | None = None) -> EntryInfo:
+        """What is there. A link at the end of the path is followed."""
+        name = path_bytes(path)
+        return _entry(result(self._native.files(user).stat(name)), name)
+
+    def remove(self, path: Path, *, recursive: bool = True, user: str | None = None) -> None:
+        """Removes a file, a link, or a directory with all that is in it. ``recursive=False``: a directory has to be empty."""
+        result(self._native.files(user).remove(path_bytes(path), recursive))
+
+    def rename(self, old_path: Path, new_path: Path, *, user: str | None = None) -> EntryInfo:
+        """Gives a file another name; one that has it is replaced."""
+        result(self._native.files(user).rename(path_bytes(old_path), path_bytes(new_path)))
+        return self.get_info(new_path, user=user)
+
+    def make_dir(self, path: Path, *, user: str | None = None) -> bool:
+        """Makes a directory, and those above it; false where it is there already."""
+        if self.exists(path, user=user) and (self.get_info(path, user=user)).type == "dir":
+            return False
+        result(self._native.files(user).make_dir(path_bytes(path)))
+        return True
+
+    def chmod(self, path: Path, mode: int, *, user: str | None = None) -> None:
+        """Changes the permission bits of a file."""
+        result(self._native.files(user).chmod(path_bytes(path), mode))
+
+    def pack(self, directory: Path, *, user: str | None = None) -> Iterator[bytes]:
+        """A directory as a tar archive, with links and modes, as a stream of bytes."""
+        return _pieces(self._native.files(user).pack(path_bytes(directory)))
+
+    def unpack(self, directory: Path, archive: Content, *, user: str | None = None) -> int:
+        """Unpacks a tar archive into a directory, which is made where it is missing; returns the bytes of the archive. Nothing outside of the
+        directory is touched, whatever the archive says."""
+        upload = self._native.files(user).unpack(path_bytes(directory))
+        pieces = [archive] if isinstance(archive, (bytes, bytearray, memoryview)) else archive
+        return _send(upload, pieces)
+
+
+def _pieces(download: _native.Download) -> Iterator[bytes]:
+    while piece := result(download.next()):
+        yield piece
+
+
+def _send(upload: _native.Upload, data: Any) -> int:
+    if hasattr(data, "__iter__") and not hasattr(data, "read"):
+        for piece in data:
+            result(upload.write(content_bytes(piece)))
+    else:
+        for piece in pieces_of(data):
+            result(upload.write(piece))
+    return result(upload.finish())
+
+
+def _entry(row: Any, path: bytes) -> EntryInfo:
+    _, kind, size, mode, uid, gid, modified, target = row
+    text = path_text(path)
+    link = None if target is None else path_text(target)
+    at = datetime.fromtimestamp(modified, UTC)
+    return EntryInfo(PurePosixPath(text).name, text, kind, size, mode, uid, gid, at, link)

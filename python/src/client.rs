@@ -1,0 +1,110 @@
+//! The way to a namespace.
+
+use std::{sync::Arc, time::Duration};
+
+use arl_client::Error;
+use kube::{
+    Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use pyo3::prelude::*;
+use tokio::sync::OnceCell;
+
+use crate::{call::Call, sandbox::Claimed};
+
+/// Which namespace of which cluster.
+struct Target {
+    kubeconfig: Option<String>,
+    context: Option<String>,
+    namespace: Option<String>,
+    run_id: String,
+    connected: OnceCell<(arl_client::Client, String)>,
+}
+
+impl Target {
+    /// Connects when it is first needed, and again where that has failed.
+    async fn client(&self) -> Result<&arl_client::Client, Error> {
+        let connected = self.connected.get_or_try_init(|| async {
+            let config = self.config().await?;
+            let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+            let client = kube::Client::try_from(config).map_err(|error| Error::Config(error.to_string()))?;
+            Ok((arl_client::Client::in_run(client, namespace.clone(), self.run_id.clone()), namespace))
+        });
+        connected.await.map(|(client, _)| client)
+    }
+
+    async fn config(&self) -> Result<Config, Error> {
+        let unusable = |error: &dyn std::fmt::Display| Error::Config(error.to_string());
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        match &self.kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
+                Config::from_custom_kubeconfig(file, &options).await.map_err(|error| unusable(&error))
+            }
+            None if options.context.is_some() => {
+                Config::from_kubeconfig(&options).await.map_err(|error| unusable(&error))
+            }
+            None => Config::infer().await.map_err(|error| unusable(&error)),
+        }
+    }
+}
+
+/// A client for one namespace, for all threads and event loops.
+#[pyclass(frozen)]
+pub(crate) struct Client {
+    target: Arc<Target>,
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    #[pyo3(signature = (kubeconfig, context, namespace, run_id))]
+    fn new(kubeconfig: Option<String>, context: Option<String>, namespace: Option<String>, run_id: String) -> Self {
+        let target = Target { kubeconfig, context, namespace, run_id, connected: OnceCell::new() };
+        Self { target: Arc::new(target) }
+    }
+
+    #[getter]
+    fn run_id(&self) -> &str {
+        &self.target.run_id
+    }
+
+    /// Where it is not given, it is known once the client is connected.
+    fn namespace(&self) -> Call {
+        let target = Arc::clone(&self.target);
+        let work = async move {
+            target.client().await?;
+            Ok(target.connected.get().map(|(_, namespace)| namespace.clone()))
+        };
+        Call::new(work, |py, namespace| Ok(namespace.into_pyobject(py)?.into_any().unbind()))
+    }
+
+    /// Claims a Sandbox. One that nobody has waited for to the end is given up.
+    #[pyo3(signature = (pool, name, labels, idle_ttl, wait))]
+    fn claim(
+        &self,
+        pool: String,
+        name: Option<String>,
+        labels: Vec<(String, String)>,
+        idle_ttl: Duration,
+        wait: Duration,
+    ) -> Call {
+        let target = Arc::clone(&self.target);
+        let work = async move {
+            let mut claim = target.client().await?.claim(pool).idle_ttl(idle_ttl).wait(wait);
+            if let Some(name) = name {
+                claim = claim.name(name);
+            }
+            for (name, value) in labels {
+                claim = claim.label(name, value);
+            }
+            Ok(Claimed::new(claim.await?))
+        };
+        Call::new(work, |py, claimed| claimed.into_python(py))
+    }
+
+    fn reap(&self, run_id: String) -> Call {
+        let target = Arc::clone(&self.target);
+        Call::count(async move { target.client().await?.reap(&run_id).await.map(|count| count as u64) })
+    }
+}
