@@ -53,6 +53,11 @@ const ORPHANED: Entry = gauge(
     &["namespace"],
     "Pods labelled as a pool's that nothing controls, such as those that a deletion with --cascade=orphan left: nobody deletes them",
 );
+const LIVE: Entry = gauge(
+    "arl_sandboxes_live",
+    &["namespace"],
+    "Sandboxes with live processes or clients, which keep them from being idle, as the agents in their pods say",
+);
 const TASKS: Entry = gauge("arl_tasks", &["namespace", "state"], "Tasks by state");
 const RUNS: Entry = gauge("arl_runs_active", &[], "Tasks whose steps this operator runs or follows now");
 
@@ -80,7 +85,7 @@ impl std::fmt::Debug for Objects {
 impl Objects {
     /// What it tells.
     pub const ENTRIES: &'static [Entry] =
-        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, SANDBOXES, WAITING, TASKS, ORPHANED, RUNS];
+        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, SANDBOXES, WAITING, LIVE, TASKS, ORPHANED, RUNS];
 
     /// Looks at these scopes.
     pub fn new(scopes: Vec<Arc<Scope>>) -> Self {
@@ -97,6 +102,11 @@ impl Objects {
             *longest = longest.max(look.longest.as_secs_f64());
         }
         found
+    }
+
+    fn live(&self) -> Series {
+        let namespaces = self.0.iter().flat_map(|scope| scope.runs().live_sandboxes());
+        namespaces.map(|(namespace, number)| (vec![namespace], count(number))).collect()
     }
 
     fn runs(&self) -> Series {
@@ -199,6 +209,7 @@ impl Collector for Objects {
         for (entry, series) in [PODS, DESIRED, SANDBOXES, WAITING, TASKS, ORPHANED].into_iter().zip(all) {
             encode(&mut encoder, entry, &series)?;
         }
+        encode(&mut encoder, LIVE, &self.live())?;
         encode(&mut encoder, RUNS, &self.runs())
     }
 }

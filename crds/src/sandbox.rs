@@ -41,8 +41,8 @@ pub struct SandboxSpec {
     #[serde(default)]
     pub keep_alive: bool,
     /// Auto-delete the Sandbox, and its pod, after this many seconds of idle time, whatever keepAlive says. Idle time starts
-    /// at allocation and again each time the last unfinished Task finishes; 0 acts once the first Task has finished.
-    /// Unset: never by time. Example: 3600.
+    /// at allocation and again each time the last unfinished Task finishes, or the last live process or client is gone; 0 acts once
+    /// the first of these has. Unset: never by time. Example: 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,

@@ -92,9 +92,7 @@ impl Scope {
             metrics: Arc::clone(metrics),
             wake: Arc::new(move |wake| wake_all.wake(wake)),
         });
-        let wake_task = Arc::clone(&queues.tasks);
-        let wake_task = Arc::new(move |key| wake_task.add(key));
-        let runs = Arc::new(Runs::new(Arc::clone(runner), clock.clone(), bounds.clone(), wake_task));
+        let runs = Arc::new(Runs::new(Arc::clone(runner), clock.clone(), bounds.clone(), Arc::clone(&watch.wake)));
         Arc::new(Self { namespace, queues, watch, runs, synced: watch::Sender::new(false) })
     }
 

@@ -13,7 +13,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     pod::Target,
-    runs::{Leftovers, Report, Request, RunControl, RunEnd},
+    runs::{Leftovers, LiveReport, Report, Request, RunControl, RunEnd},
 };
 
 /// Runs without an end; counts those that go on.
@@ -43,7 +43,9 @@ impl Runner for Endless {
         .boxed()
     }
 
-    fn prepare(&self, _: &Target) {}
+    fn prepare(&self, _: &Target, _: &LiveReport) {}
+
+    fn ask_live(&self, _: &Target) {}
 
     fn forget(&self, _: &Target, _: &Uid) {}
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::{
     agent::Agent,
     exec::Exec,
+    live::LiveReport,
     report::Report,
     run::{Leftovers, Request, RunControl, RunEnd},
     runner::Runner,
@@ -46,8 +47,12 @@ impl Runner for ByMode {
         }
     }
 
-    fn prepare(&self, target: &Target) {
-        self.of(target).prepare(target);
+    fn prepare(&self, target: &Target, live: &LiveReport) {
+        self.of(target).prepare(target, live);
+    }
+
+    fn ask_live(&self, target: &Target) {
+        self.of(target).ask_live(target);
     }
 
     fn forget(&self, target: &Target, task: &Uid) {

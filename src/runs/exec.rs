@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     exec_status,
+    live::LiveReport,
     report::{Report, StepRun},
     run::{Leftovers, Request, RunControl, RunEnd, StepEnd, more_than},
     runner::Runner,
@@ -203,7 +204,9 @@ impl Runner for Exec {
         .boxed()
     }
 
-    fn prepare(&self, _: &Target) {}
+    fn prepare(&self, _: &Target, _: &LiveReport) {}
+
+    fn ask_live(&self, _: &Target) {}
 
     fn forget(&self, _: &Target, _: &Uid) {}
 }

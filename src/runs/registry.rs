@@ -11,12 +11,14 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use super::{
     contents::Room,
+    live::{LivePods, LiveReport, LiveView},
     quota::Share,
     report::{Progress, Report},
     run::{Bounds, Ended, Leftovers, Request, RunControl, RunEnd, StepEnd},
     runner::Runner,
 };
 use crate::{
+    cache::Wake,
     clock::Clock,
     object::{Key, Uid},
     pod::Target,
@@ -67,23 +69,50 @@ pub struct Runs {
     clock: Clock,
     active: Mutex<BTreeMap<Uid, Run>>,
     bounds: Bounds,
-    wake: Arc<dyn Fn(Key) + Send + Sync>,
+    live: LivePods,
+    wake: Arc<dyn Fn(Wake) + Send + Sync>,
+    wake_task: Arc<dyn Fn(Key) + Send + Sync>,
 }
 
 impl Runs {
-    /// Runs through `runner`; `wake` is told of each Task whose run has begun or is over.
-    pub fn new(runner: Arc<dyn Runner>, clock: Clock, bounds: Bounds, wake: Arc<dyn Fn(Key) + Send + Sync>) -> Self {
-        Self { runner, clock, active: Mutex::default(), bounds, wake }
+    /// Runs through `runner`; `wake` is told of each Task whose run has begun or is over, and of each Sandbox in whose pod live
+    /// processes have.
+    pub fn new(runner: Arc<dyn Runner>, clock: Clock, bounds: Bounds, wake: Arc<dyn Fn(Wake) + Send + Sync>) -> Self {
+        let of_task = Arc::clone(&wake);
+        let wake_task = Arc::new(move |key| of_task(Wake::Task(key)));
+        Self { runner, clock, active: Mutex::default(), bounds, live: LivePods::default(), wake, wake_task }
     }
 
     /// Room for what the steps of a Task take in memory until a pod has them; where there is none, the Task is woken later.
     pub fn room(&self, task: &Key, bytes: usize) -> Option<Room> {
-        self.bounds.contents.room(task, bytes, &self.wake)
+        self.bounds.contents.room(task, bytes, &self.wake_task)
     }
 
-    /// A Sandbox has this pod: Tasks for it may come.
-    pub fn prepare(&self, target: &Target) {
-        self.runner.prepare(target);
+    /// A Sandbox has this pod: Tasks for it may come. Where it `asks` whether there are live processes, the answer wakes it.
+    pub fn prepare(&self, sandbox: &Key, target: &Target, asks: bool) {
+        let report = self.live.report(sandbox, target, || {
+            let (wake, key) = (Arc::clone(&self.wake), sandbox.clone());
+            LiveReport::new(self.clock.clone(), Arc::new(move || wake(Wake::Sandbox(key.clone()))))
+        });
+        self.runner.prepare(target, &report);
+        if asks && report.ask() {
+            self.runner.ask_live(target);
+        }
+    }
+
+    /// What is known of live processes in the pod of a Sandbox.
+    pub fn live(&self, sandbox: &Key, pod: &Uid) -> LiveView {
+        self.live.view(sandbox, pod)
+    }
+
+    /// The Sandbox has no pod any more.
+    pub fn forget_live(&self, sandbox: &Key) {
+        self.live.forget(sandbox);
+    }
+
+    /// How many Sandboxes of each namespace have live processes or clients.
+    pub fn live_sandboxes(&self) -> BTreeMap<String, usize> {
+        self.live.active()
     }
 
     /// Starts a run; a Task that has one keeps it.
@@ -94,7 +123,7 @@ impl Runs {
         }
         let (control, controls) = watch::channel(RunControl::Continue);
         let task_uid = request.task_uid.clone();
-        let (wake, key) = (Arc::clone(&self.wake), request.task.clone());
+        let (wake, key) = (Arc::clone(&self.wake_task), request.task.clone());
         let share = Share::new(&self.bounds.outputs, &request.task.namespace);
         let report = Report::new(share, Arc::new(move || wake(key.clone())));
         let run = Run {
@@ -183,7 +212,7 @@ impl Runs {
         if let Some(run) = self.lock().get_mut(&task_uid) {
             run.ended = Some(Ended { end, left, at });
         }
-        (self.wake)(task);
+        (self.wake_task)(task);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Run>> {

@@ -4,6 +4,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::{
+    live::LiveReport,
     report::Report,
     run::{Leftovers, Request, RunControl, RunEnd},
 };
@@ -20,8 +21,11 @@ pub trait Runner: Send + Sync + 'static {
         control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)>;
 
-    /// A Sandbox has this pod: Tasks for it may come.
-    fn prepare(&self, target: &Target);
+    /// A Sandbox has this pod: Tasks for it may come. What is heard of live processes there goes to `live`.
+    fn prepare(&self, target: &Target, live: &LiveReport);
+
+    /// Somebody waits to hear whether there are live processes in a pod that was prepared.
+    fn ask_live(&self, target: &Target);
 
     /// The result of a run is on record, or nobody wants it: what the pod keeps of it may go.
     fn forget(&self, target: &Target, task: &Uid);

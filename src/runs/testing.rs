@@ -4,6 +4,7 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio::sync::watch;
 
 use super::{
+    live::LiveReport,
     report::Report,
     run::{Leftovers, Request, RunControl, RunEnd},
     runner::Runner,
@@ -23,7 +24,9 @@ impl Runner for Idle {
         std::future::pending().boxed()
     }
 
-    fn prepare(&self, _: &Target) {}
+    fn prepare(&self, _: &Target, _: &LiveReport) {}
+
+    fn ask_live(&self, _: &Target) {}
 
     fn forget(&self, _: &Target, _: &Uid) {}
 }

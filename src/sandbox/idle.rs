@@ -1,5 +1,8 @@
 //! Since when a Sandbox is idle, and when that is put on record. Pure.
 //!
+//! Idle since the end of the last Task or, if that was later, of the last live process or client. The latter is not put on record: the
+//! agent in the pod knows it, and tells whoever asks.
+//!
 //! The record is what an operator counts a ttl from that did not see the last Task end, because it was started later. It is written
 //! lazily, a tenth of the ttl late, so that a short Task costs no write; who reads it adds that tenth. An expiry so may be a tenth of
 //! the ttl late, and is never early.
@@ -27,7 +30,8 @@ pub(super) struct Record {
 
 /// When a Sandbox that stays idle has been so for its ttl.
 pub(super) fn due(observed: &Observed, ttl: Duration, now: Timestamp) -> Timestamp {
-    after(since(observed, ttl, now), ttl)
+    let since = since(observed, ttl, now);
+    after(observed.live.ended.map_or(since, |ended| ended.max(since)), ttl)
 }
 
 /// What to do about the record of a Sandbox that is idle and not due.
@@ -49,7 +53,7 @@ fn record_for_people(observed: &Observed, now: Timestamp) -> Record {
 
 fn record_for_ttl(observed: &Observed, ttl: Duration, now: Timestamp) -> Record {
     let (since, recorded) = (since(observed, ttl, now), recorded(observed));
-    let due = after(since, ttl);
+    let due = due(observed, ttl, now);
     let at = after(recorded.unwrap_or(since), ttl / LATE);
     if at <= now {
         let is_news = recorded.is_none_or(|recorded| since > recorded);
@@ -58,7 +62,7 @@ fn record_for_ttl(observed: &Observed, ttl: Duration, now: Timestamp) -> Record 
     Record { since: None, look_again: Some(if at > since { due.min(at) } else { due }) }
 }
 
-/// Since when nothing has been going on. What ended before this process watched, and is gone, is not known: then the latest
+/// Since when no Task has been going on. What ended before this process watched, and is gone, is not known: then the latest
 /// time that was not yet due to be recorded is taken.
 fn since(observed: &Observed, ttl: Duration, now: Timestamp) -> Timestamp {
     let recorded = recorded(observed).unwrap_or(now);
@@ -70,7 +74,7 @@ fn since(observed: &Observed, ttl: Duration, now: Timestamp) -> Timestamp {
     observed.last_finished.map_or(unseen, |last| last.max(unseen))
 }
 
-/// From when on it is on record that nothing goes on: at the latest since it got its pod.
+/// From when on it is on record that no Task goes on: at the latest since it got its pod.
 fn recorded(observed: &Observed) -> Option<Timestamp> {
     let status = observed.status()?;
     let times = [&status.idle_since, &status.allocated_at];

@@ -7,6 +7,7 @@
 //! Woken by its own changes, its pod's, its Tasks', its pool's coming and going, and when a pod is there for it to claim.
 
 mod idle;
+mod live;
 mod observe;
 mod plan;
 mod status;
@@ -30,7 +31,7 @@ use crate::{
     metrics::{self, Metrics, exemplar},
     object::{Key, Uid, Version},
     pod::Pod,
-    runs::Runs,
+    runs::{LiveState, Runs},
     stalled::{self, Obstacle},
     traces,
 };
@@ -161,7 +162,9 @@ impl Sandboxes {
             let next = self.watch.cache.write().resume(&row);
             self.wake_others(next, &row);
         }
-        Observed::read(&self.watch.cache, key, (now, self.watching_since), self.released_ttl)
+        let mut observed = Observed::read(&self.watch.cache, key, (now, self.watching_since), self.released_ttl)?;
+        observed.live = row.pod_uid().map(|pod| self.runs.live(key, &pod)).unwrap_or_default();
+        Some(observed)
     }
 
     async fn write_status(&self, observed: &Observed, decision: &Decision) -> Result<bool, Failure> {
@@ -199,7 +202,8 @@ impl Sandboxes {
         self.metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
     }
 
-    /// Whether its Tasks are still as this was decided on, by the API server's word. A change of one since wakes this Sandbox again.
+    /// Whether its Tasks are still as this was decided on, by the API server's word, and no live process has begun. A change since wakes
+    /// this Sandbox again.
     async fn is_confirmed(&self, observed: &Observed) -> Result<bool, Failure> {
         let is_known = |task: &Version| {
             let known = self.watch.cache.read().tasks.get(&task.key).map(|row| Version::of(&*row.task));
@@ -208,7 +212,9 @@ impl Sandboxes {
         self.effects.confirm_tasks(&observed.key(), is_known).await?;
         let tables = self.watch.cache.read();
         let last_finished = tables.last_finished.get(&observed.uid()).copied();
-        Ok(tables.queued(&observed.key()).next().is_none() && last_finished == observed.last_finished)
+        let pod = observed.row.pod_uid();
+        let is_live = pod.is_some_and(|pod| self.runs.live(&observed.key(), &pod).state == LiveState::Active);
+        Ok(tables.queued(&observed.key()).next().is_none() && last_finished == observed.last_finished && !is_live)
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
@@ -243,6 +249,7 @@ impl Reconcile for Sandboxes {
         let Some(mut observed) = self.observe(key) else {
             // One that is deleted while it claims has no status that would be written.
             self.claiming().remove(key);
+            self.runs.forget_live(key);
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
@@ -250,9 +257,11 @@ impl Reconcile for Sandboxes {
         self.confirm(&mut observed).await?;
         let plan = plan::plan(&observed, self.clock.now());
         let plan = self.claim(&mut observed, plan).await?;
-        let Plan { decision, surplus, look_again } = plan;
+        let Plan { decision, surplus, look_again, asks } = plan;
         if let Some(target) = decision.held(&observed).and_then(Pod::target) {
-            self.runs.prepare(&target);
+            self.runs.prepare(key, &target, asks);
+        } else if decision == Decision::Released {
+            self.runs.forget_live(key);
         }
         match &decision {
             Decision::Expire => self.expire(&observed).await?,

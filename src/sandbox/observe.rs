@@ -9,6 +9,7 @@ use crate::{
     cache::{Cache, ClaimRefusal, PodIndex, Row, SandboxRow, TaskRow},
     object::{Key, Uid, Version},
     pod::Pod,
+    runs::LiveView,
 };
 
 /// All of it from caches, so possibly old, except where `confirm` has looked again.
@@ -29,6 +30,8 @@ pub(super) struct Observed {
     pub(super) running_since: Option<Timestamp>,
     /// When its last Task ended, as far as that was seen.
     pub(super) last_finished: Option<Timestamp>,
+    /// What the agent in its pod says of live processes and clients, which need no Task. It may be old.
+    pub(super) live: LiveView,
     pub(super) watching_since: Timestamp,
     pub(super) released_ttl: Option<Duration>,
 }
@@ -55,6 +58,7 @@ impl Observed {
             unfinished: tables.queued(key).count(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
             last_finished: tables.last_finished.get(&uid).copied(),
+            live: LiveView::default(),
             watching_since,
             released_ttl,
             row,

@@ -8,6 +8,7 @@ use kube::Resource;
 
 use super::{
     idle::{self, Record},
+    live::{self, Live},
     observe::Observed,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     effects::Claim,
     object::{Uid, Version},
     pod::Pod,
-    runs::SHORT_TASK,
+    runs::{LiveState, SHORT_TASK},
 };
 
 /// What the Sandbox is about.
@@ -63,29 +64,36 @@ pub(super) struct Plan {
     pub(super) surplus: Vec<Version>,
     /// When something will be due.
     pub(super) look_again: Option<Timestamp>,
+    /// Whether it waits for what the agent says of live processes.
+    pub(super) asks: bool,
 }
 
 impl Plan {
+    fn of(decision: Decision, look_again: Option<Timestamp>) -> Self {
+        Self { decision, surplus: Vec::new(), look_again, asks: false }
+    }
+
     /// What follows from a claim that somebody else won: it waits, and the pods' changes wake it when it is its turn.
     pub(super) fn outrun() -> Self {
-        Self { decision: Decision::Wait(SandboxReason::PoolEmpty), surplus: Vec::new(), look_again: None }
+        Self::of(Decision::Wait(SandboxReason::PoolEmpty), None)
     }
 }
 
 /// Decides.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
-    let (decision, look_again) = decide(observed, now);
-    let kept = match &decision {
+    let mut plan = decide(observed, now);
+    let kept = match &plan.decision {
         Decision::Hold { pod, .. } => Some(pod.clone()),
         // An expired Sandbox takes its pod with it, by the garbage collector.
-        Decision::Expire => return Plan { decision, surplus: Vec::new(), look_again },
+        Decision::Expire => return plan,
         _ => None,
     };
     let surplus = observed.owned.iter().filter(|pod| Some(Uid::of(&***pod)) != kept && !pod.is_deleting());
-    Plan { surplus: surplus.map(|pod| Version::of(&**pod)).collect(), decision, look_again }
+    plan.surplus = surplus.map(|pod| Version::of(&**pod)).collect();
+    plan
 }
 
-fn decide(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) {
+fn decide(observed: &Observed, now: Timestamp) -> Plan {
     if observed.row.is_released() {
         return after_release(observed, now);
     }
@@ -93,14 +101,18 @@ fn decide(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) 
         // A claim whose status was never written is completed before anything else is claimed.
         let claimed = observed.owned.iter().filter(|pod| pod.is_alive()).min_by_key(|pod| Uid::of(&***pod));
         return match claimed {
-            Some(pod) => (Decision::Hold { pod: Uid::of(&**pod), phase: SandboxPhase::Ready, idle_since: None }, None),
-            None => (without_pod(observed), observed.refusal.as_ref().map(|refusal| refusal.retry_at)),
+            Some(pod) => Plan::of(hold(pod, SandboxPhase::Ready, None), None),
+            None => Plan::of(without_pod(observed), observed.refusal.as_ref().map(|refusal| refusal.retry_at)),
         };
     }
     match observed.pod().filter(|pod| pod.is_alive()) {
         Some(pod) => with_pod(observed, pod, now),
-        None => (Decision::Release(SandboxReason::PodLost), None),
+        None => Plan::of(Decision::Release(SandboxReason::PodLost), None),
     }
+}
+
+fn hold(pod: &Pod, phase: SandboxPhase, idle_since: Option<Timestamp>) -> Decision {
+    Decision::Hold { pod: Uid::of(pod), phase, idle_since }
 }
 
 fn without_pod(observed: &Observed) -> Decision {
@@ -120,42 +132,59 @@ fn without_pod(observed: &Observed) -> Decision {
     Decision::Claim(Claim { pod, sandbox: observed.key().name, owner })
 }
 
-fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> (Decision, Option<Timestamp>) {
+fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> Plan {
     let spec = &observed.sandbox().spec;
-    let hold = |phase, idle_since| Decision::Hold { pod: Uid::of(pod), phase, idle_since };
     if observed.unfinished > 0 {
         let bound_at = observed.running_since.map(|since| after(since, SHORT_TASK));
         return match bound_at {
-            Some(at) if at <= now => (hold(SandboxPhase::Bound, None), None),
-            at => (hold(SandboxPhase::Ready, None), at),
+            Some(at) if at <= now => Plan::of(hold(pod, SandboxPhase::Bound, None), None),
+            at => Plan::of(hold(pod, SandboxPhase::Ready, None), at),
         };
     }
     let ran =
         observed.last_finished.is_some() || observed.status().is_some_and(|s| s.phase == Some(SandboxPhase::Bound));
     match ttl(spec.ttl_seconds_after_finished) {
-        None if !spec.keep_alive && ran => (Decision::Release(SandboxReason::TasksFinished), None),
-        // Zero would end a Sandbox before its first Task could reach it.
-        Some(Duration::ZERO) if !ran => (hold(SandboxPhase::Ready, None), None),
-        Some(ttl) if idle::due(observed, ttl, now) <= now => (Decision::Expire, None),
-        ttl => {
-            let Record { since, look_again } = idle::record(observed, ttl, now);
-            (hold(SandboxPhase::Ready, since), look_again)
+        None if !spec.keep_alive && ran => {
+            unless_live(observed, pod, (Decision::Release(SandboxReason::TasksFinished), Timestamp::MIN), now)
         }
+        // Zero would end a Sandbox before its first Task or live process could reach it.
+        Some(Duration::ZERO) if !ran && observed.live.ended.is_none() => {
+            Plan::of(hold(pod, SandboxPhase::Ready, None), None)
+        }
+        ttl => match ttl.map(|ttl| idle::due(observed, ttl, now)).filter(|due| *due <= now) {
+            Some(due) => unless_live(observed, pod, (Decision::Expire, due), now),
+            // Its end wakes it; what goes on is not put on record as idle.
+            None if observed.live.state == LiveState::Active => Plan::of(hold(pod, SandboxPhase::Ready, None), None),
+            None => {
+                let Record { since, look_again } = idle::record(observed, ttl, now);
+                Plan::of(hold(pod, SandboxPhase::Ready, since), look_again)
+            }
+        },
     }
 }
 
-fn after_release(observed: &Observed, now: Timestamp) -> (Decision, Option<Timestamp>) {
+/// An end that was due then, unless there are live processes.
+fn unless_live(observed: &Observed, pod: &Pod, (end, due): (Decision, Timestamp), now: Timestamp) -> Plan {
+    let kept = |look_again| Plan::of(hold(pod, SandboxPhase::Ready, None), look_again);
+    match live::check(observed, pod, due, now) {
+        Live::Clear => Plan::of(end, None),
+        Live::Keep => kept(None),
+        Live::Ask(late) => Plan { asks: true, ..kept(late) },
+    }
+}
+
+fn after_release(observed: &Observed, now: Timestamp) -> Plan {
     let ttl = ttl(observed.sandbox().spec.ttl_seconds_after_finished).or(observed.released_ttl);
     let ready = observed.status().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
     let Some((ttl, released_at)) = ttl.zip(ready.map(|c| c.last_transition_time.0)) else {
-        return (Decision::Released, None);
+        return Plan::of(Decision::Released, None);
     };
     let due = after(observed.last_finished.map_or(released_at, |last| last.max(released_at)), ttl);
     match observed.unfinished {
-        _ if due > now => (Decision::Released, Some(due)),
-        0 => (Decision::Expire, None),
+        _ if due > now => Plan::of(Decision::Released, Some(due)),
+        0 => Plan::of(Decision::Expire, None),
         // The end of the last of them wakes it.
-        _ => (Decision::Released, None),
+        _ => Plan::of(Decision::Released, None),
     }
 }
 

@@ -13,7 +13,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     effects::EventSink,
-    runs::{Bounds, Report, RunEnd, Runner, StepEnd, StepRun},
+    runs::{Bounds, LiveReport, Report, RunEnd, Runner, StepEnd, StepRun},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -43,7 +43,9 @@ impl Runner for Past {
         .boxed()
     }
 
-    fn prepare(&self, _: &Target) {}
+    fn prepare(&self, _: &Target, _: &LiveReport) {}
+
+    fn ask_live(&self, _: &Target) {}
 
     fn forget(&self, _: &Target, _: &Uid) {}
 }

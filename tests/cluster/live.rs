@@ -1,6 +1,6 @@
 //! Live commands and files through the client library.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arl_client::{Client, Command, Error, Fault, ProcessEvent, Sandbox};
 use arl_client::{kind::Kind, live::Output};
@@ -8,6 +8,7 @@ use arl_crds::Sandbox as SandboxObject;
 use serde_json::json;
 
 use crate::harness::World;
+use crate::harness::audit::Request;
 
 /// A namespace with a pool of so many pods, and a client.
 async fn served(name: &str, replicas: i32) -> (World, Client) {
@@ -193,4 +194,49 @@ async fn a_map_uses_a_sandbox_an_item_and_a_run_is_reaped() {
     assert_eq!((status.exit_code, status.stdout.as_deref()), (Some(4), Some("audited\n")));
     assert_eq!(client.reap(client.run_id()).await.unwrap(), 1);
     world.all::<SandboxObject>("the run is reaped", <[_]>::is_empty).await;
+}
+
+/// A Sandbox that may be idle for 5 s, with a background process that takes so many, followed by nobody; and when it was started.
+async fn busy(name: &str, seconds: u32) -> (World, SandboxObject, Instant) {
+    let (world, client) = served(name, 1).await;
+    let sandbox = client.claim("p").name("s").idle_ttl(Duration::from_secs(5)).await.unwrap();
+    let started = Instant::now();
+    drop(sandbox.start(Command::new(["sleep", &seconds.to_string()]).background()).await.unwrap());
+    drop((sandbox, client));
+    let object = world.api::<SandboxObject>().get("s").await.unwrap();
+    (world, object, started)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_process_keeps_its_sandbox_and_costs_no_write() {
+    let (world, before, started) = busy("live-idle", 15).await;
+    world.pass(Duration::from_secs(9)).await;
+    let after = world.api::<SandboxObject>().get("s").await.unwrap();
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing was written meanwhile");
+    world.operator().metrics_with(&[&format!("arl_sandboxes_live{{namespace=\"{}\"}} 1", world.ns)]).await;
+    world.gone::<SandboxObject>("s").await;
+    let lived = started.elapsed();
+    assert!(lived >= Duration::from_secs(20), "gone {lived:?} after the start of 15 s of work, and 5 s of idleness");
+    let Some(requests) = world.requests().await else { return };
+    let of_sandbox = |r: &&Request| r.is_write() && r.object_ref.resource == "sandboxes" && r.object_ref.name == "s";
+    let writes: Vec<_> = requests.iter().filter(of_sandbox).map(|r| (&*r.verb, &*r.object_ref.subresource)).collect();
+    assert_eq!(writes, [("patch", "status"), ("delete", "")], "its claim and its end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_operator_asks_before_it_ends_a_sandbox_and_knows_since_when_it_is_idle() {
+    let (mut world, before, started) = busy("live-restart", 16).await;
+    world.kill();
+    world.pass(Duration::from_secs(7)).await;
+    world.start_operator().await;
+    world.pass(Duration::from_secs(4)).await;
+    let after = world.api::<SandboxObject>().get("s").await.unwrap();
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing was written meanwhile");
+    // The process ends while nobody looks.
+    world.kill();
+    world.pass(Duration::from_secs(16).saturating_sub(started.elapsed())).await;
+    world.start_operator().await;
+    world.gone::<SandboxObject>("s").await;
+    let lived = started.elapsed();
+    assert!(lived >= Duration::from_secs(21), "gone {lived:?} after the start of 16 s of work, and 5 s of idleness");
 }

@@ -21,6 +21,8 @@ pub enum Action {
     EndStep(RunId),
     /// A run's time is over.
     EndRun(RunId, RunEnd),
+    /// A live process in this pod ends.
+    EndLive(String, u64),
     /// A person does something.
     User(Deed),
     /// An operator process starts.

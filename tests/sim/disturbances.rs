@@ -67,6 +67,7 @@ impl State {
             Action::EmptyNamespace(namespace) => self.empty_namespace(&namespace),
             Action::EndStep(run) => self.end_step(&run),
             Action::EndRun(run, end) => self.end_run(&run, end),
+            Action::EndLive(pod, number) => self.end_live(&pod, number),
             Action::User(deed) => self.perform(&deed),
             Action::Outage(outage, lasts) => self.begin_outage(&outage, lasts),
             Action::EndOutage(outage) => self.end_outage(&outage),

@@ -202,6 +202,7 @@ impl State {
     fn end_container(&mut self, pod: &Value) {
         if let Some(container) = pod["status"]["containerStatuses"][0]["containerID"].as_str() {
             self.agents.end_container(container);
+            self.live.end_container(container);
         }
     }
 }

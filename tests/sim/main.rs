@@ -22,6 +22,7 @@ mod fields;
 mod history;
 mod kind;
 mod kubelet;
+mod live;
 mod outages;
 mod patch;
 mod process;

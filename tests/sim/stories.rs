@@ -25,6 +25,7 @@ pub const CONTRACT: &[Scenario] = scenarios![
     results,
     never_placed,
     idle_clocks,
+    live_processes,
     drawn_specs,
     outages,
 ];
@@ -79,6 +80,27 @@ fn idle_clocks(rng: &mut Rng) -> Deeds {
         for m in 0..rng.u8(1..5) {
             deeds.push((at, task(&format!("t{n}-{m}"), &name, &[(rng.u32(100..900), 0)])));
             at += rng.u64(500..4_500);
+        }
+    }
+    deeds
+}
+
+/// Live processes keep their Sandbox from being idle, for longer than its ttl and again and again.
+fn live_processes(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 6))];
+    let ttls = [Some(3), Some(5), Some(0), None, Some(rng.i64(4..8)), Some(rng.i64(4..8))];
+    for (n, ttl) in ttls.into_iter().enumerate() {
+        let name = format!("s{n}");
+        deeds.push((2_000, sandbox(&name, "p", n % 2 == 0, ttl)));
+        let mut at = rng.u64(2_500..4_500);
+        for m in 0..rng.u8(1..4) {
+            let takes = rng.u64(..12_000);
+            deeds.push((at, Deed::Live { sandbox: name.clone(), takes }));
+            if rng.u8(..3) == 0 {
+                deeds.push((at + rng.u64(..3_000), task(&format!("t{n}-{m}"), &name, &[(rng.u32(100..900), 0)])));
+            }
+            // Some of them overlap.
+            at += rng.u64(takes / 2..=takes + 2_500);
         }
     }
     deeds

@@ -1,8 +1,11 @@
 //! The operator's way to the agents: streams that break, and that nodes which are away do not answer.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,7 @@ use arl_crds::ExecutorMode;
 use arl_operator::{
     object::Uid,
     pod::Target,
-    runs::{Leftovers, Report, Request, RunControl, RunEnd, Runner},
+    runs::{Leftovers, LiveReport, Report, Request, RunControl, RunEnd, Runner},
 };
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -20,6 +23,7 @@ use crate::{
     agent::RunId,
     faults::Faults,
     kind::{Actor, Kind},
+    live,
     world::{State, World},
 };
 
@@ -44,6 +48,8 @@ pub struct Streams {
     who: Actor,
     /// Pods whose agent this process has asked what runs there.
     asked: Mutex<BTreeSet<Uid>>,
+    /// Whether somebody waits to hear of live processes, by pod.
+    asked_live: Mutex<BTreeMap<Uid, Arc<AtomicBool>>>,
 }
 
 /// How long a run is given when its container was started again.
@@ -51,7 +57,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 
 impl Streams {
     pub fn new(world: &Arc<World>, who: Actor) -> Self {
-        Self { world: Arc::clone(world), who, asked: Mutex::default() }
+        Self { world: Arc::clone(world), who, asked: Mutex::default(), asked_live: Mutex::default() }
     }
 
     /// Starts or finds the run, where the pod is still the one that was meant.
@@ -203,11 +209,14 @@ impl Runner for Streams {
     }
 
     /// What runs there of Tasks that are not wanted any more is ended.
-    fn prepare(&self, target: &Target) {
+    fn prepare(&self, target: &Target, live: &LiveReport) {
         let is_new = self.asked.lock().unwrap().insert(target.pod_uid.clone());
         if !is_new || target.mode == ExecutorMode::Exec {
             return;
         }
+        let asked = Arc::<AtomicBool>::default();
+        self.asked_live.lock().unwrap().insert(target.pod_uid.clone(), Arc::clone(&asked));
+        tokio::spawn(live::follow(Arc::clone(&self.world), self.who, target.clone(), live.clone(), asked));
         let (world, who, pod) = (Arc::clone(&self.world), self.who, target.pod_uid.0.clone());
         tokio::spawn(async move {
             loop {
@@ -227,6 +236,13 @@ impl Runner for Streams {
                 tokio::time::sleep(RETRY).await;
             }
         });
+    }
+
+    fn ask_live(&self, target: &Target) {
+        if let Some(asked) = self.asked_live.lock().unwrap().get(&target.pod_uid) {
+            asked.store(true, Ordering::SeqCst);
+            self.world.ask_live();
+        }
     }
 
     fn forget(&self, _: &Target, _: &Uid) {}

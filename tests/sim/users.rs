@@ -45,6 +45,11 @@ pub enum Deed {
         sandbox: String,
         spec: Value,
     },
+    /// A client runs a live process, which takes so many milliseconds.
+    Live {
+        sandbox: String,
+        takes: u64,
+    },
     /// Merges into the spec.
     Edit {
         kind: Kind,
@@ -120,6 +125,9 @@ impl State {
             Deed::Delete { kind, name, foreground } => {
                 let deletion = Deletion { foreground: *foreground, ..Deletion::default() };
                 self.store.delete(&id(*kind, name), &deletion, Actor::User)
+            }
+            Deed::Live { sandbox, takes } => {
+                return self.begin_live(sandbox, std::time::Duration::from_millis(*takes));
             }
             Deed::Pod { which, what } => return self.strike(*which, *what),
             Deed::Namespace => {

@@ -21,6 +21,7 @@ use crate::{
     faults::Faults,
     kind::Actor,
     kubelet::Kubelet,
+    live::Live,
     outages::Refused,
     process::Process,
     specs::Fields,
@@ -40,6 +41,7 @@ pub struct State {
     pub agenda: Agenda,
     pub kubelet: Kubelet,
     pub agents: Agents,
+    pub live: Live,
     pub faults: Faults,
     pub contract: Contract,
     pub trace: Trace,
@@ -69,6 +71,8 @@ pub struct World {
     state: Mutex<State>,
     /// Something was written or has happened, for all who follow. Not a `watch` channel, which wakes in random order.
     pulse: Notify,
+    /// Something has changed in what agents tell of live processes, or somebody asks.
+    live_pulse: Notify,
     /// Something in the agenda or among the processes changed.
     pub changed: Notify,
 }
@@ -81,6 +85,7 @@ impl World {
             agenda: Agenda::default(),
             kubelet: Kubelet::default(),
             agents: Agents::default(),
+            live: Live::new(seed),
             faults,
             contract: Contract::default(),
             trace: Trace::new(),
@@ -97,18 +102,27 @@ impl World {
             faults_met: 0,
             crashes: 0,
         };
-        Arc::new(Self { state: Mutex::new(state), pulse: Notify::new(), changed: Notify::new() })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            pulse: Notify::new(),
+            live_pulse: Notify::new(),
+            changed: Notify::new(),
+        })
     }
 
     /// Does something, then has everybody look at what it changed.
     pub fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let before = (state.agenda.next(), state.crashes);
-        let version = state.store.version();
+        let (version, live) = (state.store.version(), state.live.changes);
         let result = act(&mut state);
         state.settle();
         let (written, changed) = (version != state.store.version(), before != (state.agenda.next(), state.crashes));
+        let live_changed = live != state.live.changes;
         drop(state);
+        if live_changed {
+            self.live_pulse.notify_waiters();
+        }
         if written {
             self.pulse.notify_waiters();
         }
@@ -125,6 +139,16 @@ impl World {
     /// Comes back when something happens after this call.
     pub fn pulse(&self) -> Notified<'_> {
         self.pulse.notified()
+    }
+
+    /// Comes back when an agent has something to tell of live processes, or somebody asks, after this call.
+    pub fn live_pulse(&self) -> Notified<'_> {
+        self.live_pulse.notified()
+    }
+
+    /// Has agents asked for live processes.
+    pub fn ask_live(&self) {
+        self.live_pulse.notify_waiters();
     }
 
     /// The operators' wall clock.
@@ -188,7 +212,7 @@ impl State {
             let what =
                 entry.before.as_ref().zip(entry.after.as_ref()).map(|(b, a)| differences(b, a)).unwrap_or_default();
             self.trace.say(&format!("{} {verb} {} at {}{what}", entry.by, entry.id, entry.version));
-            self.contract.check(&entry, &self.store, &self.agents);
+            self.contract.check(&entry, &self.store, &self.agents, &self.live);
             self.observe(&entry);
         }
     }

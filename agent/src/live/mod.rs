@@ -3,6 +3,7 @@
 //! Each has a keeper, a process of its own that starts it, waits for it and ends all that it started. Its pipes are here: what it
 //! prints goes to the clients that follow it, as fast as they take it; while nobody does, the end of it is kept.
 
+mod activity;
 mod buffer;
 mod files;
 mod follower;
@@ -35,6 +36,7 @@ use arl_agent::message::{
 use nix::poll::PollFlags;
 
 use crate::{children::Children, peer::Peer};
+use activity::Activity;
 use handle::Keeper;
 use job::Command;
 use process::{Process, Work};
@@ -66,8 +68,7 @@ pub struct Live {
     spare: Vec<Keeper>,
     /// Relays that have asked for something, and what was sent to them last.
     clients: BTreeMap<u64, Id>,
-    /// Relays that want to know whether anything is going on, and what they know.
-    watchers: BTreeMap<u64, Option<(bool, bool)>>,
+    activity: Activity,
     pending: Vec<(u64, Event)>,
     /// Lists that were asked for, made once there is room for them: they are larger than the question.
     lists: Vec<(u64, u64)>,
@@ -83,7 +84,7 @@ impl Live {
     pub fn new(directory: &Path, children: Children) -> Self {
         let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
         let (processes, ended, forgotten, spare) = Default::default();
-        let (clients, watchers, pending, scratch, chunk) = Default::default();
+        let (clients, activity, pending, scratch, chunk) = Default::default();
         let directory = directory.to_owned();
         Self {
             directory,
@@ -94,7 +95,7 @@ impl Live {
             forgotten,
             spare,
             clients,
-            watchers,
+            activity,
             pending,
             lists: Vec::new(),
             share: WINDOW,
@@ -156,7 +157,7 @@ impl Live {
 
     /// When to call [`Live::check_time`] at the latest.
     pub fn due(&self) -> Option<Instant> {
-        self.processes.values().filter_map(Process::due).min()
+        self.processes.values().filter_map(Process::due).chain(self.activity.due()).min()
     }
 
     /// Ends what nobody is there for, and drops what nobody will ask for.
@@ -264,7 +265,7 @@ impl Live {
     pub fn keep_relays(&mut self, is_there: impl Fn(u64) -> bool) {
         self.pending.retain(|(relay, _)| is_there(*relay));
         self.lists.retain(|(relay, _)| is_there(*relay));
-        self.watchers.retain(|relay, _| is_there(*relay));
+        self.activity.keep_relays(&is_there);
         let before = self.clients.len();
         self.clients.retain(|relay, _| is_there(*relay));
         if self.clients.len() < before {
@@ -275,22 +276,7 @@ impl Live {
                 }
             }
         }
-        self.report_activity();
-    }
-
-    fn report_activity(&mut self) {
-        if self.watchers.is_empty() {
-            return;
-        }
         let live = self.processes.values().filter(|process| process.is_running()).count();
-        let clients = self.clients.len();
-        let now = (live > 0, clients > 0);
-        for (relay, known) in &mut self.watchers {
-            if known.replace(now) != Some(now) {
-                let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
-                let event = Event::Activity { live: count(live), clients: count(clients) };
-                self.pending.push((*relay, event));
-            }
-        }
+        self.pending.extend(self.activity.note(live, self.clients.len(), Instant::now()));
     }
 }

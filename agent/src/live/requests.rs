@@ -59,9 +59,7 @@ impl Live {
             Request::List { request } => {
                 self.lists.push((relay, request));
             }
-            Request::WatchActivity => {
-                self.watchers.insert(relay, None);
-            }
+            Request::WatchActivity => self.activity.watch(relay),
             Request::Input { .. }
             | Request::CloseInput { .. }
             | Request::Signal { .. }

@@ -522,23 +522,29 @@ fn activity_is_told_to_who_asked_and_only_when_it_changes() {
     ask(&mut watcher, Request::WatchActivity);
     let mut activity = |expected: (bool, bool)| {
         let heard = watcher.hear();
-        let FromAgent::Live(Event::Activity { live, clients }) = heard else { panic!("{heard:?}") };
+        let FromAgent::Live(Event::Activity { live, clients, idle_us }) = heard else { panic!("{heard:?}") };
         assert_eq!((live > 0, clients > 0), expected);
+        idle_us.map(Duration::from_micros)
     };
-    activity((false, false));
+    assert_eq!(activity((false, false)), None, "there never was any");
     let mut stream = pod.stream();
     let mut client = Client::default();
     ask(&mut stream, Request::Start(Box::new(start(1, &["sleep", "71180"]))));
-    activity((true, true));
+    assert_eq!(activity((true, true)), None);
     client.until(&mut stream, 1, |taken| taken.pid.is_some());
     drop(stream);
-    activity((true, false));
     let mut stream = pod.stream();
+    followed(&mut stream, &mut client, 1);
     kill(&mut stream, 1);
-    activity((true, true));
-    activity((false, true));
+    client.until_over(&mut stream, 1);
     drop(stream);
-    activity((false, false));
+    let idle = activity((false, false)).unwrap();
+    assert!(idle >= Duration::from_secs(1), "told when it has lasted: {idle:?}");
+    let mut late = pod.stream();
+    ask(&mut late, Request::WatchActivity);
+    let heard = late.hear();
+    let FromAgent::Live(Event::Activity { idle_us: Some(later), .. }) = heard else { panic!("{heard:?}") };
+    assert!(Duration::from_micros(later) >= idle, "who asks later is told when it was");
 }
 
 /// One of version 1 is told the version of the agent, and nothing that it does not know.

@@ -1,4 +1,4 @@
-//! The runs of a pod that somebody waits for, and what is said of them on its stream.
+//! The runs of a pod that somebody waits for, and what is said on its stream.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +11,9 @@ use arl_agent::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_tungstenite::tungstenite::Bytes;
+
+use super::activity::Activity;
+use crate::runs::LiveReport;
 
 /// A run that does not take what is said of it would stall the others of its pod.
 const TAKING_MAX: Duration = Duration::from_secs(10);
@@ -62,6 +65,10 @@ pub(super) enum StreamCommand {
     Cancel(RunId),
     /// Say this with what is said next: nobody waits for it.
     Deferred(ToAgent),
+    /// Tell of live processes from now on.
+    WatchLive(LiveReport),
+    /// Ask whether there are live processes; somebody waits for the answer.
+    AskLive,
     /// Open another stream: this one is of no use.
     Reopen,
 }
@@ -74,6 +81,7 @@ pub(super) struct Attached {
     cancelled: BTreeSet<RunId>,
     /// Frames that go out with the next one.
     deferred: Vec<u8>,
+    pub(super) activity: Activity,
 }
 
 impl Attached {
@@ -99,6 +107,8 @@ impl Attached {
                 }
                 Bytes::new()
             }
+            StreamCommand::WatchLive(report) => self.activity.watch(report),
+            StreamCommand::AskLive => self.activity.ask(),
             StreamCommand::Reopen => Bytes::new(),
         }
     }
@@ -118,12 +128,14 @@ impl Attached {
         self.leave_out_abandoned();
         self.runs.values_mut().for_each(|attach| (attach.sent, attach.taken) = (false, 0));
         let cancels = self.cancelled.iter().map(cancel);
-        self.runs.values().map(ask).chain(cancels).flatten().collect()
+        let question = self.activity.question();
+        self.runs.values().map(ask).chain(cancels).chain([question]).flatten().collect()
     }
 
+    /// Whether nobody waits for the pod.
     pub(super) fn is_idle(&mut self) -> bool {
         self.leave_out_abandoned();
-        self.runs.is_empty()
+        self.runs.is_empty() && !self.activity.is_asked()
     }
 
     /// Whether one of them has been started, so that the agent must have been there.
@@ -140,7 +152,11 @@ impl Attached {
         let (run, is_last) = match &message {
             FromAgent::Started { run, .. } | FromAgent::Step { run, .. } => (run.clone(), false),
             FromAgent::Ended { run, .. } | FromAgent::Unknown { run } => (run.clone(), true),
-            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong | FromAgent::Live(_) => return false,
+            FromAgent::Live(event) => {
+                self.activity.take(event);
+                return false;
+            }
+            FromAgent::Hello { .. } | FromAgent::Refused(_) | FromAgent::Pong => return false,
         };
         if is_last {
             self.cancelled.remove(&run);

@@ -103,7 +103,7 @@ impl<'a> Follower<'a> {
             Stage::Started => None,
         };
         let attach = Attach { run: self.run.id.clone(), start, steps: self.run.steps, taken: 0, sent: false, said };
-        self.agent.command(&self.run.target, Some(StreamCommand::Attach(attach)));
+        self.agent.command(&self.run.target, StreamCommand::Attach(attach));
         receive
     }
 
@@ -161,7 +161,7 @@ impl<'a> Follower<'a> {
                 } else {
                     self.limit.lower_for_all(PATIENCE);
                 }
-                self.agent.command(&self.run.target, Some(StreamCommand::Cancel(self.run.id.clone())));
+                self.agent.command(&self.run.target, StreamCommand::Cancel(self.run.id.clone()));
             }
         }
     }
@@ -169,7 +169,7 @@ impl<'a> Follower<'a> {
     /// It has taken longer than it may.
     fn late(&mut self) -> ControlFlow<(RunEnd, Leftovers)> {
         if self.asked != RunControl::Settle && self.limit.try_again() {
-            self.agent.command(&self.run.target, Some(StreamCommand::Reopen));
+            self.agent.command(&self.run.target, StreamCommand::Reopen);
             return Continue(());
         }
         if let Stage::Sent(_, at) = self.stage {

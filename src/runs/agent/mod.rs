@@ -3,6 +3,7 @@
 //! A stream is only a way to the run: it may break, and this process may end, while the run goes on in the pod. Whoever comes
 //! back follows it and gets all of it. `arl_agent` says how the two talk.
 
+mod activity;
 mod attached;
 mod decode;
 mod follow;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 pub use streams::{Agent, StillWanted};
 
 use super::{
+    LiveReport,
     report::Report,
     run::{Leftovers, Request, RunControl, RunEnd},
     runner::Runner,
@@ -46,14 +48,18 @@ impl Runner for Arc<Agent> {
         .boxed()
     }
 
-    fn prepare(&self, target: &Target) {
-        self.command(target, None);
+    fn prepare(&self, target: &Target, live: &LiveReport) {
+        self.watch_live(target, live);
+    }
+
+    fn ask_live(&self, target: &Target) {
+        self.command(target, StreamCommand::AskLive);
     }
 
     fn forget(&self, target: &Target, task: &Uid) {
         // Where no stream is open, none is opened for this.
-        if let Some((run, commands)) = RunId::new(&task.0).zip(self.lock().get(&target.pod_uid)) {
-            let _ = commands.send(StreamCommand::Deferred(ToAgent::Forget { run }));
+        if let Some((run, stream)) = RunId::new(&task.0).zip(self.lock().get(&target.pod_uid)) {
+            stream.send(StreamCommand::Deferred(ToAgent::Forget { run }));
         }
     }
 }

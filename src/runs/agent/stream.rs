@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     attached::{Attached, StreamCommand, StreamEvent},
-    streams::Agent,
+    streams::{Agent, Stream},
 };
 use crate::{object::Uid, pod::Target};
 
@@ -59,9 +59,10 @@ impl Agent {
             let opened = arl_client::stream::open(&self.client, &place, has_worked).await;
             drop(permit);
             let error = match opened {
-                Ok((socket, Greeting { unfinished, .. })) => {
+                Ok((socket, Greeting { version, unfinished })) => {
                     (unfit, has_worked) = (0, true);
                     self.metrics.run_streams.with(["opened"]).inc();
+                    attached.activity.opened(version);
                     let since = Instant::now();
                     self.end_unwanted(&target, asked.admit(unfinished, &attached));
                     self.metrics.open_streams.inc();
@@ -81,7 +82,7 @@ impl Agent {
             };
             failures += 1;
             let Some(error) = error.map(StreamError::printable) else { break };
-            if self.report(&target, &attached, error, failures).await.is_break() {
+            if self.report(&target, &mut attached, error, failures).await.is_break() {
                 break;
             }
             if attached.is_idle() && failures > IDLE_FAILURES {
@@ -94,13 +95,21 @@ impl Agent {
         }
         commands.close();
         let mut streams = self.lock();
-        if streams.get(&target.pod_uid).is_some_and(mpsc::UnboundedSender::is_closed) {
+        if streams.get(&target.pod_uid).is_some_and(Stream::is_closed) {
             streams.remove(&target.pod_uid);
         }
+        drop(streams);
+        attached.activity.unfollowed();
     }
 
     /// Tells those who wait for the pod why there is no stream; breaks where there never will be one.
-    async fn report(&self, target: &Target, attached: &Attached, error: StreamError, failures: u32) -> ControlFlow<()> {
+    async fn report(
+        &self,
+        target: &Target,
+        attached: &mut Attached,
+        error: StreamError,
+        failures: u32,
+    ) -> ControlFlow<()> {
         let pod = &target.pod.name;
         let (result, reached) = match &error {
             StreamError::Permanent(_) | StreamError::NotExecutable(_) => ("gone", true),
@@ -114,9 +123,11 @@ impl Agent {
         let error = error.into_message();
         tracing::debug!(pod, error, failures, is_permanent, "no stream to the agent");
         if is_permanent {
+            attached.activity.gone();
             attached.tell(|| StreamEvent::Gone(error.clone())).await;
             return ControlFlow::Break(());
         }
+        attached.activity.broken(reached);
         let message = format!("the agent in pod {pod} cannot be reached: {error}");
         attached.tell(|| StreamEvent::Obstacle { message: message.clone(), reached }).await;
         ControlFlow::Continue(())
@@ -158,7 +169,7 @@ impl Agent {
             for Unfinished { run, task } in unfinished {
                 if !(agent.still_wanted)(target.pod.sibling(&task), Uid(run.as_str().to_owned())).await {
                     tracing::info!(pod = %target.pod.name, task, "the Task was deleted or is over; its run ends");
-                    agent.command(&target, Some(StreamCommand::Cancel(run)));
+                    agent.command(&target, StreamCommand::Cancel(run));
                 }
             }
         });

@@ -17,12 +17,31 @@ use crate::{
     object::{Key, Uid},
     pod::Target,
     queue::InFlight,
+    runs::LiveReport,
 };
 
 /// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
 /// and only while no Sandbox waits for its pod; so many for those with a Task.
 const OPENING_IDLE: usize = 4;
 const OPENING_BUSY: usize = 16;
+
+/// What keeps a stream open.
+pub(super) struct Stream {
+    commands: mpsc::UnboundedSender<StreamCommand>,
+    /// Whether it was told to tell of live processes.
+    watches_live: bool,
+}
+
+impl Stream {
+    /// One that has just ended drops the command, and whoever waits for its effect sees that.
+    pub(super) fn send(&self, command: StreamCommand) {
+        let _ = self.commands.send(command);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+}
 
 /// Whether the Task of this name still has this uid and is not over, asked of the API server; where that cannot be known, it has.
 pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, bool> + Send + Sync>;
@@ -35,7 +54,7 @@ pub struct Agent {
     pub(super) metrics: Arc<Metrics>,
     pub(super) claims: InFlight,
     pub(super) lull: Lull,
-    streams: Mutex<BTreeMap<Uid, mpsc::UnboundedSender<StreamCommand>>>,
+    streams: Mutex<BTreeMap<Uid, Stream>>,
     pub(super) opening_idle: Semaphore,
     pub(super) opening_busy: Semaphore,
 }
@@ -63,21 +82,34 @@ impl Agent {
         })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, mpsc::UnboundedSender<StreamCommand>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Stream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a command to the stream of a pod; opens one where there is none.
-    pub(super) fn command(self: &Arc<Self>, target: &Target, command: Option<StreamCommand>) {
-        let mut streams = self.lock();
-        let open = streams.get(&target.pod_uid).filter(|commands| !commands.is_closed());
-        let commands = open.cloned().unwrap_or_else(|| {
-            let (commands, received) = mpsc::unbounded_channel();
-            streams.insert(target.pod_uid.clone(), commands.clone());
-            tokio::spawn(Arc::clone(self).keep(target.clone(), received));
-            commands
+    pub(super) fn command(self: &Arc<Self>, target: &Target, command: StreamCommand) {
+        self.with_stream(target, |stream| stream.send(command));
+    }
+
+    /// Opens the stream of a pod where there is none, and has it tell of live processes there.
+    pub(super) fn watch_live(self: &Arc<Self>, target: &Target, report: &LiveReport) {
+        self.with_stream(target, |stream| {
+            // One more command would cut short what it waits for before it tries again.
+            if !std::mem::replace(&mut stream.watches_live, true) {
+                stream.send(StreamCommand::WatchLive(report.clone()));
+            }
         });
-        // One that has just ended drops the command, and whoever waits for its effect sees that.
-        let _ = command.map(|command| commands.send(command));
+    }
+
+    fn with_stream(self: &Arc<Self>, target: &Target, work: impl FnOnce(&mut Stream)) {
+        let mut streams = self.lock();
+        if streams.get(&target.pod_uid).is_none_or(Stream::is_closed) {
+            let (commands, received) = mpsc::unbounded_channel();
+            streams.insert(target.pod_uid.clone(), Stream { commands, watches_live: false });
+            tokio::spawn(Arc::clone(self).keep(target.clone(), received));
+        }
+        if let Some(stream) = streams.get_mut(&target.pod_uid) {
+            work(stream);
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     cache::{ClaimRefusal, SandboxRow},
     object::Key,
+    runs::{LiveState, LiveView},
 };
 
 fn at(seconds: i64) -> Timestamp {
@@ -47,6 +48,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
         unfinished: 0,
         running_since: None,
         last_finished: None,
+        live: LiveView::default(),
         watching_since: at(-1000),
         released_ttl: None,
     }
@@ -226,4 +228,105 @@ fn a_refused_claim_is_said_in_the_refusals_words_and_tried_again() {
         let again = Observed { refusal: refusal(message), ..observed(&json!({}), &recorded) };
         assert_eq!(crate::sandbox::status::status(&again, &plan.decision, at(2)) != said, changes, "{message}");
     }
+}
+
+/// A holder whose pod has an agent and a container that runs.
+fn with_agent(spec: &Value, live: LiveView) -> Observed {
+    let container = json!([{ "name": "executor", "ready": true, "state": { "running": {} }, "containerID": "c-1" }]);
+    let annotations = json!({ labels::AGENT: "image" });
+    let mut pod = serde_json::to_value(&*pod("a", &json!({}))).unwrap();
+    (pod["status"]["containerStatuses"], pod["metadata"]["annotations"]) = (container, annotations);
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    assert_eq!(pod.target().unwrap().mode, arl_crds::ExecutorMode::Agent);
+    Observed { owned: vec![Arc::new(pod)], live, ..holder(spec) }
+}
+
+fn live(state: LiveState, ended: Option<i64>) -> LiveView {
+    LiveView { state, ended: ended.map(at) }
+}
+
+#[test]
+fn live_processes_stop_the_idle_clock_and_their_end_starts_it() {
+    let spec = json!({ "ttlSecondsAfterFinished": 100 });
+    let plan_of = |live, now| plan(&with_agent(&spec, live), at(now));
+    let kept = |look_again: Option<i64>, asks| {
+        let decision = hold(SandboxPhase::Ready, None);
+        Plan { decision, surplus: Vec::new(), look_again: look_again.map(at), asks }
+    };
+    for (state, ended, now, expected) in [
+        (LiveState::Active, None, 9_999, kept(None, false)),
+        (LiveState::Active, Some(5), 9_999, kept(None, false)),
+        (LiveState::Idle(at(50)), Some(50), 149, kept(Some(150), false)),
+        // What was said before it was due is no answer, and neither is a stream that broke.
+        (LiveState::Idle(at(50)), Some(50), 150, kept(None, true)),
+        (LiveState::Idle(at(50)), None, 100, kept(None, true)),
+        (LiveState::Unreached, Some(50), 150, kept(None, true)),
+        (LiveState::Unreached, None, 9_999, kept(None, true)),
+        (LiveState::Unanswered(at(9_000)), None, 9_029, kept(Some(9_030), true)),
+    ] {
+        let plan = plan_of(live(state, ended), now);
+        let without_record = Plan { decision: strip_record(plan.decision), ..plan };
+        assert_eq!(without_record, expected, "{state:?} {ended:?} at {now}");
+    }
+    for (state, ended, now) in [
+        (LiveState::Idle(at(150)), Some(50), 150),
+        (LiveState::Idle(at(100)), None, 100),
+        (LiveState::Absent, None, 100),
+        (LiveState::Unanswered(at(9_000)), None, 9_030),
+    ] {
+        assert_eq!(plan_of(live(state, ended), now).decision, Decision::Expire, "{state:?} {ended:?} at {now}");
+    }
+    assert!(matches!(plan_of(live(LiveState::Absent, Some(50)), 149).decision, Decision::Hold { .. }));
+}
+
+fn strip_record(decision: Decision) -> Decision {
+    match decision {
+        Decision::Hold { pod, phase, .. } => Decision::Hold { pod, phase, idle_since: None },
+        other => other,
+    }
+}
+
+/// What is not on record costs no write: the agent knows it.
+#[test]
+fn live_processes_are_not_put_on_record() {
+    let spec = json!({ "ttlSecondsAfterFinished": 100 });
+    let recorded = Observed {
+        row: Arc::new(SandboxRow::new({
+            let mut sandbox = holder(&spec).sandbox().clone();
+            let status = sandbox.status.as_mut().unwrap();
+            status.idle_since = status.allocated_at.clone();
+            sandbox
+        })),
+        ..with_agent(&spec, live(LiveState::Idle(at(500)), Some(500)))
+    };
+    for now in 500..600 {
+        assert_eq!(plan(&recorded, at(now)).decision, hold(SandboxPhase::Ready, None), "at {now}");
+    }
+    for spec in [spec, json!({ "keepAlive": true })] {
+        let active = with_agent(&spec, live(LiveState::Active, None));
+        let after_a_task = Observed { last_finished: Some(at(50)), ..active };
+        for now in 50..200 {
+            assert_eq!(plan(&after_a_task, at(now)).decision, hold(SandboxPhase::Ready, None), "at {now}");
+        }
+    }
+}
+
+#[test]
+fn live_processes_keep_a_sandbox_whose_tasks_have_finished_and_end_with_their_container() {
+    let once = |live| plan(&Observed { last_finished: Some(at(50)), ..with_agent(&json!({}), live) }, at(60));
+    let released = Decision::Release(SandboxReason::TasksFinished);
+    assert_eq!(once(live(LiveState::Active, None)).decision, hold(SandboxPhase::Ready, None));
+    assert!(once(live(LiveState::Unreached, None)).asks);
+    assert_eq!(once(live(LiveState::Idle(at(1)), None)).decision, released);
+    assert_eq!(once(live(LiveState::Absent, None)).decision, released);
+    // Its container does not run: the pod of `holder` has none.
+    let ended = Observed { last_finished: Some(at(50)), ..holder(&json!({})) };
+    let ended = Observed { live: live(LiveState::Unreached, None), ..ended };
+    assert_eq!(plan(&ended, at(60)).decision, released);
+
+    let zero = json!({ "ttlSecondsAfterFinished": 0 });
+    let unused = plan(&with_agent(&zero, live(LiveState::Idle(at(10)), None)), at(10));
+    assert_eq!(unused.decision, hold(SandboxPhase::Ready, None));
+    let used = plan(&with_agent(&zero, live(LiveState::Idle(at(11)), Some(10))), at(11));
+    assert_eq!(used.decision, Decision::Expire, "a ttl of zero waits for the first Task or live process");
 }

@@ -9,6 +9,7 @@ use super::{Facts, Ledger, Rule, is_alive, is_finished, time};
 use crate::{
     agent::Agents,
     kind::{Id, Kind},
+    live::Live,
     store::{Entry, Store, controller, is_deleting, uid_of},
 };
 
@@ -16,6 +17,9 @@ use crate::{
 const CALL: Duration = Duration::from_secs(25);
 /// In a history where nothing goes wrong, what is due happens within this time, and a tenth of the ttl for a restart.
 const PROMPT: i64 = 15;
+
+/// What there is besides the contract's own memory.
+type Cluster<'a> = (&'a Store, &'a Agents, &'a Live);
 
 #[derive(Debug, Default)]
 pub struct Lifetimes {
@@ -28,7 +32,7 @@ pub struct Lifetimes {
 }
 
 impl Lifetimes {
-    pub fn check(&mut self, entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledger: &mut Ledger) {
+    pub fn check(&mut self, entry: &Entry, cluster: Cluster<'_>, facts: &Facts, ledger: &mut Ledger) {
         match (entry.id.kind, entry.before.as_deref(), entry.after.as_deref()) {
             (Kind::Task, None, Some(task)) => drop(self.named.insert(uid_of(task).to_owned(), entry.at)),
             (Kind::Task, Some(_), Some(task)) => {
@@ -52,15 +56,15 @@ impl Lifetimes {
             return;
         }
         if entry.id.kind == Kind::Sandbox {
-            self.release(entry, store, agents, facts, ledger);
+            self.release(entry, cluster, facts, ledger);
         }
         if matches!(entry.id.kind, Kind::Sandbox | Kind::Task) {
-            self.expiry(entry, store, agents, facts, ledger);
+            self.expiry(entry, cluster, facts, ledger);
         }
     }
 
     /// The pod is given up.
-    fn release(&self, entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledger: &mut Ledger) {
+    fn release(&self, entry: &Entry, (store, agents, live): Cluster<'_>, facts: &Facts, ledger: &mut Ledger) {
         let (Some(was), Some(now)) = (entry.before.as_deref(), entry.after.as_deref()) else { return };
         if was["status"]["phase"] == "Released" || now["status"]["phase"] != "Released" {
             return;
@@ -75,6 +79,7 @@ impl Lifetimes {
             return ledger
                 .test(Rule::LostIsLost, !lives, || format!("{} gives up a pod that is there: {reason}", entry.id));
         }
+        live_is_not_idle(entry, was, live, facts, ledger);
         let keeps = spec["keepAlive"] == true || spec.get("ttlSecondsAfterFinished").is_some();
         ledger.test(Rule::KeptAlive, !keeps, || format!("{} is Released though its spec is {spec}", entry.id));
         // One that was deleted in flight has ended too.
@@ -94,7 +99,7 @@ impl Lifetimes {
     }
 
     /// The operator deletes nothing before its ttl is over, which begins when the last Task has ended, and nothing without one.
-    fn expiry(&self, entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledger: &mut Ledger) {
+    fn expiry(&self, entry: &Entry, (store, agents, live): Cluster<'_>, facts: &Facts, ledger: &mut Ledger) {
         let Some(object) = entry.before.as_deref().filter(|b| !is_deleting(b)) else { return };
         let (id, uid) = (&entry.id, uid_of(object));
         let ttl = object["spec"]["ttlSecondsAfterFinished"].as_i64();
@@ -104,22 +109,36 @@ impl Lifetimes {
         ledger.test(Rule::DeletedOnlyByTtl, ttl.is_some(), || format!("{} deletes {id}", entry.by));
         let Some(ttl) = ttl else { return };
         let ended = self.ended.get(uid).copied();
+        let pod = object["status"]["podUID"].as_str().unwrap_or_default();
+        let live_ended = live.ended(pod).filter(|_| id.kind == Kind::Sandbox);
+        if id.kind == Kind::Sandbox {
+            live_is_not_idle(entry, object, live, facts, ledger);
+        }
         if id.kind == Kind::Sandbox && ttl == 0 {
-            let ran =
-                ended.is_some() || object["status"]["phase"] == "Bound" || object["status"]["phase"] == "Released";
+            let ran = ended.is_some()
+                || live_ended.is_some()
+                || object["status"]["phase"] == "Bound"
+                || object["status"]["phase"] == "Released";
             ledger.test(Rule::ZeroTtlWaits, ran || agents.has_run_for(uid), || {
                 format!("{id} expires before its first Task")
+            });
+        }
+        // Each of its readings is a bit later than the last one.
+        let latest = store.time() + SignedDuration::from_millis(facts.most_ahead) + Duration::from_secs(1);
+        let due_after = |since: Timestamp| since + SignedDuration::from_secs(ttl);
+        if let Some(ended) = live_ended {
+            // Unlike the end of a Task, it is known to whoever asks.
+            ledger.test(Rule::NotEarlyAfterLive, due_after(ended) <= latest, || {
+                format!("{id} is deleted by {latest}, {ttl} s after its last live process at {ended}")
             });
         }
         let since = match id.kind {
             Kind::Task => time(&object["status"]["completedAt"]),
             // What another operator saw end, this one may not have heard of yet.
             _ if facts.operators > 1 => return,
-            _ => ended.max(time(&object["status"]["allocatedAt"])),
+            _ => ended.max(live_ended).max(time(&object["status"]["allocatedAt"])),
         };
-        // Each of its readings is a bit later than the last one.
-        let latest = store.time() + SignedDuration::from_millis(facts.most_ahead) + Duration::from_secs(1);
-        let due = since.map(|since| since + SignedDuration::from_secs(ttl));
+        let due = since.map(due_after);
         ledger.test(Rule::NotEarly, due.is_some_and(|due| due <= latest), || {
             format!("{id} is deleted by {latest}, {ttl} s after {since:?}")
         });
@@ -130,4 +149,14 @@ impl Lifetimes {
             ledger.test(Rule::NotLate, late <= PROMPT + ttl / 10, || format!("{id} expires {late} s late"));
         }
     }
+}
+
+/// Who ends it asked the agent before, and no call takes longer.
+fn live_is_not_idle(entry: &Entry, sandbox: &Value, live: &Live, facts: &Facts, ledger: &mut Ledger) {
+    let within = if facts.is_orderly { Duration::from_secs(5) } else { CALL };
+    let pod = sandbox["status"]["podUID"].as_str().unwrap_or_default();
+    let since = live.since(pod).map(|since| since.elapsed());
+    ledger.test(Rule::LiveIsNotIdle, since.is_none_or(|since| since <= within), || {
+        format!("{} ends while a live process has been running in {pod} for {since:?}", entry.id)
+    });
 }

@@ -25,6 +25,7 @@ pub use runs::InFlight;
 use crate::{
     agent::Agents,
     kind::{Id, Kind},
+    live::Live,
     store::{Entry, Store, controller, is_deleting, uid_of},
 };
 
@@ -74,7 +75,7 @@ pub struct Contract {
 
 impl Contract {
     /// Looks at one change.
-    pub fn check(&mut self, entry: &Entry, store: &Store, agents: &Agents) {
+    pub fn check(&mut self, entry: &Entry, store: &Store, agents: &Agents, live: &Live) {
         if let Some(object) = entry.after.as_deref().filter(|_| entry.id.kind != Kind::Namespace) {
             match &entry.before {
                 None => drop(self.facts.created.insert(uid_of(object).to_owned(), entry.version)),
@@ -87,7 +88,7 @@ impl Contract {
         self.pods.check(entry, store, facts, ledger);
         self.claims.check(entry, store, facts, ledger);
         self.numbers.check(entry, store, facts, ledger);
-        self.lifetimes.check(entry, store, agents, facts, ledger);
+        self.lifetimes.check(entry, (store, agents, live), facts, ledger);
         self.runs.check(entry, agents);
         self.events.check(entry);
         results::check(entry, store, agents, facts, ledger);

@@ -73,7 +73,11 @@ rules! {
     DeletedOnlyByTtl,
     /// Nothing is deleted before its ttl is over, counted from the end of the last Task.
     NotEarly,
-    /// A ttl of 0 acts once the first Task has run.
+    /// A Sandbox with a live process is not ended for being idle.
+    LiveIsNotIdle,
+    /// A Sandbox that had live processes is kept for its ttl after the last of them.
+    NotEarlyAfterLive,
+    /// A ttl of 0 acts once the first Task or live process has run.
     ZeroTtlWaits,
     /// What has been idle for its ttl goes soon.
     NotLate,

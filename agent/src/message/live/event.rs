@@ -106,6 +106,9 @@ pub enum Event {
         /// Streams that have asked for a process or a file.
         #[n(1)]
         clients: u32,
+        /// How long ago the last of them ended, in microseconds; unset while there are any, and where there never were.
+        #[n(2)]
+        idle_us: Option<u64>,
     },
     /// The call succeeded: its last event, after the last output.
     #[n(9)]

@@ -111,7 +111,7 @@ pub enum Request {
         #[n(0)]
         request: u64,
     },
-    /// Send [`Event::Activity`](super::Event::Activity) now and whenever it changes.
+    /// Send [`Event::Activity`](super::Event::Activity) now, when something begins, and when nothing has been going on for a second.
     #[n(11)]
     WatchActivity,
     /// Do this with files.

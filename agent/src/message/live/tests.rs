@@ -168,7 +168,11 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         (id(), error()).prop_map(|(id, error)| Event::Failed { id, error }),
         (id(), error()).prop_map(|(id, error)| Event::Rejected { id, error }),
         (number(), vec(process(), 0..4)).prop_map(|(request, processes)| Event::List { request, processes }),
-        any::<(u32, u32)>().prop_map(|(live, clients)| Event::Activity { live, clients }),
+        any::<(u32, u32, Option<u64>)>().prop_map(|(live, clients, idle_us)| Event::Activity {
+            live,
+            clients,
+            idle_us
+        }),
         (id(), number()).prop_map(|(id, count)| Event::Done { id, result: Success::Count(count) }),
         (id(), entry()).prop_map(|(id, entry)| Event::Done { id, result: Success::Entry(entry) }),
     ]
