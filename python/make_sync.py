@@ -12,6 +12,7 @@ RULES = [
     (r"\bawait ", ""),
     (r"\bAsync(Client|CommandHandle|Commands|Files|Sandbox)\b", r"\1"),
     (r"\bAsyncIterator\b", "Iterator"),
+    (r" \| AsyncIterable\[bytes\]|\bAsyncIterable, ", ""),
     (r"\bAwaitable\[R\]", "R"),
     (r"\bAwaitable, ", ""),
     (r"__a(enter|exit|iter)__", r"__\1__"),

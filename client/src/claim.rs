@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
 use arl_crds::{Sandbox as SandboxObject, SandboxPhase, SandboxSpec, WarmPool, reason::SandboxReason};
-use futures::{FutureExt, future::BoxFuture};
-use kube::{Api, api::PostParams};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, pending},
+};
+use kube::api::PostParams;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
     client::Client,
     error::{Error, Fault},
+    pool,
     sandbox::Sandbox,
     session::{PATIENCE, Session},
     stream::Place,
@@ -95,17 +99,38 @@ impl Claim {
         );
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
         let seen = self.client.watched_sandboxes().object(&name);
-        let created = self.client.sandboxes().create(&PostParams::default(), &object).await;
-        created.map_err(Error::api("create", format!("Sandbox {name}")))?;
-        let sandbox = Unclaimed { client: &self.client, name: &name, is_claimed: false };
+        let sandbox = Unclaimed::create(self.client.clone(), object).await?;
         let mut last = None;
-        let ready = timeout(self.wait, ready(seen, &name, &mut last)).await;
-        let object = match ready {
+        let hopeless = self.hopeless(seen.clone());
+        let outcome = async {
+            tokio::select! {
+                ready = ready(seen, &name, &mut last) => ready,
+                (reason, message) = hopeless => {
+                    Err(Error::NotReady { sandbox: name.clone(), reason, message, fault: Fault::Usage })
+                }
+            }
+        };
+        let object = match timeout(self.wait, outcome).await {
             Ok(object) => object?,
             Err(_) => return Err(self.not_ready(&name, last.as_deref()).await),
         };
         sandbox.claimed();
         self.sandbox(&object)
+    }
+
+    /// Resolves where the pool is empty and will stay so, with the pool's reason and message.
+    async fn hopeless(&self, seen: watch::Receiver<Seen<SandboxObject>>) -> (String, String) {
+        let is_empty = |object: &SandboxObject| {
+            condition(object).is_some_and(|(reason, _)| reason == SandboxReason::PoolEmpty.as_str())
+        };
+        let empty = first(seen, |sandbox| match sandbox {
+            Seen::There(object) if is_empty(object) => Some(()),
+            _ => None,
+        });
+        match empty.await {
+            Some(()) => pool::until_hopeless(&self.client, &self.pool).await,
+            None => pending().await,
+        }
     }
 
     fn sandbox(&self, object: &SandboxObject) -> Result<Sandbox, Error> {
@@ -132,9 +157,10 @@ impl Claim {
             };
         };
         if reason == SandboxReason::PoolEmpty.as_str() {
-            let pools: Api<WarmPool> = Api::namespaced(self.client.inner.kube.0.clone(), &self.client.inner.namespace);
-            let pool = pools.get_opt(&self.pool).await.ok().flatten().and_then(|pool| pool.status);
-            if let Some(of_pool) = pool.and_then(|status| status.conditions.first().map(|c| c.message.clone())) {
+            let pool = self.client.pools().get_opt(&self.pool).await.ok().flatten();
+            let ready = |pool: &WarmPool| Some(pool.status.as_ref()?.conditions.first()?.message.clone());
+            let of_pool = pool.and_then(|p| pool::failing(&p).map(|(_, m)| m.to_owned()).or_else(|| ready(&p)));
+            if let Some(of_pool) = of_pool {
                 message = format!("{message}; the pool says: {of_pool}");
             }
         }
@@ -152,22 +178,33 @@ impl IntoFuture for Claim {
 }
 
 /// A Sandbox that was created and is not ready: nobody else knows of it, so that it goes where the claim is given up.
-struct Unclaimed<'a> {
-    client: &'a Client,
-    name: &'a str,
+struct Unclaimed {
+    client: Client,
+    name: String,
     is_claimed: bool,
 }
 
-impl Unclaimed<'_> {
+impl Unclaimed {
+    /// Creates it. A claim that is given up meanwhile does not stop that: whether the API server has the request already is not known.
+    async fn create(client: Client, object: SandboxObject) -> Result<Self, Error> {
+        let creating = tokio::spawn(async move {
+            let name = object.metadata.name.clone().unwrap_or_default();
+            let created = client.sandboxes().create(&PostParams::default(), &object).await;
+            created.map_err(Error::api("create", format!("Sandbox {name}")))?;
+            Ok(Self { client, name, is_claimed: false })
+        });
+        creating.await.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
+    }
+
     fn claimed(mut self) {
         self.is_claimed = true;
     }
 }
 
-impl Drop for Unclaimed<'_> {
+impl Drop for Unclaimed {
     fn drop(&mut self) {
         if !self.is_claimed {
-            let (sandboxes, name) = (self.client.sandboxes(), self.name.to_owned());
+            let (sandboxes, name) = (self.client.sandboxes(), std::mem::take(&mut self.name));
             tokio::spawn(async move {
                 if let Err(error) = sandboxes.delete(&name, &kube::api::DeleteParams::default()).await {
                     tracing::warn!(sandbox = name, %error, "a Sandbox that was not claimed in time is left");

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arl_crds::{Sandbox as SandboxObject, Task as TaskObject, labels};
+use arl_crds::{Sandbox as SandboxObject, Task as TaskObject, WarmPool, labels};
 use kube::{
     Api, Config,
     api::{DeleteParams, ListParams},
@@ -27,6 +27,7 @@ pub(crate) struct Inner {
     pub(crate) run_id: String,
     sandboxes: OnceLock<Watch<SandboxObject>>,
     tasks: OnceLock<Watch<TaskObject>>,
+    pools: OnceLock<Watch<WarmPool>>,
 }
 
 /// kube's client says nothing of itself.
@@ -56,7 +57,8 @@ impl Client {
     /// The same as part of a run that began before.
     pub fn in_run(client: kube::Client, namespace: impl Into<String>, run_id: impl Into<String>) -> Self {
         let (namespace, run_id) = (namespace.into(), run_id.into());
-        let inner = Inner { kube: Kube(client), namespace, run_id, sandboxes: OnceLock::new(), tasks: OnceLock::new() };
+        let (sandboxes, tasks, pools) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let inner = Inner { kube: Kube(client), namespace, run_id, sandboxes, tasks, pools };
         Self { inner: Arc::new(inner) }
     }
 
@@ -89,6 +91,15 @@ impl Client {
 
     pub(crate) fn tasks(&self) -> Api<TaskObject> {
         Api::namespaced(self.inner.kube.0.clone(), &self.inner.namespace)
+    }
+
+    pub(crate) fn pools(&self) -> Api<WarmPool> {
+        Api::namespaced(self.inner.kube.0.clone(), &self.inner.namespace)
+    }
+
+    /// Begins once a claim waits for a pool that is empty.
+    pub(crate) fn watched_pools(&self) -> &Watch<WarmPool> {
+        self.inner.pools.get_or_init(|| Watch::start(self.pools(), ""))
     }
 
     pub(crate) fn watched_sandboxes(&self) -> &Watch<SandboxObject> {

@@ -7,6 +7,7 @@ mod command;
 mod error;
 mod files;
 mod map;
+mod pool;
 mod process;
 mod sandbox;
 pub mod session;

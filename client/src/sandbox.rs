@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus};
 use futures::future::join_all;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 
 use crate::{
     client::Client,
@@ -101,6 +101,14 @@ impl Sandbox {
             Ok(sandbox)
         };
         join_all((0..count).map(one)).await
+    }
+
+    /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.
+    pub async fn set_idle_ttl(&self, ttl: Duration) -> Result<(), Error> {
+        let seconds = i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX);
+        let change = serde_json::json!({ "spec": { "ttlSecondsAfterFinished": seconds } });
+        let patched = self.client.sandboxes().patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await;
+        patched.map(drop).map_err(Error::api("change", format!("Sandbox {}", self.name)))
     }
 
     /// Gives it up: the Sandbox and its pod are deleted.

@@ -149,6 +149,11 @@ impl Sandbox {
         Call::new(work, |py, status| Ok(status.into_pyobject(py)?.into_any().unbind()))
     }
 
+    fn set_idle_ttl(&self, ttl: Duration) -> Call {
+        let sandbox = self.sandbox.clone();
+        Call::unit(async move { sandbox.set_idle_ttl(ttl).await })
+    }
+
     fn release(&self) -> Call {
         let sandbox = self.sandbox.clone();
         Call::unit(async move { sandbox.release().await })

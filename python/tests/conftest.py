@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from arl_sandbox import AsyncClient, AsyncSandbox, Client, Sandbox
-from world import World
+from world import World, template
 
 
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """With the pools ``p`` of three small pods, and ``root``, whose user is root by name."""
+    """With the pools ``p`` of three small pods, ``small``, whose pods have little memory, and ``unpullable``."""
     world = World("sdk")
     try:
         world.pool("p", 3)
+        world.pool("unpullable", 1, template("no-such-image.invalid/x:1"))
+        world.pool("small", 1, template(resources={"limits": {"memory": "32Mi"}}))
         yield world
     finally:
         world.close(bool(request.session.testsfailed))

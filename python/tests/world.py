@@ -23,9 +23,9 @@ RIGHTS = [
     {
         "apiGroups": ["arl.infra.io"],
         "resources": ["sandboxes", "tasks"],
-        "verbs": ["create", "get", "list", "watch", "delete", "deletecollection"],
+        "verbs": ["create", "get", "list", "watch", "patch", "delete", "deletecollection"],
     },
-    {"apiGroups": ["arl.infra.io"], "resources": ["warmpools"], "verbs": ["get"]},
+    {"apiGroups": ["arl.infra.io"], "resources": ["warmpools"], "verbs": ["get", "list", "watch"]},
     {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]},
 ]
 

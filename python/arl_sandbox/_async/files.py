@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import IO, Any, Literal, TypeAlias, overload
@@ -15,7 +15,7 @@ from ..errors import NotFoundError
 from ._calls import result
 
 Path: TypeAlias = str | bytes | os.PathLike[str]
-Content: TypeAlias = str | bytes | bytearray | memoryview | IO[bytes] | IO[str] | Iterable[bytes]
+Content: TypeAlias = str | bytes | bytearray | memoryview | IO[bytes] | IO[str] | Iterable[bytes] | AsyncIterable[bytes]
 
 
 class AsyncFiles:
@@ -121,7 +121,7 @@ class AsyncFiles:
         return _pieces(self._native.files(user).pack(path_bytes(directory)))
 
     async def unpack(self, directory: Path, archive: Content, *, user: str | None = None) -> int:
-        """Unpacks a tar archive into a directory, which is made where it is missing; returns the bytes of the archive. Nothing outside of the
+        """Unpacks a tar archive into a directory, which is made where it is missing; returns how many entries there were. Nothing outside of the
         directory is touched, whatever the archive says."""
         upload = self._native.files(user).unpack(path_bytes(directory))
         pieces = [archive] if isinstance(archive, (bytes, bytearray, memoryview)) else archive

@@ -87,6 +87,10 @@ class AsyncSandbox:
         """Whose it is."""
         return self._client
 
+    async def set_timeout(self, timeout: float) -> None:
+        """Deletes it once it has been idle for ``timeout`` seconds (whole ones), whatever :meth:`create` said. Needs the right to patch Sandboxes."""
+        await result(self._native.set_idle_ttl(seconds(timeout, "timeout")))
+
     async def kill(self) -> None:
         """Gives it up: the Sandbox and its pod are deleted. One that is gone already is no error."""
         await result(self._native.release())

@@ -121,7 +121,7 @@ class Files:
         return _pieces(self._native.files(user).pack(path_bytes(directory)))
 
     def unpack(self, directory: Path, archive: Content, *, user: str | None = None) -> int:
-        """Unpacks a tar archive into a directory, which is made where it is missing; returns the bytes of the archive. Nothing outside of the
+        """Unpacks a tar archive into a directory, which is made where it is missing; returns how many entries there were. Nothing outside of the
         directory is touched, whatever the archive says."""
         upload = self._native.files(user).unpack(path_bytes(directory))
         pieces = [archive] if isinstance(archive, (bytes, bytearray, memoryview)) else archive

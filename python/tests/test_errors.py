@@ -1,0 +1,118 @@
+"""What goes wrong has the right type and blame, in seconds and not at a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from arl_sandbox import (
+    AsyncClient,
+    Client,
+    CommandMemoryError,
+    ConfigError,
+    ForbiddenError,
+    NotFoundError,
+    NotReadyError,
+    PodLostError,
+    PoolNotFoundError,
+)
+from world import World, kubectl, template
+
+
+@contextmanager
+def soon(seconds: float) -> Iterator[None]:
+    """Well before the two minutes, or five, that a deadline is."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+def test_a_pool_that_is_not_there(client: Client) -> None:
+    with soon(20), pytest.raises(PoolNotFoundError) as missing:
+        client.acquire("no-such-pool")
+    assert (missing.value.fault, missing.value.reason) == ("usage", "PoolNotFound")
+
+
+def test_an_image_that_cannot_be_pulled(client: Client) -> None:
+    with soon(60), pytest.raises(NotReadyError) as unpullable:
+        client.acquire("unpullable")
+    assert (unpullable.value.fault, unpullable.value.reason) == ("usage", "ImagePullBackOff")
+    assert "no-such-image" in str(unpullable.value)
+
+
+def test_a_quota(world: World) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"requests.cpu": "0"}}}
+    asks = template(resources={"requests": {"cpu": "10m"}})
+    world.create(quota)
+    try:
+        world.pool("poor", 1, asks)
+        with Client(kubeconfig=world.kubeconfig) as client, soon(60), pytest.raises(NotReadyError) as refused:
+            client.acquire("poor")
+        assert (refused.value.fault, refused.value.reason) == ("usage", "QuotaExceeded")
+    finally:
+        kubectl("delete", "-n", world.namespace, "resourcequota", "few")
+        kubectl("delete", "-n", world.namespace, "warmpool", "poor")
+
+
+def test_a_pool_that_is_empty_for_now(world: World, client: Client) -> None:
+    world.pool("none", 0)
+    with soon(30), pytest.raises(NotReadyError) as empty:
+        client.acquire("none", wait=1)
+    assert (empty.value.fault, empty.value.reason) == ("infrastructure", "PoolEmpty")
+    assert not world.sandboxes(client.run_id), "what was not claimed is deleted"
+
+
+async def test_a_pod_that_goes_in_the_middle_of_a_command(world: World, async_client: AsyncClient) -> None:
+    sandbox = await async_client.acquire("p")
+    command = asyncio.create_task(sandbox.commands.run("sleep 1000"))
+    while not await sandbox.commands.list():
+        pass
+    with soon(60):
+        await asyncio.to_thread(kubectl, "delete", "-n", world.namespace, "pod", sandbox.pod, "--grace-period=1", "--wait=false")
+        with pytest.raises(PodLostError) as lost:
+            await command
+    assert (lost.value.fault, lost.value.pod) == ("infrastructure", sandbox.pod)
+
+
+def test_memory(client: Client) -> None:
+    sandbox = client.acquire("small")
+    done = sandbox.commands.run("echo begun; tail /dev/zero")
+    assert (done.out_of_memory, done.stdout) == (True, "begun\n")
+    with pytest.raises(CommandMemoryError) as failed:
+        sandbox.commands.run("tail /dev/zero", check=True)
+    assert failed.value.fault == "task"
+    assert sandbox.commands.run("echo alive").stdout == "alive\n"
+
+
+def test_no_rights(world: World) -> None:
+    nobody = Client(kubeconfig=world.kubeconfig_of("nobody"))
+    with soon(20), pytest.raises(ForbiddenError) as forbidden:
+        nobody.acquire("p")
+    assert (forbidden.value.fault, forbidden.value.code) == ("usage", 403)
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "claims"},
+        "rules": [{"apiGroups": ["arl.infra.io"], "resources": ["sandboxes"], "verbs": ["*"]}],
+    }
+    world.create(role)
+    world._bind("nobody", "Role", "claims")
+    with nobody.acquire("p") as sandbox, soon(20), pytest.raises(ForbiddenError, match="pods/exec") as no_exec:
+        sandbox.commands.run("true")
+    assert (no_exec.value.fault, no_exec.value.code) == ("usage", 403)
+
+
+def test_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError) as nowhere:
+        Client(kubeconfig="/no/such/kubeconfig").acquire("p")
+    assert nowhere.value.fault == "usage"
+
+
+def test_errors_can_be_sent_to_other_processes() -> None:
+    error = pickle.loads(pickle.dumps(NotFoundError("gone", fault="task", kind="not_found", errno=2)))
+    assert type(error) is NotFoundError and str(error) == "gone"
+    assert (error.fault, error.kind, error.errno) == ("task", "not_found", 2)

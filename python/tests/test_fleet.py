@@ -1,0 +1,165 @@
+"""Many Sandboxes, and programs that die."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from arl_sandbox import ArlError, AsyncClient, AsyncSandbox, Client, NotFoundError, Sandbox, UnreachableError
+from world import World, kubectl, until
+
+
+async def test_map_tries_again_only_what_is_the_infrastructures_fault(async_client: AsyncClient) -> None:
+    tries = [0, 0, 0]
+    used = set()
+
+    async def work(sandbox: AsyncSandbox, item: int) -> int:
+        tries[item] += 1
+        used.add(sandbox.name)
+        if item == 0 and tries[0] < 3:
+            raise UnreachableError("away", fault="infrastructure")
+        if item == 1:
+            await sandbox.files.read("nothing")
+        return item
+
+    done = await async_client.map(range(3), work, pool="p", concurrency=3, retries=2, return_exceptions=True)
+    assert (done[0], done[2]) == (0, 2) and isinstance(done[1], NotFoundError)
+    assert tries == [3, 1, 1] and len(used) == 5, "each try has a Sandbox of its own"
+    with pytest.raises(NotFoundError):
+        await async_client.map([1], work, pool="p")
+
+
+def test_the_sync_map_does_the_same(world: World, client: Client) -> None:
+    def work(sandbox: Sandbox, item: int) -> str:
+        return sandbox.commands.run(f"echo {item}").stdout
+
+    assert client.map(range(4), work, pool="p", concurrency=2) == [f"{i}\n" for i in range(4)]
+    assert not world.sandboxes(client.run_id)
+
+
+async def test_what_nobody_waits_for_is_deleted(world: World) -> None:
+    async with AsyncClient(kubeconfig=world.kubeconfig) as client:
+        for step in range(12):
+            claim = asyncio.create_task(client.acquire("p"))
+            await asyncio.sleep(step / 100)
+            claim.cancel()
+            try:
+                await (await claim).kill()
+            except asyncio.CancelledError:
+                pass
+        await asyncio.to_thread(until, lambda: not world.sandboxes(client.run_id), "no Sandbox is left")
+        kept = await client.acquire("p")
+        assert world.sandboxes(client.run_id) == [kept.name]
+    assert not world.sandboxes(client.run_id), "a context manager kills what it has claimed"
+
+
+def test_fork_copies_a_directory(sandbox: Sandbox) -> None:
+    sandbox.files.write("/workspace/state", "learned")
+    forks = sandbox.fork(2, path="/workspace")
+    assert [fork.files.read("state") for fork in forks] == ["learned"] * 2
+    assert len({sandbox.name, *(fork.name for fork in forks)}) == 3
+    for fork in forks:
+        fork.terminate()
+    with pytest.raises(ArlError):
+        sandbox.fork(1, path="/no/such/directory")
+
+
+def test_a_task_is_the_audited_way(sandbox: Sandbox) -> None:
+    status = sandbox.task([{"name": "a", "type": "Command", "command": ["sh", "-c", "echo hi"]}], timeout=60)
+    assert (status["state"], status["stdout"]) == ("Succeeded", "hi\n")
+
+
+def test_set_timeout_changes_the_idle_time(world: World, client: Client) -> None:
+    sandbox = client.acquire("p", timeout=100, labels={"a": "b"})
+    spec = next(one for one in world.get("sandboxes", "-l", "a=b"))["spec"]
+    assert spec["ttlSecondsAfterFinished"] == 100
+    sandbox.set_timeout(1)
+    until(lambda: sandbox.name not in world.sandboxes(client.run_id), "idle, it is deleted")
+    sandbox.kill()
+
+
+CRASHES = """
+import json, sys
+from arl_sandbox import Client
+client = Client(kubeconfig=sys.argv[1], run_id=sys.argv[2])
+held = [client.acquire("p") for _ in range(2)]
+print(json.dumps([one.name for one in held]), flush=True)
+held[0].commands.run("sleep 1000")
+"""
+
+
+def test_reap_removes_what_a_killed_program_left(world: World, client: Client) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", CRASHES, world.kubeconfig, "crashed"], stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    held = json.loads(program.stdout.readline())
+    os.kill(program.pid, signal.SIGKILL)
+    assert program.wait() == -signal.SIGKILL
+    assert sorted(world.sandboxes("crashed")) == sorted(held)
+    assert client.reap("crashed") == 2
+    until(lambda: not world.sandboxes("crashed"), "they are gone")
+    assert client.reap("crashed") == 0
+
+
+FORKS = """
+import os, sys, multiprocessing
+from arl_sandbox import Client
+def work(kubeconfig):
+    with Client(kubeconfig=kubeconfig) as client:
+        return client.acquire("p").commands.run("echo spawned").stdout
+if __name__ == "__main__":
+    client = Client(kubeconfig=sys.argv[1])
+    with client.acquire("p") as sandbox:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                sandbox.commands.run("true")
+            except RuntimeError as error:
+                print(error, flush=True)
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert sandbox.commands.run("echo parent").stdout == "parent\\n"
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(work, [sys.argv[1]]))
+"""
+
+
+def test_a_forked_process_is_told_so_and_a_spawned_one_works(world: World, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "forks.py").write_text(FORKS)
+    program = [sys.executable, str(tmp_path / "forks.py"), world.kubeconfig]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "forked" in done.stdout and "spawn" in done.stdout and "['spawned\\n']" in done.stdout
+
+
+def test_import_is_quick() -> None:
+    program = "import time; t = time.perf_counter(); import arl_sandbox; print(time.perf_counter() - t)"
+    times = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(5)]
+    assert min(times) < 0.15
+
+
+async def test_fifty_sandboxes_run_twenty_commands_each_at_once(world: World) -> None:
+    world.pool("fleet", 15)
+
+    async def commands(sandbox: AsyncSandbox, number: int) -> list[str]:
+        run = [sandbox.commands.run(f"echo {number} {i}", timeout=60) for i in range(20)]
+        return [done.stdout for done in await asyncio.gather(*run)]
+
+    before = threading.active_count()
+    async with AsyncClient(kubeconfig=world.kubeconfig) as client:
+        fleet = await asyncio.gather(*[client.acquire("fleet") for _ in range(50)])
+        printed = await asyncio.gather(*[commands(sandbox, number) for number, sandbox in enumerate(fleet)])
+        assert threading.active_count() == before, "no thread waits for a call"
+        assert printed == [[f"{number} {i}\n" for i in range(20)] for number in range(50)]
+        timings = client.timings
+        assert (timings.claim.count, timings.command.count) == (50, 1000)
+        assert 0 < timings.command.p50 <= timings.command.p90 <= timings.command.p99 <= timings.command.max
+        kubectl("delete", "-n", world.namespace, "warmpool", "fleet", "--wait=false")
