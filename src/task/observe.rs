@@ -26,16 +26,24 @@ pub(super) struct Observed {
     pub(super) sandbox_is_gone: bool,
 }
 
+/// Whether a Task may be this Sandbox's: by what is on record, else by the pod that it runs in, else by its name, which is used again. One
+/// that is being deleted takes no Tasks that it does not have yet.
+fn may_be_of(recorded: Option<Uid>, runs_in: Option<&Uid>, sandbox: &SandboxRow) -> bool {
+    let is_going = sandbox.sandbox.metadata.deletion_timestamp.is_some();
+    match (recorded, runs_in) {
+        (Some(recorded), _) => recorded == Uid::of(&*sandbox.sandbox) || !is_going,
+        (None, Some(pod)) => sandbox.pod_uid().as_ref() == Some(pod),
+        (None, None) => !is_going,
+    }
+}
+
 impl Observed {
     pub(super) fn read(cache: &Cache, key: &Key, runs: &Runs, finished_ttl: Option<Duration>) -> Option<Self> {
         let tables = cache.read();
         let row = Arc::clone(tables.tasks.get(key)?);
         let (sandbox_key, run) = (row.sandbox(), runs.view(&Uid::of(&*row.task)));
-        // One that is being deleted takes no Tasks that it does not have yet.
         let takes = |sandbox: &&Arc<SandboxRow>| {
-            let object = &sandbox.sandbox;
-            let has_it = run.is_some() || row.sandbox_uid() == Some(Uid::of(&**object));
-            has_it || object.metadata.deletion_timestamp.is_none()
+            may_be_of(row.sandbox_uid(), run.as_ref().map(|run| &run.target.pod_uid), sandbox)
         };
         let sandbox = tables.sandboxes.get(&sandbox_key).filter(takes).cloned();
         let pod = sandbox.as_ref().and_then(|sandbox| {
@@ -164,5 +172,37 @@ impl Observed {
     /// Whether a step may have been started.
     pub(super) fn was_started(&self) -> bool {
         self.run.is_some() || self.row.status().is_some_and(|s| s.started_at.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_task_is_of_the_sandbox_on_record_or_of_that_whose_pod_it_runs_in() {
+        let sandbox = |is_going: bool| {
+            let object = json!({
+                "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox",
+                "metadata": { "name": "s", "uid": "this", "deletionTimestamp": is_going.then_some("2026-01-01T00:00:00Z") },
+                "spec": { "poolRef": "pool" }, "status": { "phase": "Ready", "podName": "p", "podUID": "its" },
+            });
+            SandboxRow::new(serde_json::from_value(object).unwrap())
+        };
+        for (recorded, pod, stays, goes) in [
+            (None, None, true, false),
+            (None, Some("its"), true, true),
+            (None, Some("another"), false, false),
+            (Some("this"), None, true, true),
+            (Some("this"), Some("its"), true, true),
+            (Some("another"), None, true, false),
+            (Some("another"), Some("another"), true, false),
+        ] {
+            let uid = |uid: &str| Uid(uid.into());
+            let may_be = |is_going| may_be_of(recorded.map(uid), pod.map(uid).as_ref(), &sandbox(is_going));
+            assert_eq!((may_be(false), may_be(true)), (stays, goes), "{recorded:?} {pod:?}");
+        }
     }
 }

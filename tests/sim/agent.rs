@@ -23,6 +23,7 @@ pub type RunId = (String, String);
 #[derive(Debug)]
 pub struct AgentRun {
     container: String,
+    mode: ExecutorMode,
     pub started_at: Timestamp,
     pub steps: Vec<Step>,
     pub done: Vec<StepRun>,
@@ -30,6 +31,11 @@ pub struct AgentRun {
 }
 
 impl AgentRun {
+    /// Whether it is by plain exec.
+    pub fn is_exec(&self) -> bool {
+        self.mode == ExecutorMode::Exec
+    }
+
     /// Whether something of it still runs.
     pub fn goes_on(&self) -> bool {
         self.end.is_none()
@@ -106,6 +112,7 @@ impl State {
         }
         let run = AgentRun {
             container: request.target.container_id.clone(),
+            mode: request.target.mode,
             started_at: self.store.time(),
             steps: request.steps.clone(),
             done: Vec::new(),

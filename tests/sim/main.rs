@@ -60,6 +60,8 @@ const FOUND: &[(u64, &str)] = &[
     (40, "a Sandbox that is on a Task's record and not in sight yet"),
     (79, "a pod that is on a Sandbox's record and not in sight yet"),
     (119, "a Task that ran in the pod of a Sandbox whose name another one has by now"),
+    (7_512, "a Task whose run is not on record when its Sandbox is deleted and made again"),
+    (8_206, "an old leader that finds the run of a Task while it sees only the Sandbox before its own"),
     (6_126, "a Task that ended while the end of its Sandbox's ttl was being confirmed"),
 ];
 
