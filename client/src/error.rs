@@ -3,6 +3,7 @@
 use std::fmt;
 
 use arl_agent::message::error::Kind;
+use arl_crds::{Blame, TaskStatus};
 
 /// Who can do something about a failure. What code in a Sandbox can cause is never the infrastructure's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,23 @@ pub enum Fault {
     Task,
     /// The caller's.
     Usage,
+}
+
+impl Fault {
+    /// Whose fault it is that a Task failed, by its own word; none where it did not fail, or ended under an operator that does not say.
+    pub fn of_task(status: &TaskStatus) -> Option<Self> {
+        status.blame.map(Self::from)
+    }
+}
+
+impl From<Blame> for Fault {
+    fn from(blame: Blame) -> Self {
+        match blame {
+            Blame::Infrastructure => Self::Infrastructure,
+            Blame::Task => Self::Task,
+            Blame::Usage => Self::Usage,
+        }
+    }
 }
 
 impl fmt::Display for Fault {

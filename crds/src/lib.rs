@@ -25,7 +25,7 @@ mod warmpool;
 pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};
 pub use size::json_size;
 pub use step::{Action, InvalidSpec, Step, StepType};
-pub use task::{StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};
+pub use task::{Blame, StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};
 pub use warmpool::{Executor, ExecutorMode, WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -1,5 +1,7 @@
 //! Every reason a condition can have and every Event there is. One list each: code, docs and tests are made from it.
 
+use crate::Blame;
+
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident,)+ }) => {
         $(#[$meta])*
@@ -130,6 +132,25 @@ reasons! {
     }
 }
 
+impl TaskReason {
+    /// Who can do something about a Task that ended so, as far as the reason alone says; none where it did not end, or succeeded. What
+    /// code in the Sandbox can cause is the Task's: where something outside of the pod is known to have caused it, that is said beside
+    /// the reason.
+    pub fn blame(self) -> Option<Blame> {
+        match self {
+            Self::SandboxNotFound | Self::SandboxNotReady | Self::Queued | Self::Running | Self::Succeeded => None,
+            Self::StepFailed
+            | Self::TimedOut
+            | Self::OOMKilled
+            | Self::PodLost
+            | Self::ContainerRestarted
+            | Self::Interrupted
+            | Self::StartError => Some(Blame::Task),
+            Self::Cancelled | Self::SandboxDeleted | Self::SandboxReleased | Self::InvalidSpec => Some(Blame::Usage),
+        }
+    }
+}
+
 reasons! {
     /// Reasons on the condition `Stalled` of all kinds, which is there only while a call to the API keeps failing.
     StalledReason {
@@ -177,5 +198,20 @@ impl EventReason {
             self,
             Self::PodsFailing | Self::TemplateWarnings | Self::Stalled | Self::ContainerRestarted | Self::TaskFailed
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the reason alone says it, it is never the infrastructure: what code in the Sandbox can cause is not.
+    #[test]
+    fn every_reason_of_a_failure_has_somebody_to_blame() {
+        let blamed = |blame| TaskReason::ALL.iter().filter(move |reason| reason.blame() == blame).count();
+        assert_eq!(
+            [None, Some(Blame::Task), Some(Blame::Usage), Some(Blame::Infrastructure)].map(blamed),
+            [5, 7, 4, 0]
+        );
     }
 }

@@ -143,6 +143,9 @@ pub struct TaskStatus {
     /// 128+n killed by signal n. Absent unless a command exited or timed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Who can do something about a failure; absent unless the Task failed. What code in the Sandbox can cause is never Infrastructure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blame: Option<Blame>,
     /// When execution started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<MicroTime>,
@@ -195,6 +198,18 @@ impl TaskState {
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
+}
+
+/// Who can do something about a failure: Task (the code that ran, or a limit of its own that it reached), Infrastructure (the cluster, the
+/// node or the operator: the same Task may do better in another Sandbox) or Usage (whoever wrote, cancelled or deleted the objects).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Blame {
+    /// The code that ran, or a limit of its own that it reached.
+    Task,
+    /// The cluster, the node or the operator.
+    Infrastructure,
+    /// Whoever wrote, cancelled or deleted the objects.
+    Usage,
 }
 
 /// What became of a step.

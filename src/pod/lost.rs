@@ -1,5 +1,7 @@
 //! How a pod that is no more of use was lost, in words and with what to do about it.
 
+use arl_crds::Blame;
+
 use super::{Pod, Terminated};
 
 /// Who ended a pod.
@@ -9,8 +11,10 @@ pub enum Cause {
     OutOfMemory,
     /// A container that ended, or a limit of the pod's own that it passed.
     Own,
-    /// The node, the scheduler, a deadline or a person.
+    /// The node, the scheduler or a person.
     Outside,
+    /// The `activeDeadlineSeconds` of its template.
+    Deadline,
 }
 
 /// The loss of a pod.
@@ -22,6 +26,18 @@ pub struct Loss {
     pub message: String,
     /// What to do about it.
     pub advice: &'static str,
+}
+
+impl Loss {
+    /// Who can do something about it. A pod that used more than it asked for is evicted first where its node runs short: it may well be why.
+    pub fn blame(&self) -> Blame {
+        match self.cause {
+            Cause::OutOfMemory | Cause::Own => Blame::Task,
+            Cause::Outside if self.message.contains("has larger consumption of") => Blame::Task,
+            Cause::Outside => Blame::Infrastructure,
+            Cause::Deadline => Blame::Usage,
+        }
+    }
 }
 
 const RAISE_MEMORY: &str = "raise the limit in the pool's template";
@@ -72,10 +88,11 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
             format!("was evicted by its node{said}"),
             "raise the template's requests for what ran short, or free room on the node",
         ),
-        "DeadlineExceeded" => outside(
-            format!("reached its activeDeadlineSeconds{said}"),
-            "raise or remove activeDeadlineSeconds in the pool's template: it counts from the pod's start, idle time included",
-        ),
+        "DeadlineExceeded" => Loss {
+            cause: Cause::Deadline,
+            message: format!("reached its activeDeadlineSeconds{said}"),
+            advice: "raise or remove activeDeadlineSeconds in the pool's template: it counts from the pod's start, idle time included",
+        },
         "Preempting" | "Preempted" => {
             outside(format!("was preempted{said}"), "set a priorityClassName in the pool's template")
         }
@@ -176,7 +193,7 @@ mod tests {
             (
                 "DeadlineExceeded",
                 "Pod was active on the node longer",
-                Cause::Outside,
+                Cause::Deadline,
                 "reached its activeDeadlineSeconds",
             ),
             ("Preempting", "Preempted in order to admit critical pod", Cause::Outside, "was preempted"),
@@ -194,6 +211,26 @@ mod tests {
             assert!(loss.message.contains(expected), "{}", loss.message);
             assert!(!loss.advice.contains("command must keep running"), "{reason}");
         }
+    }
+
+    #[test]
+    fn only_what_code_in_the_pod_cannot_cause_is_the_infrastructures_fault() {
+        let low = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 9Mi.";
+        let greedy = format!("{low} Container executor was using 1Gi, request is 0, has larger consumption of memory.");
+        for (reason, message, blame) in [
+            ("Evicted", low, Blame::Infrastructure),
+            ("Evicted", &greedy, Blame::Task),
+            ("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi.", Blame::Task),
+            ("Preempting", "Preempted in order to admit critical pod", Blame::Infrastructure),
+            ("Terminated", "Pod was terminated in response to imminent node shutdown.", Blame::Infrastructure),
+            ("DeadlineExceeded", "Pod was active on the node longer", Blame::Usage),
+        ] {
+            let loss = lost(&json!({}), &json!({ "phase": "Failed", "reason": reason, "message": message }));
+            assert_eq!(loss.blame(), blame, "{reason} {message}");
+        }
+        let ended = json!([{ "name": "executor", "state": { "terminated": { "reason": "Error", "exitCode": 3 } } }]);
+        assert_eq!(lost(&json!({}), &json!({ "phase": "Failed", "containerStatuses": ended })).blame(), Blame::Task);
+        assert_eq!(how_lost(None).blame(), Blame::Infrastructure);
     }
 
     #[test]

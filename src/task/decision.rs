@@ -1,6 +1,6 @@
 //! What can be decided about a Task.
 
-use arl_crds::{reason::TaskReason, text::printable};
+use arl_crds::{Blame, reason::TaskReason, text::printable};
 use jiff::Timestamp;
 
 use crate::{pod::Target, runs::RunControl};
@@ -13,13 +13,21 @@ const MESSAGE_MAX: usize = 2048;
 pub(super) struct Verdict {
     pub(super) reason: TaskReason,
     pub(super) message: String,
+    /// Who can do something about it, where it failed.
+    pub(super) blame: Option<Blame>,
     /// Whether the pod has to go: something in it could not be ended.
     pub(super) gives_up_pod: bool,
 }
 
 impl Verdict {
     pub(super) fn new(reason: TaskReason, message: impl Into<String>) -> Self {
-        Self { reason, message: printable(&message.into(), MESSAGE_MAX), gives_up_pod: false }
+        let message = printable(&message.into(), MESSAGE_MAX);
+        Self { reason, message, blame: reason.blame(), gives_up_pod: false }
+    }
+
+    /// The same, where more is known than the reason says.
+    pub(super) fn blamed(self, blame: Blame) -> Self {
+        Self { blame: Some(blame), ..self }
     }
 }
 

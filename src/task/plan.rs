@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{ExecutorMode, reason::TaskReason};
+use arl_crds::{Blame, ExecutorMode, reason::TaskReason};
 use jiff::Timestamp;
 
 use super::{
@@ -84,11 +84,12 @@ fn unfollowed(observed: &Observed) -> Plan {
         (Some(target), _) if target.mode == ExecutorMode::Agent => Decision::Start(target).into(),
         (_, Some(verdict)) => Decision::Finish(verdict).into(),
         (None, None) if observed.has_agent() => Decision::Rest.into(),
-        _ => finish(
-            TaskReason::Interrupted,
-            "the operator was restarted while the Task ran; which steps ran, and how they ended, is not known; look into the \
-             workspace and create the Task again if it is safe to repeat",
-        ),
+        _ => {
+            let message = "the operator was restarted while the Task ran; which steps ran, and how they ended, is not known; look into \
+                           the workspace and create the Task again if it is safe to repeat";
+            let verdict = Verdict::new(TaskReason::Interrupted, message).blamed(Blame::Infrastructure);
+            Decision::Finish(verdict).into()
+        }
     }
 }
 
@@ -137,7 +138,11 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
         RunEnd::Completed => of_steps(run),
         RunEnd::Lost(message) => {
             let message = format!("{message}; a step may have run, and its end is not known");
-            return unless_explained(with_remains(Verdict::new(TaskReason::Interrupted, message), &ended.left));
+            let verdict = Verdict::new(TaskReason::Interrupted, message);
+            // The connection that such a run was on ended without a word of how the command did. An agent can be killed by what it runs.
+            let verdict =
+                if run.target.mode == ExecutorMode::Exec { verdict.blamed(Blame::Infrastructure) } else { verdict };
+            return unless_explained(with_remains(verdict, &ended.left));
         }
         RunEnd::NotStarted(message) => match cause() {
             Some(cause) => cause,
@@ -187,7 +192,7 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
     let lost = how_lost(observed.pod.as_deref());
     let message = format!("pod {name} {}; {}; the workspace is lost: use another Sandbox", lost.message, lost.advice);
     let reason = if lost.cause == Cause::OutOfMemory { TaskReason::OOMKilled } else { TaskReason::PodLost };
-    Some(Verdict::new(reason, message))
+    Some(Verdict::new(reason, message).blamed(lost.blame()))
 }
 
 /// The end of a Task whose container is another one than it was started in, or ended.

@@ -47,6 +47,7 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
     let succeeded = verdict.reason == TaskReason::Succeeded;
     status.state = Some(if succeeded { TaskState::Succeeded } else { TaskState::Failed });
     let ended_at = ended_at(observed, runs, now);
+    status.blame = verdict.blame;
     status.completed_at = Some(MicroTime(ended_at));
     let took = status.started_at.as_ref().map(|at| ended_at.duration_since(at.0));
     status.duration = took.map(|t| duration::display(std::time::Duration::try_from(t).unwrap_or_default()));

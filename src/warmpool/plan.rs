@@ -150,7 +150,7 @@ fn why_ended(pod: &Pod) -> Setback {
     let lost = how_lost(Some(pod));
     let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.message, lost.advice);
     match lost.cause {
-        Cause::Outside => Setback::disrupted(message),
+        Cause::Outside | Cause::Deadline => Setback::disrupted(message),
         Cause::Own | Cause::OutOfMemory => Setback::ended(message),
     }
 }

@@ -1,6 +1,6 @@
 //! What ends pods and containers, or keeps them from being ready, is told in the words of whoever knows.
 
-use arl_crds::{Sandbox, SandboxPhase, WarmPool};
+use arl_crds::{Blame, Sandbox, SandboxPhase, WarmPool};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::make::{IMAGE, message, reason, shell, template};
+use crate::harness::make::{IMAGE, message, reason, shell, status, template};
 use crate::harness::wait::Kind;
 use crate::pools::{is_idle, is_ready};
 
@@ -177,6 +177,7 @@ async fn an_evicted_pod_of_a_sandbox_was_evicted() {
     world.api::<Pod>().evict(&pod, &EvictParams::default()).await.unwrap();
     let task = world.finished("t").await;
     assert!(reason(&task) == "PodLost" && message(&task).contains("was evicted"), "{:?}", task.status);
+    assert_eq!(status(&task).blame, Some(Blame::Infrastructure));
     let sandbox = world.sandbox_reason("s", "PodLost").await;
     assert!(ready_message(&sandbox).contains("was evicted"), "{}", ready_message(&sandbox));
 }
@@ -195,6 +196,7 @@ async fn with_restart_policy_never_the_end_of_the_container_is_told_with_its_cod
     let task = world.finished("t").await;
     let words = "container executor exited with code 3";
     assert!(message(&task).contains(words) && message(&task).contains("restartPolicy Never"), "{:?}", task.status);
+    assert_eq!((reason(&task), status(&task).blame), ("PodLost", Some(Blame::Task)), "its own code ended it");
     let sandbox = world.phase("s", SandboxPhase::Released).await;
     assert!(ready_message(&sandbox).contains(words), "{}", ready_message(&sandbox));
 }
@@ -214,7 +216,7 @@ async fn with_restart_policy_never_a_container_over_its_memory_limit_is_told_as_
     world.running("t").await;
     world.look_into(&pod, "touch /workspace/eat").await;
     let task = world.finished("t").await;
-    assert_eq!(reason(&task), "OOMKilled", "{:?}", task.status);
+    assert_eq!((reason(&task), status(&task).blame), ("OOMKilled", Some(Blame::Task)), "{:?}", task.status);
     let words = "container executor reached its memory limit and was killed";
     assert!(message(&task).contains(words), "{}", message(&task));
     let sandbox = world.phase("s", SandboxPhase::Released).await;

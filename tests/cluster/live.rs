@@ -192,6 +192,7 @@ async fn a_map_uses_a_sandbox_an_item_and_a_run_is_reaped() {
     let steps = json!([{"name": "a", "type": "Command", "command": ["sh", "-c", "echo audited; exit 4"]}]);
     let status = sandbox.task(serde_json::from_value(steps).unwrap(), None).await.unwrap();
     assert_eq!((status.exit_code, status.stdout.as_deref()), (Some(4), Some("audited\n")));
+    assert_eq!(Fault::of_task(&status), Some(Fault::Task));
     assert_eq!(client.reap(client.run_id()).await.unwrap(), 1);
     world.all::<SandboxObject>("the run is reaped", <[_]>::is_empty).await;
 }
@@ -199,6 +200,7 @@ async fn a_map_uses_a_sandbox_an_item_and_a_run_is_reaped() {
 /// A Sandbox that may be idle for 5 s, with a background process that takes so many, followed by nobody; and when it was started.
 async fn busy(name: &str, seconds: u32) -> (World, SandboxObject, Instant) {
     let (world, client) = served(name, 1).await;
+    world.pool_is_ready("p", 1).await;
     let sandbox = client.claim("p").name("s").idle_ttl(Duration::from_secs(5)).await.unwrap();
     let started = Instant::now();
     drop(sandbox.start(Command::new(["sleep", &seconds.to_string()]).background()).await.unwrap());
@@ -213,7 +215,7 @@ async fn a_live_process_keeps_its_sandbox_and_costs_no_write() {
     world.pass(Duration::from_secs(9)).await;
     let after = world.api::<SandboxObject>().get("s").await.unwrap();
     assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing was written meanwhile");
-    world.operator().metrics_with(&[&format!("arl_sandboxes_live{{namespace=\"{}\"}} 1", world.ns)]).await;
+    world.operator().metrics_with(&[&format!("arl_sandboxes_live{{namespace=\"{}\"}} 1.0", world.ns)]).await;
     world.gone::<SandboxObject>("s").await;
     let lived = started.elapsed();
     assert!(lived >= Duration::from_secs(20), "gone {lived:?} after the start of 15 s of work, and 5 s of idleness");

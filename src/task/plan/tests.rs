@@ -9,6 +9,7 @@ use crate::{
     cache::{SandboxRow, TaskRow},
     object::Uid,
     pod::Target,
+    task::report,
 };
 
 fn at(millis: i64) -> Timestamp {
@@ -431,4 +432,28 @@ fn why_a_task_waits_is_said_anew_when_the_cause_changes_and_not_when_the_order_d
     };
     let queued = behind("a", &Value::Null);
     assert_eq!(behind("b", &serde_json::to_value(&queued).unwrap()), queued);
+}
+
+#[test]
+fn a_failure_says_whose_fault_it_is_and_what_a_sandbox_can_do_to_itself_is_its_own() {
+    let late = at(100_000);
+    let ended = |end, step| running(over(end, step));
+    let lost = || RunEnd::Lost("the agent was killed".into());
+    for (observed, expected) in [
+        (ended(RunEnd::Completed, Some(StepEnd::Exited(0))), None),
+        (ended(RunEnd::Completed, Some(StepEnd::Exited(1))), Some(Blame::Task)),
+        (ended(RunEnd::Completed, Some(StepEnd::OutOfMemory(137))), Some(Blame::Task)),
+        (ended(RunEnd::TimedOut, None), Some(Blame::Task)),
+        (ended(RunEnd::NotStarted("no".into()), None), Some(Blame::Task)),
+        (ended(lost(), None), Some(Blame::Task)),
+        (running(by_exec(over(lost(), None))), Some(Blame::Infrastructure)),
+        (running(None), Some(Blame::Infrastructure)),
+        (Observed { pod: None, ..running(in_flight()) }, Some(Blame::Infrastructure)),
+        (ended(RunEnd::Cancelled, None), Some(Blame::Usage)),
+        (fresh(&json!({ "timeout": "1d" })), Some(Blame::Usage)),
+        (Observed { sandbox: Some(sandbox("Released")), ..fresh(&json!({})) }, Some(Blame::Usage)),
+    ] {
+        let Decision::Finish(verdict) = plan(&observed, late).decision else { panic!("not over") };
+        assert_eq!(report::finished(&observed, &verdict, &[], late).blame, expected, "{verdict:?}");
+    }
 }

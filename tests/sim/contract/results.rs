@@ -37,6 +37,8 @@ pub fn check(entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledge
     }
     steps(id, task, ledger);
     conditions(id, task, ledger);
+    let (failed, blame) = (status["state"] == "Failed", &status["blame"]);
+    ledger.test(Rule::FailureHasBlame, failed == blame.is_string(), || format!("{id} blames {blame}: {status}"));
     let run = agents.runs_of(uid_of(task)).map(|(_, run)| run).last();
     as_in_the_pod(id, task, run, facts, ledger);
     if !facts.clock_jumped {

@@ -123,6 +123,8 @@ rules! {
     TimesAreThePods,
     /// The reason of an end is true.
     ReasonIsTrue,
+    /// A Task that failed, and no other, says whose fault it is.
+    FailureHasBlame,
     /// Finished and Succeeded say what the state says.
     ConditionsFollowState,
     /// Which Sandbox a Task belongs to is on record and stays.
