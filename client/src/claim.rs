@@ -45,6 +45,30 @@ impl Client {
     }
 }
 
+impl Client {
+    /// A Sandbox that was claimed before, by whomever.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] where it has no pod that can be used. That is not waited for.
+    pub async fn open(&self, name: &str) -> Result<Sandbox, Error> {
+        let object = self.sandboxes().get(name).await.map_err(Error::api("get", format!("Sandbox {name}")))?;
+        let phase = object.status.as_ref().and_then(|status| status.phase);
+        match condition(&object) {
+            Some((reason, _))
+                if matches!(phase, Some(SandboxPhase::Ready | SandboxPhase::Bound))
+                    && reason == SandboxReason::Allocated.as_str() =>
+            {
+                Claim::new(self.clone(), object.spec.pool_ref.clone()).sandbox(&object)
+            }
+            seen => {
+                let unserved = || ("Unserved".into(), "no operator has looked at it; is one running?".into());
+                let (reason, message) = seen.unwrap_or_else(unserved);
+                Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault: Fault::Infrastructure })
+            }
+        }
+    }
+}
+
 impl Claim {
     fn new(client: Client, pool: String) -> Self {
         let (name, labels) = (None, BTreeMap::new());

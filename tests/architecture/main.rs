@@ -12,7 +12,7 @@ use source::{Source, arguments, is_word, line_of, occurrences, root};
 const KINDS: [&str; 3] = ["warmpool", "sandbox", "task"];
 const MAX_LINES: usize = 300;
 /// Of all crates.
-const ALL: [&str; 6] = ["src", "crds/src", "agent/src", "bench/src", "client/src", "python/src"];
+const ALL: [&str; 7] = ["src", "crds/src", "agent/src", "bench/src", "client/src", "python/src", "cli/src"];
 
 /// The operator's and the API's.
 fn sources() -> Vec<Source> {

@@ -17,6 +17,7 @@ mod api;
 mod cases;
 mod causes;
 mod claims;
+mod cli;
 mod crashes;
 mod endings;
 mod examples;

@@ -1,0 +1,66 @@
+//! The command line: what can be written, and which verb does it.
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{
+    connect::{Cluster, Connection},
+    failure::Failure,
+    interrupt::Interrupts,
+    verbs::{claim, completion, cp, exec, get, kill, ps, release, run, shell},
+};
+
+/// Runs commands in warm pods: Sandboxes of the ARL operator, their files and Tasks, and what is there and why.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-arl",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit code: the command's own; 124: its --timeout; 125: a failure that is not the command's; 126 and 127: it cannot \
+    be executed, or is not there; 128+n: signal n."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::Flags),
+    Exec(exec::Flags),
+    Shell(shell::Flags),
+    Cp(cp::Flags),
+    Ps(ps::Flags),
+    Kill(kill::Flags),
+    Claim(claim::Flags),
+    Release(release::Flags),
+    Get(get::Flags),
+    Completion(completion::Flags),
+}
+
+/// Does what the command line says; the exit code.
+pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8, Failure> {
+    let Arguments { cluster, verb } = arguments;
+    let connect = || interrupts.or(Connection::to(&cluster));
+    match verb {
+        Verb::Run(flags) => run::run(&connect().await?, flags, &interrupts).await,
+        Verb::Exec(flags) => exec::exec(&connect().await?, flags, &interrupts).await,
+        Verb::Shell(flags) => shell::shell(&connect().await?, flags, &interrupts).await,
+        Verb::Cp(flags) => interrupts.or(cp::cp(&connect().await?, flags)).await.map(done),
+        Verb::Ps(flags) => interrupts.or(ps::ps(&connect().await?, flags)).await.map(done),
+        Verb::Kill(flags) => interrupts.or(kill::kill(&connect().await?, flags)).await.map(done),
+        Verb::Claim(flags) => claim::claim(&connect().await?, flags, &interrupts).await.map(done),
+        Verb::Release(flags) => interrupts.or(release::release(&connect().await?, flags)).await.map(done),
+        Verb::Get(flags) => interrupts.or(get::get(&connect().await?, flags)).await.map(done),
+        Verb::Completion(flags) => completion::completion(&flags, Arguments::command()).map(done),
+    }
+}
+
+fn done((): ()) -> u8 {
+    0
+}

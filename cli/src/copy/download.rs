@@ -1,0 +1,107 @@
+//! From a Sandbox to here.
+
+use std::{
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use arl_client::{Error, Files, live::Entry};
+use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream};
+use tokio_util::io::SyncIoBridge;
+
+use super::{
+    place::{BUFFER, There, local, stat, target, there},
+    tree,
+};
+use crate::{failure::Failure, print::Waiting};
+
+/// Copies a file, or a directory with all that is in it.
+pub async fn download(files: &Files, source: &str, destination: &Path) -> Result<(), Failure> {
+    let missing = || Failure::ours(format!("there is no {source} in the Sandbox"));
+    let entry = stat(files, source).await?.ok_or_else(missing)?;
+    let is_directory = there(Some(&entry)) == There::Directory;
+    let here = match tokio::fs::metadata(destination).await {
+        Ok(metadata) if metadata.is_dir() => There::Directory,
+        Ok(_) => There::Other,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
+        Err(error) => return Err(local(destination, &error)),
+    };
+    let target = PathBuf::from(target(source, is_directory, &destination.to_string_lossy(), here)?);
+    if is_directory {
+        return download_tree(files, source, target).await;
+    }
+    download_file(files, source, &entry, &target).await
+}
+
+/// The content appears under its name once all of it is there.
+async fn download_file(files: &Files, source: &str, entry: &Entry, target: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| local(target, &error);
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| local(folder, &error))?;
+    let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
+    let waiting = Waiting::bytes(source.to_owned(), Some(entry.size));
+    let (reading, copying) = piped(
+        async |pipe| files.read_to(source, 0, None, pipe).await,
+        async |pipe| {
+            tokio::io::copy(&mut waiting.bar().wrap_async_read(pipe), &mut writer).await?;
+            writer.shutdown().await
+        },
+    )
+    .await;
+    copying.map_err(failed)?;
+    reading?;
+    file.as_file().set_permissions(Permissions::from_mode(entry.mode & 0o777)).map_err(failed)?;
+    file.persist(target).map_err(|error| failed(error.error)).map(drop)
+}
+
+async fn download_tree(files: &Files, source: &str, target: PathBuf) -> Result<(), Failure> {
+    let waiting = Waiting::bytes(source.to_owned(), None);
+    let bar = waiting.bar();
+    let into = target.clone();
+    let (reading, unpacked) = piped(
+        async |pipe| files.pack(source, pipe).await,
+        async |pipe| {
+            let reader =
+                SyncIoBridge::new(Box::pin(bar.wrap_async_read(pipe)) as std::pin::Pin<Box<dyn AsyncRead + Send>>);
+            tokio::task::spawn_blocking(move || tree::unpack(&into, reader)).await?
+        },
+    )
+    .await;
+    // An archive that ends too early is the reader's failure, not the disk's.
+    match (reading, unpacked) {
+        (Err(error), Err(local)) if local.kind() == io::ErrorKind::UnexpectedEof => Err(error.into()),
+        (_, Err(error)) => Err(local(&target, &error)),
+        (reading, Ok(())) => Ok(reading.map(drop)?),
+    }
+}
+
+/// Copies a file to standard output.
+pub async fn to_output(files: &Files, source: &str) -> Result<(), Failure> {
+    let (reading, copying) = piped(
+        async |pipe| files.read_to(source, 0, None, pipe).await,
+        async |mut pipe| {
+            let mut out = tokio::io::stdout();
+            tokio::io::copy(&mut pipe, &mut out).await?;
+            out.flush().await
+        },
+    )
+    .await;
+    copying.map_err(|error| Failure::output(&error))?;
+    Ok(reading.map(drop)?)
+}
+
+/// Runs both ends of a pipe; each end is closed when its side is done.
+async fn piped(
+    write: impl AsyncFnOnce(&mut DuplexStream) -> Result<u64, Error>,
+    read: impl AsyncFnOnce(DuplexStream) -> io::Result<()>,
+) -> (Result<u64, Error>, io::Result<()>) {
+    let (mut near, far) = tokio::io::duplex(BUFFER);
+    let writing = async {
+        let written = write(&mut near).await;
+        drop(near);
+        written
+    };
+    tokio::join!(writing, read(far))
+}

@@ -1,0 +1,177 @@
+//! Why something was not done, and the exit code that says so.
+//!
+//! | code | |
+//! |---|---|
+//! | the command's own | it ran to its end; 128+n: signal n ended it |
+//! | 124 | it was ended by its `--timeout` |
+//! | 125 | a failure of ours: usage, rights, the cluster, the pod |
+//! | 126, 127 | the command cannot be executed; is not there |
+//! | 128+n | we were ended by signal n, such as 130 by Ctrl-C |
+//! | 141 | nobody reads our output any more |
+
+use std::{error::Error as _, io, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use arl_client::{Error, kind::Kind};
+use arl_crds::text::printable;
+
+/// Of failures that are not the command's.
+pub const OURS: u8 = 125;
+/// Of a command that its timeout ended.
+pub const TIMED_OUT: u8 = 124;
+/// Of a command that is not there.
+pub const NOT_FOUND: u8 = 127;
+/// As a process that SIGPIPE ended.
+const BROKEN_PIPE: u8 = 141;
+/// Far more than a message needs.
+const MESSAGE_MAX: usize = 8192;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// An exit code, and what is said with it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// The cause and what to do; empty: nothing is said.
+    pub message: String,
+}
+
+impl Failure {
+    /// One that is not the command's.
+    pub fn ours(message: impl Into<String>) -> Self {
+        Self { code: OURS, message: message.into() }
+    }
+
+    /// An exit code that needs no words.
+    pub fn quiet(code: u8) -> Self {
+        Self { code, message: String::new() }
+    }
+
+    /// Says it on standard error.
+    pub fn show(self) -> ExitCode {
+        if !self.message.is_empty() {
+            let message = printable(&self.message, MESSAGE_MAX);
+            anstream::eprintln!("{ERROR}error:{ERROR:#} {message}");
+        }
+        self.code.into()
+    }
+
+    /// A command that was not started.
+    pub fn not_started(error: Error) -> Self {
+        let code = match error.kind() {
+            Some(Kind::NotFound) => NOT_FOUND,
+            Some(Kind::NotExecutable | Kind::PermissionDenied | Kind::NoWorkingDirectory | Kind::IsDirectory) => 126,
+            _ => OURS,
+        };
+        Self { code, ..error.into() }
+    }
+
+    /// Whether it is of a program that is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.code == NOT_FOUND && !self.message.is_empty()
+    }
+
+    /// Output that cannot be written.
+    pub fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::quiet(BROKEN_PIPE),
+            _ => Self::ours(format!("the output cannot be written: {error}")),
+        }
+    }
+
+    /// A call of the API that failed.
+    pub fn api(what: &str, error: &kube::Error) -> Self {
+        Self::ours(format!("cannot {what}: {}", reason(error)))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Api { verb, object, source } => Self::api(&format!("{verb} {object}"), &source),
+            Error::Remote(remote) => {
+                let advice = match remote.kind {
+                    Kind::CannotSwitchUser => "; leave -u out, or give the pool's container runAsUser: 0",
+                    Kind::TooMany => "; `kubectl arl ps` lists them, `kubectl arl kill` ends one",
+                    _ => "",
+                };
+                Self::ours(format!("{}{advice}", remote.message))
+            }
+            other => Self::ours(other.to_string()),
+        }
+    }
+}
+
+/// What the API server says, and what can be done about it.
+fn reason(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else { return causes(error) };
+    let said = status.message.as_str();
+    match status.code {
+        401 => format!("{said}: the credentials are not valid (any more); log in again, or choose another --context"),
+        403 if said.contains("forbidden: User") => {
+            format!("{said}; ask for this right, or choose another namespace (-n) or --context")
+        }
+        404 if said.contains("could not find the requested resource") || said.contains("page not found") => {
+            "the cluster does not know the kind: the operator's definitions are not installed, see docs/install.md"
+                .to_owned()
+        }
+        _ => said.to_owned(),
+    }
+}
+
+/// The error with what caused it: kube's own words leave that out.
+fn causes(error: &kube::Error) -> String {
+    let mut words = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.iter().any(|words| words.contains(&cause_words)) {
+            words.push(cause_words);
+        }
+        source = cause.source();
+    }
+    format!("{}; is the cluster there? --context and --kubeconfig choose another", words.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote(kind: Kind) -> Error {
+        Error::Remote(arl_agent::message::error::Error::new(kind, "it failed"))
+    }
+
+    #[test]
+    fn a_command_that_is_not_started_has_the_codes_of_a_shell() {
+        for (kind, code) in [
+            (Kind::NotFound, 127),
+            (Kind::NotExecutable, 126),
+            (Kind::NoWorkingDirectory, 126),
+            (Kind::TooMany, 125),
+            (Kind::NoSuchUser, 125),
+        ] {
+            assert_eq!(Failure::not_started(remote(kind)).code, code, "{kind:?}");
+        }
+        assert_eq!(Failure::from(remote(Kind::NotFound)).code, 125, "of a file");
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_says_what_to_do() {
+        let api = |code: u16, message: &str| {
+            let status = kube::core::Status { code, message: message.into(), ..kube::core::Status::default() };
+            Failure::api("list pods", &kube::Error::Api(Box::new(status))).message
+        };
+        let forbidden = api(403, "pods is forbidden: User \"u\" cannot list resource \"pods\"");
+        assert!(forbidden.contains("ask for this right"), "{forbidden}");
+        assert!(api(404, "the server could not find the requested resource").contains("docs/install.md"));
+        assert!(api(401, "Unauthorized").contains("log in again"));
+        assert_eq!(api(409, "it is there already"), "cannot list pods: it is there already");
+    }
+
+    #[test]
+    fn nobody_is_told_that_nobody_reads() {
+        assert_eq!(Failure::output(&io::ErrorKind::BrokenPipe.into()), Failure::quiet(141));
+        assert_eq!(Failure::output(&io::ErrorKind::StorageFull.into()).code, 125);
+    }
+}

@@ -1,0 +1,5 @@
+//! The binary `kubectl-arl`: see the library.
+
+fn main() -> std::process::ExitCode {
+    arl_cli::main()
+}

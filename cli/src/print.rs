@@ -1,0 +1,75 @@
+//! Data for standard output, and words for standard error.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{failure::Failure, terminal};
+
+/// Writes data.
+pub fn data(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+}
+
+/// Writes a line of data.
+pub fn line(text: impl Display) -> Result<(), Failure> {
+    data(&format!("{text}\n"))
+}
+
+/// Says something that is no data. What cannot be said is not worth a failure.
+pub fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What a command printed on standard error.
+pub fn raw(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// On a terminal, something that moves while we wait, until it is dropped.
+#[derive(Debug)]
+pub struct Waiting(Option<ProgressBar>);
+
+impl Waiting {
+    /// For this.
+    pub fn on(what: String) -> Self {
+        let bar = terminal::is_error().then(|| {
+            let bar = ProgressBar::new_spinner().with_message(what);
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self(bar)
+    }
+
+    /// For bytes to pass, so many if that is known.
+    pub fn bytes(what: String, total: Option<u64>) -> Self {
+        let bar = terminal::is_error().then(|| {
+            let template = match total {
+                Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
+                None => "{spinner} {msg} {bytes} {bytes_per_sec}",
+            };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            bar.with_message(what).with_style(style)
+        });
+        Self(bar)
+    }
+
+    /// The bar that counts what is read or written.
+    pub fn bar(&self) -> ProgressBar {
+        self.0.clone().unwrap_or_else(ProgressBar::hidden)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

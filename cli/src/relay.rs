@@ -1,0 +1,224 @@
+//! A process in a Sandbox that has our standard input, output and error, and our terminal where it is asked for.
+
+use std::io;
+
+use arl_client::{
+    Command, Exit, GRACE, Process, ProcessEvent, Session,
+    live::{Cause, Output},
+};
+use clap::Args;
+use tokio::{
+    io::{AsyncWriteExt, Stderr, Stdout},
+    signal::unix::{SignalKind, signal},
+};
+
+use crate::{
+    failure::{Failure, TIMED_OUT},
+    interrupt::{Interrupt, Interrupts},
+    print,
+    terminal::{self, RawMode},
+};
+
+/// Which of our streams the process gets.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Streams {
+    /// Pass standard input on even where it is a terminal; from a pipe or a file it always is.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Run the command on a terminal.
+    #[arg(short = 't', long)]
+    pub tty: bool,
+}
+
+impl Streams {
+    /// The command with these streams.
+    pub fn of(self, mut command: Command) -> Result<Command, Failure> {
+        if self.tty {
+            if !terminal::is_input() {
+                return Err(Failure::ours("-t needs a terminal, and standard input is none; leave it out"));
+            }
+            let (columns, rows) = terminal::columns_and_rows();
+            command = command.tty(columns, rows);
+            if let Ok(kind) = std::env::var("TERM") {
+                command = command.env("TERM", kind);
+            }
+        }
+        Ok(if self.has_input() { command.stdin() } else { command })
+    }
+
+    fn has_input(self) -> bool {
+        self.stdin || self.tty || !terminal::is_input()
+    }
+}
+
+/// A process, and what has come of it so far.
+struct Relay {
+    process: Process,
+    out: Stdout,
+    err: Stderr,
+    interrupts: Interrupts,
+    interrupted: Option<Interrupt>,
+    /// Why its output goes nowhere.
+    unwritten: Option<Failure>,
+}
+
+/// Runs a command to its end, or to ours; its exit code.
+pub async fn relay(
+    session: &Session,
+    command: Command,
+    streams: Streams,
+    interrupts: &Interrupts,
+) -> Result<u8, Failure> {
+    let process = start(session, command, streams, interrupts).await?;
+    follow(process, streams, interrupts).await
+}
+
+/// Starts it.
+pub async fn start(
+    session: &Session,
+    command: Command,
+    streams: Streams,
+    interrupts: &Interrupts,
+) -> Result<Process, Failure> {
+    let command = streams.of(command)?;
+    interrupts.or(async { session.start(command).await.map_err(Failure::not_started) }).await
+}
+
+/// Follows it to its end.
+pub async fn follow(mut process: Process, streams: Streams, interrupts: &Interrupts) -> Result<u8, Failure> {
+    let _raw = if streams.tty {
+        Some(RawMode::enter().map_err(|error| Failure::ours(format!("the terminal: {error}")))?)
+    } else {
+        None
+    };
+    if streams.has_input() {
+        pass_input(&mut process);
+    }
+    let relay = Relay {
+        process,
+        out: tokio::io::stdout(),
+        err: tokio::io::stderr(),
+        interrupts: interrupts.clone(),
+        interrupted: None,
+        unwritten: None,
+    };
+    relay.run(streams.tty).await
+}
+
+fn pass_input(process: &mut Process) {
+    let Some(mut input) = process.take_stdin() else { return };
+    tokio::spawn(async move {
+        match input.copy_from(&mut tokio::io::stdin()).await {
+            Ok(_) => input.close(),
+            // It need not read all of it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => {
+                print::note(format!("standard input cannot be read: {error}"));
+                input.close();
+            }
+        }
+    });
+}
+
+impl Relay {
+    async fn run(mut self, tty: bool) -> Result<u8, Failure> {
+        let mut resized =
+            signal(SignalKind::window_change()).map_err(|error| Failure::ours(format!("signals: {error}")))?;
+        loop {
+            tokio::select! {
+                event = self.process.next() => match event? {
+                    ProcessEvent::Output(output, data) => self.write(output, &data).await,
+                    ProcessEvent::Gap(gap) => {
+                        print::note(format!("[{} bytes of output are lost: nobody followed it]", gap.until - gap.from));
+                    }
+                    ProcessEvent::Rejected(error) => print::note(format!("[{error}]")),
+                    ProcessEvent::Ended(exit) => return self.ended(&exit),
+                },
+                interrupt = self.interrupts.first(), if self.interrupted.is_none() => self.interrupt(interrupt),
+                Some(()) = resized.recv(), if tty => {
+                    let (columns, rows) = terminal::columns_and_rows();
+                    self.process.resize(columns, rows);
+                }
+            }
+        }
+    }
+
+    fn interrupt(&mut self, interrupt: Interrupt) {
+        self.interrupted = Some(interrupt);
+        self.process.kill(GRACE);
+    }
+
+    /// A reader that is slow slows the process; an interrupt is heard meanwhile.
+    async fn write(&mut self, output: Output, data: &[u8]) {
+        if self.unwritten.is_some() {
+            return;
+        }
+        let (out, err) = (&mut self.out, &mut self.err);
+        let writing = async {
+            match output {
+                Output::Stdout => {
+                    async {
+                        out.write_all(data).await?;
+                        out.flush().await
+                    }
+                    .await
+                }
+                Output::Stderr => {
+                    async {
+                        err.write_all(data).await?;
+                        err.flush().await
+                    }
+                    .await
+                }
+            }
+        };
+        tokio::pin!(writing);
+        let written = loop {
+            tokio::select! {
+                written = &mut writing => break written,
+                interrupt = self.interrupts.first(), if self.interrupted.is_none() => {
+                    self.interrupted = Some(interrupt);
+                    self.process.kill(GRACE);
+                }
+            }
+        };
+        if let Err(error) = written {
+            self.unwritten = Some(Failure::output(&error));
+            self.process.kill(GRACE);
+        }
+    }
+
+    fn ended(self, exit: &Exit) -> Result<u8, Failure> {
+        if let Some(failure) = self.unwritten {
+            return Err(failure);
+        }
+        if let Some(interrupt) = self.interrupted {
+            return Err(interrupt.into());
+        }
+        for words in remarks(exit) {
+            print::note(format!("[{words}]"));
+        }
+        Ok(code(exit))
+    }
+}
+
+/// As a shell would have it.
+fn code(exit: &Exit) -> u8 {
+    match exit.cause {
+        Some(Cause::TimedOut) => TIMED_OUT,
+        _ => u8::try_from(exit.code & 0xff).unwrap_or(u8::MAX),
+    }
+}
+
+/// What an exit code does not say.
+fn remarks(exit: &Exit) -> Vec<String> {
+    let cause = exit.cause.map(|cause| match cause {
+        Cause::TimedOut => "the command was ended: it had not ended within its --timeout",
+        Cause::OutOfMemory => "a process was killed: the container reached its memory limit",
+        Cause::Killed => "the command was ended by another client",
+        Cause::Abandoned => "the command was ended: no client followed it for too long",
+    });
+    let survivors = (!exit.survivors.is_empty())
+        .then(|| format!("these processes could not be ended: {}", exit.survivors.join(", ")));
+    cause.map(str::to_owned).into_iter().chain(survivors).collect()
+}

@@ -1,0 +1,140 @@
+//! Tables as kubectl prints them, and lengths of time as it writes them.
+
+use arl_crds::text::printable;
+use comfy_table::{ContentArrangement, Table as Drawn, presets};
+use jiff::Timestamp;
+
+use crate::terminal;
+
+/// Far more than a cell needs.
+const CELL_MAX: usize = 2048;
+/// Between two columns.
+const GAP: u16 = 3;
+
+/// A table with a name for each column.
+#[derive(Debug)]
+pub struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// One without rows.
+    pub fn new(header: &[&'static str]) -> Self {
+        Self { header: header.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row. What others wrote is made fit to be shown.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell, CELL_MAX)).collect());
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// As lines, for this terminal if there is one.
+    pub fn lines(&self, has_header: bool) -> String {
+        let width = terminal::is_output().then(|| terminal::columns_and_rows().0);
+        self.fitted(has_header, width)
+    }
+
+    /// As lines of this width: cells are broken where they must be.
+    fn fitted(&self, has_header: bool, width: Option<u16>) -> String {
+        let mut drawn = Drawn::new();
+        drawn.load_style(presets::NOTHING);
+        if has_header {
+            drawn.add_row(&self.header);
+        }
+        drawn.add_rows(&self.rows);
+        for column in drawn.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
+        drawn.set_content_arrangement(ContentArrangement::Disabled);
+        let whole = drawn.trim_fmt();
+        let widest = whole.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+        let text = match width {
+            Some(width) if widest > usize::from(width) => {
+                drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+                drawn.trim_fmt()
+            }
+            _ => whole,
+        };
+        if text.is_empty() { text } else { text + "\n" }
+    }
+}
+
+/// How long ago something was, as kubectl's AGE says it.
+pub fn age(since: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(since) = since else { return "<unknown>".to_owned() };
+    let seconds = now.duration_since(since).as_secs().max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        _ if days < 730 => format!("{days}d"),
+        _ => two(days / 365, "y", days % 365, "d"),
+    }
+}
+
+fn two(large: i64, unit: &str, small: i64, smaller: &str) -> String {
+    if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{smaller}") }
+}
+
+/// The clock of this machine.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "ages are shown by this machine's clock; what shows them takes it as an argument"
+)]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let mut table = Table::new(&["NAME", "READY"]);
+        table.row(["a-long-name".to_owned(), "1".to_owned()]);
+        table.row(["b".to_owned(), "\u{1b}[31m2".to_owned()]);
+        assert_eq!(table.fitted(true, None), "NAME          READY\na-long-name   1\nb              [31m2\n");
+        assert_eq!(table.fitted(false, None), "a-long-name   1\nb              [31m2\n");
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_cells_and_no_line() {
+        let mut table = Table::new(&["NAME", "MESSAGE"]);
+        table.row(["pool".to_owned(), "the image cannot be pulled: its name is wrong ".repeat(3)]);
+        let text = table.fitted(true, Some(40));
+        assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= 40), "{text}");
+    }
+
+    #[test]
+    fn ages_are_written_as_kubectl_does() {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (599, "9m59s"),
+            (3_600, "60m"),
+            (10_860, "3h1m"),
+            (86_400, "24h"),
+            (176_400, "2d1h"),
+            (8_640_000, "100d"),
+            (80_000_000, "2y195d"),
+            (-5, "0s"),
+        ] {
+            let now = Timestamp::from_second(100_000_000).unwrap();
+            let since = Timestamp::from_second(100_000_000 - seconds).unwrap();
+            assert_eq!(age(Some(since), now), expected);
+        }
+        assert_eq!(age(None, Timestamp::UNIX_EPOCH), "<unknown>");
+    }
+}

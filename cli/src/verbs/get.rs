@@ -1,0 +1,152 @@
+//! `get`: pools, Sandboxes and Tasks, on one screen or a kind alone.
+
+use std::fmt::Debug;
+
+use arl_crds::{Sandbox, Task, WarmPool};
+use clap::{Args, ValueEnum};
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt, api::ListParams};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    connect::Connection,
+    failure::Failure,
+    listing::{self, Format},
+    print,
+    screen::{self, Objects, View},
+    table,
+};
+
+/// Show pools, Sandboxes and Tasks.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// Only this kind.
+    #[arg(value_enum)]
+    kind: Option<Kind>,
+    /// Only these objects.
+    #[arg(requires = "kind")]
+    name: Vec<String>,
+    /// Of all namespaces.
+    #[arg(short = 'A', long, conflicts_with = "name")]
+    all_namespaces: bool,
+    /// Only those with these labels.
+    #[arg(short = 'l', long, conflicts_with = "name")]
+    selector: Option<String>,
+    /// As json, yaml, name or wide.
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+    /// Leave the names of the columns out.
+    #[arg(long)]
+    no_headers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    #[value(name = "pools", aliases = ["pool", "warmpools", "warmpool", "wp"])]
+    Pools,
+    #[value(name = "sandboxes", aliases = ["sandbox", "sbx"])]
+    Sandboxes,
+    #[value(name = "tasks", alias = "task")]
+    Tasks,
+}
+
+/// Prints what is there.
+pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+    let objects = fetch_all(connection, &flags).await?;
+    match flags.output {
+        Some(Format::Name) => print::data(&names(&objects)),
+        Some(format @ (Format::Json | Format::Yaml)) => {
+            let items = values(&objects)?;
+            let text = match items.as_slice() {
+                [item] if flags.name.len() == 1 => listing::one(format, item)?,
+                _ => listing::list(format, &items)?,
+            };
+            print::data(&text)
+        }
+        None | Some(Format::Wide) => {
+            let view = View {
+                is_wide: flags.output.is_some(),
+                has_header: !flags.no_headers,
+                has_namespace: flags.all_namespaces,
+                now: table::now(),
+            };
+            let text = screen::render(view, &objects);
+            if text.is_empty() {
+                let place = if flags.all_namespaces { "the cluster" } else { connection.namespace.as_str() };
+                print::note(format!("there is nothing of this in {place}; `kubectl arl pool create` makes a pool"));
+            }
+            print::data(&text)
+        }
+    }
+}
+
+async fn fetch_all(connection: &Connection, flags: &Flags) -> Result<Objects, Failure> {
+    let wants = |kind| flags.kind.is_none_or(|wanted| wanted == kind);
+    let is_table = flags.output.is_none_or(|format| format == Format::Wide);
+    let mut objects = Objects::default();
+    if wants(Kind::Pools) {
+        objects.pools = Some(fetch(connection, flags, |pool: WarmPool| pool).await?);
+    }
+    if wants(Kind::Pools) && is_table {
+        let pending = ListParams::default().fields("status.phase=Pending");
+        objects.waiting = listing::all(&api::<Sandbox>(connection, flags), &pending, "Sandboxes").await?;
+    }
+    if wants(Kind::Sandboxes) {
+        objects.sandboxes = Some(fetch(connection, flags, |sandbox: Sandbox| sandbox).await?);
+    }
+    if wants(Kind::Tasks) {
+        let keep = |task: Task| if is_table { without_outputs(task) } else { task };
+        objects.tasks = Some(fetch(connection, flags, keep).await?);
+    }
+    Ok(objects)
+}
+
+/// Outputs and contents are most of a Task, and no table shows them.
+fn without_outputs(mut task: Task) -> Task {
+    task.spec.steps.clear();
+    if let Some(status) = &mut task.status {
+        (status.stdout, status.stderr) = (None, None);
+        status.steps.clear();
+    }
+    task
+}
+
+fn api<K>(connection: &Connection, flags: &Flags) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    if flags.all_namespaces { Api::all(connection.kube.clone()) } else { connection.api() }
+}
+
+async fn fetch<K>(connection: &Connection, flags: &Flags, keep: impl Fn(K) -> K) -> Result<Vec<K>, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let (api, plural) = (api::<K>(connection, flags), K::plural(&()));
+    if flags.name.is_empty() {
+        let selected = ListParams { label_selector: flags.selector.clone(), ..ListParams::default() };
+        return listing::all_as(&api, &selected, &plural, keep).await;
+    }
+    let mut found = Vec::new();
+    for name in &flags.name {
+        let object = api.get(name).await;
+        found.push(keep(object.map_err(|error| Failure::api(&format!("get {} {name}", K::kind(&())), &error))?));
+    }
+    Ok(found)
+}
+
+fn names(objects: &Objects) -> String {
+    fn of<K: Resource<DynamicType = ()>>(objects: Option<&Vec<K>>) -> String {
+        let name = |object: &K| format!("{}.{}/{}\n", K::kind(&()).to_lowercase(), arl_crds::GROUP, object.name_any());
+        objects.into_iter().flatten().map(name).collect()
+    }
+    of(objects.pools.as_ref()) + &of(objects.sandboxes.as_ref()) + &of(objects.tasks.as_ref())
+}
+
+fn values(objects: &Objects) -> Result<Vec<Value>, Failure> {
+    fn of<K: Serialize>(objects: Option<&Vec<K>>) -> impl Iterator<Item = Result<Value, Failure>> {
+        objects.into_iter().flatten().map(listing::value)
+    }
+    of(objects.pools.as_ref()).chain(of(objects.sandboxes.as_ref())).chain(of(objects.tasks.as_ref())).collect()
+}

@@ -1,0 +1,49 @@
+//! `release`: gives Sandboxes back.
+
+use arl_crds::Sandbox;
+use clap::Args;
+use kube::ResourceExt;
+use kube::api::ListParams;
+
+use super::claim::delete;
+use crate::{connect::Connection, failure::Failure, listing, print};
+
+/// Give Sandboxes back: they and their pods are deleted.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// The Sandboxes.
+    #[arg(required_unless_present_any = ["selector", "all"])]
+    sandbox: Vec<String>,
+    /// Those with these labels.
+    #[arg(short = 'l', long, conflicts_with = "sandbox")]
+    selector: Option<String>,
+    /// All of the namespace.
+    #[arg(long, conflicts_with_all = ["sandbox", "selector"])]
+    all: bool,
+}
+
+/// Gives them back. One that cannot be does not keep the others.
+pub async fn release(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+    let names = if flags.sandbox.is_empty() {
+        let selected = ListParams { label_selector: flags.selector.clone(), ..ListParams::default() };
+        let sandboxes = listing::all(&connection.api::<Sandbox>(), &selected, "Sandboxes").await?;
+        sandboxes.iter().map(ResourceExt::name_any).collect()
+    } else {
+        flags.sandbox
+    };
+    let mut failed = None;
+    for name in names {
+        match delete(connection, &name).await {
+            Ok(true) => print::line(format!("sandbox/{name} released"))?,
+            Ok(false) => {
+                let failure =
+                    Failure::ours(format!("there is no Sandbox {name} in namespace {}", connection.namespace));
+                failed.get_or_insert(failure);
+            }
+            Err(failure) => {
+                failed.get_or_insert(failure);
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}

@@ -1,0 +1,143 @@
+//! `run`: a command in a Sandbox that is claimed for it.
+
+use arl_client::{Client, Sandbox, Step, TaskStatus};
+use arl_crds::TaskState;
+use clap::Args;
+use serde_json::json;
+
+use super::claim::{self, Limits};
+use crate::{
+    connect::Connection,
+    copy::{self, Pair},
+    failure::{Failure, TIMED_OUT},
+    interrupt::Interrupts,
+    options::Process,
+    print,
+    relay::{Streams, relay},
+};
+
+/// Claim a Sandbox, run a command in it, and release it.
+#[derive(Args, Debug)]
+#[command(after_help = "Ctrl-C ends the command and releases the Sandbox; a second one leaves at once.\n\n\
+    Example: kubectl arl run python-pool -- python -c 'print(1)'")]
+pub struct Flags {
+    /// WarmPool to claim the Sandbox from.
+    pool: String,
+    /// Keep the Sandbox; its name is printed on standard error.
+    #[arg(long)]
+    keep: bool,
+    /// Name of the Sandbox; unset: the pool's with a random end.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    process: Process,
+    #[command(flatten)]
+    streams: Streams,
+    #[command(flatten)]
+    limits: Limits,
+    /// Copy a local file or directory into the Sandbox first; may be repeated.
+    #[arg(long, value_name = "LOCAL:REMOTE")]
+    cp_in: Vec<Pair>,
+    /// Copy a file or directory of the Sandbox here afterwards, whatever the exit code; may be repeated.
+    #[arg(long, value_name = "REMOTE:LOCAL")]
+    cp_out: Vec<Pair>,
+    /// Run it as a Task: recorded in an object, without standard input, its output at the end.
+    #[arg(long, conflicts_with_all = ["stdin", "tty", "user"])]
+    task: bool,
+    /// The command and its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Claims, runs and releases; the command's exit code.
+pub async fn run(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
+    let client = connection.client();
+    let sandbox = obtain(connection, &client, &flags, interrupts).await?;
+    let result = inside(&sandbox, &flags, interrupts).await;
+    if flags.keep {
+        print::note(format!("Sandbox {} is kept: `kubectl arl release {0}` gives it back", sandbox.name()));
+        return result;
+    }
+    match sandbox.release().await {
+        Ok(()) => result,
+        Err(error) => {
+            let failure = Failure::from(error);
+            print::note(format!("Sandbox {} is not released: {}", sandbox.name(), failure.message));
+            result.and(Err(Failure::quiet(failure.code)))
+        }
+    }
+}
+
+async fn obtain(
+    connection: &Connection,
+    client: &Client,
+    flags: &Flags,
+    interrupts: &Interrupts,
+) -> Result<Sandbox, Failure> {
+    claim::obtain(connection, client, &flags.pool, flags.name.clone(), &flags.limits, interrupts).await
+}
+
+async fn inside(sandbox: &Sandbox, flags: &Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
+    let files = sandbox.files();
+    for Pair(local, remote) in &flags.cp_in {
+        interrupts.or(copy::upload(&files, local.as_ref(), remote)).await?;
+    }
+    let code = if flags.task {
+        interrupts.or(task(sandbox, flags)).await?
+    } else {
+        relay(sandbox.session(), flags.process.of(&flags.command), flags.streams, interrupts).await?
+    };
+    for Pair(remote, local) in &flags.cp_out {
+        interrupts.or(copy::download(&files, remote, local.as_ref())).await?;
+    }
+    Ok(code)
+}
+
+async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<u8, Failure> {
+    let mut step = json!({ "name": "run", "type": "Command", "command": flags.command });
+    if let Some(directory) = &flags.process.workdir {
+        step["workDir"] = json!(directory);
+    }
+    step["env"] = flags.process.env.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let step: Step = serde_json::from_value(step).map_err(|error| Failure::ours(error.to_string()))?;
+    let status = sandbox.task(vec![step], flags.process.timeout).await?;
+    print::data(status.stdout.as_deref().unwrap_or_default())?;
+    print::raw(status.stderr.as_deref().unwrap_or_default());
+    outcome(&status)
+}
+
+/// The exit code of a Task's command, or why there is none.
+fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == "Succeeded");
+    let reason = condition.map_or("", |condition| condition.reason.as_str());
+    match (status.state, reason, status.exit_code) {
+        (Some(TaskState::Succeeded), ..) => Ok(0),
+        (_, "StepFailed" | "OOMKilled", Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+        (_, "TimedOut", _) => {
+            Err(Failure { code: TIMED_OUT, ..Failure::ours(condition.map_or("", |condition| &condition.message)) })
+        }
+        _ => Err(Failure::ours(format!(
+            "the Task failed ({reason}): {}",
+            condition.map_or("", |condition| &condition.message)
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_ends_as_its_command_did() {
+        let of = |state: &str, reason: &str, code: Option<i32>| {
+            let condition = json!({ "type": "Succeeded", "status": "False", "reason": reason, "message": "why",
+                "lastTransitionTime": "2026-01-01T00:00:00Z" });
+            let status = json!({ "state": state, "exitCode": code, "conditions": [condition] });
+            outcome(&serde_json::from_value(status).unwrap()).map_err(|failure| (failure.code, failure.message))
+        };
+        assert_eq!(of("Succeeded", "Succeeded", Some(0)), Ok(0));
+        assert_eq!(of("Failed", "StepFailed", Some(7)), Ok(7));
+        assert_eq!(of("Failed", "TimedOut", Some(124)), Err((124, "why".into())));
+        assert_eq!(of("Failed", "PodLost", None), Err((125, "the Task failed (PodLost): why".into())));
+    }
+}

@@ -1,0 +1,42 @@
+//! `shell`: a shell in a Sandbox, on this terminal.
+
+use clap::Args;
+
+use crate::{
+    connect::Connection,
+    failure::{Failure, NOT_FOUND},
+    interrupt::Interrupts,
+    options::Process,
+    relay::{Streams, relay},
+};
+
+/// The best one first.
+const SHELLS: [&str; 2] = ["bash", "sh"];
+
+/// Open a shell in a Sandbox: bash, or sh where the image has no bash.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// The Sandbox.
+    sandbox: String,
+    #[command(flatten)]
+    process: Process,
+}
+
+/// Opens it; its exit code.
+pub async fn shell(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
+    let sandbox = interrupts.or(connection.sandbox(&flags.sandbox)).await?;
+    for shell in SHELLS {
+        let command = flags.process.of(&[shell.to_owned()]);
+        match relay(sandbox.session(), command, Streams { stdin: true, tty: true }, interrupts).await {
+            Err(failure) if failure.is_not_found() => {}
+            result => return result,
+        }
+    }
+    Err(Failure {
+        code: NOT_FOUND,
+        message: format!(
+            "the image has neither bash nor sh; `kubectl arl exec {} -- PROGRAM` runs what it has",
+            flags.sandbox
+        ),
+    })
+}
