@@ -128,7 +128,7 @@ impl Claim {
         let hopeless = self.hopeless(seen.clone());
         let outcome = async {
             tokio::select! {
-                ready = ready(seen, &name, &mut last) => ready,
+                ready = self.ready(seen, &name, &mut last) => ready,
                 (reason, message) = hopeless => {
                     Err(Error::NotReady { sandbox: name.clone(), reason, message, fault: Fault::Usage })
                 }
@@ -140,6 +140,23 @@ impl Claim {
         };
         sandbox.claimed();
         self.sandbox(&object)
+    }
+
+    /// See [`ready`]. An operator that has not heard of a new pool yet says that there is none.
+    async fn ready(
+        &self,
+        seen: watch::Receiver<Seen<SandboxObject>>,
+        name: &str,
+        last: &mut Option<Arc<SandboxObject>>,
+    ) -> Result<Arc<SandboxObject>, Error> {
+        let outcome = ready(seen.clone(), name, last, false).await;
+        let is_not_found = |reason: &str| reason == SandboxReason::PoolNotFound.as_str();
+        if matches!(&outcome, Err(Error::NotReady { reason, .. }) if is_not_found(reason))
+            && matches!(self.client.pools().get_opt(&self.pool).await, Ok(Some(_)))
+        {
+            return ready(seen, name, last, true).await;
+        }
+        outcome
     }
 
     /// Resolves where the pool is empty and will stay so, with the pool's reason and message.
@@ -248,6 +265,7 @@ async fn ready(
     seen: watch::Receiver<Seen<SandboxObject>>,
     name: &str,
     last: &mut Option<Arc<SandboxObject>>,
+    has_pool: bool,
 ) -> Result<Arc<SandboxObject>, Error> {
     let hopeless = |reason: String, message: String, fault| {
         Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault })
@@ -264,7 +282,9 @@ async fn ready(
                     Some(Ok(Arc::clone(object)))
                 }
                 Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
-                _ if reason == SandboxReason::PoolNotFound.as_str() => Some(hopeless(reason, message, Fault::Usage)),
+                _ if !has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
+                    Some(hopeless(reason, message, Fault::Usage))
+                }
                 _ => None,
             }
         }
