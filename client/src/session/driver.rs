@@ -271,3 +271,31 @@ async fn converse(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Command, Fault, Session, stream::testing::agents_of};
+
+    /// One of version 1 closes a stream at what it does not know, so that it is told nothing.
+    #[tokio::test]
+    async fn an_agent_of_an_older_operator_is_met_in_words() {
+        let (client, mut told) = agents_of(LIVE_VERSION - 1).await.unwrap();
+        let place = Place {
+            namespace: "ns".into(),
+            pod: "p".into(),
+            pod_uid: "uid".into(),
+            container: Some("executor".into()),
+        };
+        let session = Session::new(client, place, Duration::from_secs(60));
+        // Each time anew: the pod stays, and so does the answer.
+        for _ in 0..2 {
+            let error = session.run(Command::new(["true"])).await.unwrap_err();
+            let expected = "pod p was made by an older operator: its agent cannot run live commands; Tasks still work";
+            assert_eq!((error.to_string().as_str(), error.fault()), (expected, Fault::Usage));
+        }
+        let listed = session.list().await.unwrap_err();
+        assert!(matches!(listed, Error::OldAgent { .. }), "{listed}");
+        assert!(told.try_recv().is_err());
+    }
+}

@@ -28,7 +28,7 @@ use super::{place::Place, status};
 
 /// The most bytes of the agent's own words that are passed on.
 pub const MESSAGE_MAX: usize = 1024;
-const STDIN: u8 = 0;
+pub(super) const STDIN: u8 = 0;
 pub(super) const STDOUT: u8 = 1;
 pub(super) const STDERR: u8 = 2;
 const STATUS: u8 = 3;

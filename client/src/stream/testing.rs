@@ -1,14 +1,28 @@
 //! A pod for tests of what talks to an agent.
 
-use arl_agent::{frame, message::FromAgent};
-use futures::SinkExt;
-use tokio::io::DuplexStream;
+use std::io::Error;
+
+use arl_agent::{
+    frame::{self, Frames, TO_AGENT_MAX},
+    message::{FromAgent, LIVE_VERSION, ToAgent},
+};
+use futures::{SinkExt, StreamExt};
+use http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL};
+use tokio::{
+    io::DuplexStream,
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, protocol::Role},
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{Request, Response},
+        protocol::Role,
+    },
 };
 
-use super::socket::{PIECE, STDERR, STDOUT, Socket};
+use super::socket::{PIECE, STDERR, STDIN, STDOUT, Socket};
 
 /// What stands in a pod's place, as the API server passes it on.
 #[derive(Debug)]
@@ -35,6 +49,58 @@ impl Pod {
     pub async fn say(&mut self, messages: impl IntoIterator<Item = FromAgent>) {
         for message in messages {
             if !self.send(STDOUT, &frame::encode(&message)).await {
+                return;
+            }
+        }
+    }
+}
+
+/// A cluster in whose pods agents of this version greet; and what they are told besides. Like one of version 1, they close a stream on
+/// which they are told what their version does not have.
+///
+/// # Errors
+/// Where this machine gives no port.
+pub async fn agents_of(version: u32) -> std::io::Result<(kube::Client, mpsc::UnboundedReceiver<ToAgent>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let (told, hears) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            tokio::spawn(greet(connection, version, told.clone()));
+        }
+    });
+    let config = kube::Config::new(url.parse().map_err(Error::other)?);
+    Ok((kube::Client::try_from(config).map_err(Error::other)?, hears))
+}
+
+async fn greet(connection: TcpStream, version: u32, told: mpsc::UnboundedSender<ToAgent>) {
+    #[allow(clippy::result_large_err, reason = "the type is that of the library's callback")]
+    let protocol = |_: &Request, mut response: Response| {
+        let protocol = HeaderValue::from_static("v4.channel.k8s.io");
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+        Ok(response)
+    };
+    let Ok(mut socket) = accept_hdr_async(connection, protocol).await else { return };
+    let mut frames = Frames::new(TO_AGENT_MAX);
+    while let Some(Ok(message)) = socket.next().await {
+        let Message::Binary(data) = message else { continue };
+        if let Some((&STDIN, bytes)) = data.split_first() {
+            frames.push(bytes);
+        }
+        while let Ok(Some(message)) = frames.take::<ToAgent>() {
+            let answer = match message {
+                ToAgent::Hello { .. } => FromAgent::Hello { version, unfinished: Vec::new() },
+                ToAgent::Ping => FromAgent::Pong,
+                message => {
+                    let is_unknown = version < LIVE_VERSION && matches!(message, ToAgent::Live(_));
+                    if told.send(message).is_err() || is_unknown {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let data = [&[STDOUT], &*frame::encode(&answer)].concat();
+            if socket.send(Message::Binary(data.into())).await.is_err() {
                 return;
             }
         }

@@ -63,3 +63,53 @@ impl Runner for Arc<Agent> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arl_agent::message::{LIVE_VERSION, VERSION, live};
+    use arl_client::stream::testing::agents_of;
+    use arl_crds::ExecutorMode;
+    use jiff::Timestamp;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{clock::Clock, metrics::Metrics, object::Key, queue::InFlight, runs::LiveState};
+
+    /// What an agent of this version is told after a Sandbox got its pod and a run is to be ended; and what is known of live processes then.
+    async fn told(version: u32) -> (Vec<ToAgent>, LiveState) {
+        let (client, mut told) = agents_of(version).await.unwrap();
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
+        let agent = Agent::new(client, clock.clone(), still_wanted, Metrics::unread(), InFlight::default());
+        let target = Target {
+            pod: Key::new("ns", "p"),
+            pod_uid: Uid("pod".into()),
+            container: "executor".into(),
+            container_id: "c".into(),
+            mode: ExecutorMode::Agent,
+        };
+        let (wake, mut changes) = mpsc::unbounded_channel();
+        let report = LiveReport::new(clock, Arc::new(move || _ = wake.send(())));
+        agent.prepare(&target, &report);
+        agent.ask_live(&target);
+        changes.recv().await.unwrap();
+        let run = RunId::new("a").unwrap();
+        agent.command(&target, StreamCommand::Cancel(run.clone()));
+        let mut all = Vec::new();
+        while all.last() != Some(&ToAgent::Cancel { run: run.clone() }) {
+            all.push(told.recv().await.unwrap());
+        }
+        (all, report.state())
+    }
+
+    /// One of version 1 closes the stream at what it does not know, and with it the way of its Tasks.
+    #[tokio::test]
+    async fn a_pod_of_an_older_operator_is_told_of_its_tasks_only() {
+        let (all, state) = told(LIVE_VERSION - 1).await;
+        assert!(matches!(&all[..], [ToAgent::Cancel { .. }]), "{all:?}");
+        assert_eq!(state, LiveState::Absent);
+        let (all, state) = told(VERSION).await;
+        assert!(all.contains(&ToAgent::Live(live::Request::WatchActivity)), "{all:?}");
+        assert_eq!(state, LiveState::Unanswered(Timestamp::UNIX_EPOCH));
+    }
+}
