@@ -6,7 +6,7 @@ use crate::{
     connect::{Cluster, Connection},
     failure::Failure,
     interrupt::Interrupts,
-    verbs::{claim, completion, cp, exec, get, kill, ps, release, run, shell},
+    verbs::{claim, completion, cp, exec, get, kill, pool, ps, reap, release, run, shell, snapshot, task, why},
 };
 
 /// Runs commands in warm pods: Sandboxes of the ARL operator, their files and Tasks, and what is there and why.
@@ -39,7 +39,14 @@ enum Verb {
     Kill(kill::Flags),
     Claim(claim::Flags),
     Release(release::Flags),
+    Snapshot(snapshot::Flags),
+    Fork(snapshot::Fork),
     Get(get::Flags),
+    Why(why::Flags),
+    Logs(task::Logs),
+    Task(task::Flags),
+    Pool(pool::Flags),
+    Reap(reap::Flags),
     Completion(completion::Flags),
 }
 
@@ -57,6 +64,13 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Claim(flags) => claim::claim(&connect().await?, flags, &interrupts).await.map(done),
         Verb::Release(flags) => interrupts.or(release::release(&connect().await?, flags)).await.map(done),
         Verb::Get(flags) => interrupts.or(get::get(&connect().await?, flags)).await.map(done),
+        Verb::Snapshot(flags) => interrupts.or(snapshot::snapshot(&connect().await?, flags)).await.map(done),
+        Verb::Fork(flags) => interrupts.or(snapshot::fork(&connect().await?, flags)).await.map(done),
+        Verb::Why(flags) => interrupts.or(why::why(&connect().await?, flags)).await.map(done),
+        Verb::Logs(flags) => interrupts.or(task::logs(&connect().await?, flags)).await.map(done),
+        Verb::Task(flags) => interrupts.or(task::task(&connect().await?, flags)).await,
+        Verb::Pool(flags) => interrupts.or(pool::pool(&connect().await?, flags)).await.map(done),
+        Verb::Reap(flags) => interrupts.or(reap::reap(&connect().await?, flags)).await.map(done),
         Verb::Completion(flags) => completion::completion(&flags, Arguments::command()).map(done),
     }
 }

@@ -10,6 +10,7 @@
 //! see [`failure`]. What is shown is made by pure functions, which are tested by tables; a verb fetches, renders and prints.
 #![forbid(unsafe_code)]
 
+mod cause;
 pub mod command_line;
 mod connect;
 mod copy;
@@ -17,6 +18,7 @@ mod failure;
 mod interrupt;
 mod listing;
 mod options;
+mod outcome;
 mod print;
 mod relay;
 mod screen;
@@ -51,7 +53,7 @@ pub fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         let interrupts = Interrupts::watch().map_err(|error| Failure::ours(format!("signals: {error}")))?;
-        command_line::execute(arguments, interrupts).await
+        Box::pin(command_line::execute(arguments, interrupts)).await
     });
     // A thread that reads standard input may never return.
     runtime.shutdown_background();

@@ -5,15 +5,20 @@ use std::{
     process::{Output, Stdio},
 };
 
-use arl_crds::{Sandbox, SandboxPhase};
-use serde_json::Value;
+use arl_crds::{Sandbox, SandboxPhase, WarmPool};
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
     sync::OnceCell,
 };
 
-use crate::harness::{World, setup::root, wait::DEADLINE};
+use crate::harness::{
+    World,
+    make::{manifest, shell},
+    setup::root,
+    wait::DEADLINE,
+};
 
 /// The binary, built from this tree.
 async fn binary() -> PathBuf {
@@ -278,4 +283,79 @@ async fn what_is_there_is_shown_to_people_and_programs() {
     arl(&world, &["claim", "p"]).await.out();
     assert!(arl(&world, &["release", "--all"]).await.out().ends_with("released\n"));
     nothing_is_claimed(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pools_and_tasks_need_no_manifest_and_tell_why_they_wait() {
+    let world = World::new("cli-why").await;
+    assert_eq!(
+        arl(&world, &["pool", "create", "busybox:1", "--memory", "32Mi"]).await.out(),
+        "warmpool/busybox created\n"
+    );
+    world.pool_is_ready("busybox", 1).await;
+    assert!(arl(&world, &["why", "busybox"]).await.out().ends_with("What to do: nothing; it is as it should be\n"));
+    arl(&world, &["claim", "busybox", "--name", "s"]).await.out();
+    let task = manifest(
+        "Task",
+        "t",
+        &json!({"sandboxRef": "s", "steps": [shell("a", "echo one"), shell("b", "echo two; exit 9")]}),
+    );
+    let ran = fed(&world, &["task", "run", "-f", "-"], task.to_string().as_bytes()).await;
+    assert_eq!((ran.code, ran.out.as_str()), (Some(9), "one\ntwo\n"), "{ran:?}");
+    assert_eq!(arl(&world, &["logs", "t", "--step", "b", "--prefix"]).await.out(), "[b] two\n");
+    assert_eq!(arl(&world, &["logs", "-f", "t"]).await.out(), "one\ntwo\n");
+    assert_eq!(arl(&world, &["task", "wait", "t"]).await.code, Some(9));
+    let why = arl(&world, &["why", "task/t"]).await.out();
+    assert!(
+        why.starts_with("Task t: StepFailed") && why.contains("Sandbox s: Allocated") && why.contains("arl logs"),
+        "{why}"
+    );
+    world.task("long", "s", json!([shell("a", "sleep 1000")])).await;
+    world.running("long").await;
+    arl(&world, &["task", "cancel", "long"]).await.out();
+    let cancelled = arl(&world, &["task", "wait", "long"]).await;
+    assert!(cancelled.code == Some(125) && cancelled.err.contains("Cancelled"), "{cancelled:?}");
+
+    arl(&world, &["pool", "create", "no.such.registry/image:1", "--name", "broken"]).await.out();
+    world.sandbox("waits", "broken").await;
+    world.sandbox_reason("waits", "PoolEmpty").await;
+    let failing =
+        |pool: &WarmPool| pool.status.iter().flat_map(|s| &s.conditions).any(|c| c.reason == "ImagePullBackOff");
+    world.one("broken", "its image cannot be pulled", failing).await;
+    let why = arl(&world, &["why", "waits"]).await.out();
+    for words in [
+        "Sandbox waits: PoolEmpty",
+        "WarmPool broken: ImagePullBackOff",
+        "no.such.registry/image:1",
+        "correct the image's name",
+    ] {
+        assert!(why.contains(words), "{words}: {why}");
+    }
+    let none = arl(&world, &["why", "nobody"]).await;
+    assert!(none.code == Some(125) && none.err.contains("there is no pool, Sandbox, Task or pod nobody"), "{none:?}");
+    assert_eq!(arl(&world, &["pool", "delete", "broken"]).await.out(), "warmpool/broken deleted\n");
+    let before = world.pool_is_ready("busybox", 1).await;
+    arl(&world, &["pool", "roll", "busybox"]).await.out();
+    arl(&world, &["pool", "scale", "busybox", "2"]).await.out();
+    let after = world.pool_is_ready("busybox", 2).await;
+    assert_ne!(before.spec.fingerprint(), after.spec.fingerprint());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_kept_and_given_to_further_sandboxes_and_a_run_is_reaped() {
+    let world = served("cli-fork", 3).await;
+    arl(&world, &["claim", "p", "--name", "s"]).await.out();
+    arl(&world, &["exec", "s", "--", "sh", "-c", "mkdir /workspace/a; echo kept >/workspace/a/b"]).await.out();
+    let kept = tempfile::NamedTempFile::new().unwrap();
+    let mut snapshot = command(&world, &["snapshot", "s"]).await;
+    assert!(snapshot.stdout(kept.reopen().unwrap()).status().await.unwrap().success());
+    arl(&world, &["claim", "p", "--name", "again", "--from", kept.path().to_str().unwrap()]).await.out();
+    assert_eq!(arl(&world, &["exec", "again", "--", "cat", "/workspace/a/b"]).await.out(), "kept\n");
+    let forked = arl(&world, &["fork", "s", "/workspace", "-c", "1"]).await.out();
+    assert_eq!(arl(&world, &["exec", forked.trim(), "--", "cat", "/workspace/a/b"]).await.out(), "kept\n");
+    let sandbox: Value =
+        serde_json::from_str(&arl(&world, &["get", "sandbox", "again", "-o", "json"]).await.out()).unwrap();
+    let run = sandbox["metadata"]["labels"]["arl.infra.io/run-id"].as_str().unwrap().to_owned();
+    assert_eq!(arl(&world, &["reap", &run]).await.out(), "1 Sandboxes released\n");
+    world.gone::<Sandbox>("again").await;
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use arl_cli::command_line::Arguments;
 use arl_operator::{collector::catalogue, flags::Flags};
 use clap::CommandFactory;
 use serde_json::Value;
@@ -45,7 +46,7 @@ impl Known {
             top: top.filter(|name| !MADE.contains(&name.as_str())).collect(),
             makefile: read("Makefile"),
             cluster: read("dev/cluster/cluster"),
-            flags: command.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)).collect(),
+            flags: flags(&command).chain(flags_of_verbs(&Arguments::command())).collect(),
             variables: command.get_arguments().filter_map(|a| a.get_env()?.to_str().map(str::to_owned)).collect(),
             values: serde_json::from_str(&read("deploy/chart/values.schema.json")).unwrap(),
             metrics: entries
@@ -137,7 +138,16 @@ fn values(line: &str) -> Vec<&str> {
     sets.map(|set| set.split('=').next().unwrap()).collect()
 }
 
-/// The flags in a command of the operator. A flag alone is the operator's too, unless it is Helm's `--set`.
+fn flags(command: &clap::Command) -> impl Iterator<Item = String> {
+    command.get_arguments().filter_map(|a| a.get_long().map(str::to_owned))
+}
+
+/// Those of kubectl arl.
+fn flags_of_verbs(command: &clap::Command) -> Vec<String> {
+    flags(command).chain(command.get_subcommands().flat_map(flags_of_verbs)).collect()
+}
+
+/// The flags in a command of the operator. A flag alone is the operator's too, or a verb's of kubectl arl, unless it is Helm's `--set`.
 fn operators_flags<'a>(line: &'a str, words: &[&'a str]) -> Vec<&'a str> {
     let runs_it =
         words.iter().any(|w| w.ends_with("/arl-operator") && !w.contains("chart")) || line.contains("cargo run");

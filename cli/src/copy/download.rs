@@ -79,17 +79,22 @@ async fn download_tree(files: &Files, source: &str, target: PathBuf) -> Result<(
 
 /// Copies a file to standard output.
 pub async fn to_output(files: &Files, source: &str) -> Result<(), Failure> {
-    let (reading, copying) = piped(
-        async |pipe| files.read_to(source, 0, None, pipe).await,
-        async |mut pipe| {
-            let mut out = tokio::io::stdout();
-            tokio::io::copy(&mut pipe, &mut out).await?;
-            out.flush().await
-        },
-    )
-    .await;
+    let (reading, copying) = piped(async |pipe| files.read_to(source, 0, None, pipe).await, to_standard_output).await;
     copying.map_err(|error| Failure::output(&error))?;
     Ok(reading.map(drop)?)
+}
+
+/// Writes a directory to standard output, as a tar archive.
+pub async fn archive_to_output(files: &Files, directory: &str) -> Result<(), Failure> {
+    let (packing, copying) = piped(async |pipe| files.pack(directory, pipe).await, to_standard_output).await;
+    copying.map_err(|error| Failure::output(&error))?;
+    Ok(packing.map(drop)?)
+}
+
+async fn to_standard_output(mut pipe: DuplexStream) -> io::Result<()> {
+    let mut out = tokio::io::stdout();
+    tokio::io::copy(&mut pipe, &mut out).await?;
+    out.flush().await
 }
 
 /// Runs both ends of a pipe; each end is closed when its side is done.

@@ -5,6 +5,6 @@ mod place;
 mod tree;
 mod upload;
 
-pub use download::{download, to_output};
+pub use download::{archive_to_output, download, to_output};
 pub use place::Pair;
-pub use upload::{from_input, upload};
+pub use upload::{from_input, unpack, upload};

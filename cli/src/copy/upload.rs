@@ -56,3 +56,11 @@ pub async fn from_input(files: &Files, destination: &str) -> Result<(), Failure>
     files.write_from(destination, None, &mut content).await?;
     Ok(())
 }
+
+/// Unpacks a local tar archive into a directory.
+pub async fn unpack(files: &Files, archive: &Path, directory: &str) -> Result<(), Failure> {
+    let file = File::open(archive).await.map_err(|error| local(archive, &error))?;
+    let waiting = Waiting::bytes(archive.to_string_lossy().into_owned(), None);
+    files.unpack(directory, &mut waiting.bar().wrap_async_read(file)).await?;
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! `claim`: a Sandbox to keep.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use arl_client::{Claim, Client, Error, Sandbox};
 use arl_crds::{Sandbox as SandboxObject, WarmPool, duration};
@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     connect::{Connection, is_missing},
+    copy,
     failure::Failure,
     interrupt::Interrupts,
     print,
@@ -32,6 +33,12 @@ pub struct Flags {
     name: Option<String>,
     #[command(flatten)]
     limits: Limits,
+    /// Unpack this tar archive in it first, such as one of `kubectl arl snapshot`.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Into this directory.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/workspace", requires = "from")]
+    into: String,
 }
 
 /// How long things may take.
@@ -48,6 +55,12 @@ pub struct Limits {
 /// Claims a Sandbox and prints its name.
 pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<(), Failure> {
     let sandbox = obtain(connection, &connection.client(), &flags.pool, flags.name, &flags.limits, interrupts).await?;
+    if let Some(archive) = &flags.from
+        && let Err(failure) = interrupts.or(copy::unpack(&sandbox.files(), archive, &flags.into)).await
+    {
+        sandbox.release().await?;
+        return Err(failure);
+    }
     print::line(sandbox.name())
 }
 

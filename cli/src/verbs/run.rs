@@ -1,7 +1,6 @@
 //! `run`: a command in a Sandbox that is claimed for it.
 
-use arl_client::{Client, Sandbox, Step, TaskStatus};
-use arl_crds::TaskState;
+use arl_client::{Client, Sandbox, Step};
 use clap::Args;
 use serde_json::json;
 
@@ -9,9 +8,10 @@ use super::claim::{self, Limits};
 use crate::{
     connect::Connection,
     copy::{self, Pair},
-    failure::{Failure, TIMED_OUT},
+    failure::Failure,
     interrupt::Interrupts,
     options::Process,
+    outcome::outcome,
     print,
     relay::{Streams, relay},
 };
@@ -104,40 +104,4 @@ async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<u8, Failure> {
     print::data(status.stdout.as_deref().unwrap_or_default())?;
     print::raw(status.stderr.as_deref().unwrap_or_default());
     outcome(&status)
-}
-
-/// The exit code of a Task's command, or why there is none.
-fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
-    let condition = status.conditions.iter().find(|condition| condition.type_ == "Succeeded");
-    let reason = condition.map_or("", |condition| condition.reason.as_str());
-    match (status.state, reason, status.exit_code) {
-        (Some(TaskState::Succeeded), ..) => Ok(0),
-        (_, "StepFailed" | "OOMKilled", Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
-        (_, "TimedOut", _) => {
-            Err(Failure { code: TIMED_OUT, ..Failure::ours(condition.map_or("", |condition| &condition.message)) })
-        }
-        _ => Err(Failure::ours(format!(
-            "the Task failed ({reason}): {}",
-            condition.map_or("", |condition| &condition.message)
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_task_ends_as_its_command_did() {
-        let of = |state: &str, reason: &str, code: Option<i32>| {
-            let condition = json!({ "type": "Succeeded", "status": "False", "reason": reason, "message": "why",
-                "lastTransitionTime": "2026-01-01T00:00:00Z" });
-            let status = json!({ "state": state, "exitCode": code, "conditions": [condition] });
-            outcome(&serde_json::from_value(status).unwrap()).map_err(|failure| (failure.code, failure.message))
-        };
-        assert_eq!(of("Succeeded", "Succeeded", Some(0)), Ok(0));
-        assert_eq!(of("Failed", "StepFailed", Some(7)), Ok(7));
-        assert_eq!(of("Failed", "TimedOut", Some(124)), Err((124, "why".into())));
-        assert_eq!(of("Failed", "PodLost", None), Err((125, "the Task failed (PodLost): why".into())));
-    }
 }

@@ -1,6 +1,7 @@
 //! The parts of the documentation that are made from the code. `make docs` writes them; without it, a difference is an error.
 
 mod api;
+mod cli;
 mod flags;
 mod metrics;
 mod values;
@@ -38,6 +39,11 @@ fn every_event_is_in_the_reference() {
 #[test]
 fn every_flag_is_in_the_table() {
     keep("docs/flags.md", "flags", &flags::table());
+}
+
+#[test]
+fn every_verb_is_in_the_table() {
+    keep("docs/cli.md", "verbs", &cli::table());
 }
 
 #[test]

@@ -1,0 +1,249 @@
+//! What is known of an object and of those below it, as one screen that ends in what to do.
+
+use arl_crds::{
+    Sandbox, Task, WarmPool,
+    reason::{SandboxReason, TaskReason, WarmPoolReason},
+    text::printable,
+};
+use k8s_openapi::{
+    api::core::v1::{Event, Pod},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
+use kube::ResourceExt;
+
+/// Pods that are shown.
+const PODS_MAX: usize = 3;
+/// Events of a pod that are shown.
+const EVENTS_MAX: usize = 3;
+/// Of a message.
+const MESSAGE_MAX: usize = 1024;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The Task that was asked about.
+    pub task: Option<Task>,
+    /// It, or the Task's.
+    pub sandbox: Option<Sandbox>,
+    /// It, or the Sandbox's.
+    pub pool: Option<WarmPool>,
+    /// Those that it comes down to.
+    pub pods: Vec<Pod>,
+    /// Theirs.
+    pub events: Vec<Event>,
+}
+
+impl Facts {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.task.is_none() && self.sandbox.is_none() && self.pool.is_none() && self.pods.is_empty()
+    }
+}
+
+/// The screen.
+pub fn explain(facts: &Facts) -> String {
+    let mut lines = Vec::new();
+    let mut advice = None;
+    if let Some(task) = &facts.task {
+        let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
+        let why = conditions.and_then(|all| find(all, "Succeeded"));
+        lines.push(headline("Task", &task.name_any(), why));
+        advice = why.and_then(|why| TaskReason::parse(&why.reason)).map_or(Some(UNSERVED), of_task);
+    }
+    if let Some(sandbox) = &facts.sandbox {
+        let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
+        let why = conditions.and_then(|all| find(all, "Ready"));
+        lines.push(headline("Sandbox", &sandbox.name_any(), why));
+        advice = advice.or(why.and_then(|why| SandboxReason::parse(&why.reason)).map_or(Some(UNSERVED), of_sandbox));
+    }
+    if let Some(pool) = &facts.pool {
+        let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice());
+        let failing = conditions.and_then(|all| find(all, "PodsFailing")).filter(|why| why.status == "True");
+        let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
+        lines.push(headline("WarmPool", &pool.name_any(), why));
+        advice = advice.or(why.and_then(|why| WarmPoolReason::parse(&why.reason)).map_or(Some(UNSERVED), of_pool));
+    }
+    // Those that are not ready say more.
+    let mut pods: Vec<&Pod> = facts.pods.iter().collect();
+    pods.sort_by_key(|pod| is_ready(pod));
+    for pod in pods.into_iter().take(PODS_MAX) {
+        lines.extend(of_pod(pod, &facts.events));
+    }
+    lines.push(format!("What to do: {}", advice.unwrap_or("nothing; it is as it should be")));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
+    match why {
+        Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
+        None => format!("{kind} {name}: no operator has looked at it"),
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
+    let name = pod.name_any();
+    let status = pod.status.clone().unwrap_or_default();
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let place = node.map_or("on no node".to_owned(), |node| format!("on node {node}"));
+    let phase = if is_ready(pod) { "Ready" } else { status.phase.as_deref().unwrap_or("Unknown") };
+    let mut lines = vec![format!("  Pod {name}: {phase}, {place}")];
+    let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    lines.extend(unscheduled.map(|c| format!("    not scheduled: {}", c.message.as_deref().unwrap_or_default())));
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    for container in containers {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        if let Some(waiting) = waiting {
+            let reason = waiting.reason.as_deref().unwrap_or("waits");
+            let message = waiting.message.as_deref().unwrap_or_default();
+            lines.push(format!("    container {}, image {}: {reason} {message}", container.name, container.image));
+        }
+        let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        if let Some(last) = last {
+            let reason = last.reason.as_deref().unwrap_or("ended");
+            lines
+                .push(format!("    container {} ended before: {reason}, exit code {}", container.name, last.exit_code));
+        }
+    }
+    let of_it = events.iter().filter(|event| event.involved_object.name.as_deref() == Some(&name));
+    let warnings: Vec<_> = of_it.filter(|event| event.type_.as_deref() == Some("Warning")).collect();
+    for event in &warnings[warnings.len().saturating_sub(EVENTS_MAX)..] {
+        let (reason, words) =
+            (event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
+        lines.push(format!("    Event {reason}: {words}"));
+    }
+    lines.iter().map(|line| printable(line, MESSAGE_MAX)).collect()
+}
+
+const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
+
+fn of_task(reason: TaskReason) -> Option<&'static str> {
+    match reason {
+        TaskReason::Succeeded | TaskReason::Running => None,
+        TaskReason::SandboxNotFound => Some("create the Sandbox that spec.sandboxRef names, or cancel the Task"),
+        TaskReason::SandboxNotReady => Some("look at its Sandbox: `kubectl arl why sandbox/NAME`"),
+        TaskReason::Queued => Some("wait, or cancel the Tasks before it: `kubectl arl task cancel`"),
+        TaskReason::StepFailed => Some("read what the step printed: `kubectl arl logs`"),
+        TaskReason::TimedOut => Some("raise spec.timeout in another Task, or split it"),
+        TaskReason::Cancelled => Some("create another Task, if it is still wanted"),
+        TaskReason::OOMKilled => Some("raise the memory limit in the pool's template, or let the command take less"),
+        TaskReason::PodLost | TaskReason::SandboxDeleted | TaskReason::SandboxReleased => {
+            Some("claim another Sandbox and create the Task there")
+        }
+        TaskReason::ContainerRestarted | TaskReason::Interrupted => {
+            Some("check what the step has done, and create another Task")
+        }
+        TaskReason::InvalidSpec => Some("correct what the message names, in another Task"),
+        TaskReason::StartError => Some("correct the command or its working directory, in another Task"),
+    }
+}
+
+fn of_sandbox(reason: SandboxReason) -> Option<&'static str> {
+    match reason {
+        SandboxReason::PoolNotFound => {
+            Some("make the pool (`kubectl arl pool create IMAGE --name NAME`), or name another")
+        }
+        // What the pool lacks says more.
+        SandboxReason::Allocated | SandboxReason::PoolEmpty => None,
+        SandboxReason::Claiming => Some("wait: a pod is being claimed"),
+        SandboxReason::ClaimRefused => Some("ask who runs the cluster: a policy or a webhook refuses the claim"),
+        SandboxReason::PodNotReady => Some("look at the pod above: a probe or its node is in the way"),
+        SandboxReason::ContainerRestarting => Some("wait; files outside volumes are lost"),
+        SandboxReason::ContainerEnded | SandboxReason::TasksFinished | SandboxReason::PodLost => {
+            Some("claim another Sandbox")
+        }
+    }
+}
+
+fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
+    match reason {
+        WarmPoolReason::PodsReady | WarmPoolReason::PodsHealthy => None,
+        WarmPoolReason::PodsNotReady => Some("wait, or raise the pool's replicas: `kubectl arl pool scale`"),
+        WarmPoolReason::ImagePullBackOff => {
+            Some("correct the image's name or tag, or add imagePullSecrets to the template")
+        }
+        WarmPoolReason::CrashLoopBackOff => Some("see why the container ends: kubectl logs --previous POD"),
+        WarmPoolReason::Unschedulable => Some("add nodes, or let the template ask for less"),
+        WarmPoolReason::CreateContainerError => Some("make the ConfigMap, Secret or volume that the message names"),
+        WarmPoolReason::PodsLate => Some("look at the pod above: a volume, a probe or an init container takes long"),
+        WarmPoolReason::PodsEnded => Some("let the container's command not end, such as sleep infinity"),
+        WarmPoolReason::PodsDisrupted => Some("see who ends the pods: evictions, preemption, the node"),
+        WarmPoolReason::QuotaExceeded => Some("raise the namespace's ResourceQuota, or lower the pool's replicas"),
+        WarmPoolReason::Refused => Some("correct what the message names, or ask who runs the cluster"),
+        WarmPoolReason::ApiError => Some("ask who runs the cluster: the API server or a webhook fails"),
+        WarmPoolReason::InvalidTemplate | WarmPoolReason::TemplateWarnings => {
+            Some("correct the field of the template that the message names")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn made<K: serde::de::DeserializeOwned>(kind: &str, name: &str, rest: &Value) -> K {
+        let version = if matches!(kind, "Pod" | "Event") { "v1" } else { "arl.infra.io/v1alpha1" };
+        let mut object = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name } });
+        object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn why(type_: &str, status: &str, reason: &str) -> Value {
+        json!([{ "type": type_, "status": status, "reason": reason, "message": "the message",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" }])
+    }
+
+    fn pool(conditions: &Value) -> WarmPool {
+        let spec = json!({ "replicas": 1, "template": { "spec": { "containers": [] } } });
+        made("WarmPool", "p", &json!({ "spec": spec, "status": { "conditions": conditions } }))
+    }
+
+    #[test]
+    fn a_sandbox_that_waits_is_followed_down_to_the_image() {
+        let sandbox =
+            json!({ "spec": { "poolRef": "p" }, "status": { "conditions": why("Ready", "False", "PoolEmpty") } });
+        let waiting = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } });
+        let container = json!({ "name": "executor", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0, "state": waiting });
+        let pod = json!({ "spec": { "nodeName": "n1", "containers": [] },
+            "status": { "phase": "Pending", "containerStatuses": [container] } });
+        let event = json!({ "involvedObject": { "name": "p-1" }, "type": "Warning", "reason": "Failed", "message": "pull\u{1b}[2J failed" });
+        let facts = Facts {
+            sandbox: Some(made("Sandbox", "s", &sandbox)),
+            pool: Some(pool(&why("PodsFailing", "True", "ImagePullBackOff"))),
+            pods: vec![made("Pod", "p-1", &pod)],
+            events: vec![made("Event", "e", &event)],
+            ..Facts::default()
+        };
+        let expected = "\
+Sandbox s: PoolEmpty: the message
+WarmPool p: ImagePullBackOff: the message
+  Pod p-1: Pending, on node n1
+    container executor, image i:1: ImagePullBackOff no such image
+    Event Failed: pull [2J failed
+What to do: correct the image's name or tag, or add imagePullSecrets to the template
+";
+        assert_eq!(explain(&facts), expected);
+    }
+
+    #[test]
+    fn a_task_that_failed_is_to_be_read_and_what_is_well_needs_nothing() {
+        let task = json!({ "spec": { "sandboxRef": "s", "steps": [] },
+            "status": { "conditions": why("Succeeded", "False", "StepFailed") } });
+        let facts = Facts { task: Some(made("Task", "t", &task)), ..Facts::default() };
+        assert!(explain(&facts).ends_with("What to do: read what the step printed: `kubectl arl logs`\n"));
+        let well = Facts { pool: Some(pool(&why("Ready", "True", "PodsReady"))), ..Facts::default() };
+        assert!(explain(&well).ends_with("What to do: nothing; it is as it should be\n"));
+        let unserved = Facts { pool: Some(pool(&json!([]))), ..Facts::default() };
+        assert!(explain(&unserved).contains("see whether the operator runs"));
+    }
+}

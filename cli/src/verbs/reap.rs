@@ -1,0 +1,18 @@
+//! `reap`: what a program left that was killed.
+
+use clap::Args;
+
+use crate::{connect::Connection, failure::Failure, print};
+
+/// Delete the Sandboxes and Tasks that a run of a program left.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// The value of the label arl.infra.io/run-id.
+    run_id: String,
+}
+
+/// Deletes them.
+pub async fn reap(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+    let count = connection.client().reap(&flags.run_id).await?;
+    print::line(format!("{count} Sandboxes released"))
+}

@@ -1,0 +1,103 @@
+//! `task` and `logs`: Tasks, which are objects.
+
+use std::path::PathBuf;
+
+use arl_crds::Task;
+use clap::{Args, Subcommand};
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    connect::Connection,
+    failure::Failure,
+    outcome::{Outputs, follow, outcome},
+    print,
+};
+
+/// Run Tasks of a file, wait for Tasks and cancel them.
+#[derive(Args, Debug)]
+pub struct Flags {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create the Task of a file, print its steps' outputs as they end, and exit as it does.
+    Run {
+        /// YAML or JSON; - for standard input.
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Wait for the end of a Task and exit as it does.
+    Wait {
+        /// The Task.
+        task: String,
+    },
+    /// Stop a Task, waiting or running.
+    Cancel {
+        /// The Task.
+        task: String,
+    },
+}
+
+/// Print the outputs of a Task's steps.
+#[derive(Args, Debug)]
+pub struct Logs {
+    /// The Task.
+    task: String,
+    /// Go on until it has finished.
+    #[arg(short, long)]
+    follow: bool,
+    /// Only of this step.
+    #[arg(long)]
+    step: Option<String>,
+    /// Put the name of its step before each line.
+    #[arg(long)]
+    prefix: bool,
+}
+
+/// Does it; the exit code of the Task, where there is one.
+pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> {
+    let tasks = connection.api::<Task>();
+    match flags.action {
+        Action::Run { file } => {
+            let task = read(&file)?;
+            let created = tasks.create(&PostParams::default(), &task).await;
+            let created =
+                created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
+            outcome(&follow(connection, &created.name_any(), Outputs::default()).await?)
+        }
+        Action::Wait { task } => {
+            let silent = Outputs { step: Some(String::new()), ..Outputs::default() };
+            outcome(&follow(connection, &task, silent).await?)
+        }
+        Action::Cancel { task } => {
+            let change = Patch::Merge(json!({ "spec": { "cancel": true } }));
+            let cancelled = tasks.patch(&task, &PatchParams::default(), &change).await;
+            cancelled.map_err(|error| Failure::api(&format!("cancel Task {task}"), &error))?;
+            print::line(format!("task/{task} cancelled")).map(|()| 0)
+        }
+    }
+}
+
+/// Prints them.
+pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
+    let mut outputs = Outputs { step: logs.step, has_prefix: logs.prefix, ..Outputs::default() };
+    if logs.follow {
+        return follow(connection, &logs.task, outputs).await.map(drop);
+    }
+    let task = connection.api::<Task>().get(&logs.task).await;
+    let task = task.map_err(|error| Failure::api(&format!("get Task {}", logs.task), &error))?;
+    outputs.print(&task.status.unwrap_or_default())
+}
+
+fn read(file: &PathBuf) -> Result<Task, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::ours(format!("{}: {error}", file.display()));
+    let text =
+        if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    serde_saphyr::from_str(&text.map_err(|error| failed(&error))?).map_err(|error| failed(&error))
+}

@@ -1,0 +1,82 @@
+//! `why`: from an object to what keeps it from where it should be.
+
+use arl_crds::{Sandbox, Task, WarmPool, labels};
+use clap::Args;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Event, Pod},
+};
+use kube::{Resource, ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    cause::{Facts, explain},
+    connect::{Connection, is_missing},
+    failure::Failure,
+    listing, print,
+};
+
+/// Say why a pool, Sandbox, Task or pod is as it is, and what to do.
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// Its name; with the kind before a slash where several have it, such as task/x.
+    name: String,
+}
+
+/// Prints it.
+pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+    let (kind, name) = flags.name.split_once('/').unwrap_or(("", &flags.name));
+    let wants = |plural: &str| kind.is_empty() || plural.starts_with(kind) || kind.starts_with(plural);
+    let mut facts = Facts::default();
+    if wants("task") {
+        facts.task = get::<Task>(connection, name).await?;
+    }
+    let sandbox = facts.task.as_ref().map_or(name, |task| &task.spec.sandbox_ref).to_owned();
+    if facts.task.is_some() || wants("sandbox") {
+        facts.sandbox = get::<Sandbox>(connection, &sandbox).await?;
+    }
+    let pool = facts.sandbox.as_ref().map_or(name, |sandbox| &sandbox.spec.pool_ref).to_owned();
+    let is_below = facts.task.is_some() || facts.sandbox.is_some();
+    if is_below || wants("pool") || wants("warmpool") {
+        facts.pool = get::<WarmPool>(connection, &pool).await?;
+    }
+    if !is_below && facts.pool.is_none() && wants("pod") {
+        facts.pods.extend(get::<Pod>(connection, name).await?);
+    }
+    if facts.is_empty() {
+        return Err(Failure::ours(format!(
+            "there is no pool, Sandbox, Task or pod {name} in namespace {}; `kubectl arl get` shows what is there",
+            connection.namespace
+        )));
+    }
+    pods(connection, &mut facts).await?;
+    for pod in &facts.pods {
+        let of_it = ListParams::default().fields(&format!("involvedObject.name={}", pod.name_any()));
+        facts.events.extend(listing::all(&connection.api::<Event>(), &of_it, "Events").await?);
+    }
+    print::data(&explain(&facts))
+}
+
+/// The pod of the Sandbox, or where it has none the idle pods of the pool.
+async fn pods(connection: &Connection, facts: &mut Facts) -> Result<(), Failure> {
+    let own = facts.sandbox.as_ref().and_then(|sandbox| sandbox.status.as_ref()?.pod_name.clone());
+    if let Some(name) = own {
+        facts.pods.extend(get::<Pod>(connection, &name).await?);
+    } else if let Some(pool) = &facts.pool {
+        let idle = format!("{}={},{}=ready", labels::WARMPOOL, pool.name_any(), labels::POD_STATE);
+        let idle = ListParams::default().labels(&idle);
+        facts.pods = listing::all(&connection.api::<Pod>(), &idle, "pods").await?;
+    }
+    Ok(())
+}
+
+async fn get<K>(connection: &Connection, name: &str) -> Result<Option<K>, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    match connection.api::<K>().get(name).await {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(Failure::api(&format!("get {} {name}", K::kind(&())), &error)),
+    }
+}
