@@ -127,7 +127,7 @@ async def test_what_is_infrastructures_is_unavailable(world: World, default_clie
     assert connection.command == f"kubectl exec -it -n {world.namespace} {environment.sandbox.pod} -c executor -- sh"
     kubectl("delete", "-n", world.namespace, "pod", environment.sandbox.pod, "--grace-period=0", "--force")
     with pytest.raises(SandboxUnavailableError) as lost:
-        await environment.exec(["true"])
+        await environment.exec(["sleep", "1000"], timeout=60)
     assert isinstance(lost.value.__cause__, PodLostError)
     await ArlSandboxEnvironment.sample_cleanup("lost", "p", made, True)
     with pytest.raises(PoolNotFoundError):

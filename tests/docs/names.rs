@@ -73,7 +73,7 @@ impl Known {
             expect("metric", beginning_with(&words, &METRICS, "{="), &|name| {
                 // A crate's own name may begin so too.
                 ["arl_", "arl_operator", "arl_sandbox"].contains(&name)
-                    || name.starts_with("arl_client::")
+                    || ["arl_client::", "arl_sandbox."].iter().any(|path| name.starts_with(path))
                     || self.metrics.contains(name)
             });
             expect("label", beginning_with(&words, &["arl.infra.io/"], "{}="), &|name| {
