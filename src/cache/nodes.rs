@@ -1,7 +1,7 @@
 //! Which nodes take no new pods: a pod on one of them is about to be drained, or its node does not report, and it is claimed only
 //! where there is no other. Nodes are looked at only by an operator that watches all namespaces, and may do so; without, all are alike.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -86,19 +86,38 @@ impl Watch {
     pub(crate) async fn run_nodes(self: Arc<Self>, nodes: Api<Node>) {
         let config = watcher::Config::default().page_size(50);
         let mut events = std::pin::pin!(watcher(nodes, config).backoff(Patience::default()));
+        let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::InitApply(node) | watcher::Event::Apply(node)) => {
-                    self.set_node(&node.name_any(), node.is_closed());
-                }
-                Ok(watcher::Event::Delete(node)) => self.set_node(&node.name_any(), false),
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
+                Ok(event) => self.take_node(event, &mut listed),
                 Err(error) if is_refused(&error) => {
+                    self.keep_nodes(&BTreeSet::new());
                     tracing::info!(%error, "nodes may not be watched: pods on nodes that are drained are claimed like others");
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "the watch of nodes failed; trying again"),
             }
+        }
+    }
+
+    fn take_node(&self, event: watcher::Event<Node>, listed: &mut BTreeSet<String>) {
+        match event {
+            watcher::Event::Init => listed.clear(),
+            watcher::Event::InitApply(node) => {
+                self.set_node(&node.name_any(), node.is_closed());
+                listed.insert(node.name_any());
+            }
+            watcher::Event::InitDone => self.keep_nodes(&std::mem::take(listed)),
+            watcher::Event::Apply(node) => self.set_node(&node.name_any(), node.is_closed()),
+            watcher::Event::Delete(node) => self.set_node(&node.name_any(), false),
+        }
+    }
+
+    /// Forgets the nodes that are gone, or may not be looked at any more.
+    fn keep_nodes(&self, listed: &BTreeSet<String>) {
+        let gone = self.cache.read().closed_nodes_but(listed);
+        for node in gone {
+            self.set_node(&node, false);
         }
     }
 
@@ -112,9 +131,11 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{clock::Clock, metrics::Metrics};
 
     #[test]
     fn a_node_that_is_drained_or_does_not_report_is_closed_and_one_with_a_taint_of_its_own_is_not() {
@@ -130,5 +151,28 @@ mod tests {
         assert!(closed(json!({ "unschedulable": true }), "True"));
         assert!(closed(tainted("ToBeDeletedByClusterAutoscaler", "NoSchedule"), "True"));
         assert!(closed(json!({}), "Unknown"));
+    }
+
+    #[test]
+    fn a_node_that_is_gone_when_nodes_are_listed_again_is_closed_no_more() {
+        let (clock, metrics) = (Clock::new(|| Timestamp::UNIX_EPOCH), Metrics::unread());
+        let watch = Watch { cache: Arc::default(), clock, metrics, wake: Arc::new(|_| {}) };
+        let node = |name: &str| {
+            serde_json::from_value::<Node>(json!({ "metadata": { "name": name }, "spec": { "unschedulable": true } }))
+                .unwrap()
+        };
+        let closed = || watch.cache.read().closed_nodes_but(&BTreeSet::new());
+        let mut listed = BTreeSet::new();
+        let mut list = |nodes: &[&str]| {
+            watch.take_node(watcher::Event::Init, &mut listed);
+            for name in nodes {
+                watch.take_node(watcher::Event::InitApply(node(name)), &mut listed);
+            }
+            watch.take_node(watcher::Event::InitDone, &mut listed);
+            closed()
+        };
+        assert_eq!(list(&["a", "b"]), ["a", "b"]);
+        assert_eq!(list(&["b"]), ["b"]);
+        assert_eq!(list(&[]), [""; 0]);
     }
 }

@@ -162,6 +162,11 @@ impl Tables {
         self.refused.between(&Uid::of(&*row.sandbox), candidate.as_ref(), now)
     }
 
+    /// The nodes that take no new pods, without those that are listed.
+    pub fn closed_nodes_but(&self, listed: &BTreeSet<String>) -> Vec<String> {
+        self.closed_nodes.difference(listed).cloned().collect()
+    }
+
     /// A node takes new pods, or takes none. Returns the Sandboxes whose turn it newly is.
     pub fn set_node(&mut self, node: &str, is_closed: bool) -> Vec<Key> {
         let changes =

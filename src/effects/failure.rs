@@ -140,6 +140,11 @@ impl Failure {
         self
     }
 
+    /// Whether this call failed.
+    pub fn is_of(&self, verb: &str) -> bool {
+        self.verb == verb
+    }
+
     /// How it failed.
     pub fn cause(&self) -> &Cause {
         &self.cause

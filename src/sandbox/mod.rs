@@ -278,7 +278,9 @@ impl Reconcile for Sandboxes {
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
         let row = self.watch.cache.read().sandboxes.get(key).cloned();
         let Some(row) = row else { return Ok(()) };
-        if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting()) {
+        if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting())
+            && (failure.is_of("claim") || self.observe(key).is_some_and(|observed| observed.candidate.is_some()))
+        {
             // Nobody is to wait behind it, and its condition has a reason for this.
             self.sit_out(&row, failure);
             let refused = Decision::Wait(SandboxReason::ClaimRefused);

@@ -8,10 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
-    record::Record,
-    setback::{Earlier, Setback},
-};
+use super::{record::Record, setback::Setback};
 use crate::{
     clock::backoff,
     object::{Key, Uid},
@@ -25,6 +22,8 @@ const ASK_LAST: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) record: Record,
+    /// The highest number whose name a pod has that is not the pool's.
+    pub(super) taken: i64,
     pub(super) setback: Option<Setback>,
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when the last pod was created, if one was.
@@ -53,13 +52,12 @@ impl Asked {
 }
 
 impl Memory {
-    /// Takes note of a new setback, or of what became of the old one; returns the one in force.
-    pub(super) fn update(&mut self, new: Option<Setback>, earlier: Earlier, now: Timestamp) -> Option<Setback> {
-        match (new, earlier, &mut self.setback) {
-            (Some(new), _, _) => self.setback = Some(new.after(self.setback.as_ref(), now)),
-            (None, Earlier::Over, _) => self.setback = None,
-            (None, Earlier::Eased, Some(setback)) => setback.ease(now),
-            (None, Earlier::Eased | Earlier::InForce, _) => {}
+    /// Takes note of a new setback, or that the old one is over; returns the one in force.
+    pub(super) fn update(&mut self, new: Option<Setback>, is_over: bool, now: Timestamp) -> Option<Setback> {
+        match new {
+            Some(new) => self.setback = Some(new.after(self.setback.as_ref(), now)),
+            None if is_over => self.setback = None,
+            None => {}
         }
         self.setback.clone()
     }
@@ -95,8 +93,8 @@ mod tests {
         let memories = Memories::default();
         let key = Key::new("ns", "p");
         let attempts = |uid: &str, new| {
-            let in_force = memories
-                .of(&key, &Uid(uid.into()), |memory| memory.update(new, Earlier::InForce, Timestamp::UNIX_EPOCH));
+            let in_force =
+                memories.of(&key, &Uid(uid.into()), |memory| memory.update(new, false, Timestamp::UNIX_EPOCH));
             in_force.map(|setback| setback.attempts)
         };
         let ended = || Some(Setback::ended("it ended".into()));

@@ -104,10 +104,21 @@ impl WarmPools {
             if !observed.is_current(&self.watch.cache) {
                 break;
             }
-            match self.effects.create_pod(&manifest::pod(&pool, *number, &self.agent)).await? {
+            let pod = manifest::pod(&pool, *number, &self.agent);
+            match self.effects.create_pod(&pod).await? {
                 Created::Done { warnings } => self.note_warnings(observed, warnings),
-                Created::Exists => {}
+                Created::Exists => self.note_taken(observed, &pod.key, *number).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// The pod of this name is one of the pool's, which its watch will tell, or somebody else's, which it never will.
+    async fn note_taken(&self, observed: &Observed, pod: &Key, number: i64) -> Result<(), Failure> {
+        let pool = Key::of(&*observed.pool);
+        if self.effects.read_pod(pod).await?.is_some_and(|pod| pod.pool().as_ref() != Some(&pool)) {
+            tracing::warn!(pod = %pod, "there is a pod of this name that is not the pool's; the pool goes on with the next number");
+            self.memories.of(&pool, &observed.uid(), |memory| memory.taken = memory.taken.max(number));
         }
         Ok(())
     }
@@ -186,9 +197,11 @@ impl Reconcile for WarmPools {
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let plan = plan::plan(&observed, now);
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
-        (observed.setback, observed.warnings) = self.memories.of(key, &observed.uid(), |memory| {
+        let is_taken = self.memories.of(key, &observed.uid(), |memory| {
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
-            (memory.update(setback, plan.earlier, now), memory.warnings.clone())
+            observed.setback = memory.update(setback, plan.is_over, now);
+            observed.warnings.clone_from(&memory.warnings);
+            memory.taken > observed.last_number
         });
         self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
@@ -202,6 +215,9 @@ impl Reconcile for WarmPools {
                 EventReason::TemplateChanged,
                 "the template changed; idle pods are being replaced one by one",
             ));
+        }
+        if is_taken {
+            return Ok(Some(now));
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
         let until = until.filter(|until| *until > now && plan.short > 0).or(plan.yields_until);

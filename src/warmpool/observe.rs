@@ -26,7 +26,7 @@ pub(super) struct Observed {
     pub(super) template: String,
     pub(super) idle: Vec<Arc<Pod>>,
     pub(super) allocated: usize,
-    /// The highest number of any pod that is or was in sight. What was counts as well, or the view in which the last pod has
+    /// The highest number of any pod that is or was in sight, or whose name is taken. What was counts as well, or the view in which the last pod has
     /// gone and its successors are still missing would ask for numbers below theirs.
     pub(super) last_number: i64,
     /// Until then, pods that another operator saw may be missing.
@@ -57,12 +57,12 @@ impl Observed {
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
-        let (late_until, setback, asked, put_off_since) = memories.of(key, &uid, |memory| {
-            let late_until = memory.record.late_until(recorded, in_sight, now);
-            (late_until, memory.setback.clone(), memory.asked.clone(), memory.put_off_since)
+        let (late_until, taken, setback, asked, put_off_since) = memories.of(key, &uid, |memory| {
+            let late_until = memory.record.late_until(recorded, in_sight.max(memory.taken), now);
+            (late_until, memory.taken, memory.setback.clone(), memory.asked.clone(), memory.put_off_since)
         });
         Some(Self {
-            last_number: in_sight.max(recorded),
+            last_number: in_sight.max(recorded).max(taken),
             late_until,
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
             idle,

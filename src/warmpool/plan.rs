@@ -5,13 +5,7 @@ use std::time::Duration;
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::{
-    late,
-    observe::Observed,
-    problem,
-    refill::Refill,
-    setback::{Earlier, Setback},
-};
+use super::{late, observe::Observed, problem, refill::Refill, setback::Setback};
 use crate::{
     clock::after,
     object::{Uid, Version},
@@ -24,6 +18,8 @@ const AT_ONCE: usize = 16;
 
 /// A problem that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
+/// A pod that is ended from outside before it was so old may be ended again as soon as there is another.
+const NEW: Duration = Duration::from_secs(30);
 
 /// What to do, in full.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,8 +34,8 @@ pub(super) struct Plan {
     pub(super) yields_until: Option<Timestamp>,
     /// What became of pods that ended instead of staying idle.
     pub(super) ended: Option<Setback>,
-    /// What became of an earlier setback.
-    pub(super) earlier: Earlier,
+    /// Whether an earlier setback is over.
+    pub(super) is_over: bool,
     /// A late pod whose Events are to be looked at.
     pub(super) ask: Option<Version>,
     /// Whether the first pod of a changed template is being made.
@@ -81,14 +77,13 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         yields_until: yields_until.filter(|_| short > allowed),
         ended: ended
             .iter()
-            .map(|pod| why_ended(pod))
+            .map(|pod| why_ended(pod, now))
             // The template's own fault is what a person can do something about.
-            .min_by_key(|setback| setback.reason == WarmPoolReason::PodsDisrupted),
-        earlier: match &observed.setback {
-            Some(refusal) if refusal.is_refusal() && (short == 0 || allowed > 0) => Earlier::Over,
-            Some(ends) if !ends.is_refusal() && ready >= replicas && over_at(ends) <= now => Earlier::Over,
-            Some(ends) if !ends.is_refusal() && ready >= replicas => Earlier::Eased,
-            _ => Earlier::InForce,
+            .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional)),
+        is_over: match &observed.setback {
+            Some(refusal) if refusal.is_refusal() => short == 0 || allowed > 0,
+            Some(ends) => ready >= replicas && over_at(ends) <= now,
+            None => false,
         },
         ask: ask(observed, &alive, now),
     }
@@ -146,11 +141,13 @@ fn superfluous<'a>(
 }
 
 /// What an idle pod's end means for the pool.
-fn why_ended(pod: &Pod) -> Setback {
+fn why_ended(pod: &Pod, now: Timestamp) -> Setback {
+    let made = pod.metadata.creation_timestamp.as_ref().map(|at| at.0);
+    let was_new = made.is_none_or(|at| now < after(at, NEW));
     let lost = how_lost(Some(pod));
     let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.message, lost.advice);
     match lost.cause {
-        Cause::Outside | Cause::Deadline => Setback::disrupted(message),
+        Cause::Outside | Cause::Deadline => Setback::disrupted(message, was_new),
         Cause::Own | Cause::OutOfMemory => Setback::ended(message),
     }
 }

@@ -10,7 +10,7 @@ use crate::{clock::backoff, effects::Failure};
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(60);
-/// So often in a row pods may be ended from outside, without the pool having been full meanwhile, before that is waited for.
+/// So often in a row pods that were made a moment before may be ended from outside, before that is waited for.
 const DISRUPTIONS: u32 = 3;
 
 /// A problem and its consequences.
@@ -20,25 +20,15 @@ pub(super) struct Setback {
     pub(super) message: String,
     /// Whether it may be over in a moment, so that it is shown only once it has come again.
     pub(super) passing: bool,
+    /// Whether it is what any pod may meet after a while, so that however often it comes, nothing is waited for.
+    pub(super) occasional: bool,
     pub(super) attempts: u32,
     pub(super) until: Timestamp,
 }
 
-/// What became of a setback that is remembered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Earlier {
-    /// It holds, or there is none.
-    #[default]
-    InForce,
-    /// The pool is full, for a moment perhaps.
-    Eased,
-    /// It is over.
-    Over,
-}
-
 impl Setback {
     fn new(reason: WarmPoolReason, message: String) -> Self {
-        Self { reason, message, passing: false, attempts: 0, until: Timestamp::UNIX_EPOCH }
+        Self { reason, message, passing: false, occasional: false, attempts: 0, until: Timestamp::UNIX_EPOCH }
     }
 
     /// A pod could not be created.
@@ -78,9 +68,9 @@ impl Setback {
         Self::new(WarmPoolReason::PodsEnded, message)
     }
 
-    /// Pods were ended from outside: the template is not at fault, and they are replaced at once, unless that goes on.
-    pub(super) fn disrupted(message: String) -> Self {
-        Self { passing: true, ..Self::new(WarmPoolReason::PodsDisrupted, message) }
+    /// Pods were ended from outside: the template is not at fault, and they are replaced at once, unless new ones are ended as well.
+    pub(super) fn disrupted(message: String, was_new: bool) -> Self {
+        Self { passing: true, occasional: !was_new, ..Self::new(WarmPoolReason::PodsDisrupted, message) }
     }
 
     /// Whether a pod that was created, ready or not, proves that it is over.
@@ -93,14 +83,6 @@ impl Setback {
         self.reason != WarmPoolReason::PodsDisrupted || self.attempts > DISRUPTIONS
     }
 
-    /// The pool has been full meanwhile: pods that are ended from outside are replaced at once again, and people are still told.
-    pub(super) fn ease(&mut self, now: Timestamp) {
-        if self.reason == WarmPoolReason::PodsDisrupted {
-            self.attempts = self.attempts.min(DISRUPTIONS - 1);
-            self.until = self.until.min(now);
-        }
-    }
-
     /// Whether people are to be told.
     pub(super) fn is_shown(&self) -> bool {
         !self.passing || self.attempts > 1
@@ -108,7 +90,8 @@ impl Setback {
 
     /// The same, as the one that follows `earlier`. Words that differ in numbers alone stay as they were: each change is a write.
     pub(super) fn after(mut self, earlier: Option<&Self>, now: Timestamp) -> Self {
-        self.attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
+        let attempts = earlier.map_or(0, |earlier| earlier.attempts).saturating_add(1);
+        self.attempts = if self.occasional { attempts.min(DISRUPTIONS) } else { attempts };
         self.until = if self.slows() { now + backoff(self.attempts, MIN, MAX) } else { now };
         if let Some(same) = earlier.filter(|e| e.reason == self.reason && is_alike(&e.message, &self.message)) {
             self.message.clone_from(&same.message);
@@ -164,19 +147,21 @@ mod tests {
 
     #[test]
     fn pods_that_were_ended_from_outside_are_replaced_at_once_unless_that_goes_on() {
-        let mut setback = Setback::disrupted("evicted".into()).after(None, Timestamp::UNIX_EPOCH);
+        let evicted = |was_new| Setback::disrupted("evicted".into(), was_new);
+        let mut setback = evicted(true).after(None, Timestamp::UNIX_EPOCH);
         assert!(!setback.slows() && !setback.is_shown() && setback.until == Timestamp::UNIX_EPOCH);
         for _ in 0..DISRUPTIONS {
-            setback = Setback::disrupted("evicted".into()).after(Some(&setback), Timestamp::UNIX_EPOCH);
+            setback = evicted(true).after(Some(&setback), Timestamp::UNIX_EPOCH);
         }
         assert!(setback.slows() && setback.is_shown() && setback.until > Timestamp::UNIX_EPOCH);
-        setback.ease(Timestamp::UNIX_EPOCH);
-        assert!(!setback.slows() && setback.is_shown() && setback.until == Timestamp::UNIX_EPOCH);
-        let next = Setback::disrupted("evicted".into()).after(Some(&setback), Timestamp::UNIX_EPOCH);
-        assert!(!next.slows() && next.is_shown(), "the pool was full meanwhile");
-        let mut own = Setback { attempts: 9, ..Setback::ended("exited".into()) };
-        own.ease(Timestamp::UNIX_EPOCH);
-        assert_eq!(own.attempts, 9, "pods that end by themselves are full for a moment too");
+        for _ in 0..9 {
+            setback = evicted(false).after(Some(&setback), Timestamp::UNIX_EPOCH);
+        }
+        assert!(
+            !setback.slows() && setback.is_shown() && setback.until == Timestamp::UNIX_EPOCH,
+            "these had been there a while"
+        );
+        assert!(evicted(true).after(Some(&setback), Timestamp::UNIX_EPOCH).slows(), "and these not");
     }
 
     #[test]

@@ -174,6 +174,28 @@ async fn lost_idle_pods_are_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_somebody_else_that_has_the_next_name_is_passed_over() {
+    let world = World::new("taken").await;
+    world.pool("p", 1).await;
+    world.pool_is_ready("p", 1).await;
+    let first = world.pods("a pod", |pods| pods.len() == 1).await.remove(0).name_any();
+    let (prefix, number) = first.rsplit_once('-').unwrap();
+    let next = |by: u64| format!("{prefix}-{}", number.parse::<u64>().unwrap() + by);
+    for by in [1, 2] {
+        let pod = json!({"metadata": {"name": next(by)}, "spec": template()["spec"]});
+        world.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    }
+
+    world.delete::<Pod>(&first).await;
+    world
+        .pods("the pool's pod has the name after those", |pods| {
+            pods.iter().any(|p| p.name_any() == next(3) && is_ready(p))
+        })
+        .await;
+    world.pool_is_ready("p", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_reaches_the_pod_with_what_it_says() {
     let world = World::new("template").await;
     let mut wanted = version("x");

@@ -34,8 +34,8 @@ use crate::{
 /// The longest that convergence may take once nothing disturbs, and that surplus may last.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(120);
 /// What follows from the last change is written by then: that a pool's trouble is over once it has stayed away for a minute after
-/// the last pause, which is a minute at most.
-const SETTLED_WITHIN: Duration = Duration::from_secs(135);
+/// the last pause, which is a minute at most, and that a container is in no crash loop any more.
+const SETTLED_WITHIN: Duration = Duration::from_secs(200);
 /// A request that hangs is given up within this time, and followed by another.
 const HANGS: Duration = Duration::from_secs(350);
 /// So long the operator is then listened to.

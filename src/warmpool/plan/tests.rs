@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use arl_crds::{WarmPool, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
@@ -180,17 +181,27 @@ fn an_evicted_pod_is_no_fault_of_the_template() {
     assert_eq!(own.reason, WarmPoolReason::PodsEnded);
     assert!(own.message.contains("exited with code 0") && own.message.contains("must keep running"), "{}", own.message);
 
-    let disrupted = Setback::disrupted(String::new()).after(None, NOW);
+    let aged = |seconds: u64| {
+        let mut seen = observed(1, &[P::Failed], None);
+        let mut pod = (*seen.idle[0]).clone();
+        pod.metadata.creation_timestamp = Some(Time(NOW - Duration::from_secs(seconds)));
+        pod.status = serde_json::from_value(json!({ "phase": "Failed", "reason": "Evicted" })).unwrap();
+        seen.idle[0] = Arc::new(pod);
+        plan(&seen, NOW).ended.unwrap().occasional
+    };
+    assert_eq!((aged(29), aged(30)), (false, true), "one that has served a while says nothing of the next");
+
+    let disrupted = Setback::disrupted(String::new(), true).after(None, NOW);
     assert_eq!(plan(&observed(3, &[], Some(disrupted)), NOW).create, [1, 2, 3], "at once");
 }
 
 #[test]
 fn pods_that_are_ended_again_within_a_minute_are_told_of_though_the_pool_was_full_meanwhile() {
-    let disrupted = Setback::disrupted(String::new()).after(None, NOW);
-    let earlier = |pods: &[P], at| plan(&observed(1, pods, Some(disrupted.clone())), NOW + at).earlier;
-    assert_eq!(earlier(&[P::Starting], QUIET), Earlier::InForce);
-    assert_eq!(earlier(&[P::Ready], Duration::from_secs(59)), Earlier::Eased);
-    assert_eq!(earlier(&[P::Ready], QUIET), Earlier::Over);
+    let disrupted = Setback::disrupted(String::new(), true).after(None, NOW);
+    let is_over = |pods: &[P], at| plan(&observed(1, pods, Some(disrupted.clone())), NOW + at).is_over;
+    assert!(!is_over(&[P::Starting], QUIET));
+    assert!(!is_over(&[P::Ready], Duration::from_secs(59)));
+    assert!(is_over(&[P::Ready], QUIET));
     assert_eq!(look_again(&observed(1, &[P::Ready], Some(disrupted)), NOW), Some(NOW + QUIET));
 }
 
