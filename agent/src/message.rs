@@ -103,8 +103,7 @@ pub struct Start {
     /// What it does, in order, until one fails.
     #[n(3)]
     pub steps: Vec<Step>,
-    /// The second in which the Task was created. Tasks of a Sandbox run in that order, which tells one that is new from one that
-    /// was forgotten long ago.
+    /// The second in which the Task was created, the order of a Sandbox's Tasks: it tells a new one from one long forgotten.
     #[n(4)]
     pub created: Option<u64>,
 }
@@ -153,6 +152,9 @@ pub enum FromAgent {
         /// The runs that have not ended.
         #[n(1)]
         unfinished: Vec<Unfinished>,
+        /// Another number where the live processes of earlier are not known: only the same one is asked for them again.
+        #[n(2)]
+        instance: Option<u64>,
     },
     /// The agent does not work for this operator, and why: the last message of a stream.
     #[n(1)]
@@ -369,8 +371,8 @@ pub(crate) mod tests {
         let unfinished = (run_id(), text()).prop_map(|(run, task)| Unfinished { run, task });
         let step = (run_id(), any::<u32>(), any::<(u64, u64)>(), step_end(), excerpt(), excerpt());
         prop_oneof![
-            (any::<u32>(), vec(unfinished, 0..4))
-                .prop_map(|(version, unfinished)| FromAgent::Hello { version, unfinished }),
+            (any::<u32>(), vec(unfinished, 0..4), option::of(any::<u64>()))
+                .prop_map(|(version, unfinished, instance)| FromAgent::Hello { version, unfinished, instance }),
             text().prop_map(FromAgent::Refused),
             (run_id(), any::<u64>()).prop_map(|(run, ago_us)| FromAgent::Started { run, ago_us }),
             step.prop_map(|(run, index, (started_us, ended_us), end, stdout, stderr)| FromAgent::Step {
@@ -419,7 +421,11 @@ pub(crate) mod tests {
             stderr: Excerpt::default(),
         };
         vec![
-            FromAgent::Hello { version: VERSION, unfinished: vec![Unfinished { run: run(), task: "t".into() }] },
+            FromAgent::Hello {
+                version: VERSION,
+                unfinished: vec![Unfinished { run: run(), task: "t".into() }],
+                instance: Some(u64::MAX),
+            },
             FromAgent::Refused("no".into()),
             FromAgent::Started { run: run(), ago_us: 12 },
             step(StepEnd::Exited(3)),

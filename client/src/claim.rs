@@ -7,7 +7,6 @@ use futures::{
     FutureExt,
     future::{BoxFuture, pending},
 };
-use kube::api::PostParams;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -16,7 +15,9 @@ use crate::{
     pool,
     sandbox::Sandbox,
     session::{PATIENCE, Session},
+    snapshot::{Archive, Snapshot},
     stream::Place,
+    unclaimed::Unclaimed,
     watch::{Seen, first},
 };
 
@@ -34,8 +35,9 @@ pub struct Claim {
     name: Option<String>,
     labels: BTreeMap<String, String>,
     keep: bool,
-    idle_ttl: Option<Duration>,
+    idle_ttl: Duration,
     wait: Duration,
+    files: Option<(Snapshot, Archive)>,
 }
 
 impl Client {
@@ -72,7 +74,7 @@ impl Client {
 impl Claim {
     fn new(client: Client, pool: String) -> Self {
         let (name, labels) = (None, BTreeMap::new());
-        Self { client, pool, name, labels, keep: true, idle_ttl: Some(IDLE_TTL), wait: WAIT }
+        Self { client, pool, name, labels, keep: true, idle_ttl: IDLE_TTL, wait: WAIT, files: None }
     }
 
     /// Gives the Sandbox this name; otherwise it has one that nothing else has.
@@ -93,15 +95,22 @@ impl Claim {
         self
     }
 
-    /// Gives the Sandbox up once its first Task has finished.
+    /// Releases the Sandbox once the first Task that [`Sandbox::task`] ran in it has finished, and no other that it runs is left. Where this
+    /// program is killed before, the Sandbox goes after its idle time.
     pub fn release_after_task(mut self) -> Self {
-        (self.keep, self.idle_ttl) = (false, None);
+        self.keep = false;
         self
     }
 
     /// Deletes the Sandbox once it has been idle for so long; whole seconds.
     pub fn idle_ttl(mut self, ttl: Duration) -> Self {
-        self.idle_ttl = Some(ttl);
+        self.idle_ttl = ttl;
+        self
+    }
+
+    /// Puts the files of a snapshot into it; where that fails, so does the claim. [`Claim::wait`] is not for this.
+    pub fn snapshot(mut self, snapshot: Snapshot, archive: impl Into<Archive>) -> Self {
+        self.files = Some((snapshot, archive.into()));
         self
     }
 
@@ -118,7 +127,7 @@ impl Claim {
             SandboxSpec {
                 pool_ref: self.pool.clone(),
                 keep_alive: self.keep,
-                ttl_seconds_after_finished: self.idle_ttl.map(|ttl| i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX)),
+                ttl_seconds_after_finished: Some(i32::try_from(self.idle_ttl.as_secs()).unwrap_or(i32::MAX)),
             },
         );
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
@@ -138,8 +147,12 @@ impl Claim {
             Ok(object) => object?,
             Err(_) => return Err(self.not_ready(&name, last.as_deref()).await),
         };
+        let claimed = self.sandbox(&object)?;
+        if let Some((snapshot, archive)) = &self.files {
+            claimed.files().restore_from(snapshot, archive).await?;
+        }
         sandbox.claimed();
-        self.sandbox(&object)
+        Ok(claimed)
     }
 
     /// See [`ready`]. An operator that has not heard of a new pool yet says that there is none.
@@ -184,7 +197,7 @@ impl Claim {
         let container = status.and_then(|status| status.container.clone());
         let place = Place { namespace: self.client.inner.namespace.clone(), pod, pod_uid, container };
         let session = Session::new(self.client.inner.kube.0.clone(), place, PATIENCE);
-        Ok(Sandbox::new(self.client.clone(), name, self.pool.clone(), session))
+        Ok(Sandbox::new(self.client.clone(), name, self.pool.clone(), session, self.keep))
     }
 
     /// Why it was not ready in time; for an empty pool, in the pool's words too.
@@ -215,43 +228,6 @@ impl IntoFuture for Claim {
 
     fn into_future(self) -> Self::IntoFuture {
         self.claim().boxed()
-    }
-}
-
-/// A Sandbox that was created and is not ready: nobody else knows of it, so that it goes where the claim is given up.
-struct Unclaimed {
-    client: Client,
-    name: String,
-    is_claimed: bool,
-}
-
-impl Unclaimed {
-    /// Creates it. A claim that is given up meanwhile does not stop that: whether the API server has the request already is not known.
-    async fn create(client: Client, object: SandboxObject) -> Result<Self, Error> {
-        let creating = tokio::spawn(async move {
-            let name = object.metadata.name.clone().unwrap_or_default();
-            let created = client.sandboxes().create(&PostParams::default(), &object).await;
-            created.map_err(Error::api("create", format!("Sandbox {name}")))?;
-            Ok(Self { client, name, is_claimed: false })
-        });
-        creating.await.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
-    }
-
-    fn claimed(mut self) {
-        self.is_claimed = true;
-    }
-}
-
-impl Drop for Unclaimed {
-    fn drop(&mut self) {
-        if !self.is_claimed {
-            let (sandboxes, name) = (self.client.sandboxes(), std::mem::take(&mut self.name));
-            tokio::spawn(async move {
-                if let Err(error) = sandboxes.delete(&name, &kube::api::DeleteParams::default()).await {
-                    tracing::warn!(sandbox = name, %error, "a Sandbox that was not claimed in time is left");
-                }
-            });
-        }
     }
 }
 

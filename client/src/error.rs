@@ -154,6 +154,19 @@ impl Error {
         }
     }
 
+    /// The same for somebody else who failed with it, where it is one that a pod reported.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Remote(error) => Some(Self::Remote(error.clone())),
+            Self::Interrupted(message) => Some(Self::Interrupted(message.clone())),
+            Self::PodLost { pod, message } => Some(Self::PodLost { pod: pod.clone(), message: message.clone() }),
+            Self::AgentUnusable { pod, message } => {
+                Some(Self::AgentUnusable { pod: pod.clone(), message: message.clone() })
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn api(verb: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let object = object.into();
         move |source| Self::Api { verb, object, source: Box::new(source) }

@@ -87,8 +87,7 @@ impl Files {
         length: Option<u64>,
         writer: &mut (dyn AsyncWrite + Unpin + Send),
     ) -> Result<u64, Error> {
-        let handle = self.call(Action::Read { path: path.as_ref().to_vec(), offset, length });
-        count(&drain(handle, writer).await?)
+        self.receive(Action::Read { path: path.as_ref().to_vec(), offset, length }, writer).await
     }
 
     /// Replaces a file, all of it or not at all. Directories that are missing are made.
@@ -159,13 +158,21 @@ impl Files {
         self.done(Action::ChangeMode { path: path.as_ref().to_vec(), mode }).await.map(drop)
     }
 
-    /// Copies a directory as a tar archive, with links and modes; returns the number of bytes.
+    /// Copies a directory as a tar archive, with links and modes; returns the number of entries.
     pub async fn pack(
         &self,
         directory: impl AsRef<[u8]>,
         writer: &mut (dyn AsyncWrite + Unpin + Send),
     ) -> Result<u64, Error> {
         let action = Action::Pack { directory: directory.as_ref().to_vec(), names: Vec::new() };
+        self.receive(action, writer).await
+    }
+
+    pub(crate) async fn receive(
+        &self,
+        action: Action,
+        writer: &mut (dyn AsyncWrite + Unpin + Send),
+    ) -> Result<u64, Error> {
         count(&drain(self.call(action), writer).await?)
     }
 

@@ -1,17 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod branches;
 mod claim;
 mod client;
 mod command;
 mod error;
 mod files;
+mod fork;
 mod map;
 mod pool;
 mod process;
 mod sandbox;
 pub mod session;
+mod snapshot;
 pub mod stream;
+mod unclaimed;
 mod watch;
 
 pub use arl_crds::{Step, TaskStatus};
@@ -23,6 +27,7 @@ pub use files::Files;
 pub use process::{Exit, Finished, GRACE, Gap, Process, ProcessEvent};
 pub use sandbox::Sandbox;
 pub use session::{Session, Stdin};
+pub use snapshot::{Archive, Snapshot};
 
 /// What live processes are told and say.
 pub mod live {

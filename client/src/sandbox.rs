@@ -1,9 +1,14 @@
 //! A Sandbox that was claimed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus};
-use futures::future::join_all;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 
 use crate::{
@@ -23,11 +28,22 @@ pub struct Sandbox {
     name: Arc<str>,
     pool: Arc<str>,
     session: Session,
+    /// How many Tasks have not finished, where it is released after the last of them.
+    until_released: Option<Arc<AtomicUsize>>,
 }
 
 impl Sandbox {
-    pub(crate) fn new(client: Client, name: String, pool: String, session: Session) -> Self {
-        Self { client, name: name.into(), pool: pool.into(), session }
+    pub(crate) fn new(client: Client, name: String, pool: String, session: Session, keep: bool) -> Self {
+        let until_released = (!keep).then(Arc::default);
+        Self { client, name: name.into(), pool: pool.into(), session, until_released }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn pool(&self) -> &str {
+        &self.pool
     }
 
     /// Its name.
@@ -62,6 +78,20 @@ impl Sandbox {
 
     /// Runs a Task object in it, the audited way, and returns its result. A Task that failed is a result too.
     pub async fn task(&self, steps: Vec<Step>, timeout: Option<Duration>) -> Result<TaskStatus, Error> {
+        let Some(unfinished) = &self.until_released else { return self.run_task(steps, timeout).await };
+        unfinished.fetch_add(1, Ordering::SeqCst);
+        let result = self.run_task(steps, timeout).await;
+        let is_last = unfinished.fetch_sub(1, Ordering::SeqCst) == 1;
+        if result.is_ok()
+            && is_last
+            && let Err(error) = self.release().await
+        {
+            tracing::warn!(sandbox = self.name(), %error, "a Sandbox that was to be released after its Task is left to its idle time");
+        }
+        result
+    }
+
+    async fn run_task(&self, steps: Vec<Step>, timeout: Option<Duration>) -> Result<TaskStatus, Error> {
         let name = format!("{}-{:08x}", self.name, fastrand::u32(..));
         let timeout = timeout.map(|timeout| format!("{}ms", timeout.as_millis()));
         let mut spec = serde_json::json!({ "sandboxRef": &*self.name, "steps": steps });
@@ -83,24 +113,6 @@ impl Sandbox {
             Seen::Unknown => None,
         });
         result.await.unwrap_or_else(|| Err(Error::Usage("the client was dropped".into())))
-    }
-
-    /// Claims so many Sandboxes of the same pool and copies `directory` into each, from one pass over it. Each succeeds or fails alone.
-    /// Processes are not copied.
-    pub async fn fork(&self, count: usize, directory: &str) -> Vec<Result<Self, Error>> {
-        let mut archive = Vec::new();
-        if let Err(error) = self.files().pack(directory, &mut archive).await {
-            let message = error.to_string();
-            let failed = |_| Err(Error::Interrupted(message.clone()));
-            return (0..count).map(failed).collect();
-        }
-        let archive = &archive;
-        let one = |_| async move {
-            let sandbox = self.client.claim(&*self.pool).await?;
-            sandbox.files().unpack(directory, &mut archive.as_slice()).await?;
-            Ok(sandbox)
-        };
-        join_all((0..count).map(one)).await
     }
 
     /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.

@@ -30,6 +30,7 @@ mod harness;
 mod hostile;
 mod lifetimes;
 mod live;
+mod live_copies;
 mod neighbours;
 mod no_room;
 mod nodes;

@@ -5,6 +5,7 @@
 
 mod activity;
 mod buffer;
+mod dropped;
 mod files;
 mod follower;
 mod handle;
@@ -37,6 +38,7 @@ use nix::poll::PollFlags;
 
 use crate::{children::Children, peer::Peer};
 use activity::Activity;
+use dropped::Dropped;
 use handle::Keeper;
 use job::Command;
 use process::{Process, Work};
@@ -65,6 +67,7 @@ pub struct Live {
     ended: Vec<Id>,
     /// Those that nobody will ask for again.
     forgotten: BTreeSet<Id>,
+    dropped: Dropped,
     spare: Vec<Keeper>,
     /// Relays that have asked for something, and what was sent to them last.
     clients: BTreeMap<u64, Id>,
@@ -83,16 +86,16 @@ impl Live {
     /// None yet.
     pub fn new(directory: &Path, children: Children) -> Self {
         let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
-        let (processes, ended, forgotten, spare) = Default::default();
+        let (processes, ended, forgotten, dropped, spare) = Default::default();
         let (clients, activity, pending, scratch, chunk) = Default::default();
-        let directory = directory.to_owned();
         Self {
-            directory,
+            directory: directory.to_owned(),
             home,
             children,
             processes,
             ended,
             forgotten,
+            dropped,
             spare,
             clients,
             activity,
@@ -175,6 +178,7 @@ impl Live {
             }
         }
         let surplus = self.ended.len().saturating_sub(ENDED_MAX);
+        self.dropped.add(&self.ended[..surplus]);
         self.forgotten.extend(self.ended.drain(..surplus));
         let forgotten = &self.forgotten;
         self.processes.retain(|id, process| {

@@ -22,6 +22,11 @@ const DESCRIPTORS_EACH: u64 = 4;
 const DESCRIPTORS_OTHER: u64 = 64;
 
 impl Live {
+    /// A number that changes when names of processes that were started are no longer known.
+    pub fn instance(&self) -> u64 {
+        self.dropped.instance()
+    }
+
     /// Does what a client asks for.
     pub fn request(&mut self, relay: u64, request: Request) {
         if !matches!(request, Request::WatchActivity | Request::List { .. }) {
@@ -54,6 +59,7 @@ impl Live {
             Request::Forget { id } => {
                 if self.processes.get(&id).is_some_and(Process::is_over) {
                     self.forgotten.insert(id);
+                    self.dropped.taken(id);
                 }
             }
             Request::List { request } => {
@@ -100,6 +106,9 @@ impl Live {
     fn admit(&self, id: Id) -> Result<(), Error> {
         if self.processes.contains_key(&id) {
             return Err(invalid("another process or call has this name"));
+        }
+        if self.dropped.contains(id) {
+            return Err(Error::new(Kind::Lost, "the process has ended, and nothing of it is kept"));
         }
         let busy = self.processes.values().filter(|process| process.keeper.is_some() || !process.is_over()).count();
         let room = usize::try_from(limits::room(DESCRIPTORS_EACH, DESCRIPTORS_OTHER)).unwrap_or(LIVE_MAX);

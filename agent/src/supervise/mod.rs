@@ -174,7 +174,8 @@ impl Supervisor {
             match message {
                 ToAgent::Hello { pod, .. } if pod == self.pod => {
                     relay.greeted = true;
-                    relay.peer.send(&FromAgent::Hello { version: VERSION, unfinished: self.runs.unfinished() });
+                    let (unfinished, instance) = (self.runs.unfinished(), Some(self.live.instance()));
+                    relay.peer.send(&FromAgent::Hello { version: VERSION, unfinished, instance });
                 }
                 ToAgent::Hello { pod, .. } => {
                     relay.peer.send(&FromAgent::Refused(format!("this is pod {}, not {pod}", self.pod)));

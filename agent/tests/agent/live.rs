@@ -7,7 +7,7 @@ use arl_agent::{
     message::{
         FromAgent, RunEnd, ToAgent, Variable,
         error::{Kind, MESSAGE_MAX},
-        live::{Cause, End, Event, Id, LIVE_MAX, Output, Request, Size, Start, Status, WINDOW},
+        live::{Cause, ENDED_MAX, End, Event, Id, LIVE_MAX, Output, Request, Size, Start, Status, WINDOW},
     },
 };
 
@@ -311,6 +311,47 @@ fn a_start_that_is_repeated_starts_nothing_and_an_end_is_kept_until_it_is_forgot
     ask(&mut stream, Request::Follow { id: Id(1), stdout: 0, stderr: 0 });
     let mut client = Client::default();
     assert_eq!(client.until_over(&mut stream, 1).end.as_ref().unwrap().as_ref().unwrap_err().kind, Kind::Unknown);
+}
+
+/// Starts that are sent again, on whatever stream and however late, start nothing.
+#[test]
+fn a_process_is_started_once_whatever_became_of_its_end() {
+    let pod = Pod::new("live-again");
+    let mut stream = pod.stream();
+    let lines = pod.path("lines");
+    let line = |id| script(id, &format!("echo {id} >>{}", lines.display()));
+    // Nobody takes the end of the first: so many end after it that it is dropped.
+    let others = ENDED_MAX as u64 + 6;
+    ask(&mut stream, Request::Start(Box::new(line(1))));
+    let mut client = Client::default();
+    client.until_over(&mut stream, 1);
+    for id in 2..others {
+        run(&mut stream, start(id, &["true"]));
+    }
+    // The end of another is taken.
+    run(&mut stream, line(others));
+    ask(&mut stream, Request::Forget { id: Id(others) });
+    let mut again = pod.stream();
+    for id in [1, others] {
+        let error = run(&mut again, line(id)).end.unwrap().unwrap_err();
+        assert_eq!(error.kind, Kind::Lost, "{error:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&lines).unwrap(), format!("1\n{others}\n"));
+}
+
+#[test]
+fn an_agent_that_knows_nothing_of_earlier_processes_says_that_it_is_another_one() {
+    let pod = Pod::new("live-instance");
+    let instance = || {
+        let mut stream = pod.silent_stream();
+        stream.say(&ToAgent::Hello { version: 2, pod: pod.uid() });
+        let FromAgent::Hello { instance: Some(instance), .. } = stream.hear() else { panic!("it says which it is") };
+        instance
+    };
+    let first = instance();
+    assert_eq!(instance(), first);
+    pod.kill_supervisor();
+    assert_ne!(instance(), first);
 }
 
 #[test]

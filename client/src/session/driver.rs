@@ -15,10 +15,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::flow::{Flow, FlowEvent, Opening, Received};
+use super::{
+    attempts::{Attempts, Hopeless},
+    flow::{Agent, Flow, FlowEvent, Opening, Received},
+};
 use crate::{
     error::Error,
-    stream::{self, Greeting, Keepalive, PROTOCOL_ERRORS_MAX, Place, Socket, StreamError, retry_delay},
+    stream::{self, Greeting, Keepalive, Place, Socket, StreamError},
 };
 
 /// What handles ask of a session.
@@ -47,11 +50,15 @@ struct State {
     next_list: u64,
     /// Processes whose end was taken on this stream: that they may be forgotten can get lost with it.
     ended: Vec<Id>,
+    /// Where the stream that is open leads to.
+    connected: Option<Agent>,
+    /// Whether this stream has brought anything that was not known.
+    has_news: bool,
 }
 
 impl State {
     /// Notes a command; what is to be sent for it is left in `unsent`.
-    fn take(&mut self, command: Command, connected: bool) {
+    fn take(&mut self, command: Command) {
         match command {
             Command::Open { id, events, .. } if self.flows.contains_key(&id) => {
                 // Two would take each other's bytes. Who asked may have given up.
@@ -60,8 +67,9 @@ impl State {
             }
             Command::Open { id, opening, events, received } => {
                 let mut flow = Flow::new(id, opening, events, received);
-                if connected {
-                    self.unsent.extend(flow.resume().unwrap_or_default());
+                if let Some(agent) = self.connected {
+                    // What is new can be sent.
+                    self.unsent.extend(flow.resume(agent).unwrap_or_default());
                 }
                 self.flows.insert(id, flow);
             }
@@ -76,7 +84,7 @@ impl State {
             Command::List(answer) => {
                 self.next_list += 1;
                 self.lists.insert(self.next_list, answer);
-                if connected {
+                if self.connected.is_some() {
                     self.unsent.push(Request::List { request: self.next_list });
                 }
             }
@@ -91,15 +99,16 @@ impl State {
     }
 
     /// What is sent first on a new stream. Calls that do not survive the one before end.
-    fn resume(&mut self) {
+    fn resume(&mut self, agent: Agent) {
+        (self.connected, self.has_news) = (Some(agent), false);
         let mut requests: Vec<_> = self.ended.drain(..).map(|id| Request::Forget { id }).collect();
         self.flows.retain(|_, flow| {
-            let again = flow.resume();
-            if again.is_err() {
-                flow.send(FlowEvent::Failed(Error::Interrupted("the stream to the pod broke".into())));
-            }
+            let again = flow.resume(agent);
             let survives = again.is_ok();
-            requests.extend(again.into_iter().flatten());
+            match again {
+                Ok(again) => requests.extend(again),
+                Err(error) => flow.send(FlowEvent::Failed(error)),
+            }
             survives
         });
         requests.extend(self.lists.keys().map(|request| Request::List { request: *request }));
@@ -111,15 +120,19 @@ impl State {
         match event {
             Event::Started { id, pid, .. } => {
                 if let Some(flow) = self.flows.get_mut(&id) {
-                    flow.started(pid);
+                    self.has_news |= flow.started(pid);
                 }
             }
             Event::Output { id, output, offset, data } => {
                 if let Some(flow) = self.flows.get_mut(&id) {
-                    flow.output(output, offset, data);
+                    self.has_news |= flow.output(output, offset, data);
                 }
             }
-            Event::InputRoom { id, received, until } => self.with_input(id, |flow| flow.room(received, until)),
+            Event::InputRoom { id, received, until } => {
+                let mut has_news = false;
+                self.with_input(id, |flow| has_news = flow.room(received, until));
+                self.has_news |= has_news;
+            }
             Event::InputClosed { id } => self.with_input(id, Flow::input_closed),
             Event::Ended { id, end } => {
                 self.last(id, FlowEvent::Ended(Box::new(end)));
@@ -138,6 +151,7 @@ impl State {
             Event::Done { id, result } => self.last(id, FlowEvent::Done(result)),
             Event::List { request, processes } => {
                 if let Some(answer) = self.lists.remove(&request) {
+                    self.has_news = true;
                     // Who asked may have given up.
                     let _ = answer.send(Ok(processes));
                 }
@@ -148,6 +162,7 @@ impl State {
 
     fn last(&mut self, id: Id, event: FlowEvent) {
         if let Some(flow) = self.flows.remove(&id) {
+            self.has_news = true;
             flow.send(event);
         }
     }
@@ -175,50 +190,46 @@ pub(crate) async fn drive(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let mut state = State::default();
-    let (mut failures, mut protocol_errors, mut has_worked) = (0_u32, 0_u32, false);
-    let mut reached_at = Instant::now();
+    let (mut attempts, mut has_worked) = (Attempts::new(patience), false);
     loop {
         if state.is_idle() {
             let Some(command) = commands.recv().await else { return };
-            state.take(command, false);
-            (reached_at, failures, protocol_errors) = (Instant::now(), 0, 0);
+            state.take(command);
+            attempts = Attempts::new(patience);
         }
-        let delay = if failures == 0 { Duration::ZERO } else { retry_delay(failures) };
-        let retry_at = Instant::now() + delay;
+        let retry_at = attempts.next();
         while let Ok(command) = timeout_at(retry_at, commands.recv()).await {
             let Some(command) = command else { return };
-            state.take(command, false);
+            state.take(command);
         }
         let error = match stream::open(&client, &place, has_worked).await {
             Ok((_, Greeting { version, .. })) if version < LIVE_VERSION => {
                 state.fail(|| Error::OldAgent { pod: place.pod.clone() });
                 continue;
             }
-            Ok((socket, _)) => {
-                (failures, protocol_errors, has_worked) = (0, 0, true);
+            Ok((socket, Greeting { instance, .. })) => {
+                has_worked = true;
+                let since = Instant::now();
+                state.resume(instance);
                 let Some(error) = converse(socket, &mut state, &mut commands).await else { return };
-                reached_at = Instant::now();
+                state.connected = None;
+                attempts.closed(since, state.has_news);
                 error
             }
             Err(error) => error,
         };
-        failures += 1;
-        tracing::debug!(pod = place.pod, ?error, failures, "no stream to the agent");
-        protocol_errors += u32::from(matches!(error, StreamError::Protocol(_)));
-        let is_forbidden = matches!(error, StreamError::Forbidden(_));
-        let is_gone = matches!(error, StreamError::Permanent(_));
-        let is_unusable = matches!(error, StreamError::NotExecutable(_)) || protocol_errors >= PROTOCOL_ERRORS_MAX;
-        let message = error.printable().into_message();
-        let pod = || place.pod.clone();
-        if is_forbidden {
-            state.fail(|| Error::Forbidden { pod: pod(), message: message.clone() });
-        } else if is_gone {
-            state.fail(|| Error::PodLost { pod: pod(), message: message.clone() });
-        } else if is_unusable {
-            state.fail(|| Error::AgentUnusable { pod: pod(), message: message.clone() });
-        } else if reached_at.elapsed() > patience {
-            state.fail(|| Error::Unreachable { pod: pod(), message: message.clone() });
-        }
+        tracing::debug!(pod = place.pod, ?error, "no stream to the agent");
+        let Some(hopeless) = attempts.failed(&error) else { continue };
+        let (pod, message) = (place.pod.clone(), error.printable().into_message());
+        state.fail(|| {
+            let (pod, message) = (pod.clone(), message.clone());
+            match hopeless {
+                Hopeless::Forbidden => Error::Forbidden { pod, message },
+                Hopeless::Gone => Error::PodLost { pod, message },
+                Hopeless::Unusable => Error::AgentUnusable { pod, message },
+                Hopeless::Unreachable => Error::Unreachable { pod, message },
+            }
+        });
     }
 }
 
@@ -234,7 +245,6 @@ async fn converse(
     commands: &mut mpsc::UnboundedReceiver<Command>,
 ) -> Option<StreamError> {
     let mut keepalive = Keepalive::start();
-    state.resume();
     loop {
         let requests = std::mem::take(&mut state.unsent);
         let frames: Vec<u8> = requests.into_iter().flat_map(|request| frame::encode(&ToAgent::Live(request))).collect();
@@ -252,7 +262,7 @@ async fn converse(
         };
         match timeout_at(keepalive.at(), turn).await {
             Ok(Turn::Command(None)) => return None,
-            Ok(Turn::Command(Some(command))) => state.take(command, true),
+            Ok(Turn::Command(Some(command))) => state.take(command),
             Ok(Turn::Message(Ok(message))) => {
                 keepalive.heard();
                 if let FromAgent::Live(event) = message {

@@ -21,6 +21,9 @@ pub(crate) enum Opening {
     File(Action, Option<String>),
 }
 
+/// Which agent a stream leads to: see [`Greeting::instance`](crate::stream::Greeting::instance).
+pub(crate) type Agent = Option<u64>;
+
 /// What is heard of a process or call.
 pub(crate) enum FlowEvent {
     /// It was started, with this number.
@@ -66,8 +69,8 @@ pub(crate) struct Flow {
     opening: Opening,
     /// Whether it is known to have been started.
     confirmed: bool,
-    /// Whether it was sent on some stream.
-    sent: bool,
+    /// To which agent it was sent before.
+    sent: Option<Agent>,
     expected: [u64; 2],
     events: mpsc::UnboundedSender<FlowEvent>,
     input: Input,
@@ -85,17 +88,23 @@ impl Flow {
             _ => ([0; 2], false),
         };
         let input = Input { unconfirmed: VecDeque::new(), received, sent: 0, until: 0, total: None, close_sent: false };
-        Self { id, opening, confirmed, sent: false, expected, events, input }
+        Self { id, opening, confirmed, sent: None, expected, events, input }
     }
 
-    /// What is sent of it on a new stream; an error where it does not survive the loss of the one before.
-    pub(crate) fn resume(&mut self) -> Result<Vec<Request>, ()> {
-        let again = std::mem::replace(&mut self.sent, true);
+    /// What is sent of it on a new stream to `agent`; an error where it does not survive the loss of the one before.
+    pub(crate) fn resume(&mut self, agent: Agent) -> Result<Vec<Request>, Error> {
+        let before = self.sent.replace(agent);
         let input = &mut self.input;
         (input.sent, input.until, input.close_sent) = (input.received.borrow().bytes, 0, false);
         let [stdout, stderr] = self.expected;
         match &self.opening {
-            Opening::File(..) if again => Err(()),
+            Opening::File(..) if before.is_some() => Err(Error::Interrupted("the stream to the pod broke".into())),
+            // An agent that does not say which it is may be another one.
+            Opening::Process(_) if !self.confirmed && before.is_some_and(|it| it.is_none() || it != agent) => {
+                let message = "it is not known whether the process ran: its stream broke before it was said to, and the agent that it \
+                               was sent to is gone";
+                Err(Error::Remote(error::Error::new(error::Kind::Lost, message)))
+            }
             Opening::File(action, user) => {
                 Ok(vec![Request::File { id: self.id, action: action.clone(), user: user.clone() }])
             }
@@ -117,14 +126,17 @@ impl Flow {
         let _ = self.events.send(event);
     }
 
-    pub(crate) fn started(&mut self, pid: i32) {
-        if !std::mem::replace(&mut self.confirmed, true) || matches!(self.opening, Opening::Attach(_)) {
+    /// True where it was not known.
+    pub(crate) fn started(&mut self, pid: i32) -> bool {
+        let is_new = !std::mem::replace(&mut self.confirmed, true);
+        if is_new || matches!(self.opening, Opening::Attach(_)) {
             self.send(FlowEvent::Started(pid));
         }
+        is_new
     }
 
-    /// Bytes that came before are passed over; those that are missing are said to be.
-    pub(crate) fn output(&mut self, output: Output, offset: u64, mut data: Vec<u8>) {
+    /// Bytes that came before are passed over; those that are missing are said to be. True where there are any others.
+    pub(crate) fn output(&mut self, output: Output, offset: u64, mut data: Vec<u8>) -> bool {
         let index = usize::from(output == Output::Stderr);
         let expected = self.expected[index];
         if offset > expected {
@@ -138,6 +150,7 @@ impl Flow {
         if !data.is_empty() {
             self.send(FlowEvent::Data(output, data));
         }
+        end > expected
     }
 
     pub(crate) fn write(&mut self, data: &[u8]) {
@@ -150,8 +163,8 @@ impl Flow {
         input.total = Some(input.received.borrow().bytes + input.unconfirmed.len() as u64);
     }
 
-    /// The pod has taken input up to `received`, and has room until `until`.
-    pub(crate) fn room(&mut self, received: u64, until: u64) {
+    /// The pod has taken input up to `received`, and has room until `until`. True where some of it was not known to be taken.
+    pub(crate) fn room(&mut self, received: u64, until: u64) -> bool {
         let input = &mut self.input;
         let before = input.received.borrow().bytes;
         let taken = usize::try_from(received.saturating_sub(before)).unwrap_or(usize::MAX);
@@ -161,6 +174,7 @@ impl Flow {
         let bytes = before + taken as u64;
         input.sent = input.sent.max(bytes);
         input.received.send_modify(|now| now.bytes = bytes);
+        taken > 0
     }
 
     pub(crate) fn input_closed(&mut self) {

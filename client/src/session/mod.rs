@@ -1,5 +1,6 @@
 //! A session with one pod: its live processes and files, over one stream that is opened when it is first needed and shared.
 
+mod attempts;
 mod driver;
 mod flow;
 mod handle;

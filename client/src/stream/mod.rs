@@ -36,6 +36,8 @@ pub struct Greeting {
     pub version: u32,
     /// The runs of Tasks that have not ended in its pod.
     pub unfinished: Vec<Unfinished>,
+    /// Which agent this is, as far as live processes go; unset: it does not say.
+    pub instance: Option<u64>,
 }
 
 /// Opens a stream and greets the agent. `client` is one [`with_protocol_v4`]; `has_worked` says whether this pod's agent is known to have
@@ -47,7 +49,7 @@ pub async fn open(client: &Client, place: &Place, has_worked: bool) -> Result<(S
     socket.send(&frame::encode(&hello)).await?;
     let greeting = timeout(GREETING_MAX, socket.next()).await;
     match greeting.unwrap_or_else(|_| Err(StreamError::Protocol("the agent does not greet".into())))? {
-        FromAgent::Hello { version, unfinished } => Ok((socket, Greeting { version, unfinished })),
+        FromAgent::Hello { version, unfinished, instance } => Ok((socket, Greeting { version, unfinished, instance })),
         // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
         FromAgent::Refused(message) => Err(StreamError::Transient(message)),
         _ => Err(StreamError::Protocol("the agent says something else before it greets".into())),

@@ -276,7 +276,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        match bounded(FromAgent::Hello { version: 1, unfinished }) {
+        match bounded(FromAgent::Hello { version: 1, unfinished, instance: None }) {
             FromAgent::Hello { unfinished, .. } => {
                 assert_eq!((unfinished.len(), unfinished.capacity()), (ITEMS_MAX, ITEMS_MAX));
             }

@@ -59,7 +59,7 @@ impl Agent {
             let opened = arl_client::stream::open(&self.client, &place, has_worked).await;
             drop(permit);
             let error = match opened {
-                Ok((socket, Greeting { version, unfinished })) => {
+                Ok((socket, Greeting { version, unfinished, .. })) => {
                     (unfit, has_worked) = (0, true);
                     self.metrics.run_streams.with(["opened"]).inc();
                     attached.activity.opened(version);

@@ -1,0 +1,156 @@
+//! Sessions with pods that do not work as they should: an API server that passes each stream on to a script.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends by panicking")]
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use arl_agent::{
+    frame::{Frames, TO_AGENT_MAX, encode},
+    message::{
+        FromAgent, ToAgent, VERSION,
+        live::{End, Event, Id, Request, Status},
+    },
+};
+use arl_client::{Command, Error, Fault, Session, kind::Kind, stream::Place};
+use futures::{SinkExt, StreamExt};
+use kube::{Client, Config};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Message,
+        handshake::server::{Request as Upgrade, Response},
+    },
+};
+
+const INSTANCE: u64 = 7;
+
+/// The pod's end of a stream.
+struct Stream {
+    socket: WebSocketStream<TcpStream>,
+    frames: Frames,
+}
+
+impl Stream {
+    async fn say(&mut self, message: &FromAgent) {
+        let _ = self.socket.send(Message::Binary([&[1], &encode(message)[..]].concat().into())).await;
+    }
+
+    /// What the client says next; `None` once it is gone.
+    async fn hear(&mut self) -> Option<ToAgent> {
+        loop {
+            if let Some(message) = self.frames.take().unwrap() {
+                return Some(message);
+            }
+            match self.socket.next().await? {
+                Ok(Message::Binary(data)) => self.frames.push(&data[1..]),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    async fn greet(&mut self, instance: u64) {
+        assert!(matches!(self.hear().await, Some(ToAgent::Hello { .. })));
+        let unfinished = Vec::new();
+        self.say(&FromAgent::Hello { version: VERSION, unfinished, instance: Some(instance) }).await;
+    }
+
+    async fn start(&mut self) -> Option<Id> {
+        match self.hear().await? {
+            ToAgent::Live(Request::Start(start)) => Some(start.id),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// It has run, and exited with this code.
+    async fn ran(&mut self, id: Id, code: i32) {
+        self.say(&FromAgent::Live(Event::Started { id, pid: 5, ago_us: 0 })).await;
+        let end = End {
+            status: Status::Exited(code),
+            cause: None,
+            stdout: 0,
+            stderr: 0,
+            started_ago_us: 0,
+            ended_ago_us: 0,
+            survivors: Vec::new(),
+        };
+        self.say(&FromAgent::Live(Event::Ended { id, end })).await;
+        while self.hear().await.is_some() {}
+    }
+}
+
+/// A session with a pod whose streams, numbered from 1, are what `script` makes of them.
+async fn session<F: Future<Output = ()> + Send>(
+    patience: Duration,
+    script: impl Fn(u32, Stream) -> F + Send + Sync + 'static,
+) -> (Session, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let count = Arc::new(AtomicU32::new(0));
+    let (script, counter) = (Arc::new(script), Arc::clone(&count));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (script, counter) = (Arc::clone(&script), Arc::clone(&counter));
+            tokio::spawn(async move {
+                #[allow(clippy::unnecessary_wraps, clippy::result_large_err, reason = "it is the type of the callback")]
+                let protocol = |_: &Upgrade, mut response: Response| {
+                    let name = "v4.channel.k8s.io".parse().unwrap();
+                    response.headers_mut().insert("sec-websocket-protocol", name);
+                    Ok(response)
+                };
+                let socket = accept_hdr_async(stream, protocol).await.unwrap();
+                let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                script(number, Stream { socket, frames: Frames::new(TO_AGENT_MAX) }).await;
+            });
+        }
+    });
+    let client = Client::try_from(Config::new(url)).unwrap();
+    let place = Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), container: None };
+    (Session::new(client, place, patience), count)
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_start_that_may_have_arrived_is_sent_again_to_the_same_agent_only() {
+    let breaks_then = |instance: u64| {
+        session(PATIENCE, move |number, mut stream| async move {
+            stream.greet(if number == 1 { INSTANCE } else { instance }).await;
+            let Some(id) = stream.start().await else { return };
+            // The first stream breaks before it is known whether the process was started.
+            if number > 1 {
+                stream.ran(id, 3).await;
+            }
+        })
+    };
+    let (same, _) = breaks_then(INSTANCE).await;
+    assert_eq!(same.run(Command::new(["true"])).await.unwrap().exit.code, 3);
+    let (other, streams) = breaks_then(INSTANCE + 1).await;
+    let error = other.run(Command::new(["true"])).await.unwrap_err();
+    assert_eq!((error.kind(), error.fault()), (Some(Kind::Lost), Fault::Task), "{error}");
+    assert!(error.to_string().contains("not known whether"), "{error}");
+    assert_eq!(streams.load(Ordering::SeqCst), 2);
+    // What is asked for after that is new to this agent.
+    assert_eq!(other.run(Command::new(["true"])).await.unwrap().exit.code, 3);
+}
+
+#[tokio::test]
+async fn an_agent_that_greets_and_hangs_up_is_given_up() {
+    let patience = Duration::from_secs(3);
+    let (session, streams) = session(patience, |_, mut stream| async move {
+        stream.greet(INSTANCE).await;
+    })
+    .await;
+    let error = session.run(Command::new(["true"])).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    let streams = streams.load(Ordering::SeqCst);
+    assert!((3..12).contains(&streams), "{streams} streams");
+}
