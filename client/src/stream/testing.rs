@@ -89,7 +89,7 @@ async fn greet(connection: TcpStream, version: u32, told: mpsc::UnboundedSender<
         }
         while let Ok(Some(message)) = frames.take::<ToAgent>() {
             let answer = match message {
-                ToAgent::Hello { .. } => FromAgent::Hello { version, unfinished: Vec::new(), instance: None },
+                ToAgent::Hello { .. } => FromAgent::Hello { version, unfinished: Vec::new(), instance: Some(1) },
                 ToAgent::Ping => FromAgent::Pong,
                 message => {
                     let is_unknown = version < LIVE_VERSION && matches!(message, ToAgent::Live(_));
