@@ -25,6 +25,8 @@ use crate::{
 pub const IDLE_TTL: Duration = Duration::from_secs(3600);
 /// How long a claim waits, where it says nothing else.
 pub const WAIT: Duration = Duration::from_secs(300);
+/// So much of a pool\'s name is in that of a Sandbox, which fits into a label.
+const POOL_MAX: usize = 50;
 
 /// A claim of a Sandbox; await it.
 #[derive(Clone, Debug)]
@@ -69,6 +71,16 @@ impl Client {
             }
         }
     }
+}
+
+/// A name for a Sandbox of `pool`, at random, of 63 characters at most.
+pub fn name_for(pool: &str) -> String {
+    named(pool, fastrand::u64(..1 << 48))
+}
+
+fn named(pool: &str, number: u64) -> String {
+    let start = &pool[..pool.floor_char_boundary(POOL_MAX)];
+    format!("{}-{number:012x}", start.trim_end_matches(['-', '.']))
 }
 
 impl Claim {
@@ -121,7 +133,7 @@ impl Claim {
     }
 
     async fn claim(self) -> Result<Sandbox, Error> {
-        let name = self.name.clone().unwrap_or_else(|| format!("{}-{:012x}", self.pool, fastrand::u64(..1 << 48)));
+        let name = self.name.clone().unwrap_or_else(|| name_for(&self.pool));
         let mut object = SandboxObject::new(
             &name,
             SandboxSpec {
@@ -267,4 +279,16 @@ async fn ready(
     });
     let outcome = outcome.await;
     outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_named_for_its_pool_in_63_characters() {
+        assert_eq!(named("python-pool", 0xab), "python-pool-0000000000ab");
+        assert_eq!(named(&"x".repeat(63), (1 << 48) - 1).len(), 63);
+        assert_eq!(named(&format!("{}-y", "x".repeat(49)), 0), format!("{}-000000000000", "x".repeat(49)));
+    }
 }

@@ -19,7 +19,7 @@ mod unclaimed;
 mod watch;
 
 pub use arl_crds::{Step, TaskStatus};
-pub use claim::{Claim, IDLE_TTL, WAIT};
+pub use claim::{Claim, IDLE_TTL, WAIT, name_for};
 pub use client::{Client, MANAGER, RUN_ID};
 pub use command::{Command, KEEP_MAX};
 pub use error::{Error, Fault};

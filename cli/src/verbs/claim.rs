@@ -20,8 +20,6 @@ use crate::{
 const CREATION_MAX: Duration = Duration::from_secs(2);
 /// How long a claim may take before we say why.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// Of a pool's name, so that a Sandbox named for it has at most 63 characters.
-const POOL_MAX: usize = 48;
 
 /// Claim a Sandbox and print its name. It stays until it is released, or idle too long.
 #[derive(Args, Debug)]
@@ -73,7 +71,7 @@ pub async fn obtain(
     limits: &Limits,
     interrupts: &Interrupts,
 ) -> Result<Sandbox, Failure> {
-    let name = name.unwrap_or_else(|| named_for(pool, fastrand::u32(..)));
+    let name = name.unwrap_or_else(|| arl_client::name_for(pool));
     let claim = client.claim(pool).name(&name).idle_ttl(limits.ttl).wait(limits.wait);
     let began = Instant::now();
     let sandbox = {
@@ -135,22 +133,5 @@ pub async fn delete(connection: &Connection, name: &str) -> Result<bool, Failure
         Ok(_) => Ok(true),
         Err(error) if is_missing(&error) => Ok(false),
         Err(error) => Err(Failure::api(&format!("delete Sandbox {name}"), &error)),
-    }
-}
-
-fn named_for(pool: &str, number: u32) -> String {
-    let start = &pool[..pool.floor_char_boundary(POOL_MAX)];
-    format!("{}-{number:08x}", start.trim_end_matches(['-', '.']))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sandbox_is_named_for_its_pool_in_63_characters() {
-        assert_eq!(named_for("python-pool", 0xab), "python-pool-000000ab");
-        assert!(named_for(&"x".repeat(63), u32::MAX).len() <= 63);
-        assert_eq!(named_for(&format!("{}-y", "x".repeat(47)), 0), format!("{}-00000000", "x".repeat(47)));
     }
 }

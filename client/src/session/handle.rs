@@ -125,6 +125,6 @@ impl Stdin {
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        Self::Usage(format!("the content cannot be read: {error}"))
+        Self::Usage(format!("the content cannot be read or written here: {error}"))
     }
 }
