@@ -259,8 +259,9 @@ impl Process {
         let is_over = self.is_over();
         let Self { id, pid, started, work, outputs, input, followers, outcome, .. } = self;
         let follower = followers.iter_mut().find(|follower| follower.relay == relay)?;
-        // What a process prints may be here before its keeper says that it was started.
-        if matches!(work, Work::Process { .. }) && pid.is_none() && outcome.is_none() {
+        // What a process prints may be here before its keeper says that it was started, which a killed one never does.
+        let is_told = pid.is_some() || !matches!(work, Work::Process { .. });
+        if !is_told && outcome.is_none() {
             return None;
         }
         if let Some(pid) = pid
@@ -271,7 +272,7 @@ impl Process {
         if let Some(event) = input.as_ref().and_then(|input| follower.input_event(*id, input)) {
             return Some(event);
         }
-        for (number, output) in [Output::Stdout, Output::Stderr].into_iter().enumerate() {
+        for (number, output) in [Output::Stdout, Output::Stderr].into_iter().enumerate().filter(|_| is_told) {
             let buffer = &outputs[number].buffer;
             if follower.sent[number] < buffer.end() {
                 let mut data = std::mem::take(scratch);
