@@ -197,6 +197,26 @@ fn neither_the_api_crate_nor_the_agent_has_a_runtime_or_a_client() {
     assert_none("[workspace.dependencies]", &heavy_dependencies(inherited));
 }
 
+/// Crates of the workspace that a build of the image would not find: cargo wants all of them.
+fn left_out(manifest: &str, context: &str) -> Vec<String> {
+    let members = manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).unwrap().0;
+    let is_there = |path: String| context.lines().any(|line| line == format!("!{path}"));
+    let crates = members.split(',').map(|member| member.trim().trim_matches('"')).filter(|member| !member.is_empty());
+    crates
+        .filter(|of| !is_there((*of).to_owned()))
+        .filter(|of| !is_there(format!("{of}/Cargo.toml")) || !is_there(format!("{of}/src")))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_image_is_built_with_every_crate() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    assert_none("left out by .dockerignore", &left_out(&read("Cargo.toml"), &read(".dockerignore")));
+    let manifest = "members = [\"a\", \"b\", \"c\"]";
+    assert_eq!(left_out(manifest, "!a\n!b/Cargo.toml\n!b/src\n!c/Cargo.toml"), ["c"]);
+}
+
 #[test]
 fn no_file_is_too_long() {
     let found: Vec<_> = source::sources(&ALL).iter().filter_map(too_long).collect();

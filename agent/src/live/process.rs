@@ -259,22 +259,21 @@ impl Process {
         let is_over = self.is_over();
         let Self { id, pid, started, work, outputs, input, followers, outcome, .. } = self;
         let follower = followers.iter_mut().find(|follower| follower.relay == relay)?;
-        // What a process prints may be here before its keeper says that it was started, which a killed one never does.
+        match pid {
+            Some(pid) if !std::mem::replace(&mut follower.greeted, true) => {
+                return Some(Event::Started { id: *id, pid: *pid, ago_us: micros(started.elapsed()) });
+            }
+            // What a process prints may be here before its keeper says that it was started, which a killed one never does.
+            None if matches!(work, Work::Process { .. }) && outcome.is_none() => return None,
+            _ => {}
+        }
         let is_told = pid.is_some() || !matches!(work, Work::Process { .. });
-        if !is_told && outcome.is_none() {
-            return None;
-        }
-        if let Some(pid) = pid
-            && !std::mem::replace(&mut follower.greeted, true)
-        {
-            return Some(Event::Started { id: *id, pid: *pid, ago_us: micros(started.elapsed()) });
-        }
         if let Some(event) = input.as_ref().and_then(|input| follower.input_event(*id, input)) {
             return Some(event);
         }
-        for (number, output) in [Output::Stdout, Output::Stderr].into_iter().enumerate().filter(|_| is_told) {
+        for (number, output) in [Output::Stdout, Output::Stderr].into_iter().enumerate() {
             let buffer = &outputs[number].buffer;
-            if follower.sent[number] < buffer.end() {
+            if is_told && follower.sent[number] < buffer.end() {
                 let mut data = std::mem::take(scratch);
                 data.clear();
                 let offset = buffer.read(follower.sent[number], CHUNK, &mut data);
