@@ -49,7 +49,7 @@ fn changed(
     generation: Option<i64>,
     now: Timestamp,
 ) -> Option<Vec<Condition>> {
-    let recorded = before.iter().find(|c| c.type_ == STALLED);
+    let recorded = condition::find(before, STALLED);
     let others = || before.iter().filter(|c| c.type_ != STALLED).cloned();
     let Some(failure) = failure else { return recorded.map(|_| others().collect()) };
     let reason = if failure.is_refusal() { StalledReason::Refused } else { StalledReason::ApiError };

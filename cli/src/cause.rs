@@ -2,6 +2,7 @@
 
 use arl_crds::{
     Sandbox, Task, WarmPool,
+    condition::{PODS_FAILING, find, find_true},
     reason::{SandboxReason, TaskReason, WarmPoolReason},
     text::printable,
 };
@@ -58,7 +59,7 @@ pub fn explain(facts: &Facts) -> String {
     }
     if let Some(pool) = &facts.pool {
         let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice());
-        let failing = conditions.and_then(|all| find(all, "PodsFailing")).filter(|why| why.status == "True");
+        let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
         advice = advice.or(why.and_then(|why| WarmPoolReason::parse(&why.reason)).map_or(Some(UNSERVED), of_pool));
@@ -71,10 +72,6 @@ pub fn explain(facts: &Facts) -> String {
     }
     lines.push(format!("What to do: {}", advice.unwrap_or("nothing; it is as it should be")));
     lines.into_iter().map(|line| line + "\n").collect()
-}
-
-fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {

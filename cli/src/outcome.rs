@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use arl_crds::{StepState, Task, TaskState, TaskStatus};
+use arl_crds::{StepState, Task, TaskState, TaskStatus, condition};
 use futures::TryStreamExt;
 use kube::runtime::watcher;
 
@@ -14,9 +14,9 @@ use crate::{
 
 /// The exit code of a Task's command, or why there is none.
 pub fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
-    let condition = status.conditions.iter().find(|condition| condition.type_ == "Succeeded");
-    let reason = condition.map_or("", |condition| condition.reason.as_str());
-    let message = condition.map_or("", |condition| condition.message.as_str());
+    let succeeded = condition::find(&status.conditions, "Succeeded");
+    let reason = succeeded.map_or("", |condition| condition.reason.as_str());
+    let message = succeeded.map_or("", |condition| condition.message.as_str());
     match (status.state, reason, status.exit_code) {
         (Some(TaskState::Succeeded), ..) => Ok(0),
         (_, "StepFailed" | "OOMKilled", Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),

@@ -2,7 +2,10 @@
 
 use std::cmp::Reverse;
 
-use arl_crds::{Sandbox, Task, TaskState, WarmPool};
+use arl_crds::{
+    Sandbox, Task, TaskState, WarmPool,
+    condition::{self, PODS_FAILING},
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
@@ -99,8 +102,8 @@ fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String; 8] 
     let of_it = |sandbox: &&Sandbox| {
         sandbox.spec.pool_ref == pool.name_any() && sandbox.metadata.namespace == pool.metadata.namespace
     };
-    let failing = condition(&status.conditions, "PodsFailing").filter(|condition| condition.status == "True");
-    let ready = condition(&status.conditions, "Ready");
+    let failing = condition::find_true(&status.conditions, PODS_FAILING);
+    let ready = condition::find(&status.conditions, "Ready");
     let state = match (failing, status.phase) {
         (Some(failing), _) => failing.reason.clone(),
         (None, Some(phase)) => format!("{phase:?}"),
@@ -120,7 +123,7 @@ fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String; 8] 
 
 fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
     let status = sandbox.status.clone().unwrap_or_default();
-    let ready = condition(&status.conditions, "Ready");
+    let ready = condition::find(&status.conditions, "Ready");
     [
         sandbox.name_any(),
         sandbox.spec.pool_ref.clone(),
@@ -134,7 +137,7 @@ fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
 
 fn of_task(task: &Task, now: Timestamp) -> [String; 9] {
     let status = task.status.clone().unwrap_or_default();
-    let succeeded = condition(&status.conditions, "Succeeded");
+    let succeeded = condition::find(&status.conditions, "Succeeded");
     [
         task.name_any(),
         task.spec.sandbox_ref.clone(),
@@ -146,11 +149,6 @@ fn of_task(task: &Task, now: Timestamp) -> [String; 9] {
         age(created(task), now),
         message(succeeded),
     ]
-}
-
-/// The condition of this type.
-pub fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 fn message(condition: Option<&Condition>) -> String {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
-use arl_crds::{Sandbox as SandboxObject, SandboxPhase, SandboxSpec, WarmPool, reason::SandboxReason};
+use arl_crds::{Sandbox as SandboxObject, SandboxPhase, SandboxSpec, WarmPool, condition, reason::SandboxReason};
 use futures::{
     FutureExt,
     future::{BoxFuture, pending},
@@ -25,7 +25,7 @@ use crate::{
 pub const IDLE_TTL: Duration = Duration::from_secs(3600);
 /// How long a claim waits, where it says nothing else.
 pub const WAIT: Duration = Duration::from_secs(300);
-/// So much of a pool\'s name is in that of a Sandbox, which fits into a label.
+/// So much of a pool's name is in that of a Sandbox, which fits into a label.
 const POOL_MAX: usize = 50;
 
 /// A claim of a Sandbox; await it.
@@ -47,29 +47,19 @@ impl Client {
     pub fn claim(&self, pool: impl Into<String>) -> Claim {
         Claim::new(self.clone(), pool.into())
     }
-}
 
-impl Client {
     /// A Sandbox that was claimed before, by whomever.
     ///
     /// # Errors
     /// [`Error::NotReady`] where it has no pod that can be used. That is not waited for.
     pub async fn open(&self, name: &str) -> Result<Sandbox, Error> {
         let object = self.sandboxes().get(name).await.map_err(Error::api("get", format!("Sandbox {name}")))?;
-        let phase = object.status.as_ref().and_then(|status| status.phase);
-        match condition(&object) {
-            Some((reason, _))
-                if matches!(phase, Some(SandboxPhase::Ready | SandboxPhase::Bound))
-                    && reason == SandboxReason::Allocated.as_str() =>
-            {
-                Claim::new(self.clone(), object.spec.pool_ref.clone()).sandbox(&object)
-            }
-            seen => {
-                let unserved = || ("Unserved".into(), "no operator has looked at it; is one running?".into());
-                let (reason, message) = seen.unwrap_or_else(unserved);
-                Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault: Fault::Infrastructure })
-            }
+        if is_allocated(&object) {
+            return Claim::new(self.clone(), object.spec.pool_ref.clone()).sandbox(&object);
         }
+        let unserved = || ("Unserved".into(), "no operator has looked at it; is one running?".into());
+        let (reason, message) = ready_condition(&object).unwrap_or_else(unserved);
+        Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault: Fault::Infrastructure })
     }
 }
 
@@ -187,7 +177,7 @@ impl Claim {
     /// Resolves where the pool is empty and will stay so, with the pool's reason and message.
     async fn hopeless(&self, seen: watch::Receiver<Seen<SandboxObject>>) -> (String, String) {
         let is_empty = |object: &SandboxObject| {
-            condition(object).is_some_and(|(reason, _)| reason == SandboxReason::PoolEmpty.as_str())
+            ready_condition(object).is_some_and(|(reason, _)| reason == SandboxReason::PoolEmpty.as_str())
         };
         let empty = first(seen, |sandbox| match sandbox {
             Seen::There(object) if is_empty(object) => Some(()),
@@ -214,7 +204,7 @@ impl Claim {
 
     /// Why it was not ready in time; for an empty pool, in the pool's words too.
     async fn not_ready(&self, sandbox: &str, last: Option<&SandboxObject>) -> Error {
-        let Some((reason, mut message)) = last.and_then(condition) else {
+        let Some((reason, mut message)) = last.and_then(ready_condition) else {
             return Error::NotReady {
                 sandbox: sandbox.to_owned(),
                 reason: "Unserved".into(),
@@ -243,8 +233,16 @@ impl IntoFuture for Claim {
     }
 }
 
-fn condition(object: &SandboxObject) -> Option<(String, String)> {
-    let ready = object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+/// Whether it has a pod that can be used.
+fn is_allocated(object: &SandboxObject) -> bool {
+    let phase = object.status.as_ref().and_then(|status| status.phase);
+    matches!(phase, Some(SandboxPhase::Ready | SandboxPhase::Bound))
+        && ready_condition(object).is_some_and(|(reason, _)| reason == SandboxReason::Allocated.as_str())
+}
+
+/// The reason and message of its condition Ready.
+fn ready_condition(object: &SandboxObject) -> Option<(String, String)> {
+    let ready = condition::find(&object.status.as_ref()?.conditions, "Ready")?;
     Some((ready.reason.clone(), ready.message.clone()))
 }
 
@@ -263,12 +261,12 @@ async fn ready(
         Seen::Deleted => Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage)),
         Seen::There(object) => {
             *last = Some(Arc::clone(object));
+            if is_allocated(object) {
+                return Some(Ok(Arc::clone(object)));
+            }
             let phase = object.status.as_ref().and_then(|status| status.phase);
-            let (reason, message) = condition(object)?;
+            let (reason, message) = ready_condition(object)?;
             match phase {
-                Some(SandboxPhase::Ready | SandboxPhase::Bound) if reason == SandboxReason::Allocated.as_str() => {
-                    Some(Ok(Arc::clone(object)))
-                }
                 Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
                 _ if !has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
                     Some(hopeless(reason, message, Fault::Usage))

@@ -1,6 +1,10 @@
 //! What a pool says of itself to claims that wait for it.
 
-use arl_crds::{WarmPool, reason::WarmPoolReason};
+use arl_crds::{
+    WarmPool,
+    condition::{self, PODS_FAILING},
+    reason::WarmPoolReason,
+};
 use futures::future::pending;
 
 use crate::{
@@ -20,8 +24,7 @@ const LASTING: [WarmPoolReason; 6] = [
 
 /// The reason and message of what is wrong with its pods, if something is.
 pub(crate) fn failing(pool: &WarmPool) -> Option<(&str, &str)> {
-    let conditions = &pool.status.as_ref()?.conditions;
-    let failing = conditions.iter().find(|condition| condition.type_ == "PodsFailing" && condition.status == "True")?;
+    let failing = condition::find_true(&pool.status.as_ref()?.conditions, PODS_FAILING)?;
     Some((&failing.reason, &failing.message))
 }
 

@@ -52,6 +52,8 @@ const MESSAGE_MAX: usize = 4096;
 /// The condition that is there only while calls to the API keep an object from where it should be. kstatus, and what builds on it,
 /// takes it for a failure.
 pub const STALLED: &str = "Stalled";
+/// The condition of a WarmPool that says whether pods have a problem.
+pub const PODS_FAILING: &str = "PodsFailing";
 
 /// Whether two messages differ in numbers, names with digits or times only: those of a refusal change with each attempt.
 pub fn is_alike(a: &str, b: &str) -> bool {
@@ -62,6 +64,16 @@ pub fn is_alike(a: &str, b: &str) -> bool {
             .join(" ")
     };
     fixed(a) == fixed(b)
+}
+
+/// The condition of this type.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// The condition of this type, where it holds.
+pub fn find_true<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    find(conditions, type_).filter(|condition| condition.status == Truth::True.as_str())
 }
 
 /// The conditions that follow from `wanted`. A transition time is taken over from `previous` unless the value changed.

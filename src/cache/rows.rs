@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool};
+use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool, condition};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -241,7 +241,7 @@ impl TaskRow {
 
     /// From when on a ttl runs, if it has ended: a result that was long over when it was found is there for its time all the same.
     pub fn ended_on_record(&self) -> Option<Timestamp> {
-        let finished = self.status()?.conditions.iter().find(|c| c.type_ == "Finished" && c.status == "True");
+        let finished = condition::find_true(&self.status()?.conditions, "Finished");
         let on_record = finished.map(|c| c.last_transition_time.0);
         self.completed_at().map(|at| on_record.map_or(at, |on_record| at.max(on_record)))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{SandboxPhase, reason::SandboxReason};
+use arl_crds::{SandboxPhase, condition, reason::SandboxReason};
 use jiff::Timestamp;
 use kube::Resource;
 
@@ -175,7 +175,7 @@ fn unless_live(observed: &Observed, pod: &Pod, (end, due): (Decision, Timestamp)
 
 fn after_release(observed: &Observed, now: Timestamp) -> Plan {
     let ttl = ttl(observed.sandbox().spec.ttl_seconds_after_finished).or(observed.released_ttl);
-    let ready = observed.status().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
+    let ready = observed.status().and_then(|s| condition::find(&s.conditions, "Ready"));
     let Some((ttl, released_at)) = ttl.zip(ready.map(|c| c.last_transition_time.0)) else {
         return Plan::of(Decision::Released, None);
     };

@@ -2,7 +2,7 @@
 
 use arl_crds::{
     WarmPoolPhase, WarmPoolStatus,
-    condition::{self, Truth, Wanted},
+    condition::{self, PODS_FAILING, Truth, Wanted},
     labels::{self, PodState},
     reason::{EventReason, WarmPoolReason},
 };
@@ -14,8 +14,6 @@ use super::{
     problem::{self, Problem},
 };
 
-/// The condition that says whether pods have a problem.
-const PODS_FAILING: &str = "PodsFailing";
 /// The condition that has what the API server warns of.
 const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
 
@@ -100,8 +98,8 @@ fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> 
 /// earlier process was told stays until a pod is created.
 fn warned(observed: &Observed) -> Option<Wanted> {
     let recorded = || {
-        let conditions = observed.pool.status.iter().flat_map(|s| &s.conditions);
-        conditions.into_iter().find(|c| c.type_ == TEMPLATE_WARNINGS).map(|c| c.message.clone())
+        let status = observed.pool.status.as_ref()?;
+        condition::find(&status.conditions, TEMPLATE_WARNINGS).map(|c| c.message.clone())
     };
     let message = match &observed.warnings {
         None => recorded()?,
@@ -115,12 +113,11 @@ fn warned(observed: &Observed) -> Option<Wanted> {
 /// What a person would want to know of the step from `before` to `after`.
 pub(super) fn events(before: Option<&WarmPoolStatus>, after: &WarmPoolStatus) -> Vec<(EventReason, String)> {
     let failing = |status: &WarmPoolStatus| {
-        let condition = status.conditions.iter().find(|c| c.type_ == PODS_FAILING)?;
+        let condition = condition::find(&status.conditions, PODS_FAILING)?;
         Some((condition.status == "True", condition.reason.clone(), condition.message.clone()))
     };
-    let warned = |status: &WarmPoolStatus| {
-        status.conditions.iter().find(|c| c.type_ == TEMPLATE_WARNINGS).map(|c| c.message.clone())
-    };
+    let warned =
+        |status: &WarmPoolStatus| condition::find(&status.conditions, TEMPLATE_WARNINGS).map(|c| c.message.clone());
     let mut events: Vec<_> = warned(after)
         .filter(|message| before.and_then(warned).as_ref() != Some(message))
         .map(|message| (EventReason::TemplateWarnings, message))

@@ -3,7 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use arl_client::{Claim, Client, Error, Sandbox};
-use arl_crds::{Sandbox as SandboxObject, WarmPool, duration};
+use arl_crds::{
+    Sandbox as SandboxObject, WarmPool,
+    condition::{self, PODS_FAILING},
+    duration,
+};
 use clap::Args;
 use kube::api::DeleteParams;
 use tokio::time::{Instant, timeout};
@@ -118,9 +122,7 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
     tokio::time::sleep_until(Instant::now() + SILENCE_MAX).await;
     if let Ok(pool) = connection.api::<WarmPool>().get(pool).await {
         let conditions = pool.status.map(|status| status.conditions).unwrap_or_default();
-        if let Some(why) =
-            conditions.iter().find(|c| c.type_ == "PodsFailing" && c.status == "True").or(conditions.first())
-        {
+        if let Some(why) = condition::find_true(&conditions, PODS_FAILING).or(conditions.first()) {
             print::note(format!("waiting: {}", why.message));
         }
     }
