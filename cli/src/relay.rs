@@ -8,7 +8,7 @@ use arl_client::{
 };
 use clap::Args;
 use tokio::{
-    io::{AsyncWriteExt, Stderr, Stdout},
+    io::{AsyncWrite, AsyncWriteExt, Stderr, Stdout},
     signal::unix::{SignalKind, signal},
 };
 
@@ -153,24 +153,13 @@ impl Relay {
         if self.unwritten.is_some() {
             return;
         }
-        let (out, err) = (&mut self.out, &mut self.err);
+        let to: &mut (dyn AsyncWrite + Unpin) = match output {
+            Output::Stdout => &mut self.out,
+            Output::Stderr => &mut self.err,
+        };
         let writing = async {
-            match output {
-                Output::Stdout => {
-                    async {
-                        out.write_all(data).await?;
-                        out.flush().await
-                    }
-                    .await
-                }
-                Output::Stderr => {
-                    async {
-                        err.write_all(data).await?;
-                        err.flush().await
-                    }
-                    .await
-                }
-            }
+            to.write_all(data).await?;
+            to.flush().await
         };
         tokio::pin!(writing);
         let written = loop {

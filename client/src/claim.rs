@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     error::{Error, Fault},
     pool,
-    sandbox::Sandbox,
+    sandbox::{Sandbox, ttl_seconds},
     session::{PATIENCE, Session},
     snapshot::{Archive, Snapshot},
     stream::Place,
@@ -129,7 +129,7 @@ impl Claim {
             SandboxSpec {
                 pool_ref: self.pool.clone(),
                 keep_alive: self.keep,
-                ttl_seconds_after_finished: Some(i32::try_from(self.idle_ttl.as_secs()).unwrap_or(i32::MAX)),
+                ttl_seconds_after_finished: Some(ttl_seconds(self.idle_ttl)),
             },
         );
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());

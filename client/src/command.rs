@@ -7,7 +7,7 @@ use arl_agent::message::{
     live::{ALONE_MS, Size, Start},
 };
 
-use crate::session::new_id;
+use crate::session::{millis, new_id};
 
 /// What [`Session::run`](crate::Session::run) keeps of each output, where the command says nothing else.
 pub const KEEP_MAX: usize = 64 * 1024 * 1024;
@@ -102,8 +102,4 @@ impl Command {
         self.keep = bytes;
         self
     }
-}
-
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use arl_agent::message::live::{Cause, End, GRACE_MS, Output, Request, Size, Status};
 
 use crate::{
-    command::{Command, millis},
+    command::Command,
     error::Error,
-    session::{FlowEvent, Handle, Opening, Session, Stdin},
+    session::{FlowEvent, Handle, Opening, Session, Stdin, millis},
 };
 
 /// Bytes of an output that are not there any more, because nobody followed the process while it printed them.

@@ -117,8 +117,7 @@ impl Sandbox {
 
     /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.
     pub async fn set_idle_ttl(&self, ttl: Duration) -> Result<(), Error> {
-        let seconds = i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX);
-        let change = serde_json::json!({ "spec": { "ttlSecondsAfterFinished": seconds } });
+        let change = serde_json::json!({ "spec": { "ttlSecondsAfterFinished": ttl_seconds(ttl) } });
         let patched = self.client.sandboxes().patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await;
         patched.map(drop).map_err(Error::api("change", format!("Sandbox {}", self.name)))
     }
@@ -131,4 +130,9 @@ impl Sandbox {
             Err(error) => Err(Error::api("delete", format!("Sandbox {}", self.name))(error)),
         }
     }
+}
+
+/// An idle time as a spec has it, which knows whole seconds.
+pub(crate) fn ttl_seconds(ttl: Duration) -> i32 {
+    i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX)
 }

@@ -54,8 +54,7 @@ impl Session {
 
     /// Ends a process of the pod and all that it started, whoever follows it: TERM, this grace, KILL. One that is not there is left so.
     pub fn kill(&self, id: u64, grace: Duration) {
-        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.0.send(Command::Send(Request::Kill { id: Id(id), grace_ms }));
+        self.0.send(Command::Send(Request::Kill { id: Id(id), grace_ms: millis(grace) }));
     }
 
     pub(crate) fn open(&self, id: Id, opening: Opening) -> Handle {
@@ -66,4 +65,9 @@ impl Session {
 /// A new name for a process or call.
 pub(crate) fn new_id() -> Id {
     Id(fastrand::u64(..))
+}
+
+/// As the agent is told it.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
