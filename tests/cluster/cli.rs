@@ -21,7 +21,7 @@ use crate::harness::{
 };
 
 /// The binary, built from this tree.
-async fn binary() -> PathBuf {
+pub async fn binary() -> PathBuf {
     static BUILT: OnceCell<()> = OnceCell::const_new();
     let build = async || {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

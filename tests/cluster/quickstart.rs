@@ -1,8 +1,11 @@
-//! The commands of docs/quickstart.md, from the pool to the output of a Task, do what it says.
+//! The commands of docs/quickstart.md, from the first pool to the output of a Task, do what it says.
 
 use tokio::process::Command;
 
-use crate::harness::{World, setup::root};
+use crate::{
+    cli::binary,
+    harness::{World, setup::root},
+};
 
 /// The commands under a heading, as a script.
 fn commands(heading: &str) -> String {
@@ -25,16 +28,18 @@ async fn the_quick_start_prints_what_it_says() {
     let world = World::new("quickstart").await;
     let cluster = root().join(".cluster");
     let kubectl = format!(
-        "kubectl() {{ '{0}/kubectl' --kubeconfig '{0}/kubeconfig' --namespace '{1}' \"$@\"; }}\n",
+        "kubectl() {{ case $1 in arl) shift; '{2}' --kubeconfig '{0}/kubeconfig' --namespace '{1}' \"$@\" ;;
+        *) '{0}/kubectl' --kubeconfig '{0}/kubeconfig' --namespace '{1}' \"$@\" ;; esac; }}\n",
         cluster.display(),
-        world.ns
+        world.ns,
+        binary().await.display()
     );
-    let script = kubectl + &commands("A pool, a Sandbox, a Task");
-    assert!(script.matches("\nkubectl ").count() >= 8, "{script}");
+    let script = kubectl + &commands("The first result") + &commands("A pool, a Sandbox, a Task");
+    assert!(script.matches("\nkubectl ").count() >= 11, "{script}");
     let done = Command::new("bash").args(["-c", &script]).current_dir(root()).output().await.unwrap();
     let (said, complaints) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{script}\n{said}\n{complaints}");
-    for expected in ["Hello, World!\n", "hello kind\n"] {
+    for expected in ["\n42\n", "POOL ", "Hello, World!\n", "hello kind\n"] {
         assert!(said.contains(expected), "{expected:?} is not in {said}");
     }
 }

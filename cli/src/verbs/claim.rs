@@ -124,6 +124,8 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
         let conditions = pool.status.map(|status| status.conditions).unwrap_or_default();
         if let Some(why) = condition::find_true(&conditions, PODS_FAILING).or(conditions.first()) {
             print::note(format!("waiting: {}", why.message));
+        } else {
+            print::note("waiting: no operator has looked at the pool yet");
         }
     }
     std::future::pending().await
