@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arl_crds::{SandboxPhase, reason::SandboxReason};
+use arl_crds::{
+    SandboxPhase,
+    condition::{self, SCALING_LIMITED},
+    reason::{SandboxReason, WarmPoolReason},
+};
 use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
@@ -40,8 +44,16 @@ const PODS: Entry = gauge(
     &["namespace", "warmpool", "state"],
     "Pods of a pool: pending, ready (idle, can be claimed), allocated or failing (idle, ended or kept from starting)",
 );
-const DESIRED: Entry =
-    gauge("arl_warmpool_desired_pods", &["namespace", "warmpool"], "Idle pods that a pool is to keep: spec.replicas");
+const DESIRED: Entry = gauge(
+    "arl_warmpool_desired_pods",
+    &["namespace", "warmpool"],
+    "Idle pods that a pool is to keep: spec.replicas, or with spec.scaling what is wanted now",
+);
+const LIMITED: Entry = gauge(
+    "arl_warmpool_scaling_limited",
+    &["namespace", "warmpool", "reason"],
+    "1 while a pool with spec.scaling is kept from having the pods that are wanted: AtMaxReplicas, AtMaxPods or GrowthHeld",
+);
 const SANDBOXES: Entry = gauge("arl_sandboxes", &["namespace", "phase"], "Sandboxes by phase");
 const WAITING: Entry = gauge(
     "arl_sandboxes_waiting",
@@ -85,7 +97,7 @@ impl std::fmt::Debug for Objects {
 impl Objects {
     /// What it tells.
     pub const ENTRIES: &'static [Entry] =
-        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, SANDBOXES, WAITING, LIVE, TASKS, ORPHANED, RUNS];
+        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, LIMITED, SANDBOXES, WAITING, LIVE, TASKS, ORPHANED, RUNS];
 
     /// Looks at these scopes.
     pub fn new(scopes: Vec<Arc<Scope>>) -> Self {
@@ -125,9 +137,10 @@ fn add(series: &mut Series, labels: &[&str]) {
     *series.entry(labels.iter().map(|label| (*label).to_owned()).collect()).or_default() += 1.0;
 }
 
-/// What is in the tables: pods, those wanted, Sandboxes, those that wait, Tasks, pods that nothing controls.
-fn of(tables: &Tables, now: Timestamp) -> [Series; 6] {
-    let [mut pods, mut desired, mut sandboxes, mut waiting, mut tasks, mut orphaned] = <[Series; 6]>::default();
+/// What is in the tables: pods, those wanted, pools at a limit, Sandboxes, those that wait, Tasks, pods that nothing controls.
+fn of(tables: &Tables, now: Timestamp) -> [Series; 7] {
+    let [mut pods, mut desired, mut limited, mut sandboxes, mut waiting, mut tasks, mut orphaned] =
+        <[Series; 7]>::default();
     for Key { namespace, name } in tables.pools.keys() {
         for state in ["pending", "ready", "allocated", "failing"] {
             pods.insert([namespace, name, state].map(Into::into).to_vec(), 0.0);
@@ -135,7 +148,13 @@ fn of(tables: &Tables, now: Timestamp) -> [Series; 6] {
     }
     for pool in tables.pools.rows() {
         let Key { namespace, name } = pool.key();
-        desired.insert(vec![namespace, name], f64::from(pool.spec.replicas));
+        let status = pool.status.as_ref().filter(|_| pool.spec.scaling.is_some());
+        let wanted = status.and_then(|status| status.wanted).unwrap_or(pool.spec.replicas);
+        if let Some(limit) = status.and_then(|s| condition::find_true(&s.conditions, SCALING_LIMITED)) {
+            let known = WarmPoolReason::parse(&limit.reason).map(WarmPoolReason::as_str);
+            limited.extend(known.map(|reason| (vec![namespace.clone(), name.clone(), reason.to_owned()], 1.0)));
+        }
+        desired.insert(vec![namespace, name], f64::from(wanted));
     }
     for (pool, pod) in tables.pods.rows().filter_map(|pod| Some((pod.pool()?, pod))) {
         // Labels are for anybody to write, and each name that is counted is a series.
@@ -159,7 +178,7 @@ fn of(tables: &Tables, now: Timestamp) -> [Series; 6] {
     for row in tables.tasks.rows() {
         add(&mut tasks, &[&row.key().namespace, &format!("{:?}", row.state())]);
     }
-    [pods, desired, sandboxes, waiting, tasks, orphaned]
+    [pods, desired, limited, sandboxes, waiting, tasks, orphaned]
 }
 
 fn state(pod: &Pod, now: Timestamp) -> Option<&'static str> {
@@ -200,13 +219,13 @@ impl Collector for Objects {
             encode(&mut encoder, entry, &series)?;
         }
         // No namespace is in two scopes, so that the parts only have to be put together.
-        let mut all = <[Series; 6]>::default();
+        let mut all = <[Series; 7]>::default();
         for scope in &self.0 {
             for (all, part) in all.iter_mut().zip(of(&scope.cache().read(), scope.now())) {
                 all.extend(part);
             }
         }
-        for (entry, series) in [PODS, DESIRED, SANDBOXES, WAITING, TASKS, ORPHANED].into_iter().zip(all) {
+        for (entry, series) in [PODS, DESIRED, LIMITED, SANDBOXES, WAITING, TASKS, ORPHANED].into_iter().zip(all) {
             encode(&mut encoder, entry, &series)?;
         }
         encode(&mut encoder, LIVE, &self.live())?;

@@ -1,9 +1,13 @@
 //! Which change wakes whom. All wiring between the kinds is here: pure functions from a change to the objects that it
 //! concerns.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use arl_crds::{Sandbox, Task, WarmPool};
+use arl_crds::{
+    Sandbox, Task, WarmPool,
+    condition::{self, SCALING_LIMITED},
+    reason::WarmPoolReason::AtMaxPods,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -21,6 +25,12 @@ fn forget_empty_namespace<S: Source>(change: &Change<S>, tables: &Tables, metric
     {
         metrics.forget_namespace(&namespace);
     }
+}
+
+/// How long a pod took to be ready, as the API server's whole seconds have it.
+fn start_of(pod: &Pod) -> Option<Duration> {
+    let created = pod.metadata.creation_timestamp.as_ref()?.0;
+    Some(Duration::try_from(pod.ready_since()?.duration_since(created)).unwrap_or_default())
 }
 
 fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
@@ -48,7 +58,7 @@ impl Source for WarmPool {
 
     fn remember(change: &Change<Self>, tables: &mut Tables, _: &Clock) {
         if let (None, Some(pool)) = (&change.after, change.key()) {
-            tables.last_claim.remove(&pool);
+            tables.demand.remove(&pool);
         }
     }
 
@@ -64,7 +74,12 @@ impl Source for WarmPool {
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
         let Some(key) = change.key() else { return Vec::new() };
         let mut wakes = vec![Wake::Pool(key.clone())];
-        if change.differs(Uid::of) {
+        // Whether it is at its limit is part of why they wait.
+        let is_at_limit = |pool: &WarmPool| {
+            let status = pool.status.as_ref();
+            status.and_then(|s| condition::find(&s.conditions, SCALING_LIMITED)).map(|c| c.reason == AtMaxPods.as_str())
+        };
+        if change.differs(|pool| (Uid::of(pool), pool.spec.scaling.clone(), is_at_limit(pool).unwrap_or(false))) {
             wakes.extend(tables.waiting(&key).map(|row| Wake::Sandbox(row.key())));
         }
         wakes
@@ -95,12 +110,14 @@ impl Source for Pod {
     }
 
     fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
-        if let (Some(before), Some(after)) = (&change.before, &change.after)
-            && before.is_idle()
-            && !after.is_idle()
-            && let Some(pool) = after.pool().filter(|pool| tables.pools.get(pool).is_some())
-        {
-            tables.last_claim.insert(pool, clock.now());
+        let (Some(before), Some(after)) = (&change.before, &change.after) else { return };
+        let Some(pool) = after.pool().filter(|pool| before.is_idle() && tables.pools.get(pool).is_some()) else {
+            return;
+        };
+        if !after.is_idle() {
+            tables.demand.entry(pool).or_default().claimed(clock.now());
+        } else if let (false, Some(took)) = (before.is_ready(), start_of(after)) {
+            tables.demand.entry(pool).or_default().started(took);
         }
     }
 
@@ -153,10 +170,24 @@ impl Source for SandboxRow {
         } else {
             wakes.extend(head_of_queue(&key, tables));
         }
+        // A pool that follows what is asked for looks at who waits.
+        if change.differs(SandboxRow::is_waiting) {
+            let pools = change.either(|row| Some(row.pool()));
+            let follows = |key: &Key| tables.pools.get(key).is_some_and(|pool| pool.spec.scaling.is_some());
+            wakes.extend(pools.filter(follows).map(Wake::Pool));
+        }
         wakes
     }
 
     fn remember(change: &Change<Self>, tables: &mut Tables, _: &Clock) {
+        if let (Some(before), Some(after)) = (&change.before, &change.after)
+            && before.is_waiting()
+            && after.pod_uid().is_some()
+            && let Some(pool) = Some(after.pool()).filter(|pool| tables.pools.get(pool).is_some())
+        {
+            // One that found a pod at once had nothing written to its status before.
+            tables.demand.entry(pool).or_default().served(before.sandbox.status.is_none());
+        }
         let after = change.after.as_ref().map(|row| Uid::of(&*row.sandbox));
         if let Some(before) =
             change.before.as_ref().map(|row| Uid::of(&*row.sandbox)).filter(|b| Some(b) != after.as_ref())

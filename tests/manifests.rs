@@ -136,7 +136,12 @@ fn every_field_of_ours_is_described_and_none_is_nullable() {
 #[test]
 fn names_columns_and_subresources_are_those_of_the_documentation() {
     let expected = [
-        ("warmpools", "WarmPool", json!(["wp"]), "Desired Ready Allocated Phase Reason Age Image Message"),
+        (
+            "warmpools",
+            "WarmPool",
+            json!(["wp"]),
+            "Desired Ready Allocated Phase Reason Age Image Message Wanted Waiting",
+        ),
         ("sandboxes", "Sandbox", json!(["sbx"]), "Pool Phase Reason Pod Age IP"),
         ("tasks", "Task", json!([]), "Sandbox State Reason Step Exit Duration Age"),
     ];

@@ -150,6 +150,9 @@ fn of_sandbox(reason: SandboxReason) -> Option<&'static str> {
         }
         // What the pool lacks says more.
         SandboxReason::Allocated | SandboxReason::PoolEmpty => None,
+        SandboxReason::PoolAtLimit => {
+            Some("delete Sandboxes that are no longer needed, or raise the pool's scaling.maxPods")
+        }
         SandboxReason::Claiming => Some("wait: a pod is being claimed"),
         SandboxReason::ClaimRefused => Some("ask who runs the cluster: a policy or a webhook refuses the claim"),
         SandboxReason::PodNotReady => Some("look at the pod above: a probe or its node is in the way"),
@@ -162,7 +165,12 @@ fn of_sandbox(reason: SandboxReason) -> Option<&'static str> {
 
 fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
     match reason {
-        WarmPoolReason::PodsReady | WarmPoolReason::PodsHealthy => None,
+        WarmPoolReason::PodsReady | WarmPoolReason::PodsHealthy | WarmPoolReason::WithinLimits => None,
+        WarmPoolReason::AtMaxReplicas => Some("raise the pool's scaling.maxReplicas if Sandboxes wait often"),
+        WarmPoolReason::AtMaxPods => {
+            Some("delete Sandboxes that are no longer needed, or raise the pool's scaling.maxPods")
+        }
+        WarmPoolReason::GrowthHeld => Some("see what keeps its pods from starting: the condition PodsFailing"),
         WarmPoolReason::PodsNotReady => Some("wait, or raise the pool's replicas: `kubectl arl pool scale`"),
         WarmPoolReason::ImagePullBackOff => {
             Some("correct the image's name or tag, or add imagePullSecrets to the template")

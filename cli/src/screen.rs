@@ -112,7 +112,7 @@ fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String; 8] 
     [
         pool.name_any(),
         status.ready.to_string(),
-        pool.spec.replicas.to_string(),
+        status.wanted.unwrap_or(pool.spec.replicas).to_string(),
         waiting.iter().filter(of_it).count().to_string(),
         status.allocated.to_string(),
         state,

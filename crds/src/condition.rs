@@ -54,6 +54,8 @@ const MESSAGE_MAX: usize = 4096;
 pub const STALLED: &str = "Stalled";
 /// The condition of a WarmPool that says whether pods have a problem.
 pub const PODS_FAILING: &str = "PodsFailing";
+/// The condition of a WarmPool with `scaling` that says whether its limits keep it from having the pods that are wanted.
+pub const SCALING_LIMITED: &str = "ScalingLimited";
 
 /// Whether two messages differ in numbers, names with digits or times only: those of a refusal change with each attempt.
 pub fn is_alike(a: &str, b: &str) -> bool {

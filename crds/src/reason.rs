@@ -65,6 +65,14 @@ reasons! {
         InvalidTemplate,
         /// The API server takes the pod template and warns of it: of a field that it does not know and leaves out, or of a policy.
         TemplateWarnings,
+        /// More idle pods are wanted than `scaling.maxReplicas` allows.
+        AtMaxReplicas,
+        /// More pods are wanted than `scaling.maxPods` allows, idle and allocated together.
+        AtMaxPods,
+        /// More idle pods are wanted, and the pool does not grow while its pods fail or cannot be scheduled.
+        GrowthHeld,
+        /// The pool has, or makes, as many idle pods as are wanted.
+        WithinLimits,
     }
 }
 
@@ -75,6 +83,8 @@ reasons! {
         PoolNotFound,
         /// The pool has no ready pod left for this Sandbox; it waits in order of creation.
         PoolEmpty,
+        /// The pool has as many pods as its `scaling.maxPods` allows; the Sandbox waits in order of creation until one is given up.
+        PoolAtLimit,
         /// A pod was chosen and is being claimed.
         Claiming,
         /// The API server refuses the claim of a pod; another pod is tried, and the same again later.
@@ -170,6 +180,8 @@ reasons! {
         PodsRecovered,
         /// WarmPool: the API server takes the template and warns of it; the note has its words.
         TemplateWarnings,
+        /// WarmPool: more pods are wanted than its `scaling` allows; the note says which number to raise.
+        ScalingLimited,
         /// WarmPool: idle pods are being replaced because the template changed.
         TemplateChanged,
         /// Sandbox: it claimed a pod.

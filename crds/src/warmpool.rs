@@ -40,11 +40,18 @@ use crate::template::{NoExecutor, PodTemplate, fnv1a};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.template.spec.containers[0].image", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".status.wanted", description = "Idle pods wanted now, of a pool with scaling", priority = 1),
+    printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.waiting", description = "Sandboxes that wait for a pod, of a pool with scaling", priority = 1)
+)]
+#[x_kube(
+    validation = Rule::new("!has(self.scaling) || self.scaling.maxReplicas >= self.replicas")
+        .message("spec.scaling.maxReplicas must be at least spec.replicas, which is the least number of idle pods; raise maxReplicas or lower replicas"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct WarmPoolSpec {
-    /// Number of idle pods to keep ready, 0 to 100000; a pod that a Sandbox claims no longer counts and is replaced. Example: 3.
+    /// Number of idle pods to keep ready, 0 to 100000; a pod that a Sandbox claims no longer counts and is replaced. With `scaling` it is
+    /// the least number, and 0 is a pool that sleeps until a Sandbox asks for a pod. Example: 3.
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: i32,
     /// Template of the pool's pods: a PodTemplateSpec, kept as it was written. The three labels of the operator win over the
@@ -55,6 +62,38 @@ pub struct WarmPoolSpec {
     /// How the steps of Tasks are run in the pool's pods. Changing it replaces the idle pods.
     #[serde(default)]
     pub executor: Executor,
+    /// Lets the number of idle pods follow what Sandboxes ask for. Unset: there are `replicas` of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
+}
+
+/// How the number of idle pods follows what is asked for. Wanted are as many as Sandboxes wait for now, and half as many again as
+/// were claimed during the last start of a pod, between `replicas` and `maxReplicas`. A pool grows at once, and shrinks once it has
+/// needed less for a while; pods that Sandboxes hold are left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.maxPods) || self.maxPods >= self.maxReplicas")
+        .message("spec.scaling.maxPods counts idle pods and those that Sandboxes hold, so it must be at least maxReplicas; raise maxPods or lower maxReplicas"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// The most idle pods, at least `replicas`. Example: 20.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_replicas: i32,
+    /// The most pods of this pool, idle ones and those that Sandboxes hold together. Beyond it Sandboxes wait with the reason
+    /// PoolAtLimit. Unset: any number. Example: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_pods: Option<i32>,
+    /// Seconds for which fewer pods must have been needed before the pool shrinks: by a fifth of what it had then, and by as much again
+    /// after each tenth of this time.
+    #[serde(default = "scale_down_after")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub scale_down_after_seconds: i32,
+}
+
+fn scale_down_after() -> i32 {
+    300
 }
 
 /// How steps are run.
@@ -125,20 +164,30 @@ pub struct WarmPoolStatus {
     /// Current phase, derived from the counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<WarmPoolPhase>,
+    /// Number of idle pods wanted now, of a pool with `scaling`: between `replicas` and `scaling.maxReplicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<i32>,
+    /// Number of Sandboxes that wait for a pod of this pool, of a pool with `scaling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<i32>,
+    /// Of the last Sandboxes that got a pod of this pool, 100 at most, how many of a hundred found one ready at once; of a pool with
+    /// `scaling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_rate: Option<i32>,
     /// The highest number a pod of this pool has had; numbers are not used again, so that a pod's name means one pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pod_number: Option<i64>,
     /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Detailed status conditions: `Ready`, and `PodsFailing` with the cause a person needs.
+    /// Detailed status conditions: `Ready`, and `PodsFailing` with the cause a person needs; `ScalingLimited` of a pool with `scaling`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
 /// Current phase: Pending (nothing is ready although replicas > 0), Ready (at least `replicas` idle pods are ready) or Scaling
-/// (anything else).
+/// (anything else). With `scaling`, `status.wanted` stands in the place of `replicas`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WarmPoolPhase {
     /// No pod is ready although some are asked for.

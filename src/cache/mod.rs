@@ -4,6 +4,7 @@
 //! writes carry the version they were decided on, see [`crate::effects`].
 
 mod abridge;
+mod demand;
 mod nodes;
 mod pairing;
 mod refused;
@@ -14,6 +15,7 @@ mod wake;
 mod watch;
 
 pub use abridge::{abridge_pool, abridged_fingerprint, slim};
+pub use demand::PoolDemand;
 pub use refused::ClaimRefusal;
 pub use rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};

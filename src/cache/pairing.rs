@@ -57,6 +57,11 @@ impl Pairing {
         self.sandbox_of.get(pod)
     }
 
+    /// How many wait for a pod of this pool, those included whose turn it is.
+    pub(super) fn would_claim(&self, pool: &Key) -> usize {
+        self.pools.get(pool).map_or(0, |of| of.waiting.len() + of.served.len())
+    }
+
     /// A Sandbox waits for a pod of this pool at this place, or does not wait. Returns the pools that this may change.
     pub(super) fn set_sandbox(&mut self, sandbox: &Key, now: Option<(Key, Arrival)>) -> Vec<Key> {
         if self.sandboxes.get(sandbox) == now.as_ref() {

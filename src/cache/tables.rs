@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     abridge::abridged_fingerprint,
+    demand::PoolDemand,
     pairing::{Pairing, Rank},
     refused::{ClaimRefusal, Refusals},
     rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow},
@@ -36,8 +37,8 @@ pub struct Tables {
     pub last_finished: BTreeMap<Uid, Timestamp>,
     /// Nodes that take no new pods, where nodes may be watched.
     closed_nodes: BTreeSet<String>,
-    /// When a pod of a pool was last claimed; ends with the pool.
-    pub last_claim: BTreeMap<Key, Timestamp>,
+    /// What was asked of each pool lately; ends with the pool.
+    pub demand: BTreeMap<Key, PoolDemand>,
     templates: BTreeMap<Key, Template>,
     pairing: Pairing,
     refused: Refusals,
@@ -60,6 +61,23 @@ impl Tables {
     /// The Sandboxes that have no pod of `pool` on record, first come first.
     pub fn waiting(&self, pool: &Key) -> impl Iterator<Item = &SandboxRow> {
         self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref)
+    }
+
+    /// How many Sandboxes would take a pod of `pool` if there were one.
+    pub fn would_claim(&self, pool: &Key) -> usize {
+        self.pairing.would_claim(pool)
+    }
+
+    /// Whether more Sandboxes wait for a pod of `pool` than its `maxPods` leaves pods for.
+    pub fn is_at_limit(&self, pool: &Key) -> bool {
+        let scaling = self.pools.get(pool).and_then(|pool| pool.spec.scaling.as_ref());
+        let Some(most) = scaling.and_then(|scaling| usize::try_from(scaling.max_pods?).ok()) else { return false };
+        let waiting = self.sandboxes.count(&SandboxIndex::Waiting(pool.clone()));
+        let allocated = PodIndex::Allocated(pool.clone());
+        let exceeds = |allocated: usize| waiting > most.saturating_sub(allocated);
+        // Those that are on their way out are only told apart where it matters.
+        exceeds(self.pods.count(&allocated))
+            && exceeds(self.pods.under(&allocated).filter(|pod| pod.is_alive()).count())
     }
 
     /// The pod that it is a Sandbox's turn to claim.

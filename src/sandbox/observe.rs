@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Observed {
     pub(super) row: Arc<SandboxRow>,
     pub(super) pool_exists: bool,
+    /// Whether the pool may have no more pods for all who wait.
+    pub(super) pool_is_at_limit: bool,
     /// The fingerprint of the pool's template.
     pub(super) template: Option<String>,
     /// The pod that it is its turn to claim.
@@ -51,6 +53,7 @@ impl Observed {
         let uid = Uid::of(&*row.sandbox);
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
+            pool_is_at_limit: row.is_waiting() && tables.is_at_limit(&row.pool()),
             template: tables.template(&row.pool()).map(str::to_owned),
             candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),
             refusal: tables.claim_refusal(&row, now),

@@ -74,8 +74,8 @@ impl Plan {
     }
 
     /// What follows from a claim that somebody else won: it waits, and the pods' changes wake it when it is its turn.
-    pub(super) fn outrun() -> Self {
-        Self::of(Decision::Wait(SandboxReason::PoolEmpty), None)
+    pub(super) fn outrun(observed: &Observed) -> Self {
+        Self::of(Decision::Wait(without_pods(observed)), None)
     }
 }
 
@@ -123,13 +123,18 @@ fn without_pod(observed: &Observed) -> Decision {
         return Decision::Wait(SandboxReason::ClaimRefused);
     }
     let Some(pod) = observed.candidate.clone() else {
-        return Decision::Wait(SandboxReason::PoolEmpty);
+        return Decision::Wait(without_pods(observed));
     };
     let Some(mut owner) = observed.sandbox().controller_owner_ref(&()) else {
         return Decision::Wait(SandboxReason::Claiming);
     };
     owner.block_owner_deletion = None;
     Decision::Claim(Claim { pod, sandbox: observed.key().name, owner })
+}
+
+/// Why a pool that is there has no pod for it.
+fn without_pods(observed: &Observed) -> SandboxReason {
+    if observed.pool_is_at_limit { SandboxReason::PoolAtLimit } else { SandboxReason::PoolEmpty }
 }
 
 fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> Plan {

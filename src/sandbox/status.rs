@@ -57,6 +57,10 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
             "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \
              the pool's replicas; if pods fail, see kubectl describe warmpool {pool}"
         ),
+        SandboxReason::PoolAtLimit => format!(
+            "WarmPool {pool} has as many pods as its scaling.maxPods allows; this Sandbox waits, first come first served, until one is \
+             given up; delete Sandboxes that are no longer needed, or raise scaling.maxPods"
+        ),
         SandboxReason::ClaimRefused => {
             let message = observed.refusal.as_ref().map(|refusal| refusal.message.as_str()).unwrap_or_default();
             let message = format!(

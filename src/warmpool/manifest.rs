@@ -114,7 +114,12 @@ mod tests {
     fn pool_with(name: &str, template: Value, executor: Executor) -> WarmPool {
         let mut pool = WarmPool::new(
             name,
-            arl_crds::WarmPoolSpec { replicas: 1, template: serde_json::from_value(template).unwrap(), executor },
+            arl_crds::WarmPoolSpec {
+                replicas: 1,
+                template: serde_json::from_value(template).unwrap(),
+                executor,
+                scaling: None,
+            },
         );
         pool.metadata.namespace = Some("ns".into());
         pool.metadata.uid = Some("uid-1".into());

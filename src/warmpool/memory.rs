@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{record::Record, setback::Setback};
+use super::{record::Record, scaling::Level, setback::Setback};
 use crate::{
     clock::backoff,
     object::{Key, Uid},
@@ -30,6 +30,8 @@ pub(super) struct Memory {
     pub(super) warnings: Option<Vec<String>>,
     /// Since when pods are missing that a burst of claims put off.
     pub(super) put_off_since: Option<Timestamp>,
+    /// How many idle pods the pool was at, where it follows what is asked for.
+    pub(super) level: Option<Level>,
 }
 
 /// A late pod whose Events were looked at.

@@ -1,7 +1,7 @@
-//! WarmPool: keeps `replicas` idle pods of the template.
+//! WarmPool: keeps `replicas` idle pods of the template, or as many as are asked for where it has `scaling`.
 //!
 //! Promises: a claimed pod is replaced, at once or after a burst of claims; after some pods the pool is looked at again, so that
-//! none is made that is no longer asked for; pods never exceed replicas, plus one while a changed template rolls; a pod that was
+//! none is made that is no longer asked for; pods never exceed what is wanted, plus one while a changed template rolls, nor `scaling.maxPods`; a pod that was
 //! just claimed is never deleted; a template that cannot work costs one pod or one refused create at a time, with growing pauses;
 //! the status says what is wrong and what to do.
 //!
@@ -16,6 +16,7 @@ mod plan;
 mod problem;
 mod record;
 mod refill;
+mod scaling;
 mod setback;
 mod status;
 
@@ -37,6 +38,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use memory::{Asked, Memories};
 use observe::Observed;
+use scaling::Limit;
 use setback::Setback;
 
 /// Whether an idle pod has ended or is kept from starting.
@@ -198,6 +200,7 @@ impl Reconcile for WarmPools {
         let plan = plan::plan(&observed, now);
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
         let is_taken = self.memories.of(key, &observed.uid(), |memory| {
+            memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             observed.setback = memory.update(setback, plan.is_over, now);
             observed.warnings.clone_from(&memory.warnings);
@@ -216,12 +219,13 @@ impl Reconcile for WarmPools {
                 "the template changed; idle pods are being replaced one by one",
             ));
         }
-        if is_taken {
+        // A pool that did not grow for its setback may now that it is over.
+        if is_taken || (plan.is_over && observed.setback.is_none() && observed.scale.limit == Some(Limit::Held)) {
             return Ok(Some(now));
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
         let until = until.filter(|until| *until > now && plan.short > 0).or(plan.yields_until);
-        Ok(until.into_iter().chain(plan::look_again(&observed, now)).min())
+        Ok(until.into_iter().chain(plan::look_again(&observed, now)).chain(observed.scale.look_again).min())
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
@@ -233,3 +237,6 @@ impl Reconcile for WarmPools {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
     manifest,
-    memory::{Asked, Memories},
+    memory::{Asked, Memories, Memory},
+    problem,
     refill::Refill,
+    scaling::{self, Bounds, Demand, Level, Scale},
     setback::Setback,
 };
 use crate::{
-    cache::{Cache, PodIndex},
+    cache::{Cache, PodIndex, PoolDemand, SandboxIndex},
     object::{Key, Uid},
     pod::Pod,
 };
@@ -37,6 +39,10 @@ pub(super) struct Observed {
     /// What the API server warned of when this process last created a pod, if it has.
     pub(super) warnings: Option<Vec<String>>,
     pub(super) refill: Refill,
+    /// What is asked of it, where it follows that.
+    pub(super) demand: Demand,
+    /// The idle pods that it should have.
+    pub(super) scale: Scale,
 }
 
 impl Observed {
@@ -57,11 +63,20 @@ impl Observed {
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
-        let (late_until, taken, setback, asked, put_off_since) = memories.of(key, &uid, |memory| {
+        let (late_until, taken, setback, asked, put_off_since, level) = memories.of(key, &uid, |memory| {
             let late_until = memory.record.late_until(recorded, in_sight.max(memory.taken), now);
-            (late_until, memory.taken, memory.setback.clone(), memory.asked.clone(), memory.put_off_since)
+            let Memory { taken, setback, asked, put_off_since, level, .. } = memory;
+            (late_until, *taken, setback.clone(), asked.clone(), *put_off_since, *level)
         });
-        Some(Self {
+        let asked_of_it = tables.demand.get(key);
+        let demand = Demand {
+            waiting: tables.sandboxes.count(&SandboxIndex::Waiting(key.clone())),
+            would_claim: tables.would_claim(key),
+            claimed_lately: asked_of_it.map_or(0, |demand| demand.claimed_lately(now)),
+            start: asked_of_it.map(PoolDemand::start).unwrap_or_default(),
+            hit_rate: asked_of_it.and_then(PoolDemand::hit_rate),
+        };
+        let mut observed = Self {
             last_number: in_sight.max(recorded).max(taken),
             late_until,
             allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
@@ -69,10 +84,28 @@ impl Observed {
             setback,
             asked,
             warnings: None,
-            refill: Refill { last_claim: tables.last_claim.get(key).copied(), put_off_since },
+            refill: Refill { last_claim: asked_of_it.and_then(|demand| demand.last_claim), put_off_since },
+            demand,
+            scale: Scale::fixed(replicas(pool)),
             template: tables.template(key).unwrap_or_default().to_owned(),
             pool: Arc::clone(pool),
-        })
+        };
+        observed.scale = observed.scaled(level, now);
+        Some(observed)
+    }
+
+    /// The idle pods that it should have, where it was at this level.
+    fn scaled(&self, level: Option<Level>, now: Timestamp) -> Scale {
+        let least = replicas(&self.pool);
+        let Some(scaling) = &self.pool.spec.scaling else { return Scale::fixed(least) };
+        let bounds = Bounds::of(least, scaling, self.allocated);
+        let recorded = || {
+            let wanted = self.pool.status.as_ref().and_then(|status| usize::try_from(status.wanted?).ok());
+            Level::recorded(wanted.unwrap_or(least), &bounds, now)
+        };
+        let fails = |pod: &Pod| !pod.is_ready() && problem::of(pod, self.said_of(pod), now).is_some();
+        let is_held = self.setback.as_ref().is_some_and(Setback::slows) || self.alive().any(fails);
+        scaling::scale(&bounds, &self.demand, level.unwrap_or_else(recorded), is_held, now)
     }
 
     /// Whether the pool is still what was observed: asked before each of several creates, which take a while together.
@@ -89,8 +122,14 @@ impl Observed {
         Uid::of(&*self.pool)
     }
 
-    pub(super) fn replicas(&self) -> usize {
-        usize::try_from(self.pool.spec.replicas).unwrap_or(0)
+    /// The idle pods that it should have.
+    pub(super) fn wanted(&self) -> usize {
+        self.scale.wanted
+    }
+
+    /// Whether the number of its idle pods follows what is asked for.
+    pub(super) fn is_elastic(&self) -> bool {
+        self.pool.spec.scaling.is_some()
     }
 
     /// Why an idle pod that is deleted is to be replaced; nothing where it is just one too many.
@@ -111,4 +150,8 @@ impl Observed {
     pub(super) fn said_of(&self, pod: &Pod) -> Option<&str> {
         self.asked.as_ref().filter(|asked| asked.pod == Uid::of(pod))?.said.as_deref()
     }
+}
+
+fn replicas(pool: &WarmPool) -> usize {
+    usize::try_from(pool.spec.replicas).unwrap_or(0)
 }

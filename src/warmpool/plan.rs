@@ -44,12 +44,14 @@ pub(super) struct Plan {
 
 /// Decides. `now` only matters while a setback is in force, pods may be missing from the view, or claims go on.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
-    let replicas = observed.replicas();
     let is_old = |pod: &Pod| pod.template_hash() != Some(&observed.template);
     let alive: Vec<&Pod> = observed.alive().collect();
     let old = alive.iter().filter(|pod| is_old(pod)).count();
     let ready = alive.iter().filter(|pod| pod.is_ready()).count();
 
+    // Where there is no room for one more, an old one goes first.
+    let has_room = observed.wanted() < observed.scale.room;
+    let replicas = observed.wanted().saturating_sub(usize::from(old > 0 && !has_room));
     let surge = usize::from(old > 0 && replicas > 0);
     let short = (replicas + surge).saturating_sub(alive.len());
     let ended: Vec<&Pod> =
@@ -64,7 +66,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let allowed = match observed.setback.as_ref().filter(|setback| setback.slows()) {
         _ if held_back => 0,
         Some(_) => short.min(1), // one to see whether it works again
-        None if yields_until.is_some() => short.min(Refill::meanwhile(replicas, alive.len())),
+        None if yields_until.is_some() => short.min(meanwhile(observed, replicas, alive.len())),
         None => short,
     };
     let create: Vec<i64> =
@@ -86,6 +88,14 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             None => false,
         },
         ask: ask(observed, &alive, now),
+    }
+}
+
+/// How many of the missing pods are made while refill yields. Those that somebody waits for are no refill.
+fn meanwhile(observed: &Observed, wanted: usize, alive: usize) -> usize {
+    match observed.demand.would_claim {
+        waiting if waiting > 0 && observed.is_elastic() => waiting.saturating_sub(alive),
+        _ => Refill::meanwhile(wanted, alive),
     }
 }
 

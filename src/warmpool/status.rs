@@ -1,8 +1,8 @@
 //! The status of a pool that follows from what was observed. Pure.
 
 use arl_crds::{
-    WarmPoolPhase, WarmPoolStatus,
-    condition::{self, PODS_FAILING, Truth, Wanted},
+    Scaling, WarmPoolPhase, WarmPoolStatus,
+    condition::{self, PODS_FAILING, SCALING_LIMITED, Truth, Wanted},
     labels::{self, PodState},
     reason::{EventReason, WarmPoolReason},
 };
@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use super::{
     observe::Observed,
     problem::{self, Problem},
+    scaling::Limit,
 };
 
 /// The condition that has what the API server warns of.
@@ -22,6 +23,8 @@ pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
     let pool = &observed.pool;
     let idle = observed.alive().count();
     let ready = observed.alive().filter(|pod| pod.is_ready()).count();
+    let elastic = observed.is_elastic();
+    let of_elastic = |n: usize| elastic.then(|| count(n));
     let before = pool.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     WarmPoolStatus {
         ready: count(ready),
@@ -35,7 +38,11 @@ pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
             labels::POD_STATE,
             PodState::Ready.as_str()
         )),
-        phase: Some(phase(ready, observed.replicas())),
+        phase: Some(phase(ready, observed.wanted())),
+        wanted: of_elastic(observed.wanted()),
+        waiting: of_elastic(observed.demand.waiting),
+        // What an earlier process saw counts until this one has seen a claim.
+        hit_rate: observed.demand.hit_rate.or(pool.status.as_ref().and_then(|s| s.hit_rate)).filter(|_| elastic),
         // Only of pods that were seen: were it ahead of what is in sight, the next look would count past the pods just made.
         last_pod_number: Some(observed.last_number),
         observed_generation: pool.metadata.generation,
@@ -70,7 +77,7 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
 }
 
 fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {
-    let replicas = observed.replicas();
+    let replicas = observed.wanted();
     let problem = problem(observed, now);
     let complete = ready >= replicas;
     let ready_message = match &problem {
@@ -84,14 +91,40 @@ fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> 
         None => WarmPoolReason::PodsNotReady,
     };
     let healthy = || Problem { reason: WarmPoolReason::PodsHealthy, message: "no idle pod has a problem".into() };
+    let limited = limited(observed, problem.as_ref());
     let failing = problem.is_some();
     let Problem { reason, message } = problem.unwrap_or_else(healthy);
     let mut wanted = vec![
         Wanted { type_: "Ready", truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
         Wanted { type_: PODS_FAILING, truth: Truth::from(failing), reason: reason.as_str(), message },
     ];
+    wanted.extend(limited);
     wanted.extend(warned(observed));
     wanted
+}
+
+/// Whether its limits keep it from having the pods that are wanted. Numbers that change with each claim are not in the message: each
+/// change is a write.
+fn limited(observed: &Observed, problem: Option<&Problem>) -> Option<Wanted> {
+    let Scaling { max_replicas, max_pods, .. } = observed.pool.spec.scaling.as_ref()?;
+    let message = match observed.scale.limit {
+        None => "the pool has, or makes, the idle pods that are wanted".to_owned(),
+        Some(Limit::MaxReplicas) => format!(
+            "more idle pods are wanted than scaling.maxReplicas {max_replicas} allows; raise it if Sandboxes wait often"
+        ),
+        Some(Limit::MaxPods) => format!(
+            "more pods are wanted than scaling.maxPods {} allows, those that Sandboxes hold included; delete Sandboxes that are no \
+             longer needed, or raise it",
+            max_pods.unwrap_or_default()
+        ),
+        Some(Limit::Held) => format!(
+            "more idle pods are wanted, and none are added while pods fail; {}",
+            problem.map_or("see the condition PodsFailing", |problem| problem.message.as_str())
+        ),
+    };
+    let limit = observed.scale.limit;
+    let reason = limit.map_or(WarmPoolReason::WithinLimits, Limit::reason).as_str();
+    Some(Wanted { type_: SCALING_LIMITED, truth: limit.is_some().into(), reason, message })
 }
 
 /// What the API server warns of, such as a misspelt field, which it leaves out. It is there only while there is something; what an
@@ -123,6 +156,17 @@ pub(super) fn events(before: Option<&WarmPoolStatus>, after: &WarmPoolStatus) ->
         .map(|message| (EventReason::TemplateWarnings, message))
         .into_iter()
         .collect();
+    // That pods fail has its own Event.
+    let limited = |status: &WarmPoolStatus| {
+        let limited = condition::find_true(&status.conditions, SCALING_LIMITED)?;
+        (limited.reason != WarmPoolReason::GrowthHeld.as_str())
+            .then(|| (limited.reason.clone(), limited.message.clone()))
+    };
+    if let Some((reason, message)) = limited(after)
+        && before.and_then(limited).is_none_or(|(was, _)| was != reason)
+    {
+        events.push((EventReason::ScalingLimited, format!("{reason}: {message}")));
+    }
     match (before.and_then(failing), failing(after)) {
         (before, Some((true, reason, message))) if before.as_ref().is_none_or(|(was, r, _)| !*was || *r != reason) => {
             events.push((EventReason::PodsFailing, format!("{reason}: {message}")));

@@ -19,6 +19,7 @@ mod causes;
 mod claims;
 mod cli;
 mod crashes;
+mod elastic;
 mod endings;
 mod examples;
 mod fair;

@@ -6,7 +6,7 @@ use arl_crds::{WarmPoolSpec, condition::STALLED, labels};
 use serde_json::Value;
 
 use crate::{
-    contract::{Rule, condition, is_alive, is_finished, is_ready, is_running},
+    contract::{Rule, condition, elastic, is_alive, is_finished, is_ready, is_running},
     kind::{Id, Kind},
     kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
     store::{controller, is_deleting, label, uid_of},
@@ -103,7 +103,7 @@ pub fn is_obstructed(state: &State) -> bool {
 
 fn pools(state: &State, related: &Related<'_>, look: &mut Look) {
     for (id, pool) in state.store.of(Kind::WarmPool) {
-        let (uid, replicas) = (uid_of(pool), pool["spec"]["replicas"].as_u64().unwrap_or(0));
+        let (uid, replicas) = (uid_of(pool), elastic::at_rest(id, pool, &state.store));
         let mine = related.pods_of("WarmPool", uid);
         let spec: WarmPoolSpec = serde_json::from_value(pool["spec"].clone()).expect("a pool has a spec");
         let hash = spec.fingerprint();
@@ -201,13 +201,25 @@ fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, look: &mut Loo
         None => {
             look.test(Rule::SandboxSaysWhy, reason == "PoolNotFound", || format!("{id} has no pool and says {reason}"));
         }
-        Some(pool) if pool["spec"]["replicas"] == 0 || obstruction(state, pool).is_some() => {
+        Some(pool) if is_full(state, id, pool) => {
+            look.test(Rule::SandboxSaysWhy, reason == "PoolAtLimit", || {
+                format!("{id} waits for a pool at its limit and says {reason}")
+            });
+        }
+        Some(pool) if elastic::most(&pool["spec"]) == 0 || obstruction(state, pool).is_some() => {
             look.test(Rule::SandboxSaysWhy, reason == "PoolEmpty", || {
                 format!("{id} waits for a pod and says {reason}")
             });
         }
         Some(_) => look.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}")),
     }
+}
+
+/// Whether a pool may have no more pods, and has those it may.
+fn is_full(state: &State, beside: &Id, pool: &Value) -> bool {
+    let most = pool["spec"]["scaling"]["maxPods"].as_u64().and_then(|most| usize::try_from(most).ok());
+    let name = pool["metadata"]["name"].as_str().unwrap_or_default();
+    most.is_some_and(|most| elastic::held(beside, name, &state.store) >= most)
 }
 
 fn tasks(state: &State, look: &mut Look) {

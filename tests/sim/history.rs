@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 use crate::{
     agenda::Action,
     contract::{Contract, Counts, Rule},
-    converged,
+    converged, elastic,
     faults::Faults,
     kind::Actor,
     process::{Death, Process},
@@ -69,6 +69,13 @@ impl Plan {
                 1 => drawn.outages(&mut rng),
                 _ => drawn,
             };
+            return Self { seed, scenario, faults, death: None };
+        }
+        if seed % 17 == 9 {
+            let turn = number / 17;
+            let scenario = elastic::ELASTIC[turn % elastic::ELASTIC.len()];
+            let drawn = Faults::drawn(&mut rng);
+            let faults = if (turn / elastic::ELASTIC.len()).is_multiple_of(2) { drawn.orderly() } else { drawn };
             return Self { seed, scenario, faults, death: None };
         }
         let scenario = match seed {

@@ -29,6 +29,7 @@ mod process;
 mod refusal;
 #[macro_use]
 mod scenario;
+mod elastic;
 mod schema;
 mod seeds;
 mod select;
@@ -77,7 +78,9 @@ fn fixed_seeds_and_those_that_found_something() {
         let faults = if seed % 3 == 0 { drawn.outages(&mut rng) } else { drawn.orderly() };
         Plan { seed, scenario: *scenario, faults, death: None }
     };
-    let stories = (10_000..).zip([stories::CONTRACT; 3].concat()).map(|(seed, scenario)| plain((seed, &scenario)));
+    let stories = (10_000..)
+        .zip([stories::CONTRACT, elastic::ELASTIC].concat().repeat(3))
+        .map(|(seed, scenario)| plain((seed, &scenario)));
     let total = seeds::run_plans(&seeds.chain(stories).collect::<Vec<_>>());
     println!("{total}");
     assert_eq!(total.violations, 0, "see above");

@@ -23,7 +23,15 @@ pub fn pool(name: &str, rng: &mut Rng) -> Deed {
     if let Some(container) = container {
         executor["container"] = json!(container);
     }
-    let spec = json!({ "replicas": rng.i64(1..4), "template": template, "executor": executor });
+    let mut spec = json!({ "replicas": rng.i64(1..4), "template": template, "executor": executor });
+    if rng.bool() {
+        spec["scaling"] = json!({ "maxReplicas": rng.i64(3..9) });
+        if rng.bool() {
+            spec["scaling"]["maxPods"] = json!(rng.i64(9..20));
+        }
+        // The default is longer than a history takes to converge.
+        spec["scaling"]["scaleDownAfterSeconds"] = json!(rng.i64(1..20));
+    }
     Deed::Any { kind: crate::kind::Kind::WarmPool, name: name.into(), spec }
 }
 

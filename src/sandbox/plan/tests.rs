@@ -41,6 +41,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
     Observed {
         row: Arc::new(SandboxRow::new(sandbox)),
         pool_exists: true,
+        pool_is_at_limit: false,
         template: None,
         candidate: None,
         refusal: None,

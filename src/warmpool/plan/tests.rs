@@ -5,7 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
-use crate::warmpool::{AgentImage, manifest};
+use crate::warmpool::{
+    AgentImage, manifest,
+    scaling::{Demand, Scale},
+};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -54,6 +57,8 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
     let last_number = i64::try_from(idle.len()).unwrap();
     let template = pool.spec.fingerprint();
     Observed {
+        demand: Demand::default(),
+        scale: Scale::fixed(usize::try_from(replicas).unwrap_or(0)),
         refill: Refill::default(),
         template,
         last_number,

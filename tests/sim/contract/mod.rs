@@ -1,6 +1,7 @@
 //! The contract, held against a history: after every write, and once all is quiet. One file for each topic.
 
 mod claims;
+pub mod elastic;
 mod events;
 mod lifetimes;
 mod numbers;
@@ -67,6 +68,7 @@ pub struct Contract {
     pub facts: Facts,
     pods: pods::Pods,
     claims: claims::Claims,
+    elastic: elastic::Elastic,
     pub numbers: numbers::Numbers,
     lifetimes: lifetimes::Lifetimes,
     pub runs: runs::InFlight,
@@ -88,6 +90,7 @@ impl Contract {
         self.pods.check(entry, store, facts, ledger);
         self.claims.check(entry, store, facts, ledger);
         self.numbers.check(entry, store, facts, ledger);
+        self.elastic.check(entry, store, facts, ledger);
         self.lifetimes.check(entry, (store, agents, live), facts, ledger);
         self.runs.check(entry, agents);
         self.events.check(entry);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Facts, Ledger, Rule, STALE, idle_of, is_alive, is_ready};
+use super::{Facts, Ledger, Rule, STALE, elastic::most, idle_of, is_alive, is_ready};
 use crate::{
     kind::{Id, Kind},
     kubelet::breaks_by_itself,
@@ -75,7 +75,7 @@ impl Numbers {
     }
 
     fn asked(&mut self, entry: &Entry, pool: &Value) {
-        let replicas = pool["spec"]["replicas"].as_i64().unwrap_or(0);
+        let replicas = most(&pool["spec"]);
         let before = entry.before.as_deref();
         let changed = before.is_some_and(|b| b["spec"]["template"] != pool["spec"]["template"]);
         let asked = self.asked.entry(uid_of(pool).to_owned()).or_default();
@@ -100,7 +100,7 @@ impl Numbers {
 
     /// Idle pods above what is asked for, and the one more while a template rolls, go soon.
     fn surplus(&mut self, uid: &str, store: &Store, facts: &Facts, ledger: &mut Ledger) {
-        let asked = store.by_uid(Kind::WarmPool, uid).map(|(_, pool)| pool["spec"]["replicas"].as_u64().unwrap_or(0));
+        let asked = store.by_uid(Kind::WarmPool, uid).map(|(_, pool)| most(&pool["spec"]));
         let rolled = self.asked.get(uid).is_some_and(|(_, rolled)| *rolled);
         let most = asked.and_then(|asked| usize::try_from(asked).ok()).map(|asked| asked + usize::from(rolled));
         if most.is_none_or(|most| idle_of(uid, store).count() <= most) {
@@ -157,11 +157,13 @@ impl Numbers {
         let settled = self.changed.get(pool).is_some_and(|at| at.elapsed() > STALE);
         let image = |pod: &Value| pod["spec"]["containers"][0]["image"].clone();
         let present = object["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+        // Where there is no room for one more, an old one goes first.
+        let may_surge = object["spec"]["scaling"].get("maxPods").is_none();
         let replicas = usize::try_from(object["spec"]["replicas"].as_i64().unwrap_or(0)).unwrap_or(0);
         let others = || idle_of(pool, store).filter(|(_, other)| uid_of(other) != uid_of(pod));
         let ready = others().filter(|(_, other)| is_ready(other)).count();
         let away = recent(&self.claimed, pool) + recent(&self.lost, pool);
-        if settled && is_first && image(pod) != present {
+        if settled && is_first && may_surge && image(pod) != present {
             ledger.test(Rule::ReadyBeforeOld, ready + away >= replicas, || {
                 format!("{} goes, of an old template, and {ready} of {replicas} are ready", entry.id)
             });

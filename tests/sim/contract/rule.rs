@@ -47,6 +47,14 @@ rules! {
     NumberOfPods,
     /// Surplus pods go within bounded time.
     SurplusGoes,
+    /// Idle and allocated pods together never exceed scaling.maxPods.
+    WithinMaxPods,
+    /// No more idle pods are wanted than scaling.maxReplicas allows.
+    WantedInBounds,
+    /// A pool wants more pods only where something asks for them.
+    GrowsForDemand,
+    /// No Sandbox waits beside a ready pod of its pool.
+    NobodyPassedOver,
     /// Pods that break are made again ever more slowly.
     BackOff,
     /// A changed template takes a ready pod only once another is ready.

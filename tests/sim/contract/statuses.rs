@@ -61,7 +61,7 @@ fn counts(entry: &Entry, before: &Value, after: &Value, ledger: &mut Ledger) {
         return ledger.broken(Rule::CountsPossible, format!("{}: {status}", entry.id));
     };
     let possible = (0..=idle).contains(&ready) && allocated >= 0 && total == idle + allocated;
-    let replicas = before["spec"]["replicas"].as_i64().unwrap_or(0);
+    let replicas = status["wanted"].as_i64().or(before["spec"]["replicas"].as_i64()).unwrap_or(0);
     let phase = match ready {
         _ if ready >= replicas => "Ready",
         0 => "Pending",

@@ -1,0 +1,264 @@
+//! Pools that follow what is asked for, from the tables to the plan and the status.
+
+use std::time::Duration;
+
+use arl_crds::{WarmPoolStatus, labels, reason::EventReason};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    cache::{Cache, SandboxRow, Source, Wake},
+    object::Key,
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// What the caches hold of a pool, and what a process remembers of it.
+struct Scene {
+    cache: Cache,
+    memories: Memories,
+    now: Timestamp,
+}
+
+impl Scene {
+    fn new(replicas: i64, scaling: &Value) -> Self {
+        let scene = Self { cache: Cache::default(), memories: Memories::default(), now: at(100) };
+        scene.pool(replicas, scaling, &Value::Null);
+        scene
+    }
+
+    fn apply<S: Source>(&self, row: S) -> Vec<Wake> {
+        let mut tables = self.cache.write();
+        let change = S::table(&mut tables).apply(row);
+        let now = self.now;
+        S::remember(&change, &mut tables, &Clock::new(move || now));
+        S::pair(&change, &mut tables);
+        S::wakes(&change, &tables)
+    }
+
+    fn pool(&self, replicas: i64, scaling: &Value, status: &Value) -> Vec<Wake> {
+        self.apply::<WarmPool>(object(&json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "status": status,
+            "metadata": { "name": "p", "namespace": "ns", "uid": "pool", "generation": 1 },
+            "spec": { "replicas": replicas, "scaling": scaling, "template": template("v1") },
+        })))
+    }
+
+    /// A pod, as the operator makes it, in this state, that a Sandbox holds or nobody does.
+    fn pod(&self, number: i64, ready: bool, holder: Option<&str>) -> Vec<Wake> {
+        let hash = self.cache.read().template(&Key::new("ns", "p")).unwrap().to_owned();
+        self.pod_of(&hash, number, ready, holder)
+    }
+
+    fn pod_of(&self, hash: &str, number: i64, ready: bool, holder: Option<&str>) -> Vec<Wake> {
+        let state = if holder.is_some() { "allocated" } else { "ready" };
+        let (kind, owner) = holder.map_or(("WarmPool", "pool"), |holder| ("Sandbox", holder));
+        let status = if ready { "True" } else { "False" };
+        self.apply::<Pod>(object(&json!({
+            "metadata": {
+                "name": format!("p-{number}"), "namespace": "ns", "uid": format!("pod-{number}"), "resourceVersion": "1",
+                "creationTimestamp": self.now.to_string(),
+                "labels": { labels::WARMPOOL: "p", labels::POD_STATE: state },
+                "annotations": { labels::TEMPLATE_HASH: hash },
+                "ownerReferences": [{ "apiVersion": "v1", "kind": kind, "name": owner, "uid": owner, "controller": true }],
+            },
+            "status": { "phase": "Running", "conditions": [
+                { "type": "Ready", "status": status, "lastTransitionTime": self.now.to_string() },
+            ] },
+        })))
+    }
+
+    fn sandbox(&self, name: &str, status: &Value) -> Vec<Wake> {
+        self.apply(SandboxRow::new(object(&json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox", "spec": { "poolRef": "p" }, "status": status,
+            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1" },
+        }))))
+    }
+
+    /// What a reconcile decides and would write.
+    fn reconciled(&self) -> (plan::Plan, WarmPoolStatus) {
+        let key = Key::new("ns", "p");
+        let observed = Observed::read(&self.cache, &key, &self.memories, self.now).unwrap();
+        let plan = plan::plan(&observed, self.now);
+        self.memories.of(&key, &observed.uid(), |memory| memory.level = Some(observed.scale.level));
+        (plan, status::status(&observed, self.now))
+    }
+}
+
+fn object<T: serde::de::DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn template(image: &str) -> Value {
+    json!({ "spec": { "containers": [{ "name": "executor", "image": image }] } })
+}
+
+fn scaling(max_pods: Option<i64>) -> Value {
+    json!({ "maxReplicas": 10, "maxPods": max_pods, "scaleDownAfterSeconds": 60 })
+}
+
+fn limit(status: &WarmPoolStatus) -> Option<(&str, &str)> {
+    let found = status.conditions.iter().find(|c| c.type_ == "ScalingLimited")?;
+    Some((found.status.as_str(), found.reason.as_str()))
+}
+
+#[test]
+fn a_pool_without_scaling_says_and_does_what_it_did() {
+    let scene = Scene::new(2, &Value::Null);
+    let woken = scene.sandbox("s", &Value::Null);
+    assert!(!woken.iter().any(|wake| matches!(wake, Wake::Pool(_))), "{woken:?}");
+    let (plan, status) = scene.reconciled();
+    assert_eq!(plan.create, [1, 2]);
+    assert_eq!((status.wanted, status.waiting, status.hit_rate, limit(&status)), (None, None, None, None));
+}
+
+#[test]
+fn a_pool_that_sleeps_wakes_with_the_sandbox_that_waits() {
+    let mut scene = Scene::new(0, &scaling(None));
+    let (plan, status) = scene.reconciled();
+    assert_eq!((plan.create.len(), status.wanted, status.waiting), (0, Some(0), Some(0)));
+    assert_eq!(limit(&status), Some(("False", "WithinLimits")));
+
+    let woken = scene.sandbox("a", &Value::Null);
+    assert!(woken.contains(&Wake::Pool(Key::new("ns", "p"))), "{woken:?}");
+    scene.sandbox("b", &Value::Null);
+    let (plan, status) = scene.reconciled();
+    assert_eq!((plan.create.len(), status.wanted, status.waiting), (2, Some(2), Some(2)));
+
+    scene.now = at(102);
+    (1..3).for_each(|number| drop(scene.pod(number, true, None)));
+    // One of them gets its pod: the other is not taken from it, and those that are to be spare are put off.
+    scene.pod(1, true, Some("a"));
+    let woken = scene.sandbox("a", &json!({ "podUID": "pod-1", "podName": "p-1" }));
+    assert!(woken.contains(&Wake::Pool(Key::new("ns", "p"))), "{woken:?}");
+    let (plan, status) = scene.reconciled();
+    assert_eq!((plan.create.len(), plan.delete.len(), status.waiting, status.hit_rate), (0, 0, Some(1), Some(100)));
+    assert_eq!(status.wanted, Some(3), "one waits, and half as many again as were claimed, rounded up");
+
+    scene.pod(2, true, Some("b"));
+    scene.sandbox("b", &json!({ "podUID": "pod-2", "podName": "p-2" }));
+    scene.now = at(103);
+    let (plan, status) = scene.reconciled();
+    assert_eq!((plan.create.len(), status.wanted, status.allocated), (3, Some(3), 2), "now that claims are over");
+}
+
+#[test]
+fn pods_that_somebody_waits_for_are_not_put_off_in_a_burst() {
+    let scene = Scene::new(0, &scaling(None));
+    (1..5).for_each(|number| drop(scene.pod(number, true, None)));
+    (1..4).for_each(|number| drop(scene.pod(number, true, Some("x"))));
+    for name in ["a", "b", "c"] {
+        scene.sandbox(name, &Value::Null);
+    }
+    let (plan, _) = scene.reconciled();
+    assert_eq!(plan.create.len(), 2, "three wait and one pod is there: what is wanted beyond that comes later");
+}
+
+#[test]
+fn there_are_never_more_pods_than_max_pods_while_a_template_rolls_too() {
+    let mut scene = Scene::new(1, &scaling(Some(10)));
+    (1..9).for_each(|number| drop(scene.pod(number, true, Some("x"))));
+    // Two idle pods of an earlier template and eight held: ten.
+    scene.pod_of("old", 9, true, None);
+    scene.pod_of("old", 10, true, None);
+    for name in ["a", "b", "c", "d"] {
+        scene.sandbox(name, &json!({ "phase": "Pending" }));
+    }
+    scene.now = at(200);
+    let (plan, status) = scene.reconciled();
+    assert_eq!((plan.create.len(), plan.delete.len()), (0, 1), "one goes before one is made");
+    assert_eq!((status.total, status.wanted, limit(&status)), (10, Some(2), Some(("True", "AtMaxPods"))));
+    assert!(scene.cache.read().is_at_limit(&Key::new("ns", "p")));
+
+    scene.cache.write().pods.delete(&Key::new("ns", "p-9"));
+    let (plan, _) = scene.reconciled();
+    assert_eq!((plan.create.len(), plan.delete.len()), (1, 0), "there is room for one");
+}
+
+#[test]
+fn growth_stops_while_pods_cannot_be_scheduled_and_the_condition_says_so() {
+    let scene = Scene::new(1, &scaling(None));
+    scene.pod(1, false, None);
+    {
+        let mut tables = scene.cache.write();
+        let mut pod = (**tables.pods.get(&Key::new("ns", "p-1")).unwrap()).clone();
+        pod.status = object(&json!({ "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available" },
+        ] }));
+        tables.pods.apply(pod);
+    }
+    for name in ["a", "b", "c", "d"] {
+        scene.sandbox(name, &Value::Null);
+    }
+    let (plan, status) = scene.reconciled();
+    assert_eq!((plan.create.len(), status.wanted, limit(&status)), (0, Some(1), Some(("True", "GrowthHeld"))));
+    let said = &status.conditions.iter().find(|c| c.type_ == "ScalingLimited").unwrap().message;
+    assert!(said.contains("0/1 nodes are available"), "{said}");
+    assert!(!scene.cache.read().is_at_limit(&Key::new("ns", "p")));
+}
+
+#[test]
+fn it_shrinks_after_the_quiet_time_whoever_held_it_before() {
+    let mut scene = Scene::new(1, &Value::Null);
+    // An earlier process had ten on record.
+    scene.pool(1, &scaling(None), &json!({ "wanted": 10, "hitRate": 80 }));
+    (1..11).for_each(|number| drop(scene.pod(number, true, None)));
+    let mut seen = Vec::new();
+    for _ in 0..9 {
+        let observed = Observed::read(&scene.cache, &Key::new("ns", "p"), &scene.memories, scene.now).unwrap();
+        let (plan, status) = scene.reconciled();
+        for pod in &plan.delete {
+            scene.cache.write().pods.delete(&pod.key);
+        }
+        seen.push((scene.now.as_second() - 100, status.wanted.unwrap(), plan.delete.len()));
+        assert_eq!(status.hit_rate, Some(80), "until a Sandbox got a pod");
+        match observed.scale.look_again {
+            Some(next) => scene.now = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, [(0, 10, 0), (60, 8, 2), (66, 6, 2), (72, 4, 2), (78, 2, 2), (84, 1, 1)]);
+}
+
+#[test]
+fn a_limit_has_one_event_when_it_is_met() {
+    let scene = Scene::new(0, &scaling(Some(10)));
+    let (_, before) = scene.reconciled();
+    (0..11).for_each(|n| drop(scene.sandbox(&format!("s{n}"), &Value::Null)));
+    let (_, limited) = scene.reconciled();
+    let events =
+        |before, after| status::events(Some(before), after).into_iter().map(|(reason, _)| reason).collect::<Vec<_>>();
+    assert_eq!(events(&before, &limited), [EventReason::ScalingLimited]);
+    assert_eq!(events(&limited, &limited), []);
+    assert_eq!(events(&limited, &before), []);
+}
+
+#[test]
+fn those_who_wait_look_again_when_the_limit_changes() {
+    let scene = Scene::new(0, &scaling(Some(10)));
+    scene.sandbox("s", &Value::Null);
+    let wakes_s = |woken: Vec<Wake>| woken.contains(&Wake::Sandbox(Key::new("ns", "s")));
+    let limited = |reason: &str| {
+        json!({ "ready": 0, "conditions": [{ "type": "ScalingLimited", "status": "True", "reason": reason, "message": "m",
+            "lastTransitionTime": at(0).to_string() }] })
+    };
+    assert!(!wakes_s(scene.pool(0, &scaling(Some(10)), &limited("AtMaxReplicas"))));
+    assert!(wakes_s(scene.pool(0, &scaling(Some(10)), &limited("AtMaxPods"))));
+    assert!(!wakes_s(scene.pool(0, &scaling(Some(10)), &limited("AtMaxPods"))), "nothing has changed");
+    assert!(wakes_s(scene.pool(0, &scaling(Some(11)), &limited("AtMaxPods"))));
+}
+
+#[test]
+fn what_waited_is_no_hit() {
+    let scene = Scene::new(0, &scaling(None));
+    for (name, before) in
+        [("a", Value::Null), ("b", json!({ "phase": "Pending" })), ("c", json!({ "phase": "Pending" }))]
+    {
+        scene.sandbox(name, &before);
+        scene.sandbox(name, &json!({ "podUID": name, "podName": name }));
+    }
+    assert_eq!(scene.reconciled().1.hit_rate, Some(33));
+    assert_eq!(scene.cache.read().demand[&Key::new("ns", "p")].start(), Duration::from_secs(5), "none was seen");
+}
