@@ -7,6 +7,7 @@ timeout included, is an observation.
 from __future__ import annotations
 
 import platform
+import weakref
 from typing import Any
 
 from minisweagent.exceptions import Submitted
@@ -46,7 +47,8 @@ class ArlEnvironmentConfig(BaseModel):
 
 
 class ArlEnvironment:
-    """Claims a Sandbox when it is made, and gives it up in :meth:`cleanup`."""
+    """Claims a Sandbox when it is made, and gives it up in :meth:`cleanup`, which mini-swe-agent does not call: otherwise when nobody has the
+    environment any more, or when the program ends."""
 
     def __init__(self, *, config_class: type[ArlEnvironmentConfig] = ArlEnvironmentConfig, **settings: Any) -> None:
         self.config = config = config_class(**settings)
@@ -55,6 +57,7 @@ class ArlEnvironment:
         else:
             client = Client(kubeconfig=config.kubeconfig, namespace=config.namespace)
         self.sandbox = client.acquire(config.pool, envs=config.env, timeout=config.idle_timeout, wait=config.wait)
+        self._finalizer = weakref.finalize(self, self.sandbox.kill)
 
     def execute(self, action: dict[str, Any], cwd: str = "", *, timeout: int | None = None) -> dict[str, Any]:
         """Runs a command; both outputs as one, in the order in which they were printed."""
@@ -92,7 +95,7 @@ class ArlEnvironment:
 
     def cleanup(self) -> None:
         """Gives the Sandbox up."""
-        self.sandbox.kill()
+        self._finalizer()
 
 
 def _failed(output: str, error: Exception) -> dict[str, Any]:

@@ -7,6 +7,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyList},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     call::Call,
@@ -16,6 +17,9 @@ use crate::{
     process::{Process, Running, exit_to_python, gap_to_python},
     runtime::runtime,
 };
+
+/// So many are given up at once, however many a client held.
+static RELEASES: Semaphore = Semaphore::const_new(32);
 
 /// A Sandbox that is given up again unless somebody takes it.
 pub(crate) struct Claimed(Option<arl_client::Sandbox>);
@@ -156,7 +160,10 @@ impl Sandbox {
 
     fn release(&self) -> Call {
         let sandbox = self.sandbox.clone();
-        Call::unit(async move { sandbox.release().await })
+        Call::unit(async move {
+            let _permit = RELEASES.acquire().await;
+            sandbox.release().await
+        })
     }
 }
 

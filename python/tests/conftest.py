@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from arl_sandbox import AsyncClient, AsyncSandbox, Client, Sandbox
+from arl_sandbox._async import _calls as async_calls
+from arl_sandbox._sync import _calls as sync_calls
+from stub import Completions
 from world import World, template
 
 
@@ -46,3 +49,11 @@ async def async_client(world: World) -> AsyncIterator[AsyncClient]:
 async def async_sandbox(async_client: AsyncClient) -> AsyncSandbox:
     """A Sandbox of the pool ``p``."""
     return await async_client.acquire("p")
+
+
+@pytest.fixture
+def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are those of stub.py."""
+    monkeypatch.setattr(async_calls, "Completions", Completions)
+    monkeypatch.setattr(sync_calls, "Completions", Completions)
+    monkeypatch.setattr(sync_calls, "_IDLE", [])

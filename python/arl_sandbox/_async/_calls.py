@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from .._logs import pass_on
@@ -24,13 +25,13 @@ class _Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._completions = Completions(False)
-        self._pending: dict[int, asyncio.Future[Any]] = {}
+        self._pending: dict[int, tuple[asyncio.Future[Any], Callable[[Any], object] | None]] = {}
         self._key = 0
         loop.add_reader(self._completions.fileno(), self._arrived)
 
-    def begin(self, call: Call[T], future: asyncio.Future[T]) -> int:
+    def begin(self, call: Call[T], future: asyncio.Future[T], lost: Callable[[T], object] | None = None) -> int:
         self._key += 1
-        self._pending[self._key] = future
+        self._pending[self._key] = (future, lost)
         try:
             call.start(self._completions, self._key)
         except BaseException:
@@ -43,10 +44,12 @@ class _Bridge:
 
     def _arrived(self) -> None:
         self._completions.clear()
-        for future, value, failure in self._completions.drain(self._pending):
+        for (future, lost), value, failure in self._completions.drain(self._pending):
             if future.done():
-                continue
-            if failure is None:
+                # It was cancelled in this turn of the loop, and its task does not know yet.
+                if failure is None and lost is not None:
+                    lost(value)
+            elif failure is None:
                 future.set_result(value)
             else:
                 future.set_exception(from_native(failure))
@@ -82,13 +85,13 @@ async def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
     loop = asyncio.get_running_loop()
     bridge = _bridge(loop)
     future: asyncio.Future[T] = loop.create_future()
-    key = bridge.begin(call, future)
+    key = bridge.begin(call, future, lost)
     try:
         return await future
     except asyncio.CancelledError:
         call.cancel()
         bridge.give_up(key)
-        if lost is not None and future.done() and not future.cancelled() and future.exception() is None:
+        if future.done() and not future.cancelled() and future.exception() is None and lost is not None:
             lost(future.result())
         raise
 
@@ -96,6 +99,22 @@ async def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
 def forget(call: Call[Any]) -> None:
     """Starts a call that nobody waits for."""
     call.start(Completions(False), 0)
+
+
+async def finish(calls: Sequence[tuple[Call[Any], Callable[[], object]]]) -> None:
+    """Starts all calls and waits for all of them; each that succeeds is followed by its function. Cancelled, they go on. Raises the first error."""
+
+    def follow(then: Callable[[], object], done: asyncio.Future[Any]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            then()
+
+    begun = []
+    for call, then in calls:
+        begun.append(begin(call))
+        begun[-1].add_done_callback(partial(follow, then))
+    for outcome in await asyncio.shield(asyncio.gather(*begun, return_exceptions=True)):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def called(value: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -13,12 +15,13 @@ from .._models import Timings
 from .._progress import Progress
 from .._timings import Clock
 from ..errors import ArlError
-from ._calls import each, forget, now, result
+from ._calls import each, finish, forget, now, result
 from .sandbox import AsyncSandbox
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_LOGGER = logging.getLogger("arl_sandbox")
 _DEFAULT: dict[str | None, AsyncClient] = {}
 
 
@@ -75,9 +78,14 @@ class AsyncClient:
         marks = list((labels or {}).items())
         began = now()
         call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"))
-        native = await result(call, lost=lambda sandbox: forget(sandbox.release()))
-        self._clock.claim.add(now() - began)
-        return self._adopt(native, pool, envs or {})
+        native = await result(call, lost=_give_back)
+        try:
+            sandbox = self._adopt(native, pool, envs or {})
+            self._clock.claim.add(now() - began)
+        except BaseException:
+            _give_back(native)
+            raise
+        return sandbox
 
     async def release(self, sandbox: AsyncSandbox) -> None:
         """Gives a Sandbox up: the same as :meth:`AsyncSandbox.kill`."""
@@ -128,8 +136,11 @@ class AsyncClient:
     async def _once(
         self, pool: str, item: T, fn: Callable[[AsyncSandbox, T], Awaitable[R]], claim: Mapping[str, Any]
     ) -> R | Exception:
-        async with await self.acquire(pool, **claim) as sandbox:
+        sandbox = await self.acquire(pool, **claim)
+        try:
             return await fn(sandbox, item)
+        finally:
+            await self._let_go([sandbox])
 
     def _adopt(self, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> AsyncSandbox:
         sandbox = AsyncSandbox(self, native, pool, envs)
@@ -139,9 +150,19 @@ class AsyncClient:
     def _gone(self, sandbox: AsyncSandbox) -> None:
         self._held.pop(sandbox.name, None)
 
+    async def _kill(self, sandboxes: Sequence[AsyncSandbox]) -> None:
+        await finish([(sandbox._native.release(), partial(self._gone, sandbox)) for sandbox in sandboxes])
+
+    async def _let_go(self, sandboxes: Sequence[AsyncSandbox]) -> None:
+        """Kills them after their work, whose outcome stands where that fails."""
+        try:
+            await self._kill(sandboxes)
+        except ArlError as error:
+            _LOGGER.warning("a Sandbox is left, and is deleted once its idle time is over: %s", error)
+
     async def close(self) -> None:
-        """Kills what it has claimed and what was not killed yet."""
-        await each(self.release, list(self._held.values()), 32)
+        """Kills what it has claimed and what was not killed yet: tries all of them, and raises the first error then. Cancelled, that goes on."""
+        await self._kill(list(self._held.values()))
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,3 +171,8 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _give_back(sandbox: _native.Sandbox) -> None:
+    """Nobody has it."""
+    forget(sandbox.release())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
@@ -89,6 +89,25 @@ def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
 def forget(call: Call[Any]) -> None:
     """Starts a call that nobody waits for."""
     call.start(Completions(True), 0)
+
+
+def finish(calls: Sequence[tuple[Call[Any], Callable[[], object]]]) -> None:
+    """Starts all calls and waits for all of them; each that succeeds is followed by its function. Interrupted, they go on. Raises the first error."""
+    completions = Completions(True)
+    pending = dict(enumerate(calls))
+    for key, (call, _) in enumerate(calls):
+        call.start(completions, key)
+    failures = []
+    while pending:
+        os.read(completions.fileno(), 64)
+        for (_, then), _, failure in completions.drain(pending):
+            if failure is None:
+                then()
+            else:
+                failures.append(failure)
+    pass_on()
+    if failures:
+        raise from_native(failures[0])
 
 
 def called(value: Any) -> None:

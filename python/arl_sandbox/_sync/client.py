@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -13,12 +15,13 @@ from .._models import Timings
 from .._progress import Progress
 from .._timings import Clock
 from ..errors import ArlError
-from ._calls import each, forget, now, result
+from ._calls import each, finish, forget, now, result
 from .sandbox import Sandbox
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_LOGGER = logging.getLogger("arl_sandbox")
 _DEFAULT: dict[str | None, Client] = {}
 
 
@@ -75,9 +78,14 @@ class Client:
         marks = list((labels or {}).items())
         began = now()
         call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"))
-        native = result(call, lost=lambda sandbox: forget(sandbox.release()))
-        self._clock.claim.add(now() - began)
-        return self._adopt(native, pool, envs or {})
+        native = result(call, lost=_give_back)
+        try:
+            sandbox = self._adopt(native, pool, envs or {})
+            self._clock.claim.add(now() - began)
+        except BaseException:
+            _give_back(native)
+            raise
+        return sandbox
 
     def release(self, sandbox: Sandbox) -> None:
         """Gives a Sandbox up: the same as :meth:`Sandbox.kill`."""
@@ -128,8 +136,11 @@ class Client:
     def _once(
         self, pool: str, item: T, fn: Callable[[Sandbox, T], R], claim: Mapping[str, Any]
     ) -> R | Exception:
-        with self.acquire(pool, **claim) as sandbox:
+        sandbox = self.acquire(pool, **claim)
+        try:
             return fn(sandbox, item)
+        finally:
+            self._let_go([sandbox])
 
     def _adopt(self, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> Sandbox:
         sandbox = Sandbox(self, native, pool, envs)
@@ -139,9 +150,19 @@ class Client:
     def _gone(self, sandbox: Sandbox) -> None:
         self._held.pop(sandbox.name, None)
 
+    def _kill(self, sandboxes: Sequence[Sandbox]) -> None:
+        finish([(sandbox._native.release(), partial(self._gone, sandbox)) for sandbox in sandboxes])
+
+    def _let_go(self, sandboxes: Sequence[Sandbox]) -> None:
+        """Kills them after their work, whose outcome stands where that fails."""
+        try:
+            self._kill(sandboxes)
+        except ArlError as error:
+            _LOGGER.warning("a Sandbox is left, and is deleted once its idle time is over: %s", error)
+
     def close(self) -> None:
-        """Kills what it has claimed and what was not killed yet."""
-        each(self.release, list(self._held.values()), 32)
+        """Kills what it has claimed and what was not killed yet: tries all of them, and raises the first error then. Cancelled, that goes on."""
+        self._kill(list(self._held.values()))
 
     def __enter__(self) -> Self:
         return self
@@ -150,3 +171,8 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _give_back(sandbox: _native.Sandbox) -> None:
+    """Nobody has it."""
+    forget(sandbox.release())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import _native
 from .._arguments import seconds
-from ..errors import ArlError, from_native
-from ._calls import result
+from ..errors import from_native
+from ._calls import forget, result
 from .commands import Commands
 from .files import Files
 
@@ -92,9 +92,8 @@ class Sandbox:
         result(self._native.set_idle_ttl(seconds(timeout, "timeout")))
 
     def kill(self) -> None:
-        """Gives it up: the Sandbox and its pod are deleted. One that is gone already is no error."""
-        result(self._native.release())
-        self._client._gone(self)
+        """Gives it up: the Sandbox and its pod are deleted. One that is gone already is no error. Cancelled (or interrupted), that goes on."""
+        self._client._kill([self])
 
     def terminate(self) -> None:
         """The same as :meth:`kill`."""
@@ -106,19 +105,20 @@ class Sandbox:
 
         Returns Sandboxes. Where one fails, the others are given up and its error is raised; with ``return_exceptions`` it stands in the list.
         """
-        made: list[Any] = []
-        for one in result(self._native.fork(count, path)):
-            if isinstance(one, dict):
-                made.append(from_native(one))
-            else:
-                made.append(self._client._adopt(one, self.pool, self._envs))
-        failed = [one for one in made if isinstance(one, ArlError)]
+        forks = result(self._native.fork(count, path), lost=_give_back)
+        try:
+            made = [self._forked(one) for one in forks]
+        except BaseException:
+            _give_back(forks)
+            raise
+        failed = [one for one in made if isinstance(one, BaseException)]
         if failed and not return_exceptions:
-            for one in made:
-                if not isinstance(one, ArlError):
-                    one.kill()
+            self._client._let_go([one for one in made if isinstance(one, Sandbox)])
             raise failed[0]
         return made
+
+    def _forked(self, one: _native.Sandbox | dict[str, Any]) -> Sandbox | BaseException:
+        return from_native(one) if isinstance(one, dict) else self._client._adopt(one, self.pool, self._envs)
 
     def task(self, steps: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
         """Runs a Task object in it, the audited way, and returns its status as the API has it. A Task that failed is a result too.
@@ -139,3 +139,10 @@ class Sandbox:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of pool {self.pool}>"
+
+
+def _give_back(forks: list[_native.Sandbox | dict[str, Any]]) -> None:
+    """Nobody has them."""
+    for one in forks:
+        if not isinstance(one, dict):
+            forget(one.release())

@@ -1,0 +1,118 @@
+"""A stand-in for the native half: calls that a test ends, so that it says in which order things happen."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+
+class Completions:
+    """As python/src/call.rs has it."""
+
+    def __init__(self, blocking: bool) -> None:
+        self.woken, self._wake = socket.socketpair()
+        self.woken.setblocking(blocking)
+        self.done: list[tuple[int, Any, Any]] = []
+
+    def fileno(self) -> int:
+        """What a byte arrives at."""
+        return self.woken.fileno()
+
+    def push(self, key: int, value: Any, failure: Any) -> None:
+        """A result comes."""
+        self.done.append((key, value, failure))
+        if len(self.done) == 1:
+            self._wake.send(b"\0")
+
+    def clear(self) -> None:
+        """Takes the bytes."""
+        self.woken.recv(64)
+
+    def drain(self, pending: dict[int, Any]) -> list[tuple[Any, Any, Any]]:
+        """What has come."""
+        done, self.done = self.done, []
+        return [(pending.pop(key), value, failure) for key, value, failure in done if key in pending]
+
+
+class Call:
+    """One that ends when it is told to, or as soon as it is started."""
+
+    def __init__(self, *outcome: Any) -> None:
+        self._outcome = outcome
+        self._started: tuple[Completions, int] | None = None
+        self.cancelled = False
+        self.on_start: Callable[[], object] = lambda: None
+
+    @property
+    def started(self) -> bool:
+        """Whether it is on its way, or ended."""
+        return self._started is not None
+
+    def start(self, completions: Completions, key: int) -> None:
+        """Begins."""
+        assert self._started is None
+        self._started = (completions, key)
+        if self._outcome:
+            self.end(*self._outcome)
+        self.on_start()
+
+    def cancel(self) -> None:
+        """Nothing comes of it any more."""
+        self.cancelled = True
+
+    def end(self, value: Any, failure: Any = None) -> None:
+        """Ends it, unless it was cancelled."""
+        assert self._started is not None
+        if not self.cancelled:
+            completions, key = self._started
+            completions.push(key, value, failure)
+
+
+REFUSED = {"name": "api", "message": "the API server answers 500", "fault": "infrastructure", "code": 500}
+"""What a request fails with."""
+
+
+class Sandbox:
+    """A claimed one. ``releases``: the calls that are made to release it, in turn; then others, which succeed at once."""
+
+    def __init__(self, name: str, *releases: Call) -> None:
+        self.name = name
+        self.pod = f"pod-of-{name}"
+        self.container = None
+        self._releases = list(releases)
+        self.released: list[Call] = []
+        self.forks = Call()
+
+    def release(self) -> Call:
+        """Deletes it."""
+        self.released.append(self._releases.pop(0) if self._releases else Call(None))
+        return self.released[-1]
+
+    def fork(self, count: int, directory: str) -> Call:
+        """Ends when the test says so."""
+        return self.forks
+
+    @property
+    def is_released(self) -> bool:
+        """Whether one of the calls is on its way and not given up."""
+        return any(call.started and not call.cancelled for call in self.released)
+
+
+class Native:
+    """A client for these Sandboxes; ``claims``: calls that give them."""
+
+    run_id = "run"
+
+    def __init__(self, *claims: Call) -> None:
+        self._claims = list(claims)
+
+    def claim(self, *_: Any) -> Call:
+        """The next one."""
+        return self._claims.pop(0)
+
+
+def claimed(*sandboxes: Sandbox) -> Native:
+    """A client that claims these at once."""
+    return Native(*[Call(sandbox) for sandbox in sandboxes])
