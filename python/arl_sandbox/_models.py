@@ -89,6 +89,11 @@ class CommandResult:
         return self.printed != (len(self.stdout_bytes), len(self.stderr_bytes))
 
     @property
+    def lost(self) -> int:
+        """How many bytes of its output the :attr:`gaps` are."""
+        return sum(gap.end - gap.start for gap in self.gaps)
+
+    @property
     def duration(self) -> float:
         """Seconds from its start to its end, measured in the pod."""
         if self.started_at is None or self.ended_at is None:

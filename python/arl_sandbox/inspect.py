@@ -35,7 +35,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ._async.client import AsyncClient
 from ._async.sandbox import AsyncSandbox
-from .errors import AccessDeniedError, AgentUnusableError, ArlError, RemoteError
+from ._models import CommandResult
+from .errors import AccessDeniedError, AgentUnusableError, ArlError, NotDirectoryError, RemoteError
 
 NOT_FOUND = 127
 """What a shell exits with where there is no such program."""
@@ -138,13 +139,13 @@ class ArlSandboxEnvironment(SandboxEnvironment):
         environments: dict[str, SandboxEnvironment],
         interrupted: bool,
     ) -> None:
-        """Gives the Sandboxes up, of samples that were interrupted too."""
+        """Gives the Sandboxes up, of samples that were interrupted too. Where that fails the sample stands: they go once they were idle."""
         with anyio.CancelScope(shield=True):
             await cls._kill(environment.as_type(cls) for environment in environments.values())
 
     @staticmethod
     async def _kill(environments: Any) -> None:
-        await asyncio.gather(*[environment.sandbox.kill() for environment in environments])
+        await asyncio.gather(*[one.sandbox.client._let_go([one.sandbox]) for one in environments])
 
     @classmethod
     async def cli_cleanup(cls, id: str | None) -> None:
@@ -176,6 +177,7 @@ class ArlSandboxEnvironment(SandboxEnvironment):
         concurrency: bool = True,
     ) -> ExecResult[str]:
         """Runs a command. A timeout is the command's own and not of the way to it, so that it is not tried again."""
+        _check_nul(*cmd)
         limit = SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE
         try:
             done = await self.sandbox.commands.run(
@@ -184,14 +186,18 @@ class ArlSandboxEnvironment(SandboxEnvironment):
         except ArlError as error:
             return _not_run(error, cmd)
         if done.timed_out:
-            raise TimeoutError(f"{cmd[0]} was ended after {timeout} s")
-        if done.truncated:
-            output = done.stdout or done.stderr
+            raise _timeout(f"{cmd[0]} was ended after {timeout} s", done)
+        if max(done.printed) > limit:
+            output = done.stdout + done.stderr
             raise OutputLimitExceededError(SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE_STR, output)
+        if done.gaps:
+            # What is left is not the output of the command: a scorer would judge it as if it were.
+            raise SandboxUnavailableError(f"{cmd[0]} exited with {done.exit_code}, but {done.lost} bytes of its output were lost on the way")
         return ExecResult(done.ok, done.exit_code, done.stdout, done.stderr)
 
     async def write_file(self, file: str, contents: str | bytes) -> None:
         """Writes a file, all of it or not at all."""
+        _check_nul(file)
         try:
             await self.sandbox.files.write(file, contents, user=self._user)
         except ArlError as error:
@@ -205,6 +211,7 @@ class ArlSandboxEnvironment(SandboxEnvironment):
 
     async def read_file(self, file: str, text: bool = True) -> str | bytes:
         """The content of a file."""
+        _check_nul(file)
         limit = SandboxEnvironmentLimits.MAX_READ_FILE_SIZE
         try:
             content = await self.sandbox.files.read(file, format="bytes", user=self._user, length=limit + 1)
@@ -229,8 +236,28 @@ class ArlSandboxEnvironment(SandboxEnvironment):
         return 0.2
 
 
+def _check_nul(*names: str) -> None:
+    """What Python itself says of such a name, which Inspect tells the model."""
+    if any("\0" in name for name in names):
+        raise ValueError("embedded null byte")
+
+
+def _timeout(message: str, done: CommandResult) -> TimeoutError:
+    """With what was printed, where Inspect looks for it."""
+    error = TimeoutError(message)
+    printed = done.stdout + done.stderr
+    if done.gaps:
+        printed += f"\n[{done.lost} bytes of the output were lost on the way]"
+    if printed:
+        setattr(error, "truncated_output", printed)
+    return error
+
+
 def _unavailable(error: ArlError) -> NoReturn:
     """What the code in the Sandbox did is told as Python's own exceptions, which file errors are."""
+    if isinstance(error, NotDirectoryError):
+        # Inspect knows no other name for it.
+        raise FileNotFoundError(str(error)) from error
     if error.fault == "infrastructure" or isinstance(error, AgentUnusableError):
         raise SandboxUnavailableError(str(error)) from error
     raise error

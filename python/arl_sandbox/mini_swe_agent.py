@@ -14,8 +14,9 @@ from minisweagent.exceptions import Submitted
 from minisweagent.utils.serialize import recursive_merge
 from pydantic import BaseModel
 
+from ._models import CommandResult
 from ._sync.client import Client
-from .errors import ArlError
+from .errors import ArlError, TransferError
 
 SUBMITTED = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 """The first line of the output of a command that ends the agent's work."""
@@ -72,14 +73,20 @@ class ArlEnvironment:
             if error.fault == "infrastructure":
                 raise
             return _failed("", error)
+        output = done.stdout
+        if done.gaps:
+            output += f"\n[{done.lost} bytes of this output were lost on the way]\n"
         if done.timed_out:
-            return _failed(done.stdout, TimeoutError(f"it was ended after {limit} s"))
-        self._check_finished(done.stdout, done.exit_code)
-        return {"output": done.stdout, "returncode": done.exit_code, "exception_info": ""}
+            return _failed(output, TimeoutError(f"it was ended after {limit} s"))
+        self._check_finished(done)
+        return {"output": output, "returncode": done.exit_code, "exception_info": ""}
 
-    def _check_finished(self, output: str, code: int) -> None:
-        first, _, submission = output.lstrip().partition("\n")
-        if code == 0 and first.strip() == SUBMITTED:
+    def _check_finished(self, done: CommandResult) -> None:
+        first, _, submission = done.stdout.lstrip().partition("\n")
+        if done.exit_code == 0 and first.strip() == SUBMITTED:
+            if done.gaps:
+                message = f"{done.lost} bytes of the submission were lost on the way"
+                raise TransferError(message, fault="infrastructure", pod=self.sandbox.pod)
             extra = {"exit_status": "Submitted", "submission": submission}
             raise Submitted({"role": "exit", "content": submission, "extra": extra})
 

@@ -74,16 +74,41 @@ REFUSED = {"name": "api", "message": "the API server answers 500", "fault": "inf
 """What a request fails with."""
 
 
+class Files:
+    """Files that all fail alike."""
+
+    def __init__(self, failure: dict[str, Any]) -> None:
+        self._failure = failure
+
+    def read(self, *_: Any) -> Call:
+        """Fails."""
+        return Call(None, self._failure)
+
+    write = read
+
+
 class Sandbox:
     """A claimed one. ``releases``: the calls that are made to release it, in turn; then others, which succeed at once."""
 
-    def __init__(self, name: str, *releases: Call) -> None:
+    def __init__(
+        self, name: str, *releases: Call, runs: list[Call] | None = None, files: Files | None = None
+    ) -> None:
         self.name = name
         self.pod = f"pod-of-{name}"
         self.container = None
         self._releases = list(releases)
         self.released: list[Call] = []
         self.forks = Call()
+        self._runs = runs or []
+        self._files = files
+
+    def run(self, command: dict[str, Any]) -> Call:
+        """The next one of ``runs``."""
+        return self._runs.pop(0)
+
+    def files(self, user: str | None) -> Files | None:
+        """Those that it was made with."""
+        return self._files
 
     def release(self) -> Call:
         """Deletes it."""
