@@ -119,6 +119,7 @@ unit: ## tests that need no cluster
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
 	cargo test -p arl-client --doc
+	cargo test -p arl-client --test session
 	cargo test -p arl-operator --test manifests --test architecture --test docs --test metrics --test sim
 
 .PHONY: fuzz

@@ -3,6 +3,7 @@
 use arl_agent::{
     frame::Frames,
     message::{
+        error::{Error as Remote, Kind},
         file::{Action, Entry, Success},
         live::Output,
     },
@@ -16,6 +17,13 @@ use crate::{
 
 /// The most bytes of one entry of a list: a path has 4 KiB at most, and so has where a link leads.
 const ENTRY_MAX: usize = 64 * 1024;
+
+/// The most bytes that [`Files::read`] takes into memory. Code in a Sandbox can make a file of any size with a few bytes.
+pub const READ_MAX: usize = 256 * 1024 * 1024;
+/// A file of so many bytes is read without asking how many there are.
+const UNCHECKED_MAX: usize = 4 * 1024 * 1024;
+/// The most bytes of all entries that [`Files::list`] takes into memory, as they are sent: half a million of usual length.
+pub const LIST_MAX: usize = 32 * 1024 * 1024;
 
 /// The files of a Sandbox, with the rights of one user.
 #[derive(Clone, Debug)]
@@ -73,10 +81,45 @@ impl Files {
     }
 
     /// The whole content of a file.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::TooLarge`] where that is more than [`READ_MAX`]: [`Files::read_to`] copies files of any size.
     pub async fn read(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>, Error> {
-        let mut content = Vec::new();
-        self.read_to(path, 0, None, &mut content).await?;
-        Ok(content)
+        self.read_range(path, 0, None).await
+    }
+
+    /// The same of `length` bytes from `offset` on, or of all that follow.
+    pub async fn read_range(&self, path: impl AsRef<[u8]>, offset: u64, length: Option<u64>) -> Result<Vec<u8>, Error> {
+        let path = path.as_ref();
+        let too_large = || {
+            let path = String::from_utf8_lossy(path);
+            let message = format!("{path} has more than {READ_MAX} bytes: read it as a stream, or in parts");
+            Error::Remote(Remote::new(Kind::TooLarge, message))
+        };
+        let mut handle = self.call(Action::Read { path: path.to_vec(), offset, length });
+        let (mut content, mut is_checked) = (Vec::new(), false);
+        loop {
+            match handle.next().await {
+                FlowEvent::Data(Output::Stdout, data) => {
+                    // Small files are not worth a question, and one that is much too large is not worth its transfer.
+                    if content.len() > UNCHECKED_MAX && !is_checked {
+                        is_checked = true;
+                        let rest = self.stat(path).await?.size.saturating_sub(offset);
+                        if rest.min(length.unwrap_or(u64::MAX)) > READ_MAX as u64 {
+                            return Err(too_large());
+                        }
+                    }
+                    if content.len() + data.len() > READ_MAX {
+                        return Err(too_large());
+                    }
+                    content.extend_from_slice(&data);
+                }
+                FlowEvent::Gap(..) => return Err(cut_off()),
+                FlowEvent::Done(_) => return Ok(content),
+                FlowEvent::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
     }
 
     /// Copies `length` bytes of a file from `offset` on, or all that follow; returns how many there were.
@@ -119,12 +162,23 @@ impl Files {
     }
 
     /// What is in a directory, down to so many levels, 1 being its own; all without a number.
+    ///
+    /// # Errors
+    /// Of kind [`Kind::TooLarge`] where that is more than [`LIST_MAX`].
     pub async fn list(&self, path: impl AsRef<[u8]>, depth: Option<u32>) -> Result<Vec<Entry>, Error> {
-        let mut handle = self.call(Action::List { path: path.as_ref().to_vec(), depth });
-        let (mut frames, mut entries) = (Frames::new(ENTRY_MAX), Vec::new());
+        let path = path.as_ref().to_vec();
+        let shown = String::from_utf8_lossy(&path).into_owned();
+        let mut handle = self.call(Action::List { path, depth });
+        let (mut frames, mut entries, mut bytes) = (Frames::new(ENTRY_MAX), Vec::new(), 0);
         loop {
             match handle.next().await {
                 FlowEvent::Data(Output::Stdout, data) => {
+                    bytes += data.len();
+                    if bytes > LIST_MAX {
+                        let message =
+                            format!("{shown} has more entries than a list holds: list its directories one by one");
+                        return Err(Error::Remote(Remote::new(Kind::TooLarge, message)));
+                    }
                     frames.push(&data);
                     while let Some(entry) = frames.take().map_err(|_| unexpected())? {
                         entries.push(entry);

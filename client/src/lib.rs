@@ -23,7 +23,7 @@ pub use claim::{Claim, IDLE_TTL, WAIT, name_for};
 pub use client::{Client, MANAGER, RUN_ID};
 pub use command::{Command, KEEP_MAX};
 pub use error::{Error, Fault};
-pub use files::Files;
+pub use files::{Files, LIST_MAX, READ_MAX};
 pub use process::{Exit, Finished, GRACE, Gap, Process, ProcessEvent};
 pub use sandbox::Sandbox;
 pub use session::{Session, Stdin};

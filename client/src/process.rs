@@ -21,6 +21,9 @@ pub struct Gap {
     pub until: u64,
 }
 
+/// The most gaps that are told apart. Each is of a stream that broke.
+const GAPS_MAX: usize = 1024;
+
 /// What a process does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessEvent {
@@ -92,7 +95,7 @@ pub struct Finished {
     pub stderr: Vec<u8>,
     /// How many bytes it printed, standard output and standard error.
     pub printed: [u64; 2],
-    /// What it printed and is not there any more.
+    /// What it printed and is not there any more. Behind the thousandth, the last one reaches to the end of those that follow.
     pub gaps: Vec<Gap>,
 }
 
@@ -183,8 +186,12 @@ impl Process {
                     kept[index].extend_from_slice(&data[..data.len().min(room)]);
                 }
                 ProcessEvent::Gap(gap) => {
+                    let count = gaps.len();
                     printed[usize::from(gap.output == Output::Stderr)] += gap.until - gap.from;
-                    gaps.push(gap);
+                    match gaps.iter_mut().rfind(|last: &&mut Gap| last.output == gap.output) {
+                        Some(last) if GAPS_MAX <= count => last.until = gap.until,
+                        _ => gaps.push(gap),
+                    }
                 }
                 ProcessEvent::Rejected(_) => {}
                 ProcessEvent::Ended(exit) => {

@@ -14,7 +14,7 @@ use arl_agent::{
     frame::{Frames, TO_AGENT_MAX, encode},
     message::{
         FromAgent, ToAgent, VERSION,
-        live::{End, Event, Id, Request, Status},
+        live::{CHUNK, End, Event, Id, Output, Request, Status},
     },
 };
 use arl_client::{Command, Error, Fault, Session, kind::Kind, stream::Place};
@@ -63,9 +63,12 @@ impl Stream {
     }
 
     async fn start(&mut self) -> Option<Id> {
-        match self.hear().await? {
-            ToAgent::Live(Request::Start(start)) => Some(start.id),
-            other => panic!("{other:?}"),
+        loop {
+            match self.hear().await? {
+                ToAgent::Live(Request::Start(start)) => return Some(start.id),
+                ToAgent::Live(Request::Unfollow { .. }) => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 
@@ -153,4 +156,42 @@ async fn an_agent_that_greets_and_hangs_up_is_given_up() {
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     let streams = streams.load(Ordering::SeqCst);
     assert!((3..12).contains(&streams), "{streams} streams");
+}
+
+/// The memory of this process, in bytes.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB")).unwrap();
+    resident.trim().parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn an_agent_that_sends_more_than_there_is_room_for_costs_no_memory() {
+    const FLOOD: u64 = 128 << 20;
+    let (session, _) = session(PATIENCE, |_, mut stream| async move {
+        stream.greet(INSTANCE).await;
+        let Some(id) = stream.start().await else { return };
+        stream.say(&FromAgent::Live(Event::Started { id, pid: 5, ago_us: 0 })).await;
+        for offset in (0..FLOOD).step_by(CHUNK) {
+            let data = vec![7; CHUNK];
+            stream.say(&FromAgent::Live(Event::Output { id, output: Output::Stdout, offset, data })).await;
+        }
+        let Some(next) = stream.start().await else { return };
+        stream.ran(next, 4).await;
+    })
+    .await;
+    let before = memory();
+    let mut process = session.start(Command::new(["cat"])).await.unwrap();
+    // What is asked next is answered behind the flood, none of which is taken meanwhile.
+    assert_eq!(session.run(Command::new(["true"])).await.unwrap().exit.code, 4);
+    let grown = memory().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes");
+    let error = loop {
+        match process.next().await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, Error::AgentUnusable { .. }), "{error}");
+    assert_eq!(error.fault(), Fault::Task);
 }

@@ -28,11 +28,7 @@ impl Files {
     #[pyo3(signature = (path, offset, length))]
     fn read(&self, path: Vec<u8>, offset: u64, length: Option<u64>) -> Call {
         let files = self.files.clone();
-        let work = async move {
-            let mut content = Vec::new();
-            files.read_to(path, offset, length, &mut content).await?;
-            Ok(content)
-        };
+        let work = async move { files.read_range(path, offset, length).await };
         Call::new(work, |py, content| Ok(PyBytes::new(py, &content).into_any().unbind()))
     }
 

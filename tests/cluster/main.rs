@@ -29,6 +29,7 @@ mod generations;
 mod ha;
 mod harness;
 mod hostile;
+mod hostile_live;
 mod lifetimes;
 mod live;
 mod live_copies;

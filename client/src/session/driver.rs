@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     attempts::{Attempts, Hopeless},
-    flow::{Agent, Flow, FlowEvent, Opening, Received},
+    flow::{Agent, Flow, Opening, Received},
+    queue::{EventSender, FlowEvent, TooMuch},
 };
 use crate::{
     error::Error,
@@ -27,7 +28,7 @@ use crate::{
 /// What handles ask of a session.
 pub(crate) enum Command {
     /// Start or follow something.
-    Open { id: Id, opening: Opening, events: mpsc::UnboundedSender<FlowEvent>, received: watch::Sender<Received> },
+    Open { id: Id, opening: Opening, events: EventSender, received: watch::Sender<Received> },
     /// Input for something.
     Input(Id, Vec<u8>),
     /// There is no more input.
@@ -43,6 +44,7 @@ pub(crate) enum Command {
 /// What is to be kept up over streams.
 #[derive(Default)]
 struct State {
+    pod: String,
     flows: BTreeMap<Id, Flow>,
     lists: BTreeMap<u64, oneshot::Sender<Result<Vec<Process>, Error>>>,
     /// Requests that no stream has taken.
@@ -63,7 +65,7 @@ impl State {
             Command::Open { id, events, .. } if self.flows.contains_key(&id) => {
                 // Two would take each other's bytes. Who asked may have given up.
                 let error = Error::Usage("this session follows that process already".into());
-                let _ = events.send(FlowEvent::Failed(error));
+                events.end(FlowEvent::Failed(error));
             }
             Command::Open { id, opening, events, received } => {
                 let mut flow = Flow::new(id, opening, events, received);
@@ -107,7 +109,7 @@ impl State {
             let survives = again.is_ok();
             match again {
                 Ok(again) => requests.extend(again),
-                Err(error) => flow.send(FlowEvent::Failed(error)),
+                Err(error) => flow.end(FlowEvent::Failed(error)),
             }
             survives
         });
@@ -118,16 +120,8 @@ impl State {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Started { id, pid, .. } => {
-                if let Some(flow) = self.flows.get_mut(&id) {
-                    self.has_news |= flow.started(pid);
-                }
-            }
-            Event::Output { id, output, offset, data } => {
-                if let Some(flow) = self.flows.get_mut(&id) {
-                    self.has_news |= flow.output(output, offset, data);
-                }
-            }
+            Event::Started { id, pid, .. } => self.hear(id, |flow| flow.started(pid)),
+            Event::Output { id, output, offset, data } => self.hear(id, |flow| flow.output(output, offset, data)),
             Event::InputRoom { id, received, until } => {
                 let mut has_news = false;
                 self.with_input(id, |flow| has_news = flow.room(received, until));
@@ -145,7 +139,7 @@ impl State {
             Event::Failed { id, error } => self.last(id, FlowEvent::Failed(Error::Remote(error))),
             Event::Rejected { id, error } => {
                 if let Some(flow) = self.flows.get(&id) {
-                    flow.send(FlowEvent::Rejected(error));
+                    flow.rejected(error);
                 }
             }
             Event::Done { id, result } => self.last(id, FlowEvent::Done(result)),
@@ -160,10 +154,22 @@ impl State {
         }
     }
 
+    /// Something was heard of a process or call; it is true where it was not known.
+    fn hear(&mut self, id: Id, hear: impl FnOnce(&mut Flow) -> Result<bool, TooMuch>) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if let Ok(is_new) = hear(flow) {
+            self.has_news |= is_new;
+            return;
+        }
+        self.unsent.push(flow.abandon());
+        let message = "it sends more than it was given room for".into();
+        self.last(id, FlowEvent::Failed(Error::AgentUnusable { pod: self.pod.clone(), message }));
+    }
+
     fn last(&mut self, id: Id, event: FlowEvent) {
         if let Some(flow) = self.flows.remove(&id) {
             self.has_news = true;
-            flow.send(event);
+            flow.end(event);
         }
     }
 
@@ -173,7 +179,7 @@ impl State {
 
     fn fail(&mut self, error: impl Fn() -> Error) {
         for flow in std::mem::take(&mut self.flows).into_values() {
-            flow.send(FlowEvent::Failed(error()));
+            flow.end(FlowEvent::Failed(error()));
         }
         for answer in std::mem::take(&mut self.lists).into_values() {
             let _ = answer.send(Err(error()));
@@ -189,7 +195,7 @@ pub(crate) async fn drive(
     patience: Duration,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let mut state = State::default();
+    let mut state = State { pod: place.pod.clone(), ..State::default() };
     let (mut attempts, mut has_worked) = (Attempts::new(patience), false);
     loop {
         if state.is_idle() {

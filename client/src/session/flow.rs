@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use arl_agent::message::{
     error,
-    file::{Action, Success},
-    live::{CHUNK, End, Id, Output, Request, Start},
+    file::Action,
+    live::{CHUNK, Id, Output, Request, Start},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use super::queue::{EventSender, FlowEvent, TooMuch};
 use crate::error::Error;
 
 /// What is asked of the pod.
@@ -23,24 +24,6 @@ pub(crate) enum Opening {
 
 /// Which agent a stream leads to: see [`Greeting::instance`](crate::stream::Greeting::instance).
 pub(crate) type Agent = Option<u64>;
-
-/// What is heard of a process or call.
-pub(crate) enum FlowEvent {
-    /// It was started, with this number.
-    Started(i32),
-    /// Bytes of an output that are expected next.
-    Data(Output, Vec<u8>),
-    /// Bytes of an output that are gone.
-    Gap(Output, u64, u64),
-    /// The process has ended: the last event.
-    Ended(Box<End>),
-    /// The call succeeded: the last event.
-    Done(Success),
-    /// It failed: the last event.
-    Failed(Error),
-    /// A signal, a size or input was refused.
-    Rejected(error::Error),
-}
 
 /// How far input has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,17 +55,12 @@ pub(crate) struct Flow {
     /// To which agent it was sent before.
     sent: Option<Agent>,
     expected: [u64; 2],
-    events: mpsc::UnboundedSender<FlowEvent>,
+    events: EventSender,
     input: Input,
 }
 
 impl Flow {
-    pub(crate) fn new(
-        id: Id,
-        opening: Opening,
-        events: mpsc::UnboundedSender<FlowEvent>,
-        received: watch::Sender<Received>,
-    ) -> Self {
+    pub(crate) fn new(id: Id, opening: Opening, events: EventSender, received: watch::Sender<Received>) -> Self {
         let (expected, confirmed) = match &opening {
             Opening::Attach(offsets) => (*offsets, true),
             _ => ([0; 2], false),
@@ -94,6 +72,7 @@ impl Flow {
     /// What is sent of it on a new stream to `agent`; an error where it does not survive the loss of the one before.
     pub(crate) fn resume(&mut self, agent: Agent) -> Result<Vec<Request>, Error> {
         let before = self.sent.replace(agent);
+        self.events.resume();
         let input = &mut self.input;
         (input.sent, input.until, input.close_sent) = (input.received.borrow().bytes, 0, false);
         let [stdout, stderr] = self.expected;
@@ -121,26 +100,31 @@ impl Flow {
         }
     }
 
-    pub(crate) fn send(&self, event: FlowEvent) {
-        // Nobody may be there any more: the session is told apart from this.
-        let _ = self.events.send(event);
+    /// Its last event.
+    pub(crate) fn end(&self, event: FlowEvent) {
+        self.events.end(event);
+    }
+
+    /// A request of it was refused. Where that happens again and again, and nobody listens, once is as good.
+    pub(crate) fn rejected(&self, error: error::Error) {
+        let _ = self.events.push(FlowEvent::Rejected(error));
     }
 
     /// True where it was not known.
-    pub(crate) fn started(&mut self, pid: i32) -> bool {
+    pub(crate) fn started(&mut self, pid: i32) -> Result<bool, TooMuch> {
         let is_new = !std::mem::replace(&mut self.confirmed, true);
         if is_new || matches!(self.opening, Opening::Attach(_)) {
-            self.send(FlowEvent::Started(pid));
+            self.events.push(FlowEvent::Started(pid))?;
         }
-        is_new
+        Ok(is_new)
     }
 
     /// Bytes that came before are passed over; those that are missing are said to be. True where there are any others.
-    pub(crate) fn output(&mut self, output: Output, offset: u64, mut data: Vec<u8>) -> bool {
+    pub(crate) fn output(&mut self, output: Output, offset: u64, mut data: Vec<u8>) -> Result<bool, TooMuch> {
         let index = usize::from(output == Output::Stderr);
         let expected = self.expected[index];
         if offset > expected {
-            self.send(FlowEvent::Gap(output, expected, offset));
+            self.events.push(FlowEvent::Gap(output, expected, offset))?;
         } else {
             let known = usize::try_from(expected - offset).unwrap_or(usize::MAX).min(data.len());
             data.drain(..known);
@@ -148,9 +132,9 @@ impl Flow {
         let end = offset.max(expected).saturating_add(data.len() as u64);
         self.expected[index] = end;
         if !data.is_empty() {
-            self.send(FlowEvent::Data(output, data));
+            self.events.push(FlowEvent::Data(output, data))?;
         }
-        end > expected
+        Ok(end > expected)
     }
 
     pub(crate) fn write(&mut self, data: &[u8]) {

@@ -5,20 +5,21 @@ use std::io;
 use arl_agent::message::live::{Id, Output, Request, WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::{mpsc, watch},
+    sync::watch,
 };
 
 use super::{
     driver::Command,
-    flow::{FlowEvent, Opening, Received},
+    flow::{Opening, Received},
     link::Link,
+    queue::{EventReceiver, FlowEvent, events},
 };
 use crate::error::Error;
 
 pub(crate) struct Handle {
     link: Link,
     id: Id,
-    events: mpsc::UnboundedReceiver<FlowEvent>,
+    events: EventReceiver,
     taken: [u64; 2],
     stdin: Option<Stdin>,
     is_over: bool,
@@ -27,9 +28,9 @@ pub(crate) struct Handle {
 impl Handle {
     pub(super) fn open(link: Link, id: Id, opening: Opening) -> Self {
         let taken = if let Opening::Attach(offsets) = opening { offsets } else { [0; 2] };
-        let (send, events) = mpsc::unbounded_channel();
+        let (sender, events) = events();
         let (received, room) = watch::channel(Received::default());
-        link.send(Command::Open { id, opening, events: send, received });
+        link.send(Command::Open { id, opening, events: sender, received });
         let stdin = Some(Stdin { link: link.clone(), id, sent: 0, room });
         Self { link, id, events, taken, stdin, is_over: false }
     }
@@ -44,7 +45,7 @@ impl Handle {
 
     /// The next event. Taking bytes makes room for more.
     pub(crate) async fn next(&mut self) -> FlowEvent {
-        let event = self.events.recv().await.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
+        let event = self.events.next().await.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
         match &event {
             FlowEvent::Data(output, data) => self.acknowledge(*output, data.len() as u64),
             FlowEvent::Gap(output, from, until) => self.acknowledge(*output, until - from),

@@ -5,6 +5,7 @@ mod driver;
 mod flow;
 mod handle;
 mod link;
+mod queue;
 
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use arl_agent::message::live::{Id, Process as Listed, Request};
 use kube::Client;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use flow::{FlowEvent, Opening};
+pub(crate) use flow::Opening;
 pub(crate) use handle::Handle;
 pub use handle::Stdin;
+pub(crate) use queue::FlowEvent;
 
 use crate::{
     error::Error,

@@ -42,6 +42,13 @@ pub async fn client() -> Client {
     Client::try_from(config).unwrap()
 }
 
+/// A client with the rights of this kubeconfig.
+pub async fn client_of(path: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
 /// The documents of a YAML file.
 pub fn documents(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
