@@ -200,21 +200,29 @@ class Collected:
         self._printed = {"stdout": 0, "stderr": 0}
         self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in self._data}
         self._gaps: list[Gap] = []
+        self._taken: tuple[Any, ...] | None = None
         self.result: CommandResult | None = None
 
     def add(self, event: tuple[Any, ...]) -> Output | None:
-        """Takes an event of a process; returns what it printed, if it did."""
+        """Takes an event of a process; returns what it printed, if it did. Where it is interrupted it may be given the same event again."""
+        if event is self._taken:
+            return None
         name, value = event[0], event[1]
         if name in self._data:
-            self._printed[name] += len(value)
-            room = self._keep - len(self._data[name])
-            if room > 0:
-                self._data[name] += value[:room]
-            return Output(name, value, self._decoders[name].decode(value))
+            output = Output(name, value, self._decoders[name].decode(value))
+            total = self._printed[name] + len(value)
+            kept = value[: max(0, self._keep - len(self._data[name]))]
+            # Python runs signal handlers where something is called, and not between these.
+            self._taken = event
+            self._printed[name] = total
+            self._data[name] += kept
+            return output
         if name == "gap":
             gap = Gap(*value)
-            self._printed[gap.stream] += gap.end - gap.start
-            self._gaps.append(gap)
+            total = self._printed[gap.stream] + gap.end - gap.start
+            self._taken = event
+            self._printed[gap.stream] = total
+            self._gaps += [gap]
         elif name == "ended":
             stdout, stderr = (bytes(self._data[name]) for name in ("stdout", "stderr"))
             printed = (self._printed["stdout"], self._printed["stderr"])

@@ -4,7 +4,7 @@
 //!   Python thread or event loop                     worker
 //!     call.start(completions, key)  ──────────────>   the call's future
 //!     a byte arrives at completions.fileno()  <────   push(key, result)
-//!     completions.drain(pending)
+//!     completions.drain(pending, arrived)
 //! ```
 //!
 //! A worker never takes Python's lock: results become Python objects in `drain`, in the thread that waits for them.
@@ -143,11 +143,16 @@ impl Completions {
         while (&self.woken).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
     }
 
-    /// What has come for the keys of `pending`, which are taken out of it: a list of (what was there for the key, value, failure).
-    /// A result whose key is not there is dropped.
-    fn drain<'py>(&self, py: Python<'py>, pending: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyList>> {
+    /// Wakes whoever waits, without a result.
+    fn wake(&self) {
+        let _ = (&self.queue.wake).write(&[0]);
+    }
+
+    /// Adds to `arrived` what has come for the keys of `pending`, which are taken out of it: (what was there for the key, value, failure).
+    /// A result whose key is not there is dropped. A signal handler runs before or after this and never within it: returned, and not
+    /// added to a list that the caller has, results would be lost where the handler raises.
+    fn drain(&self, py: Python<'_>, pending: &Bound<'_, PyDict>, arrived: &Bound<'_, PyList>) -> PyResult<()> {
         let done = std::mem::take(&mut *lock(&self.queue.done));
-        let found = PyList::empty(py);
         for (key, outcome) in done {
             let Some(target) = pending.get_item(key)? else { continue };
             pending.del_item(key)?;
@@ -156,8 +161,8 @@ impl Completions {
                 Ok(Err(error)) => (py.None(), error.into_value(py).into_any()),
                 Err(failure) => (py.None(), failure.into_python(py)?),
             };
-            found.append((target, value, failure))?;
+            arrived.append((target, value, failure))?;
         }
-        Ok(found)
+        Ok(())
     }
 }

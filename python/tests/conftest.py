@@ -57,3 +57,4 @@ def stubbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_calls, "Completions", Completions)
     monkeypatch.setattr(sync_calls, "Completions", Completions)
     monkeypatch.setattr(sync_calls, "_IDLE", [])
+    monkeypatch.setattr(Completions, "delivered", [])

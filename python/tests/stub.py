@@ -16,6 +16,9 @@ class Completions:
         self.woken.setblocking(blocking)
         self.done: list[tuple[int, Any, Any]] = []
 
+    delivered: list[Any] = []
+    """What came out of any of them."""
+
     def fileno(self) -> int:
         """What a byte arrives at."""
         return self.woken.fileno()
@@ -30,10 +33,17 @@ class Completions:
         """Takes the bytes."""
         self.woken.recv(64)
 
-    def drain(self, pending: dict[int, Any]) -> list[tuple[Any, Any, Any]]:
+    def wake(self) -> None:
+        """Without a result."""
+        self._wake.send(b"\0")
+
+    def drain(self, pending: dict[int, Any], arrived: list[tuple[Any, Any, Any]]) -> None:
         """What has come."""
         done, self.done = self.done, []
-        return [(pending.pop(key), value, failure) for key, value, failure in done if key in pending]
+        for key, value, failure in done:
+            if key in pending:
+                self.delivered.append(value)
+                arrived.append((pending.pop(key), value, failure))
 
 
 class Call:
@@ -74,6 +84,24 @@ REFUSED = {"name": "api", "message": "the API server answers 500", "fault": "inf
 """What a request fails with."""
 
 
+class Process:
+    """One that does these things, at once or when a call ends."""
+
+    id = pid = 1
+
+    def __init__(self, *events: Call) -> None:
+        self._events = list(events)
+
+    def next(self) -> Call:
+        """What it does next. That stays the next where the call is dropped before it is started."""
+        while self._events[0].started:
+            self._events.pop(0)
+        return self._events[0]
+
+    def kill(self, grace: Any) -> None:
+        """It goes on all the same."""
+
+
 class Files:
     """Files that all fail alike."""
 
@@ -100,11 +128,16 @@ class Sandbox:
         self.released: list[Call] = []
         self.forks = Call()
         self._runs = runs or []
+        self.processes: list[Process] = []
         self._files = files
 
     def run(self, command: dict[str, Any]) -> Call:
         """The next one of ``runs``."""
         return self._runs.pop(0)
+
+    def start(self, command: dict[str, Any]) -> Call:
+        """The next one of ``processes``."""
+        return Call(self.processes.pop(0))
 
     def files(self, user: str | None) -> Files | None:
         """Those that it was made with."""

@@ -43,6 +43,33 @@ def test_the_sync_map_does_the_same(world: World, client: Client) -> None:
     assert not world.sandboxes(client.run_id)
 
 
+def test_an_interrupted_map_ends_its_commands_and_releases_its_sandboxes(world: World, client: Client) -> None:
+    running: list[int] = []
+
+    def work(sandbox: Sandbox, item: int) -> None:
+        # It is known to run once it has printed.
+        sandbox.commands.run("echo; sleep 1111", on_stdout=lambda text: running.append(item))
+
+    def interrupt() -> None:
+        until(lambda: len(running) == 2, "both commands run")
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupted)
+    other = threading.Thread(target=interrupt)
+    try:
+        other.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.map(range(4), work, pool="p", concurrency=2)
+    finally:
+        other.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert sorted(running) == [0, 1]
+    assert not world.sandboxes(client.run_id)
+
+
 async def test_what_nobody_waits_for_is_deleted(world: World) -> None:
     async with AsyncClient(kubeconfig=world.kubeconfig) as client:
         for step in range(12):

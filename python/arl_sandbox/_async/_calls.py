@@ -44,7 +44,9 @@ class _Bridge:
 
     def _arrived(self) -> None:
         self._completions.clear()
-        for (future, lost), value, failure in self._completions.drain(self._pending):
+        arrived: list[tuple[Any, Any, Any]] = []
+        self._completions.drain(self._pending, arrived)
+        for (future, lost), value, failure in arrived:
             if future.done():
                 # It was cancelled in this turn of the loop, and its task does not know yet.
                 if failure is None and lost is not None:
@@ -139,3 +141,4 @@ async def each(work: Callable[[T], Awaitable[R]], items: Iterable[T], concurrenc
 
 
 now = time.perf_counter
+Lock = asyncio.Lock

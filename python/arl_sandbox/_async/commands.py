@@ -13,7 +13,7 @@ from .._arguments import content_bytes, seconds
 from .._models import Collected, CommandResult, Output, ProcessInfo, finished
 from .._timings import Clock
 from ..errors import RemoteError, from_native
-from ._calls import Begun, begin, called, now, result, resume
+from ._calls import Begun, Lock, begin, called, now, result, resume
 
 Callback: TypeAlias = Callable[[str], object]
 
@@ -23,7 +23,7 @@ class AsyncCommandHandle:
 
     Iterate over it for its output as it comes, or :meth:`wait` for its end. Until then it is never held up: the last 8 MiB of its output are
     kept here, and what is older becomes a gap. While it is iterated over or waited for, nothing is dropped and a slow reader slows it.
-    The process goes on when the handle is dropped.
+    Of several who do so at once, each is given a part of it, and all are given its end. The process goes on when the handle is dropped.
     """
 
     def __init__(
@@ -37,6 +37,8 @@ class AsyncCommandHandle:
         self._native = native
         self._collected = Collected(keep)
         self._coming: Begun[tuple[Any, ...]] | None = None
+        self._turn = Lock()
+        self._failure: Exception | None = None
         self._callbacks = {"stdout": on_stdout, "stderr": on_stderr}
         self._check = check
 
@@ -57,19 +59,25 @@ class AsyncCommandHandle:
         return None if end is None else end.exit_code
 
     async def _next(self) -> Output | None:
-        # What is coming is kept where the wait for it is given up: no output is lost.
-        if self._coming is None:
-            self._coming = begin(self._native.next())
-        try:
-            event = await resume(self._coming)
-        except Exception:
+        async with self._turn:
+            if self._failure is not None:
+                raise self._failure
+            if self._collected.result is not None:
+                return None
+            # What is coming is kept until it was taken, also where the wait for it is given up: no output is lost.
+            if self._coming is None:
+                self._coming = begin(self._native.next())
+            try:
+                event = await resume(self._coming)
+            except Exception as error:
+                self._failure = error
+                raise
+            output = None if event[0] == "rejected" else self._collected.add(event)
             self._coming = None
-            raise
-        self._coming = None
         if event[0] == "rejected":
             kind, message = event[1:]
             raise from_native({"name": "remote", "kind": kind, "message": message, "fault": "usage"})
-        return self._collected.add(event)
+        return output
 
     async def __aiter__(self) -> AsyncIterator[Output]:
         """What it prints, piece by piece, until it ends."""

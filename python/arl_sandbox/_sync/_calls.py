@@ -1,12 +1,16 @@
-"""Waiting for calls in threads. Signal handlers run meanwhile: the wait is a read from a socket, which Python itself interrupts."""
+"""Waiting for calls in threads. Signal handlers run meanwhile: the wait is a read from a socket, which Python itself interrupts.
+
+A handler may raise after any call of a function. What has come is therefore always in a list before the next one, and can be waited for again.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .._logs import pass_on
 from .._native import Call, Completions
@@ -15,59 +19,85 @@ from ..errors import from_native
 T = TypeVar("T")
 R = TypeVar("R")
 
+Arrived: TypeAlias = list[tuple[Any, Any, Any]]
 
-class _Waiter:
-    """Where one thread waits for one call at a time."""
-
-    def __init__(self) -> None:
-        self._completions = Completions(True)
-        self._pending: dict[int, bool] = {}
-        self._key = 0
-        self.outcome: tuple[Any, Any] | None = None
-
-    def start(self, call: Call[Any]) -> None:
-        self._key += 1
-        self.outcome = None
-        self._pending = {self._key: True}
-        call.start(self._completions, self._key)
-
-    def wait(self) -> None:
-        while self.outcome is None:
-            os.read(self._completions.fileno(), 64)
-            for _, value, failure in self._completions.drain(self._pending):
-                self.outcome = (value, failure)
-
-
-_IDLE: list[_Waiter] = []
+_IDLE: list[Completions] = []
 
 
 class Begun(Generic[T]):
-    """A call on its way."""
+    """A call on its way, once :meth:`start` was called, or :meth:`result`."""
 
     def __init__(self, call: Call[T]) -> None:
         self._call = call
-        self._waiter = _IDLE.pop() if _IDLE else _Waiter()
-        self._waiter.start(call)
+        self._key = id(self)
+        self._pending = {self._key: None}
+        self._arrived: Arrived = []
+        self._completions: Completions | None = None
+        self._is_started = False
+
+    def start(self) -> None:
+        """Starts it, unless it was."""
+        if self._is_started:
+            return
+        try:
+            self._completions = _IDLE.pop()
+        except IndexError:
+            self._completions = Completions(True)
+        # Nothing is called between this and the start itself.
+        self._is_started = True
+        try:
+            self._call.start(self._completions, self._key)
+        except RuntimeError:
+            self._is_started = False
+            raise
 
     def result(self) -> T:
         """Waits for it. Where that is interrupted, it may be waited for again."""
-        self._waiter.wait()
+        self.start()
+        stops = _STOPS.of_this_thread
+        if stops is not None:
+            stops.add(self._wake)
+        try:
+            self._wait(stops)
+        finally:
+            if stops is not None:
+                stops.discard(self._wake)
         pass_on()
-        outcome = self._waiter.outcome
-        assert outcome is not None
-        _IDLE.append(self._waiter)
-        value, failure = outcome
+        completions, self._completions = self._completions, None
+        if completions is not None:
+            _IDLE.append(completions)
+        ((_, value, failure),) = self._arrived
         if failure is not None:
             raise from_native(failure)
         return value  # type: ignore[no-any-return]
 
-    def cancel(self) -> None:
-        """Gives it up."""
+    def _wait(self, stops: _Stops | None) -> None:
+        while not self._arrived:
+            # The byte that announces a result may have been read before the last interruption.
+            completions = self._completions
+            assert completions is not None
+            completions.drain(self._pending, self._arrived)
+            if not self._arrived:
+                if stops is not None and stops.is_over:
+                    raise KeyboardInterrupt
+                os.read(completions.fileno(), 64)
+
+    def _wake(self) -> None:
+        completions = self._completions
+        if completions is not None:
+            completions.wake()
+
+    def give_up(self, lost: Callable[[T], object] | None) -> None:
+        """Nobody waits for it any more. What comes of it is dropped; where it has come, ``lost`` is told."""
         self._call.cancel()
+        self._completions = None
+        for _, value, failure in self._arrived:
+            if failure is None and lost is not None:
+                lost(value)
 
 
 def begin(call: Call[T]) -> Begun[T]:
-    """Starts a call, to be waited for by :func:`resume`."""
+    """A call to be waited for by :func:`resume`, which starts it: one that was started here would be lost where this is interrupted."""
     return Begun(call)
 
 
@@ -77,12 +107,13 @@ def resume(begun: Begun[T]) -> T:
 
 
 def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
-    """Starts a call and waits for it. Interrupted, it is given up, with what it has begun in a pod."""
+    """Starts a call and waits for it. Interrupted, it is given up, with what it has begun in a pod. Where its result has come by then, ``lost``
+    is told."""
     begun = Begun(call)
     try:
         return begun.result()
     except BaseException:
-        begun.cancel()
+        begun.give_up(lost)
         raise
 
 
@@ -100,7 +131,9 @@ def finish(calls: Sequence[tuple[Call[Any], Callable[[], object]]]) -> None:
     failures = []
     while pending:
         os.read(completions.fileno(), 64)
-        for (_, then), _, failure in completions.drain(pending):
+        arrived: Arrived = []
+        completions.drain(pending, arrived)
+        for (_, then), _, failure in arrived:
             if failure is None:
                 then()
             else:
@@ -114,10 +147,63 @@ def called(value: Any) -> None:
     """What a callback returned."""
 
 
+class _Stops:
+    """What ends the waits of some threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stops: set[Callable[[], object]] = set()
+        self.is_over = False
+
+    def add(self, stop: Callable[[], object]) -> None:
+        """From now on, or at once."""
+        with self._lock:
+            self._stops.add(stop)
+        if self.is_over:
+            stop()
+
+    def discard(self, stop: Callable[[], object]) -> None:
+        """Not any more."""
+        with self._lock:
+            self._stops.discard(stop)
+
+    def end(self) -> None:
+        """Ends those that are, and those that come."""
+        with self._lock:
+            self.is_over = True
+            stops = list(self._stops)
+        for stop in stops:
+            stop()
+
+
+class _Current(threading.local):
+    of_this_thread: _Stops | None = None
+
+
+_STOPS = _Current()
+
+
 def each(work: Callable[[T], R], items: Iterable[T], concurrency: int) -> list[R]:
-    """Calls ``work`` for each item in threads, so many at a time; the results in the order of the items."""
-    with ThreadPoolExecutor(max(1, concurrency), thread_name_prefix="arl-sandbox-map") as pool:
+    """Calls ``work`` for each item in threads, so many at a time; the results in the order of the items. Interrupted, what the threads wait for
+    is interrupted too."""
+    stops, outer = _Stops(), _STOPS.of_this_thread
+
+    def enter() -> None:
+        _STOPS.of_this_thread = stops
+
+    pool = ThreadPoolExecutor(max(1, concurrency), thread_name_prefix="arl-sandbox-map", initializer=enter)
+    if outer is not None:
+        outer.add(stops.end)
+    try:
         return list(pool.map(work, items))
+    except BaseException:
+        stops.end()
+        raise
+    finally:
+        if outer is not None:
+            outer.discard(stops.end)
+        pool.shutdown(cancel_futures=True)
 
 
 now = time.perf_counter
+Lock = threading.Lock
