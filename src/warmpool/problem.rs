@@ -139,7 +139,11 @@ fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
 
 fn unschedulable(pod: &Pod) -> Option<Problem> {
     let scheduled = pod.condition("PodScheduled").filter(|c| c.status == "False" && c.reason == "Unschedulable")?;
-    let advice = "lower the template's requests, or add nodes that fit it";
+    let advice = if scheduled.message.contains("were unschedulable") {
+        "nodes that would do take no new pods: kubectl uncordon one (kubectl get nodes: SchedulingDisabled), or add nodes that fit the template"
+    } else {
+        "lower the template's requests, or add nodes that fit it"
+    };
     let message = format!("pod {}: {}; {advice}", name(pod), scheduled.message);
     Some(Problem { reason: WarmPoolReason::Unschedulable, message })
 }

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use arl_crds::{SandboxPhase, TaskState};
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::harness::World;
-use crate::harness::make::{reason, shell, status};
+use crate::harness::make::{reason, shell, status, template};
 use crate::harness::wait::state;
 use crate::pools::{is_idle, is_ready};
 
@@ -78,4 +78,23 @@ async fn a_node_that_does_not_report_only_suspends() {
     let task = world.finished("t").await;
     assert_eq!(status(&task).stdout.as_deref(), Some("done\n"), "{:?}", task.status);
     assert_eq!(world.output("after", "s", "cat /workspace/log").await, "ran\n");
+}
+
+/// A node without a kubelet, and what keeps a pool from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_fits_a_cordoned_node_only_says_so_and_what_to_do() {
+    let world = World::new("cordoned").await;
+    let (nodes, name) = (Api::<Node>::all(world.client.clone()), world.ns.clone());
+    let node = json!({"metadata": {"name": name, "labels": {"only": name}}, "spec": {"unschedulable": true}});
+    nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+    let mut template = template();
+    template["spec"]["nodeSelector"] = json!({"only": name});
+    template["spec"]["tolerations"] = json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists"}]);
+    world.pool_of("p", 1, &template).await;
+    let pool = crate::refusals::pool_says(&world, "Unschedulable", "were unschedulable").await;
+    let _node = nodes.delete(&name, &DeleteParams::default()).await.unwrap();
+    let conditions = pool.status.unwrap().conditions;
+    let said = &conditions.iter().find(|c| c.type_ == "PodsFailing").unwrap().message;
+    assert!(said.contains("kubectl uncordon"), "{said}");
+    assert!(!said.contains("lower the template's requests"), "{said}");
 }
