@@ -1,7 +1,7 @@
 //! What is remembered of pools beside their status. It only slows things down: after a restart everything is tried at once.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -25,6 +25,8 @@ pub(super) struct Memory {
     /// The highest number whose name a pod has that is not the pool's.
     pub(super) taken: i64,
     pub(super) setback: Option<Setback>,
+    /// The pods that had ended at the last look. They are there still where they cannot be deleted.
+    pub(super) ended: BTreeSet<Uid>,
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when the last pod was created, if one was.
     pub(super) warnings: Option<Vec<String>>,

@@ -83,16 +83,20 @@ impl WarmPools {
 
     async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {
         let pool = observed.pool.name_any();
+        let mut failed = Ok(());
         for pod in pods {
-            match (self.effects.delete_pod(pod).await?, observed.why_replaced(&pod.uid)) {
-                (Deleted::Done, Some(reason)) => {
+            match (self.effects.delete_pod(pod).await, observed.why_replaced(&pod.uid)) {
+                (Ok(Deleted::Done), Some(reason)) => {
                     self.metrics.pod_replacements.with([&pod.key.namespace, &pool, reason]).inc();
                 }
                 // What changed or is gone is looked at again when its watch tells.
-                (Deleted::Done, None) | (Deleted::Changed | Deleted::Gone, _) => {}
+                (Ok(Deleted::Done), None) | (Ok(Deleted::Changed | Deleted::Gone), _) => {}
+                // Others may be deleted all the same.
+                (Err(failure), _) if failure.is_refusal() => failed = failed.and(Err(failure)),
+                (Err(failure), _) => return Err(failure),
             }
         }
-        Ok(())
+        failed
     }
 
     /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
@@ -203,6 +207,7 @@ impl Reconcile for WarmPools {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             observed.setback = memory.update(setback, plan.is_over, now);
+            memory.ended = observed.ended().map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });

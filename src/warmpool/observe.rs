@@ -1,6 +1,6 @@
 //! What is known of a pool and its pods.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arl_crds::WarmPool;
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
     manifest,
-    memory::{Asked, Memories, Memory},
+    memory::{Asked, Memories},
     problem,
     refill::Refill,
     scaling::{self, Bounds, Demand, Level, Scale},
@@ -34,6 +34,8 @@ pub(super) struct Observed {
     /// Until then, pods that another operator saw may be missing.
     pub(super) late_until: Timestamp,
     pub(super) setback: Option<Setback>,
+    /// The pods that had ended at the look before.
+    pub(super) known_ended: BTreeSet<Uid>,
     /// The late pod whose Events were looked at last.
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when this process last created a pod, if it has.
@@ -63,11 +65,6 @@ impl Observed {
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
-        let (late_until, taken, setback, asked, put_off_since, level) = memories.of(key, &uid, |memory| {
-            let late_until = memory.record.late_until(recorded, in_sight.max(memory.taken), now);
-            let Memory { taken, setback, asked, put_off_since, level, .. } = memory;
-            (late_until, *taken, setback.clone(), asked.clone(), *put_off_since, *level)
-        });
         let asked_of_it = tables.demand.get(key);
         let demand = Demand {
             waiting: tables.sandboxes.count(&SandboxIndex::Waiting(key.clone())),
@@ -76,20 +73,28 @@ impl Observed {
             start: asked_of_it.map(PoolDemand::start).unwrap_or_default(),
             hit_rate: asked_of_it.and_then(PoolDemand::hit_rate),
         };
-        let mut observed = Self {
-            last_number: in_sight.max(recorded).max(taken),
-            late_until,
-            allocated: allocated.iter().filter(|pod| pod.is_alive()).count(),
-            idle,
-            setback,
-            asked,
-            warnings: None,
-            refill: Refill { last_claim: asked_of_it.and_then(|demand| demand.last_claim), put_off_since },
-            demand,
-            scale: Scale::fixed(replicas(pool)),
-            template: tables.template(key).unwrap_or_default().to_owned(),
-            pool: Arc::clone(pool),
-        };
+        let allocated = allocated.iter().filter(|pod| pod.is_alive()).count();
+        let (level, mut observed) = memories.of(key, &uid, |memory| {
+            let observed = Self {
+                last_number: in_sight.max(recorded).max(memory.taken),
+                late_until: memory.record.late_until(recorded, in_sight.max(memory.taken), now),
+                allocated,
+                idle,
+                setback: memory.setback.clone(),
+                known_ended: memory.ended.clone(),
+                asked: memory.asked.clone(),
+                warnings: None,
+                refill: Refill {
+                    last_claim: asked_of_it.and_then(|demand| demand.last_claim),
+                    put_off_since: memory.put_off_since,
+                },
+                demand,
+                scale: Scale::fixed(replicas(pool)),
+                template: tables.template(key).unwrap_or_default().to_owned(),
+                pool: Arc::clone(pool),
+            };
+            (memory.level, observed)
+        });
         observed.scale = observed.scaled(level, now);
         Some(observed)
     }
@@ -140,6 +145,18 @@ impl Observed {
             () if pod.template_hash() != Some(&self.template) => Some("outdated"),
             () => None,
         }
+    }
+
+    /// The idle pods that have ended and are not being deleted yet.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &Pod> {
+        self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_terminal() && !pod.is_deleting())
+    }
+
+    /// How many pods that have ended are still there though they were to be deleted, where there are too many for more to be made
+    /// in their place.
+    pub(super) fn clogged(&self) -> Option<usize> {
+        let left = self.ended().filter(|pod| self.known_ended.contains(&Uid::of(*pod))).count();
+        (left > self.wanted()).then_some(left)
     }
 
     /// The idle pods that are, or will be, of use.

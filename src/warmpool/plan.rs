@@ -54,14 +54,16 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let replicas = observed.wanted().saturating_sub(usize::from(old > 0 && !has_room));
     let surge = usize::from(old > 0 && replicas > 0);
     let short = (replicas + surge).saturating_sub(alive.len());
+    let mut delete: Vec<&Pod> = observed.ended().collect();
+    // One that cannot be deleted has ended once, and is replaced.
     let ended: Vec<&Pod> =
-        observed.idle.iter().map(AsRef::as_ref).filter(|p| p.is_terminal() && !p.is_deleting()).collect();
-
-    let mut delete: Vec<&Pod> = ended.clone();
+        delete.iter().copied().filter(|pod| !observed.known_ended.contains(&Uid::of(*pod))).collect();
     delete.extend(superfluous(&alive, replicas, surge, ready, is_old));
 
-    let held_back =
-        !ended.is_empty() || observed.late_until > now || observed.setback.as_ref().is_some_and(|s| s.until > now);
+    let held_back = !ended.is_empty()
+        || observed.clogged().is_some()
+        || observed.late_until > now
+        || observed.setback.as_ref().is_some_and(|s| s.until > now);
     let yields_until = observed.refill.yields_until(now).filter(|_| old == 0);
     let allowed = match observed.setback.as_ref().filter(|setback| setback.slows()) {
         _ if held_back => 0,

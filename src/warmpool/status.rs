@@ -72,8 +72,15 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
         let message = observed.pool.spec.executor_container().err()?.to_string();
         Some(Problem { reason: WarmPoolReason::InvalidTemplate, message })
     };
+    let clogged = || {
+        let left = observed.clogged()?;
+        let message = format!(
+            "{left} pods have ended and cannot be deleted, and no more are made before they are; the condition Stalled has the cause"
+        );
+        Some(Problem { reason: WarmPoolReason::PodsEnded, message })
+    };
     let of_pods = || observed.alive().find_map(|pod| problem::of(pod, observed.said_of(pod), now));
-    set_back(true).or_else(misnamed).or_else(of_pods).or_else(|| set_back(false))
+    set_back(true).or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(|| set_back(false))
 }
 
 fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {

@@ -267,3 +267,29 @@ async fn a_result_that_cannot_be_written_is_an_event_and_is_written_once_it_can(
     let left = world.api::<Task>().get("t").await.unwrap().status.unwrap().conditions;
     assert!(left.iter().all(|c| c.type_ != "Stalled"), "{left:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_has_ended_and_cannot_be_deleted_is_said_and_replaced_all_the_same() {
+    let world = World::new("no-clearing").await;
+    let rule = "oldObject.status.phase == 'Running' || !request.userInfo.username.endsWith(':arl-operator')";
+    let policy = policy(&world, "keep-ended", on("", "pods", "DELETE"), rule).await;
+    let mut template = template();
+    template["spec"]["restartPolicy"] = json!("Never");
+    template["spec"]["containers"][0]["command"] =
+        json!(["sh", "-c", "until [ -e /workspace/end ]; do sleep 0.2; done"]);
+    world.pool_of("p", 2, &template).await;
+    world.pool_is_ready("p", 2).await;
+    let pods = world.pods("two idle pods", |pods| pods.len() == 2).await;
+    world.look_into(&pods[0].name_any(), "touch /workspace/end").await;
+    let stalled = |p: &WarmPool| p.status.as_ref().is_some_and(|s| says(&s.conditions, "Stalled", "Refused", WORDS));
+    world.one("p", "what cannot be deleted", stalled).await;
+    world.pool_is_ready("p", 2).await;
+    let now = world.pods("the one that has ended is there", |pods| pods.len() == 3).await;
+    assert!(now.iter().any(|pod| pod.uid() == pods[0].uid()));
+    world.merge::<WarmPool>("p", &json!({"spec": {"replicas": 1}})).await;
+    world.pool_is_ready("p", 1).await;
+    repeal(&world, &policy).await;
+    world.gone::<Pod>(&pods[0].name_any()).await;
+    let over = |p: &WarmPool| p.status.as_ref().is_some_and(|s| s.conditions.iter().all(|c| c.type_ != "Stalled"));
+    world.one("p", "no longer stalled", over).await;
+}

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arl_crds::{WarmPool, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -66,6 +66,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
         idle,
         allocated: 0,
         setback,
+        known_ended: BTreeSet::new(),
         asked: None,
         warnings: None,
         pool: Arc::new(pool),
@@ -256,4 +257,22 @@ fn what_a_burst_put_off_is_made_up_for_before_the_next_one_puts_off_more() {
         least = least.min(idle);
     }
     assert_eq!(least, 10, "never below half");
+}
+
+#[test]
+fn pods_that_have_ended_and_cannot_be_deleted_are_counted_once_and_replaced_as_long_as_they_are_few() {
+    let known = |replicas: i32, pods: &[P]| {
+        let mut seen = observed(replicas, pods, None);
+        seen.known_ended = seen.ended().map(Uid::of).collect();
+        plan(&seen, NOW)
+    };
+    let first = plan(&observed(2, &[P::Failed, P::Ready], None), NOW);
+    assert_eq!((first.create.len(), first.delete.len(), first.ended.is_some()), (0, 1, true), "it may be the template");
+    let again = known(2, &[P::Failed, P::Ready]);
+    assert_eq!((again.create, again.delete.len(), again.ended), (vec![3], 1, None));
+    assert_eq!(known(2, &[P::Failed, P::Failed]).create, [3, 4]);
+    assert_eq!(known(2, &[P::Failed, P::Failed, P::Failed]).create, [0; 0], "else there would be ever more");
+    let mut seen = observed(2, &[P::Failed, P::Failed], None);
+    seen.known_ended = seen.ended().take(1).map(Uid::of).collect();
+    assert_eq!(plan(&seen, NOW).create, [0; 0], "another one has just ended");
 }
