@@ -68,6 +68,11 @@ impl Frames {
         Self { kept, ..self }
     }
 
+    /// How much memory is taken by what has arrived.
+    pub fn held(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Gives back the memory that is kept.
     pub fn shrink(&mut self) {
         if self.start == self.buffer.len() {

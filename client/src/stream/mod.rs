@@ -22,7 +22,7 @@ pub use keepalive::{Keepalive, SILENCE_MAX};
 pub use place::Place;
 pub use protocol::with_protocol_v4;
 pub use retry::{PROTOCOL_ERRORS_MAX, backoff, retry_delay};
-pub use socket::{MESSAGE_MAX, Socket, StreamError};
+pub use socket::{MESSAGE_MAX, Meter, Socket, StreamError};
 
 /// exec on a pod that is being removed can hang for ever (kubernetes#129144).
 const OPENING_MAX: Duration = Duration::from_secs(15);

@@ -92,6 +92,9 @@ impl StreamError {
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
+/// Told how many bytes a stream takes of messages that are under way; says whether it may take so many.
+pub type Meter = Box<dyn FnMut(usize) -> bool + Send>;
+
 /// A stream to the agent.
 pub struct Socket {
     raw: WebSocketStream<Box<dyn Io>>,
@@ -102,6 +105,7 @@ pub struct Socket {
     stderr: usize,
     /// Whether the pod's agent is known to have worked before.
     has_worked: bool,
+    meter: Option<Meter>,
 }
 
 impl Socket {
@@ -140,7 +144,19 @@ impl Socket {
             .max_message_size(Some(FROM_AGENT_MAX))
             .max_frame_size(Some(FROM_AGENT_MAX));
         let raw = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-        Self { raw, frames: Frames::new(FROM_AGENT_MAX), message: String::new(), stderr: 0, has_worked }
+        Self { raw, frames: Frames::new(FROM_AGENT_MAX), message: String::new(), stderr: 0, has_worked, meter: None }
+    }
+
+    /// The same, bounded by what `meter` allows.
+    #[must_use]
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter: Some(meter), ..self }
+    }
+
+    /// Whether it may take as much as it does.
+    fn has_room(&mut self) -> bool {
+        let held = self.frames.held();
+        self.meter.as_mut().is_none_or(|meter| meter(held))
     }
 
     /// Sends frames to the agent.
@@ -160,8 +176,17 @@ impl Socket {
     pub async fn next(&mut self) -> Result<FromAgent, StreamError> {
         loop {
             match self.frames.take() {
-                Ok(Some(message)) => return Ok(bounded(message)),
-                Ok(None) => {}
+                Ok(Some(message)) => {
+                    self.frames.shrink();
+                    let _: bool = self.has_room();
+                    return Ok(bounded(message));
+                }
+                Ok(None) if self.has_room() => {}
+                Ok(None) => {
+                    return Err(StreamError::Transient(
+                        "pods are sending more at a time than there is memory for; it is tried again".into(),
+                    ));
+                }
                 Err(malformed) => return Err(StreamError::Protocol(malformed.to_string())),
             }
             let data = match self.raw.next().await {

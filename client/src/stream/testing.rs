@@ -45,6 +45,11 @@ impl Pod {
         self.send(STDERR, bytes).await;
     }
 
+    /// Says as much as this of a message.
+    pub async fn say_part(&mut self, message: &FromAgent, bytes: usize) {
+        self.send(STDOUT, &frame::encode(message)[..bytes]).await;
+    }
+
     /// Says these, as far as somebody listens.
     pub async fn say(&mut self, messages: impl IntoIterator<Item = FromAgent>) {
         for message in messages {

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     attached::{Attached, StreamCommand, StreamEvent},
-    streams::{Agent, Stream},
+    streams::{Agent, Stream, meter},
 };
 use crate::{object::Uid, pod::Target};
 
@@ -66,6 +66,7 @@ impl Agent {
                     let since = Instant::now();
                     self.end_unwanted(&target, asked.admit(unfinished, &attached));
                     self.metrics.open_streams.inc();
+                    let socket = socket.metered(meter(&self.arriving, &target.pod.namespace));
                     let error = converse(socket, &mut attached, &mut commands).await;
                     self.metrics.open_streams.dec();
                     // One that breaks at once is no better than one that cannot be opened.
@@ -258,6 +259,7 @@ mod tests {
     use arl_client::stream::testing::Pod;
 
     use super::{super::attached::Attach, *};
+    use crate::runs::Quota;
 
     fn unfinished(run: &str, task: &str) -> Unfinished {
         Unfinished { run: RunId::new(run).unwrap(), task: task.into() }
@@ -329,6 +331,35 @@ mod tests {
             );
             assert!(messages < 2 * STEPS as usize, "{flood:?}: {messages}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_never_come_to_an_end_take_a_bounded_memory_of_all_streams_together() {
+        const PART: usize = 100_000;
+        let arriving = Arc::new(Quota::new(usize::MAX, 10 * PART));
+        let large = FromAgent::Refused("x".repeat(PART + PART / 2));
+        let connected = async |namespace| {
+            let (pod, socket) = Pod::connected().await;
+            (pod, socket.metered(meter(&arriving, namespace)))
+        };
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let (mut pod, mut socket) = connected("a").await;
+            let said = async { tokio::join!(socket.next(), pod.say_part(&large, PART)).0 };
+            match timeout(SILENCE_MAX, said).await {
+                Ok(Err(StreamError::Transient(why))) => assert!(why.contains("memory"), "{why}"),
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => held.push((pod, socket)),
+            }
+        }
+        assert_eq!(held.len(), 10);
+        for (namespace, message) in [("a", FromAgent::Pong), ("b", large)] {
+            let (mut pod, mut socket) = connected(namespace).await;
+            let (heard, ()) = tokio::join!(socket.next(), pod.say([message.clone()]));
+            assert_eq!(heard.unwrap(), message, "what is small comes through, and what is another namespace's");
+        }
+        drop(held);
+        assert_eq!(arriving.held(), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use arl_client::stream::with_protocol_v4;
+use arl_client::stream::{Meter, with_protocol_v4};
 use futures::future::BoxFuture;
 use kube::Client;
 use tokio::sync::{Semaphore, mpsc};
@@ -17,13 +17,29 @@ use crate::{
     object::{Key, Uid},
     pod::Target,
     queue::InFlight,
-    runs::LiveReport,
+    runs::{LiveReport, Quota, Share},
 };
 
 /// Opening a stream costs the node more than a claim costs all others: so many at a time for Sandboxes that nobody waits for,
 /// and only while no Sandbox waits for its pod; so many for those with a Task.
 const OPENING_IDLE: usize = 4;
 const OPENING_BUSY: usize = 16;
+
+/// What streams may hold of messages that have not arrived as a whole, all together and in one namespace. It passes in milliseconds
+/// where pods do not mean harm.
+const ARRIVING: usize = 24 * 1024 * 1024;
+const ARRIVING_OF_A_NAMESPACE: usize = 8 * 1024 * 1024;
+/// What a stream may hold at any time.
+const ARRIVING_ALWAYS: usize = 16 * 1024;
+
+/// Bounds what a stream of this namespace holds.
+pub(super) fn meter(arriving: &Arc<Quota>, namespace: &str) -> Meter {
+    let mut share = Share::new(arriving, namespace);
+    Box::new(move |bytes| {
+        share.set(bytes);
+        bytes <= ARRIVING_ALWAYS || !share.is_too_much()
+    })
+}
 
 /// What keeps a stream open.
 pub(super) struct Stream {
@@ -54,6 +70,8 @@ pub struct Agent {
     pub(super) metrics: Arc<Metrics>,
     pub(super) claims: InFlight,
     pub(super) lull: Lull,
+    /// Of what pods say: messages that have not arrived as a whole.
+    pub(super) arriving: Arc<Quota>,
     streams: Mutex<BTreeMap<Uid, Stream>>,
     pub(super) opening_idle: Semaphore,
     pub(super) opening_busy: Semaphore,
@@ -76,6 +94,7 @@ impl Agent {
             metrics,
             claims,
             lull: Lull::default(),
+            arriving: Arc::new(Quota::new(ARRIVING, ARRIVING_OF_A_NAMESPACE)),
             streams: Mutex::default(),
             opening_idle: Semaphore::new(OPENING_IDLE),
             opening_busy: Semaphore::new(OPENING_BUSY),
