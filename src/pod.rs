@@ -172,6 +172,11 @@ impl Pod {
         owners.iter().find(|o| o.controller == Some(true)).map(|o| Uid(o.uid.clone()))
     }
 
+    /// Whether somebody else controls the pod than its owner by the record.
+    pub fn is_given_away(&self, owner: &Uid) -> bool {
+        self.controller().is_some_and(|controller| controller != *owner)
+    }
+
     /// The Sandbox that controls the pod, if its controller is one.
     pub fn owning_sandbox(&self) -> Option<Key> {
         let owners = self.metadata.owner_references.as_ref()?;

@@ -23,7 +23,7 @@ pub use lease::LeaseWrite;
 pub use objects::{Deleted, Ours, Written};
 pub use permits::Haste;
 use permits::Permits;
-pub use pods::{Claim, Claimed, Created, NewPod};
+pub use pods::{Astray, Claim, Claimed, Created, NewPod};
 
 use crate::{
     object::{Key, Uid, Version},

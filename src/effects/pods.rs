@@ -49,6 +49,19 @@ pub struct Claim {
     pub owner: OwnerReference,
 }
 
+/// A Sandbox's pod, as it was read, that has not all that makes it the Sandbox's.
+#[derive(Clone, Debug)]
+pub struct Astray {
+    /// The pod, whole.
+    pub pod: Pod,
+    /// The name of its pool.
+    pub pool: String,
+    /// The Sandbox's name.
+    pub sandbox: String,
+    /// The ownerReference to the Sandbox.
+    pub owner: OwnerReference,
+}
+
 /// What became of a pod to create.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +157,37 @@ impl Effects {
                 Since::Same => Ok(Claimed::Refused(failure)),
             },
             Err(failure) if failure.is_refusal() => Ok(Claimed::Refused(failure)),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Puts back the owner and the labels of a pod that a Sandbox has on record; none where the pod changed meanwhile, or is gone.
+    pub async fn take_back(&self, astray: Astray) -> Result<Option<Pod>, Failure> {
+        let Astray { pod, pool, sandbox, owner } = astray;
+        let (verb, kind, version) = ("take back", "Pod", Version::of(&pod));
+        let mut marks = pod.metadata.labels.unwrap_or_default();
+        marks.insert(labels::WARMPOOL.to_owned(), pool);
+        marks.insert(labels::POD_STATE.to_owned(), PodState::Allocated.as_str().to_owned());
+        marks.insert(labels::SANDBOX.to_owned(), sandbox);
+        let mut owners = pod.metadata.owner_references.unwrap_or_default();
+        owners.retain(|other| other.uid != owner.uid);
+        owners.push(owner);
+        let patch = json!([
+            { "op": "test", "path": "/metadata/uid", "value": version.uid.0 },
+            { "op": "test", "path": "/metadata/resourceVersion", "value": version.resource_version },
+            { "op": "add", "path": "/metadata/labels", "value": marks },
+            { "op": "add", "path": "/metadata/ownerReferences", "value": owners },
+        ]);
+        let key = &version.key;
+        let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, kind, key, &error))?;
+        let api = self.pods(&key.namespace);
+        match self.call(verb, kind, key, api.patch(&key.name, &PatchParams::default(), &patch)).await {
+            Ok(pod) => Ok(Some(pod)),
+            Err(failure) if failure.is_gone() => Ok(None),
+            Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &version).await? {
+                Since::Changed | Since::Gone => Ok(None),
+                Since::Same => Err(failure),
+            },
             Err(failure) => Err(failure),
         }
     }

@@ -46,6 +46,7 @@ const RAISE_MEMORY: &str = "raise the limit in the pool's template";
 pub fn how_lost(pod: Option<&Pod>) -> Loss {
     let Some(pod) = pod else { return outside("is gone".into(), "see kubectl get nodes") };
     match (pod.is_terminal(), pod.status.reason.as_str()) {
+        (false, _) if !pod.is_deleting() => given_away(pod),
         (false, _) => deleted(pod),
         (true, "") => by_a_container(pod),
         (true, reason) => by_the_node(reason, &pod.status.message),
@@ -54,6 +55,17 @@ pub fn how_lost(pod: Option<&Pod>) -> Loss {
 
 fn outside(message: String, advice: &'static str) -> Loss {
     Loss { cause: Cause::Outside, message, advice }
+}
+
+/// What a pod that is well, and its Sandbox's no more, says of who has it.
+fn given_away(pod: &Pod) -> Loss {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true));
+    let owner = owner.map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
+    outside(
+        format!("was given to {owner} by a change of its ownerReferences, and is not deleted"),
+        "see kubectl get pod -o yaml",
+    )
 }
 
 /// What a pod that is being deleted says of why.

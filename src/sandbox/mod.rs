@@ -6,6 +6,7 @@
 //!
 //! Woken by its own changes, its pod's, its Tasks', its pool's coming and going, and when a pod is there for it to claim.
 
+mod confirm;
 mod idle;
 mod live;
 mod observe;
@@ -31,7 +32,7 @@ use crate::{
     metrics::{self, Metrics, exemplar},
     object::{Key, Uid, Version},
     pod::Pod,
-    runs::{LiveState, Runs},
+    runs::Runs,
     stalled::{self, Obstacle},
     traces,
 };
@@ -78,22 +79,6 @@ impl Sandboxes {
         self.claiming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks again at what a cache may have wrong, where the plan is about to rest on it.
-    async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
-        let found = if observed.is_unallocated() && self.is_claiming(observed) {
-            self.effects.read_pods_of(&observed.key()).await?
-        } else if let Some(name) = observed.missing_pod() {
-            self.effects.read_pod(&observed.key().sibling(&name)).await?.into_iter().collect()
-        } else {
-            return Ok(());
-        };
-        // Names are used again: only a pod that this very Sandbox controls counts.
-        let uid = observed.uid();
-        observed.owned =
-            found.into_iter().filter(|pod| pod.controller().as_ref() == Some(&uid)).map(Arc::new).collect();
-        Ok(())
-    }
-
     /// Claims a pod, one after the other where they are refused, and decides on what came of that.
     async fn claim(&self, observed: &mut Observed, mut plan: Plan) -> Result<Plan, Failure> {
         for left in (0..CLAIMS).rev() {
@@ -101,7 +86,7 @@ impl Sandboxes {
             match self.claim_one(observed, &claim.clone()).await? {
                 Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
                 // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
-                Claimed::Lost => return Ok(Plan::outrun(observed)),
+                Claimed::Lost => return Ok(Plan::outrun()),
                 Claimed::Refused(failure) => {
                     observed.look_again(&self.watch.cache, self.clock.now());
                     if left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
@@ -200,21 +185,6 @@ impl Sandboxes {
         let took = metrics::seconds(observed.row.created_at(), self.clock.now());
         let trace = self.effects.traces().id(|| traces::of_sandbox(observed.sandbox()));
         self.metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
-    }
-
-    /// Whether its Tasks are still as this was decided on, by the API server's word, and no live process has begun. A change since wakes
-    /// this Sandbox again.
-    async fn is_confirmed(&self, observed: &Observed) -> Result<bool, Failure> {
-        let is_known = |task: &Version| {
-            let known = self.watch.cache.read().tasks.get(&task.key).map(|row| Version::of(&*row.task));
-            known.as_ref() == Some(task)
-        };
-        self.effects.confirm_tasks(&observed.key(), is_known).await?;
-        let tables = self.watch.cache.read();
-        let last_finished = tables.last_finished.get(&observed.uid()).copied();
-        let pod = observed.row.pod_uid();
-        let is_live = pod.is_some_and(|pod| self.runs.live(&observed.key(), &pod).state == LiveState::Active);
-        Ok(tables.queued(&observed.key()).next().is_none() && last_finished == observed.last_finished && !is_live)
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {

@@ -26,6 +26,8 @@ pub(super) struct Observed {
     pub(super) refusal: Option<ClaimRefusal>,
     /// Pods it owns, on record or not.
     pub(super) owned: Vec<Arc<Pod>>,
+    /// Its pod on record, where somebody gave that to another owner.
+    pub(super) given_away: Option<Pod>,
     /// Unfinished Tasks that name it.
     pub(super) unfinished: usize,
     /// Since when the Task at the head of the queue has been running, if it has.
@@ -58,6 +60,7 @@ impl Observed {
             candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),
             refusal: tables.claim_refusal(&row, now),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
+            given_away: None,
             unfinished: tables.queued(key).count(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
             last_finished: tables.last_finished.get(&uid).copied(),

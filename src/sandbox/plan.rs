@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use arl_crds::{SandboxPhase, condition, reason::SandboxReason};
+use arl_crds::{Sandbox, SandboxPhase, condition, reason::SandboxReason};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 
 use super::{
@@ -73,9 +74,10 @@ impl Plan {
         Self { decision, surplus: Vec::new(), look_again, asks: false }
     }
 
-    /// What follows from a claim that somebody else won: it waits, and the pods' changes wake it when it is its turn.
-    pub(super) fn outrun(observed: &Observed) -> Self {
-        Self::of(Decision::Wait(without_pods(observed)), None)
+    /// What follows from a claim of a pod that had changed or gone, so that nobody knows yet whether there is another: the pods'
+    /// changes wake it when it is its turn.
+    pub(super) fn outrun() -> Self {
+        Self::of(Decision::Wait(SandboxReason::Claiming), None)
     }
 }
 
@@ -125,16 +127,19 @@ fn without_pod(observed: &Observed) -> Decision {
     let Some(pod) = observed.candidate.clone() else {
         return Decision::Wait(without_pods(observed));
     };
-    let Some(mut owner) = observed.sandbox().controller_owner_ref(&()) else {
-        return Decision::Wait(SandboxReason::Claiming);
-    };
-    owner.block_owner_deletion = None;
+    let Some(owner) = owner(observed.sandbox()) else { return Decision::Wait(SandboxReason::Claiming) };
     Decision::Claim(Claim { pod, sandbox: observed.key().name, owner })
 }
 
 /// Why a pool that is there has no pod for it.
 fn without_pods(observed: &Observed) -> SandboxReason {
     if observed.pool_is_at_limit { SandboxReason::PoolAtLimit } else { SandboxReason::PoolEmpty }
+}
+
+/// The reference by which a Sandbox owns its pod.
+pub(super) fn owner(sandbox: &Sandbox) -> Option<OwnerReference> {
+    let owner = sandbox.controller_owner_ref(&())?;
+    Some(OwnerReference { block_owner_deletion: None, ..owner })
 }
 
 fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> Plan {

@@ -72,7 +72,10 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
             said.filter(|said| condition::is_alike(&said.message, &message))
                 .map_or(message, |said| said.message.clone())
         }
-        _ => format!("a pod of WarmPool {pool} is being claimed"),
+        _ => format!(
+            "a pod of WarmPool {pool} is being claimed; one that changed meanwhile, or went to another Sandbox, is not waited for: the next \
+             is tried"
+        ),
     };
     ready(Truth::False, reason, message)
 }
@@ -145,7 +148,7 @@ fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) 
             "its Tasks have finished, so pod {pod} was deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
         )
     } else {
-        let lost = pod::how_lost(observed.pod());
+        let lost = pod::how_lost(observed.pod().or(observed.given_away.as_ref()));
         format!("pod {pod} {}; {}; the workspace is lost: create another Sandbox", lost.message, lost.advice)
     };
     ready(Truth::False, reason, message)

@@ -17,6 +17,8 @@ pub(super) struct Observed {
     pub(super) sandbox: Option<Arc<SandboxRow>>,
     /// The Sandbox's pod on record, where it is still the Sandbox's.
     pub(super) pod: Option<Arc<Pod>>,
+    /// That pod, where it is the Sandbox's no more: it was given to another owner.
+    pub(super) given_away: Option<Pod>,
     /// The Task that comes first, if it is not this one.
     pub(super) behind: Option<String>,
     /// The run of this Task in this process.
@@ -52,7 +54,16 @@ impl Observed {
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
         let first = tables.queued(&sandbox_key).next().map(TaskRow::key).filter(|head| head != key);
-        Some(Self { run, behind: first.map(|head| head.name), sandbox, pod, row, finished_ttl, sandbox_is_gone: false })
+        Some(Self {
+            run,
+            behind: first.map(|head| head.name),
+            sandbox,
+            pod,
+            given_away: None,
+            row,
+            finished_ttl,
+            sandbox_is_gone: false,
+        })
     }
 
     pub(super) fn uid(&self) -> Uid {
@@ -131,14 +142,19 @@ impl Observed {
     /// The pod that it was started in, if the cache does not have it.
     pub(super) fn missing_pod(&self) -> Option<Key> {
         let is_missing = self.pod.is_none() && self.was_started() && !self.sandbox_deleted();
-        self.sandbox.as_ref().filter(|sandbox| is_missing && !sandbox.is_released())?.pod()
+        self.sandbox.as_ref().filter(|_| is_missing)?.pod()
     }
 
     /// Takes over what the API server has of its pod.
     pub(super) fn confirm_pod(&mut self, found: Option<Pod>) {
         let Some(sandbox) = &self.sandbox else { return };
-        let (owner, held) = (Uid::of(&*sandbox.sandbox), sandbox.pod_uid());
-        self.pod = found.filter(|pod| pod.controller() == Some(owner) && held == Some(Uid::of(pod))).map(Arc::new);
+        let (owner, held, is_released) = (Uid::of(&*sandbox.sandbox), sandbox.pod_uid(), sandbox.is_released());
+        // One whose owner somebody took off it is still the Sandbox's, which puts that back.
+        let found = found.filter(|pod| held == Some(Uid::of(pod)));
+        match found {
+            Some(pod) if pod.is_given_away(&owner) => self.given_away = Some(pod),
+            found => self.pod = found.filter(|_| !is_released).map(Arc::new),
+        }
     }
 
     /// What keeps its run from being started, or from being heard of, in words.

@@ -189,7 +189,7 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
         return None;
     }
     let name = observed.sandbox.as_ref().and_then(|s| s.sandbox.status.as_ref()?.pod_name.clone()).unwrap_or_default();
-    let lost = how_lost(observed.pod.as_deref());
+    let lost = how_lost(observed.pod.as_deref().or(observed.given_away.as_ref()));
     let message = format!("pod {name} {}; {}; the workspace is lost: use another Sandbox", lost.message, lost.advice);
     let reason = if lost.cause == Cause::OutOfMemory { TaskReason::OOMKilled } else { TaskReason::PodLost };
     Some(Verdict::new(reason, message).blamed(lost.blame()))

@@ -48,6 +48,7 @@ mod remains;
 mod rights;
 mod simulated;
 mod soak;
+mod tampered;
 mod tasks;
 mod templates;
 mod tenant;

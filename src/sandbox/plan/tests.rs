@@ -46,6 +46,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
         candidate: None,
         refusal: None,
         owned: Vec::new(),
+        given_away: None,
         unfinished: 0,
         running_since: None,
         last_finished: None,

@@ -61,6 +61,7 @@ fn fresh(spec: &Value) -> Observed {
         behind: None,
         run: None,
         finished_ttl: None,
+        given_away: None,
         sandbox_is_gone: false,
     }
 }
