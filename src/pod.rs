@@ -172,9 +172,10 @@ impl Pod {
         owners.iter().find(|o| o.controller == Some(true)).map(|o| Uid(o.uid.clone()))
     }
 
-    /// Whether somebody else controls the pod than its owner by the record.
+    /// Whether somebody else controls the pod than its owner by the record. One that nobody controls is the owner's if it ever was a pool's:
+    /// a record can be forged.
     pub fn is_given_away(&self, owner: &Uid) -> bool {
-        self.controller().is_some_and(|controller| controller != *owner)
+        self.controller().map_or(self.template_hash().is_none(), |controller| controller != *owner)
     }
 
     /// The Sandbox that controls the pod, if its controller is one.
