@@ -12,7 +12,7 @@ use arl_crds::{
     ExecutorMode,
     labels::{self, PodState},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 pub use lost::{Cause, Loss, how_lost};
@@ -198,6 +198,14 @@ impl Pod {
     /// Whether it has ended for good.
     pub fn is_terminal(&self) -> bool {
         matches!(self.status.phase.as_str(), "Failed" | "Succeeded")
+    }
+
+    /// How long it had been there when its status last changed. Both times are the cluster's: how far the operator's clock is ahead of
+    /// it makes no difference.
+    pub fn lasted(&self) -> Option<SignedDuration> {
+        let created = self.metadata.creation_timestamp.as_ref()?.0;
+        let last = self.status.conditions.iter().filter_map(|c| c.last_transition_time.as_ref()).map(|t| t.0).max()?;
+        Some(last.duration_since(created))
     }
 
     /// Whether it still is, or will be, of use.

@@ -5,6 +5,7 @@
 
 mod abridge;
 mod demand;
+mod listing;
 mod nodes;
 mod pairing;
 mod refused;

@@ -1,11 +1,18 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, Mutex},
+};
 
 use arl_crds::{Sandbox, WarmPool};
 use jiff::Timestamp;
+use kube::{core::DeserializeGuard, runtime::watcher};
 use serde_json::{Value, json};
 
 use super::{wake::distinct, *};
 use crate::{
+    clock::Clock,
+    metrics::Metrics,
     object::{Key, Version},
     pod::Pod,
 };
@@ -336,4 +343,92 @@ fn pods_that_promise_to_stay_are_claimed_first() {
     tables.set_node("cordoned", false);
     tables.set_node("n", true);
     assert_eq!(candidate(&tables, "d"), None);
+}
+
+/// What a watch makes of events, and whom it has woken since it was last asked.
+struct Watched {
+    watch: Watch,
+    listing: listing::Listing<SandboxRow>,
+    woken: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let woken: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let note = Arc::clone(&woken);
+        let wake = Arc::new(move |wake| {
+            if let Wake::Sandbox(key) = wake {
+                note.lock().unwrap().insert(key.name);
+            }
+        });
+        let (clock, metrics) = (Clock::new(|| Timestamp::UNIX_EPOCH), Metrics::unread());
+        let watch = Watch { cache: Arc::default(), clock, metrics, wake };
+        Self { watch, listing: listing::Listing::default(), woken }
+    }
+
+    fn take(&mut self, event: watcher::Event<DeserializeGuard<Sandbox>>) -> BTreeSet<String> {
+        self.watch.take(event, &mut self.listing);
+        mem::take(&mut self.woken.lock().unwrap())
+    }
+
+    /// Part of a list: what is known then.
+    fn list(&mut self, sandboxes: &[(&str, &str)]) -> Vec<(String, String)> {
+        for (name, version) in sandboxes {
+            let object = DeserializeGuard(Ok(at_version(name, version)));
+            assert_eq!(self.take(watcher::Event::InitApply(object)), names([]), "nobody is woken by half a list");
+        }
+        self.known()
+    }
+
+    fn known(&self) -> Vec<(String, String)> {
+        let tables = self.watch.cache.read();
+        let known = |row: &SandboxRow| (row.key().name, row.metadata().resource_version.clone().unwrap());
+        tables.sandboxes.rows().map(known).collect()
+    }
+}
+
+fn at_version(name: &str, version: &str) -> Sandbox {
+    let mut sandbox = sandbox(name, 0, None);
+    sandbox.metadata.resource_version = Some(version.into());
+    sandbox
+}
+
+fn known(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+    rows.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect()
+}
+
+#[test]
+fn a_list_is_taken_over_as_a_whole_and_wakes_those_who_changed() {
+    let mut watched = Watched::new();
+    watched.take(watcher::Event::Init);
+    assert_eq!(watched.list(&[("a", "1"), ("b", "2"), ("c", "3")]), []);
+    assert_eq!(watched.take(watcher::Event::InitDone), names(["a", "b", "c"]));
+    let before = known(&[("a", "1"), ("b", "2"), ("c", "3")]);
+    assert_eq!(watched.known(), before);
+
+    watched.take(watcher::Event::Init);
+    assert_eq!(watched.list(&[("a", "1"), ("x", "9")]), before, "a list that breaks is forgotten");
+    watched.take(watcher::Event::Init);
+    assert_eq!(watched.list(&[("a", "1"), ("b", "5"), ("d", "4")]), before);
+    assert_eq!(watched.take(watcher::Event::InitDone), names(["b", "c", "d"]));
+    assert_eq!(watched.known(), known(&[("a", "1"), ("b", "5"), ("d", "4")]));
+}
+
+#[test]
+fn what_was_learned_during_a_list_is_newer_than_the_list() {
+    let mut watched = Watched::new();
+    watched.take(watcher::Event::Init);
+    watched.list(&[("a", "1"), ("b", "1")]);
+    watched.take(watcher::Event::InitDone);
+    watched.take(watcher::Event::Init);
+    watched.list(&[("a", "2"), ("b", "1")]);
+    for name in ["a", "b"] {
+        watched.watch.learn::<SandboxRow>(at_version(name, "3"));
+    }
+    watched.take(watcher::Event::InitDone);
+    assert_eq!(watched.known(), known(&[("a", "3"), ("b", "3")]));
+    watched.take(watcher::Event::Init);
+    watched.list(&[("a", "2")]);
+    watched.take(watcher::Event::InitDone);
+    assert_eq!(watched.known(), known(&[("a", "2")]), "a list is the truth whatever was known");
 }

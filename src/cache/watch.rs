@@ -1,6 +1,6 @@
 //! Watches: what the API server reports goes into a table, and each change to whoever it concerns.
 
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, mem, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{
+    listing::Listing,
     table::{Change, Row, Table},
     tables::{Cache, Tables},
     wake::{Wake, distinct},
@@ -107,21 +108,16 @@ impl Watch {
         synced: watch::Sender<bool>,
     ) {
         let mut events = follow(&api, config.clone().streaming_lists());
-        let mut listed = BTreeSet::new();
+        let mut listing = Listing::default();
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Init) => listed.clear(),
-                Ok(watcher::Event::InitApply(object)) => {
-                    listed.insert(Key::of(&object));
-                    self.read::<S>(object, true);
+                Ok(event) => {
+                    let is_synced = matches!(event, watcher::Event::InitDone);
+                    self.take::<S>(event, &mut listing);
+                    if is_synced {
+                        synced.send_replace(true);
+                    }
                 }
-                Ok(watcher::Event::InitDone) => {
-                    self.forget_unlisted::<S>(&listed);
-                    listed.clear();
-                    synced.send_replace(true);
-                }
-                Ok(watcher::Event::Apply(object)) => self.read::<S>(object, false),
-                Ok(watcher::Event::Delete(object)) => self.delete::<S>(&Key::of(&object)),
                 Err(error) if has_no_streaming_lists(&error) => {
                     tracing::info!(kind = %S::Object::kind(&()), page = PAGE, "the API server does not stream lists; they are read in pages");
                     events = follow(&api, config.clone().page_size(PAGE));
@@ -143,48 +139,52 @@ impl Watch {
         }
     }
 
+    pub(super) fn take<S: Source>(&self, event: watcher::Event<DeserializeGuard<S::Object>>, listing: &mut Listing<S>) {
+        match event {
+            watcher::Event::Init => *listing = Listing::default(),
+            watcher::Event::InitApply(object) => {
+                // What cannot be read is as if it were not there.
+                if let Some(object) = readable::<S>(object) {
+                    let present = S::table(&mut self.cache.write()).get(&Key::of(&object)).cloned();
+                    listing.add(object, present, |object| S::row(object, self.clock.now()));
+                }
+            }
+            watcher::Event::InitDone => {
+                let mut tables = self.cache.write();
+                for change in mem::take(listing).take_over(&mut tables) {
+                    self.tell(&change, &mut tables);
+                }
+            }
+            watcher::Event::Apply(object) => {
+                let key = Key::of(&object);
+                match readable::<S>(object) {
+                    Some(object) => self.apply_newer(S::row(object, self.clock.now())),
+                    None => self.delete::<S>(&key),
+                }
+            }
+            watcher::Event::Delete(object) => self.delete::<S>(&Key::of(&object)),
+        }
+    }
+
+    /// A single change may be older than what was learned.
+    fn apply_newer<S: Source>(&self, row: S) {
+        let mut tables = self.cache.write();
+        let table = S::table(&mut tables);
+        let same = table.get(&row.key()).is_some_and(|present| present.metadata().uid == row.metadata().uid);
+        if !same || table.precedes(&row) {
+            self.apply(row, &mut tables);
+        }
+    }
+
     fn apply<S: Source>(&self, row: S, tables: &mut Tables) {
         let change = S::table(tables).apply(row);
         self.tell(&change, tables);
-    }
-
-    /// A list is the truth whatever was known; a single change may be older than what was learned.
-    fn read<S: Source>(&self, object: DeserializeGuard<S::Object>, listed: bool) {
-        match object.0 {
-            Ok(object) => {
-                let row = S::row(object, self.clock.now());
-                let mut tables = self.cache.write();
-                let table = S::table(&mut tables);
-                let same = table.get(&row.key()).is_some_and(|present| present.metadata().uid == row.metadata().uid);
-                if listed || !same || table.precedes(&row) {
-                    self.apply(row, &mut tables);
-                }
-            }
-            Err(error) => {
-                let key = Key::new(
-                    error.metadata.namespace.as_deref().unwrap_or_default(),
-                    error.metadata.name.as_deref().unwrap_or_default(),
-                );
-                tracing::warn!(kind = %S::Object::kind(&()), object = %key, error = %error.error, "this object cannot be read and is left out; correct or delete it");
-                self.delete::<S>(&key);
-            }
-        }
     }
 
     fn delete<S: Source>(&self, key: &Key) {
         let mut tables = self.cache.write();
         let change = S::table(&mut tables).delete(key);
         self.tell(&change, &mut tables);
-    }
-
-    fn forget_unlisted<S: Source>(&self, listed: &BTreeSet<Key>) {
-        let gone: Vec<Key> = {
-            let mut tables = self.cache.write();
-            S::table(&mut tables).keys().filter(|key| !listed.contains(key)).cloned().collect()
-        };
-        for key in &gone {
-            self.delete::<S>(key);
-        }
     }
 
     fn tell<S: Source>(&self, change: &Change<S>, tables: &mut Tables) {
@@ -196,4 +196,13 @@ impl Watch {
             (self.wake)(wake);
         }
     }
+}
+
+/// The object, if it can be read.
+fn readable<S: Source>(object: DeserializeGuard<S::Object>) -> Option<S::Object> {
+    let key = Key::of(&object);
+    let warn = |error: kube::core::error_boundary::InvalidObject| {
+        tracing::warn!(kind = %S::Object::kind(&()), object = %key, error = %error.error, "this object cannot be read and is left out; correct or delete it");
+    };
+    object.0.map_err(warn).ok()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arl_crds::reason::WarmPoolReason;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{late, observe::Observed, problem, refill::Refill, setback::Setback};
 use crate::{
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 16;
 /// A problem that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
 /// A pod that is ended from outside before it was so old may be ended again as soon as there is another.
-const NEW: Duration = Duration::from_secs(30);
+const NEW: SignedDuration = SignedDuration::from_secs(30);
 
 /// What to do, in full.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,7 +81,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         yields_until: yields_until.filter(|_| short > allowed),
         ended: ended
             .iter()
-            .map(|pod| why_ended(pod, now))
+            .map(|pod| why_ended(pod))
             // The template's own fault is what a person can do something about.
             .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional)),
         is_over: match &observed.setback {
@@ -153,9 +153,8 @@ fn superfluous<'a>(
 }
 
 /// What an idle pod's end means for the pool.
-fn why_ended(pod: &Pod, now: Timestamp) -> Setback {
-    let made = pod.metadata.creation_timestamp.as_ref().map(|at| at.0);
-    let was_new = made.is_none_or(|at| now < after(at, NEW));
+fn why_ended(pod: &Pod) -> Setback {
+    let was_new = pod.lasted().is_none_or(|lasted| lasted < NEW);
     let lost = how_lost(Some(pod));
     let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.message, lost.advice);
     match lost.cause {

@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Within this time an object says what it is kept from, in a history where nothing else goes wrong.
-const SAID_WITHIN: Duration = Duration::from_secs(10);
+const SAID_WITHIN: Duration = Duration::from_secs(5);
+/// A pause between two calls that is longer than this, and more than twice as long as all of them took, is none between two attempts: the
+/// object was well meanwhile.
+const WELL: Duration = Duration::from_secs(6);
 /// The nodes there are.
 pub const NODES: [&str; 2] = ["node-a", "node-b"];
 
@@ -31,11 +34,30 @@ pub struct Outage {
     words: &'static str,
 }
 
-/// Who was refused, since when and how often.
+/// Who is refused, and since when.
 #[derive(Debug)]
 pub struct Refused {
     outage: Outage,
-    kept: BTreeMap<Id, (Instant, u32)>,
+    kept: BTreeMap<Id, Spell>,
+}
+
+/// The first and the last of the calls for an object that were refused one after the other, while it could be told.
+#[derive(Clone, Copy, Debug)]
+struct Spell {
+    first: Instant,
+    last: Instant,
+}
+
+impl Spell {
+    /// Another call is refused now.
+    fn again(self) -> Self {
+        let is_over = self.last.elapsed() > WELL + 2 * (self.last - self.first);
+        if is_over { Self::begins() } else { Self { last: Instant::now(), ..self } }
+    }
+
+    fn begins() -> Self {
+        Self { first: Instant::now(), last: Instant::now() }
+    }
 }
 
 const POLICY: &str = "ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no";
@@ -91,11 +113,21 @@ impl Outage {
 impl State {
     /// Why this call is refused, if it is.
     pub fn refuses(&mut self, call: &Call) -> Option<Refusal> {
+        let can_be_told = !self.outages.iter().any(|other| other.outage.status);
         let refused = self.outages.iter_mut().find(|refused| refused.outage.is_of(call))?;
+        let outage = refused.outage.clone();
         if let Some(id) = kept_by(call) {
-            refused.kept.entry(id).or_insert((Instant::now(), 0)).1 += 1;
+            let spell = refused.kept.get(&id).copied();
+            if can_be_told {
+                refused.kept.insert(id.clone(), spell.map_or_else(Spell::begins, Spell::again));
+            } else {
+                refused.kept.remove(&id);
+            }
+            if let Some(spell) = spell.filter(|_| can_be_told) {
+                self.refusal_is_said(&id, &outage, spell);
+            }
         }
-        let Outage { code, words, .. } = refused.outage;
+        let Outage { code, words, .. } = outage;
         let reason = match code {
             403 => "Forbidden",
             409 => "Conflict",
@@ -105,6 +137,22 @@ impl State {
         Some(Refusal::new(code, reason, words))
     }
 
+    /// A call is refused that was refused for a while: its object says so by now.
+    fn refusal_is_said(&mut self, id: &Id, outage: &Outage, spell: Spell) {
+        let lasted = spell.last - spell.first;
+        let facts = &self.contract.facts;
+        let is_over = spell.again().first != spell.first;
+        if lasted < SAID_WITHIN || is_over || !facts.only_outages || !facts.is_alone() || outage.status {
+            return;
+        }
+        let Some(object) = self.store.get(id).filter(|object| !is_deleting(object)) else { return };
+        let says = self.says(object, outage);
+        let status = object["status"].clone();
+        self.contract.ledger.test(Rule::RefusalIsSaid, says, || {
+            format!("{id} was refused {outage:?} for {lasted:?} and says {status}")
+        });
+    }
+
     pub fn begin_outage(&mut self, outage: &Outage, lasts: Duration) {
         self.fault(&format!("from now on for {lasts:?} this is refused: {outage:?}"));
         self.contract.facts.is_orderly = false;
@@ -112,34 +160,12 @@ impl State {
         self.agenda.after(lasts, Action::EndOutage(outage.clone()));
     }
 
-    /// It works again. Whoever was kept from something until now has said so.
+    /// It works again.
     pub fn end_outage(&mut self, outage: &Outage) {
-        let Some(at) = self.outages.iter().position(|refused| refused.outage == *outage) else { return };
-        let Refused { outage, kept } = self.outages.remove(at);
-        self.trace.say(&format!("no longer refused: {outage:?}"));
-        let can_be_told = !self.outages.iter().any(|other| other.outage.status);
-        let is_told = self.contract.facts.only_outages && self.contract.facts.is_alone() && can_be_told;
-        if !is_told || outage.status || outage.kind.is_none() {
-            return;
-        }
-        for (id, (since, times)) in kept {
-            let Some(object) = self.store.get(&id).filter(|object| !is_deleting(object)) else { continue };
-            if since.elapsed() < SAID_WITHIN || times < 3 {
-                continue;
-            }
-            // Whom no pod is left for says that, and not why the last one was refused.
-            let waits = |reason: &Value| reason == "PoolEmpty" || reason == "PoolNotFound";
-            if condition(object, "Ready").is_some_and(|c| waits(&c["reason"])) {
-                continue;
-            }
-            let says = self.says(object, &outage);
-            self.contract.ledger.test(Rule::RefusalIsSaid, says, || {
-                format!(
-                    "{id} was refused {outage:?} {times} times in {:?} and says {}",
-                    since.elapsed(),
-                    object["status"]
-                )
-            });
+        let before = self.outages.len();
+        self.outages.retain(|refused| refused.outage != *outage);
+        if self.outages.len() < before {
+            self.trace.say(&format!("no longer refused: {outage:?}"));
         }
     }
 

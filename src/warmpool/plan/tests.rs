@@ -187,15 +187,23 @@ fn an_evicted_pod_is_no_fault_of_the_template() {
     assert_eq!(own.reason, WarmPoolReason::PodsEnded);
     assert!(own.message.contains("exited with code 0") && own.message.contains("must keep running"), "{}", own.message);
 
-    let aged = |seconds: u64| {
+    let lasted = |seconds: u64| {
         let mut seen = observed(1, &[P::Failed], None);
         let mut pod = (*seen.idle[0]).clone();
-        pod.metadata.creation_timestamp = Some(Time(NOW - Duration::from_secs(seconds)));
-        pod.status = serde_json::from_value(json!({ "phase": "Failed", "reason": "Evicted" })).unwrap();
+        let made = NOW + Duration::from_secs(60);
+        pod.metadata.creation_timestamp = Some(Time(made));
+        let conditions = json!([
+            { "type": "PodScheduled", "status": "True", "lastTransitionTime": made.to_string() },
+            { "type": "Ready", "status": "False", "lastTransitionTime": (made + Duration::from_secs(seconds)).to_string() },
+        ]);
+        pod.status =
+            serde_json::from_value(json!({ "phase": "Failed", "reason": "Evicted", "conditions": conditions }))
+                .unwrap();
         seen.idle[0] = Arc::new(pod);
-        plan(&seen, NOW).ended.unwrap().occasional
+        [NOW, NOW + Duration::from_secs(600)].map(|now| plan(&seen, now).ended.unwrap().occasional)
     };
-    assert_eq!((aged(29), aged(30)), (false, true), "one that has served a while says nothing of the next");
+    assert_eq!(lasted(29), [false; 2], "whatever the operator's clock says");
+    assert_eq!(lasted(30), [true; 2], "one that has served a while says nothing of the next");
 
     let disrupted = Setback::disrupted(String::new(), true).after(None, NOW);
     assert_eq!(plan(&observed(3, &[], Some(disrupted)), NOW).create, [1, 2, 3], "at once");
