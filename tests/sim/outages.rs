@@ -41,22 +41,18 @@ pub struct Refused {
     kept: BTreeMap<Id, Spell>,
 }
 
-/// The first and the last of the calls for an object that were refused one after the other, while it could be told.
+/// The first and the last of the calls for an object that were refused one after the other, while it could be told and its spec was the same.
 #[derive(Clone, Copy, Debug)]
 struct Spell {
     first: Instant,
     last: Instant,
+    generation: Option<i64>,
 }
 
 impl Spell {
-    /// Another call is refused now.
-    fn again(self) -> Self {
-        let is_over = self.last.elapsed() > WELL + 2 * (self.last - self.first);
-        if is_over { Self::begins() } else { Self { last: Instant::now(), ..self } }
-    }
-
-    fn begins() -> Self {
-        Self { first: Instant::now(), last: Instant::now() }
+    /// Whether what is refused now, for an object of this generation, goes on with it.
+    fn goes_on(&self, generation: Option<i64>) -> bool {
+        self.generation == generation && self.last.elapsed() <= WELL + 2 * (self.last - self.first)
     }
 }
 
@@ -117,14 +113,15 @@ impl State {
         let refused = self.outages.iter_mut().find(|refused| refused.outage.is_of(call))?;
         let outage = refused.outage.clone();
         if let Some(id) = kept_by(call) {
-            let spell = refused.kept.get(&id).copied();
+            let generation = self.store.get(&id).and_then(|object| object["metadata"]["generation"].as_i64());
+            let spell = refused.kept.remove(&id).filter(|spell| can_be_told && spell.goes_on(generation));
             if can_be_told {
-                refused.kept.insert(id.clone(), spell.map_or_else(Spell::begins, Spell::again));
-            } else {
-                refused.kept.remove(&id);
+                let now = Instant::now();
+                let next = Spell { first: spell.map_or(now, |spell| spell.first), last: now, generation };
+                refused.kept.insert(id.clone(), next);
             }
-            if let Some(spell) = spell.filter(|_| can_be_told) {
-                self.refusal_is_said(&id, &outage, spell);
+            if let Some(spell) = spell {
+                self.refusal_is_said(&id, &outage, spell.last - spell.first);
             }
         }
         let Outage { code, words, .. } = outage;
@@ -137,15 +134,18 @@ impl State {
         Some(Refusal::new(code, reason, words))
     }
 
-    /// A call is refused that was refused for a while: its object says so by now.
-    fn refusal_is_said(&mut self, id: &Id, outage: &Outage, spell: Spell) {
-        let lasted = spell.last - spell.first;
+    /// A call is refused, as it was for so long before: its object says so by now.
+    fn refusal_is_said(&mut self, id: &Id, outage: &Outage, lasted: Duration) {
         let facts = &self.contract.facts;
-        let is_over = spell.again().first != spell.first;
-        if lasted < SAID_WITHIN || is_over || !facts.only_outages || !facts.is_alone() || outage.status {
+        if lasted < SAID_WITHIN || !facts.only_outages || !facts.is_alone() || outage.status {
             return;
         }
         let Some(object) = self.store.get(id).filter(|object| !is_deleting(object)) else { return };
+        // Whom no pod was left for said that a moment ago.
+        let waits = |reason: &Value| reason == "PoolEmpty" || reason == "PoolNotFound";
+        if condition(object, "Ready").is_some_and(|c| waits(&c["reason"])) {
+            return;
+        }
         let says = self.says(object, outage);
         let status = object["status"].clone();
         self.contract.ledger.test(Rule::RefusalIsSaid, says, || {
