@@ -145,13 +145,14 @@ impl Watch {
             watcher::Event::InitApply(object) => {
                 // What cannot be read is as if it were not there.
                 if let Some(object) = readable::<S>(object) {
-                    let present = S::table(&mut self.cache.write()).get(&Key::of(&object)).cloned();
-                    listing.add(object, present, |object| S::row(object, self.clock.now()));
+                    let row = S::row(object, self.clock.now());
+                    let present = S::table(&mut self.cache.write()).get(&row.key()).cloned();
+                    listing.add(row, present);
                 }
             }
             watcher::Event::InitDone => {
                 let mut tables = self.cache.write();
-                for change in mem::take(listing).take_over(&mut tables) {
+                for change in mem::take(listing).take_over(S::table(&mut tables)) {
                     self.tell(&change, &mut tables);
                 }
             }
