@@ -4,13 +4,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use arl_crds::{ExecutorMode, Step, StepType};
+use arl_crds::{ExecutorMode, Step, StepType, labels};
 use arl_operator::runs::{Request, RunEnd, StepEnd, StepRun};
 use jiff::Timestamp;
 
 use crate::{
     agenda::Action,
-    contract::{Contract, InFlight, Rule, is_finished},
+    contract::{Contract, InFlight, Rule, is_finished, time},
     kind::Kind,
     store::is_deleting,
     world::State,
@@ -110,6 +110,7 @@ impl State {
             self.trace.say(&format!("agent: run of {} is found again", request.task));
             return id;
         }
+        self.as_asked(request);
         let run = AgentRun {
             container: request.target.container_id.clone(),
             mode: request.target.mode,
@@ -124,6 +125,31 @@ impl State {
         id
     }
 
+    /// A run begins as its spec says, where it may.
+    fn as_asked(&mut self, request: &Request) {
+        let Some((_, pod)) = self.store.by_uid(Kind::Pod, &request.target.pod_uid.0) else { return };
+        let annotated = pod["metadata"]["annotations"][labels::EXECUTOR].as_str().unwrap_or("executor");
+        let is_there = request.target.container == annotated;
+        let Contract { ledger, facts, .. } = &mut self.contract;
+        if facts.is_plain() {
+            let ready = &pod["status"]["conditions"][0];
+            let since = time(&ready["lastTransitionTime"]).map(|at| self.store.time().duration_since(at).as_secs_f64());
+            let just_now = since.is_some_and(|since| since < facts.stale.as_secs_f64() + 1.0);
+            ledger.test(Rule::StepInReadyPod, ready["status"] == "True" || just_now, || {
+                format!("{} begins in {}, which is not ready: {}", request.task, request.target.pod, pod["status"])
+            });
+        }
+        let Some((_, task)) = self.store.by_uid(Kind::Task, &request.task_uid.0) else { return };
+        let spec: arl_crds::TaskSpec = serde_json::from_value(task["spec"].clone()).expect("a Task has a spec");
+        let same = spec.steps == request.steps && spec.timeout().ok() == Some(request.timeout);
+        ledger.test(Rule::StepsAsAsked, same && is_there, || {
+            format!(
+                "{:?} for {:?} in {}, and asked for is {}",
+                request.steps, request.timeout, request.target.container, task["spec"]
+            )
+        });
+    }
+
     fn next_step(&mut self, id: &RunId) {
         let started_at = self.store.time();
         let Some(run) = self.agents.runs.get_mut(id) else { return };
@@ -132,7 +158,7 @@ impl State {
             run.end = Some(RunEnd::Completed);
             return;
         };
-        let (takes, _) = script(step);
+        let (mode, (takes, _)) = (run.mode, script(step));
         run.done.push(StepRun::new(started_at));
         let owner =
             self.store.by_uid(Kind::Pod, &id.0).map(|(_, pod)| pod["metadata"]["ownerReferences"][0]["uid"].clone());
@@ -140,7 +166,7 @@ impl State {
         let found = self.store.by_uid(Kind::Sandbox, &sandbox);
         let surplus =
             found.filter(|(_, holder)| holder["status"]["podUID"] != *id.0).map(|(holder, _)| holder.to_string());
-        let Contract { ledger, facts, .. } = &mut self.contract;
+        let Contract { ledger, facts, runs, .. } = &mut self.contract;
         ledger.test(Rule::StepInRecordedPod, surplus.is_none(), || {
             format!("a step is started in pod {}, which {surplus:?} does not have on record", id.0)
         });
@@ -150,6 +176,9 @@ impl State {
         ledger.test(Rule::StepOnce, twice.is_none(), || twice.unwrap_or_default());
         if number == 0 {
             InFlight::begins(task, &self.store, facts, ledger);
+        }
+        if mode == ExecutorMode::Agent {
+            runs.goes_on(task, facts, ledger);
         }
         self.agenda.after(takes, Action::EndStep(id.clone()));
     }

@@ -20,6 +20,19 @@ enum Owners {
     Some(Vec<Value>),
 }
 
+/// The finalizer of a deletion in the foreground.
+const FOREGROUND: &str = "foregroundDeletion";
+
+fn has_finalizer(object: &Value, name: &str) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|f| f == name))
+}
+
+pub fn remove_finalizer(object: &mut Value, name: &str) {
+    if let Some(all) = object["metadata"]["finalizers"].as_array_mut() {
+        all.retain(|f| f != name);
+    }
+}
+
 impl State {
     /// Plans what follows from a change, whoever made it.
     pub fn observe(&mut self, entry: &Entry) {
@@ -75,7 +88,8 @@ impl State {
             let found = self.store.get(&Id::new(kind, &id.namespace, owner["name"].as_str()?))?;
             (uid_of(found) == owner["uid"].as_str()?).then_some(found)
         };
-        let left: Vec<Value> = owners.iter().filter(|o| find(o).is_some_and(|o| !is_deleting(o))).cloned().collect();
+        let stays = |owner: &Value| !is_deleting(owner) || !has_finalizer(owner, FOREGROUND);
+        let left: Vec<Value> = owners.iter().filter(|o| find(o).is_some_and(|o| stays(o))).cloned().collect();
         match left.len() {
             0 => Owners::Gone,
             n if n == owners.len() => Owners::Present,
@@ -88,7 +102,7 @@ impl State {
         let waiting: Vec<Id> = [Kind::WarmPool, Kind::Sandbox]
             .into_iter()
             .flat_map(|kind| self.store.of(kind))
-            .filter(|(_, object)| is_deleting(object))
+            .filter(|(_, object)| is_deleting(object) && has_finalizer(object, FOREGROUND))
             .map(|(id, _)| id.clone())
             .collect();
         for id in waiting {
@@ -100,7 +114,7 @@ impl State {
                 self.soon((50, 500), Action::CollectGarbage);
             } else {
                 drop(self.store.modify(&id, Part::Main, Actor::Controllers, |o| {
-                    drop(o["metadata"].as_object_mut().map(|m| m.remove("finalizers")));
+                    remove_finalizer(o, FOREGROUND);
                 }));
             }
         }

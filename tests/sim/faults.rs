@@ -70,6 +70,11 @@ impl Faults {
         faults
     }
 
+    /// Watches that are far behind, and nothing else.
+    pub fn late_watches() -> Self {
+        Self { slow: 20, lag: 6_000, ..Self::default() }
+    }
+
     /// The same slowness, and nothing else.
     pub fn orderly(self) -> Self {
         let Self { slow, lag, no_streaming_lists, .. } = self;

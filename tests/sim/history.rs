@@ -24,7 +24,7 @@ use crate::{
     process::{Death, Process},
     scenario::{self, Scenario},
     server::ApiServer,
-    specs::Fields,
+    specs::{self, Fields},
     stories,
     streams::Streams,
     users::Deed,
@@ -52,6 +52,8 @@ pub struct Plan {
     pub scenario: Scenario,
     pub faults: Faults,
     pub death: Option<Death>,
+    /// Whether more fields of the specs are set than the scenario sets.
+    pub is_varied: bool,
 }
 
 /// How seeds are dealt out among the scenarios. What a seed plays changes where a story is added, so that seeds that found something
@@ -62,11 +64,12 @@ pub struct Deal {
     pub stories: usize,
     /// Of eleven seeds those that play a story.
     pub places: &'static [u64],
+    pub is_varied: bool,
 }
 
 impl Deal {
-    pub const FIRST: Self = Self { stories: 13, places: &[4, 5, 8] };
-    pub const NOW: Self = Self { stories: stories::CONTRACT.len(), places: &[4, 5, 8] };
+    pub const FIRST: Self = Self { stories: 13, places: &[4, 5, 8], is_varied: false };
+    pub const NOW: Self = Self { stories: stories::CONTRACT.len(), places: &[1, 3, 4, 5, 8], is_varied: true };
 }
 
 impl Plan {
@@ -75,7 +78,7 @@ impl Plan {
         Self::dealt(seed, Deal::NOW)
     }
 
-    pub fn dealt(seed: u64, Deal { stories, places }: Deal) -> Self {
+    pub fn dealt(seed: u64, Deal { stories, places, is_varied }: Deal) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let number = usize::try_from(seed).unwrap_or(0);
         if let Some(place) = places.iter().position(|rest| seed % 11 == *rest) {
@@ -84,25 +87,26 @@ impl Plan {
             let drawn = Faults::drawn(&mut rng);
             // Every other one where nothing goes wrong.
             let faults = match turn / stories % 4 {
+                _ if scenario.name == "late_tasks" => Faults::late_watches(),
                 0 | 2 => drawn.orderly(),
                 1 => drawn.outages(&mut rng),
                 _ => drawn,
             };
-            return Self { seed, scenario, faults, death: None };
+            return Self { seed, scenario, faults, death: None, is_varied };
         }
         if seed % 17 == 9 {
             let turn = number / 17;
             let scenario = elastic::ELASTIC[turn % elastic::ELASTIC.len()];
             let drawn = Faults::drawn(&mut rng);
             let faults = if (turn / elastic::ELASTIC.len()).is_multiple_of(2) { drawn.orderly() } else { drawn };
-            return Self { seed, scenario, faults, death: None };
+            return Self { seed, scenario, faults, death: None, is_varied };
         }
         let scenario = match seed {
             _ if seed % 997 == 996 => scenario::THOUSAND,
             _ if seed % 13 == 12 => scenario::PLAIN_EXEC,
             _ => scenario::ALL[number % scenario::ALL.len()],
         };
-        Self { seed, scenario, faults: Faults::drawn(&mut rng), death: None }
+        Self { seed, scenario, faults: Faults::drawn(&mut rng), death: None, is_varied }
     }
 }
 
@@ -155,8 +159,14 @@ impl History {
             let facts = &mut s.contract.facts;
             (facts.patience, facts.is_orderly) = (patience, self.plan.faults.are_orderly());
             facts.only_outages = self.plan.faults.are_only_outages();
+            facts.trip = Duration::from_millis(4 * self.plan.faults.slow + 500);
+            facts.stale = facts.trip + Duration::from_millis(self.plan.faults.lag + 1_000);
             s.perform(&Deed::Namespace);
-            for (at, deed) in (self.plan.scenario.deeds)(&mut s.rng) {
+            let mut varied = self.plan.is_varied.then(|| fastrand::Rng::with_seed(self.plan.seed ^ 0xf1e1d));
+            for (at, mut deed) in (self.plan.scenario.deeds)(&mut s.rng) {
+                if let Some(rng) = &mut varied {
+                    specs::enrich(&mut deed, rng);
+                }
                 s.agenda.after(Duration::from_millis(at), Action::User(deed));
             }
             s.agenda.after(Duration::ZERO, Action::Start);

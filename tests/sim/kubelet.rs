@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arl_crds::labels;
 use serde_json::{Value, json};
 
 use crate::{
@@ -61,8 +62,13 @@ pub fn breaks_by_itself(pod: &Value) -> bool {
     matches!(image_of(pod), ENDS | FAILS)
 }
 
+/// The executor container: it has the first place in the status.
+fn executor(pod: &Value) -> &str {
+    pod["metadata"]["annotations"][labels::EXECUTOR].as_str().unwrap_or("executor")
+}
+
 fn image_of(pod: &Value) -> &str {
-    let executor = pod["spec"]["containers"].as_array().and_then(|all| all.iter().find(|c| c["name"] == "executor"));
+    let executor = pod["spec"]["containers"].as_array().and_then(|all| all.iter().find(|c| c["name"] == executor(pod)));
     executor.and_then(|c| c["image"].as_str()).unwrap_or_default()
 }
 
@@ -129,7 +135,7 @@ impl State {
     fn start(&mut self, id: &Id, pod: &Value, uid: &str) {
         let image = image_of(pod);
         if image == NO_SUCH_IMAGE {
-            let waiting = json!([{ "name": "executor", "restartCount": 0, "state": {
+            let waiting = json!([{ "name": executor(pod), "restartCount": 0, "state": {
                 "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } } }]);
             return self.set_status(id, |status| status["containerStatuses"] = waiting, Some(false));
         }
@@ -209,7 +215,7 @@ impl State {
 
 fn container(pod: &Value, restarts: i64, last: &Value) -> Value {
     json!({
-        "name": "executor", "restartCount": restarts, "lastState": last,
+        "name": executor(pod), "restartCount": restarts, "lastState": last,
         "containerID": format!("containerd://{}-{restarts}", crate::store::uid_of(pod)),
         "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
     })

@@ -81,7 +81,7 @@ fn fixed_seeds_and_those_that_found_something() {
     let plain = |(seed, scenario): (u64, &scenario::Scenario)| {
         let (drawn, mut rng) = (Plan::of(seed).faults, fastrand::Rng::with_seed(seed));
         let faults = if seed % 3 == 0 { drawn.outages(&mut rng) } else { drawn.orderly() };
-        Plan { seed, scenario: *scenario, faults, death: None }
+        Plan { seed, scenario: *scenario, faults, death: None, is_varied: true }
     };
     let stories = (10_000..)
         .zip([stories::CONTRACT, elastic::ELASTIC].concat().repeat(3))
@@ -129,7 +129,7 @@ fn a_hundred_sandboxes() {
 fn a_crash_at_every_write() {
     let mut plans = Vec::new();
     for scenario in scenario::SHORT {
-        let plan = |death| Plan { seed: 7, scenario: *scenario, faults: Faults::default(), death };
+        let plan = |death| Plan { seed: 7, scenario: *scenario, faults: Faults::default(), death, is_varied: false };
         let whole = run(&plan(None));
         assert!(verdict(&whole), "{}", explain(&plan(None), &whole));
         let deaths =

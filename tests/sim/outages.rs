@@ -100,6 +100,11 @@ impl Outage {
         Self { verb, kind, status, code, words }
     }
 
+    /// That Tasks may not be listed.
+    pub fn of_task_lists() -> Self {
+        Self { verb: Verb::List, kind: Some(Kind::Task), status: false, code: 403, words: RIGHT }
+    }
+
     fn is_of(&self, call: &Call) -> bool {
         let kind = if call.is_event() { None } else { call.kind };
         self.verb == call.verb && self.kind == kind && self.status == call.status && (kind.is_some() || call.is_event())

@@ -6,17 +6,17 @@ use arl_crds::ExecutorMode;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-use crate::users::Deed;
+use crate::users::{Deed, template};
 
 /// A pool of one to three pods.
 pub fn pool(name: &str, rng: &mut Rng) -> Deed {
-    let container = rng.bool().then_some("executor");
+    let container = rng.bool().then(|| ["executor", "other"][rng.usize(..2)]);
     let mode = if rng.u8(..4) == 0 { ExecutorMode::Exec } else { ExecutorMode::Agent };
     let mut template = json!({ "spec": { "containers": [{ "name": "executor", "image": "v1" }] } });
     if rng.bool() {
         template["metadata"] = json!({ "labels": { "team": "a" }, "annotations": { "note": "b" } });
     }
-    if rng.bool() {
+    if rng.bool() || container == Some("other") {
         template["spec"]["containers"].as_array_mut().unwrap().push(json!({ "name": "other", "image": "v1" }));
     }
     let mut executor = json!({ "mode": mode });
@@ -78,6 +78,37 @@ fn step(n: u8, rng: &mut Rng) -> Value {
         step["workDir"] = json!("/workspace");
     }
     step
+}
+
+/// Sets fields that change nothing of how long a deed's object takes: a scenario leaves most of them out.
+pub fn enrich(deed: &mut Deed, rng: &mut Rng) {
+    if let Deed::Pool { name, replicas, image, mode } = deed
+        && rng.u8(..3) == 0
+    {
+        let executor = json!({ "mode": mode, "container": "executor" });
+        let spec = json!({ "replicas": replicas, "template": template(image), "executor": executor });
+        *deed = Deed::Any { kind: crate::kind::Kind::WarmPool, name: name.clone(), spec };
+        return;
+    }
+    let Deed::Task { spec, .. } = deed else { return };
+    if spec.get("ttlSecondsAfterFinished").is_none() && rng.u8(..4) == 0 {
+        // Longer than a history.
+        spec["ttlSecondsAfterFinished"] = json!(100_000);
+    }
+    let Some(steps) = spec["steps"].as_array_mut() else { return };
+    for step in steps.iter_mut() {
+        if rng.u8(..3) == 0 {
+            step["workDir"] = json!("/workspace");
+        }
+        if step["type"] == "Command" && rng.u8(..3) == 0 {
+            step["env"] = json!({ "A": "b" });
+        }
+    }
+    if steps.len() < 30 && rng.u8(..4) == 0 {
+        // Some are larger than what is kept of a Task.
+        let content = "text".repeat(if rng.u8(..3) == 0 { 2_000 } else { 1 });
+        steps.insert(0, json!({ "name": "file", "type": "FilePatch", "path": "a/file", "content": content }));
+    }
 }
 
 /// Fields by kind and path, and in how many histories each was set.

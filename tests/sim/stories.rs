@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::{
     kind::Kind,
-    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
+    kubelet::{CRASHES, ENDS, FAILS, Look, NO_SUCH_IMAGE},
     outages::Outage,
     scenario::{Deeds, Scenario, delete, pool, sandbox, task, task_with},
     specs,
-    users::Deed,
+    users::{Deed, Fortune, Which},
 };
 
 /// They take turns with the others.
@@ -28,6 +28,10 @@ pub const CONTRACT: &[Scenario] = scenarios![
     live_processes,
     drawn_specs,
     outages,
+    after_the_end,
+    long_runs,
+    held_back,
+    late_tasks,
 ];
 
 /// Longer than a history.
@@ -215,6 +219,81 @@ fn drawn_specs(rng: &mut Rng) -> Deeds {
         for m in 0..rng.u8(1..4) {
             deeds.push((rng.u64(1_000..9_000), specs::task(&format!("t{n}-{m}"), &name, rng)));
         }
+    }
+    deeds
+}
+
+/// Specs that are changed once all has been said.
+fn after_the_end(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 2)), (10, sandbox("s", "p", true, None)), (10, sandbox("r", "p", false, None))];
+    for n in 0..4 {
+        let name = format!("t{n}");
+        deeds.push((2_500, task(&name, if n < 3 { "s" } else { "r" }, &[(rng.u32(100..700), rng.u8(..2)), (50, 0)])));
+        let spec = if n % 2 == 0 { json!({ "cancel": true }) } else { json!({ "ttlSecondsAfterFinished": 100_000 }) };
+        deeds.push((rng.u64(12_000..20_000), Deed::Edit { kind: Kind::Task, name, spec }));
+    }
+    for name in ["s", "r"] {
+        let spec = json!({ "ttlSecondsAfterFinished": 100_000 });
+        deeds.push((rng.u64(14_000..20_000), Deed::Edit { kind: Kind::Sandbox, name: name.into(), spec }));
+    }
+    deeds
+}
+
+/// Tasks of many steps and of long ones; some are ended in the middle, and pods are not ready for a while.
+fn long_runs(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 5))];
+    for n in 0..4 {
+        let (name, long) = (format!("s{n}"), format!("t{n}"));
+        deeds.push((2_500, sandbox(&name, "p", true, None)));
+        let steps: Vec<_> = match n {
+            0 => vec![(200, 0), (rng.u32(11_000..16_000), rng.u8(..2)), (100, 0)],
+            1 => vec![(rng.u32(11_000..16_000), 0), (300, 0)],
+            _ => (0..40).map(|_| (rng.u32(300..900), 0)).collect(),
+        };
+        deeds.push((3_500, task_with(&long, &name, &steps, json!({ "timeout": "2m" }))));
+        deeds.push((4_000, task(&format!("u{n}"), &name, &[(100, 0)])));
+    }
+    deeds.push((rng.u64(5_000..8_000), delete(Kind::Task, "t2")));
+    let cancel = json!({ "cancel": true });
+    deeds.push((rng.u64(5_000..8_000), Deed::Edit { kind: Kind::Task, name: "t3".into(), spec: cancel }));
+    // A Task comes while its pod is not ready.
+    for n in 0..12 {
+        let at = 30_000 + n * 3_000;
+        let what = Fortune::Kubelet(Look::Unready);
+        deeds.push((at, Deed::Pod { which: Which::Allocated, what }));
+        deeds.push((at + rng.u64(1_500..2_800), task(&format!("v{n}"), &format!("s{}", n % 4), &[(50, 0)])));
+    }
+    deeds
+}
+
+/// What is deleted and held back by others is going all the same.
+fn held_back(rng: &mut Rng) -> Deeds {
+    let hold = |kind, name: &str, holds| Deed::Hold { kind, name: name.into(), holds };
+    let mut deeds =
+        vec![(0, pool("p", 3)), (2_500, sandbox("s", "p", true, None)), (2_500, sandbox("r", "p", true, None))];
+    let steps: Vec<_> = (0..40).map(|_| (rng.u32(300..900), 0)).collect();
+    deeds.push((3_500, task_with("t", "s", &steps, json!({ "timeout": "2m" }))));
+    deeds.push((3_500, task("u", "r", &[(20_000, 0)])));
+    let going = [(Kind::WarmPool, "p", 9_000), (Kind::Task, "t", 7_000), (Kind::Sandbox, "r", 8_000)];
+    for (kind, name, at) in going {
+        deeds.push((5_000, hold(kind, name, true)));
+        deeds.push((at, delete(kind, name)));
+        deeds.push((rng.u64(42_000..45_000), hold(kind, name, false)));
+    }
+    for at in [20_000, 25_000, 30_000] {
+        deeds.push((at, Deed::Pod { which: Which::Idle, what: Fortune::Delete }));
+    }
+    deeds
+}
+
+/// The next Task comes while the one before it ends, and nobody may list them.
+fn late_tasks(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 8)), (2_000, Deed::Refuse(Outage::of_task_lists(), 30_000))];
+    for n in 0..8 {
+        let name = format!("s{n}");
+        deeds.push((2_500, sandbox(&name, "p", false, None)));
+        deeds.push((3_500, task(&format!("t{n}"), &name, &[(2_500, 0)])));
+        deeds.push((rng.u64(5_000..13_000), task(&format!("u{n}"), &name, &[(8_000, 0)])));
     }
     deeds
 }

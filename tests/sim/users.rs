@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     agenda::Action,
+    controllers::remove_finalizer,
     kind::{Actor, Id, Kind},
     kubelet::Look,
     outages::Outage,
@@ -65,6 +66,12 @@ pub enum Deed {
         name: String,
         foreground: bool,
     },
+    /// Somebody's finalizer keeps it, or no more.
+    Hold {
+        kind: Kind,
+        name: String,
+        holds: bool,
+    },
     /// One of the pods, by chance, has this happen to it.
     Pod {
         which: Which,
@@ -94,6 +101,9 @@ pub enum Fortune {
     Kubelet(Look),
     Annotate,
 }
+
+/// A finalizer of somebody else's.
+const HELD: &str = "example.com/held";
 
 impl State {
     /// Does it; what cannot be done (any more) is left.
@@ -126,6 +136,7 @@ impl State {
                 let deletion = Deletion { foreground: *foreground, ..Deletion::default() };
                 self.store.delete(&id(*kind, name), &deletion, Actor::User)
             }
+            Deed::Hold { kind, name, holds } => self.hold(&id(*kind, name), *holds),
             Deed::Live { sandbox, takes } => {
                 return self.begin_live(sandbox, std::time::Duration::from_millis(*takes));
             }
@@ -163,6 +174,15 @@ impl State {
         self.store.modify(id, Part::Main, Actor::User, |object| json_patch::merge(&mut object["spec"], spec))
     }
 
+    fn hold(&mut self, id: &Id, holds: bool) -> Result<std::sync::Arc<Value>, crate::refusal::Refusal> {
+        self.store.modify(id, Part::Main, Actor::User, |object| {
+            remove_finalizer(object, HELD);
+            if holds {
+                object["metadata"]["finalizers"] = json!([HELD]);
+            }
+        })
+    }
+
     fn annotate(&mut self, id: &Id) -> Result<std::sync::Arc<Value>, crate::refusal::Refusal> {
         let mark = json!(self.store.version().to_string());
         self.store.modify(id, Part::Main, Actor::User, |object| {
@@ -198,6 +218,6 @@ impl State {
     }
 }
 
-fn template(image: &str) -> Value {
+pub fn template(image: &str) -> Value {
     json!({ "spec": { "containers": [{ "name": "executor", "image": image }] } })
 }

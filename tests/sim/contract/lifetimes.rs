@@ -85,7 +85,7 @@ impl Lifetimes {
         // One that was deleted in flight has ended too.
         let ended = self.ended.contains_key(uid_of(was)) || agents.has_run_for(uid_of(was));
         let ended = ended || was["status"]["phase"] == "Bound";
-        let within = if facts.is_orderly { Duration::from_secs(5) } else { CALL };
+        let within = if facts.only_outages && facts.is_alone() { facts.trip } else { CALL };
         let named = |(id, task): &(&Id, &std::sync::Arc<Value>)| {
             id.namespace == entry.id.namespace
                 && task["spec"]["sandboxRef"] == entry.id.name.as_str()
@@ -153,7 +153,7 @@ impl Lifetimes {
 
 /// Who ends it asked the agent before, and no call takes longer.
 fn live_is_not_idle(entry: &Entry, sandbox: &Value, live: &Live, facts: &Facts, ledger: &mut Ledger) {
-    let within = if facts.is_orderly { Duration::from_secs(5) } else { CALL };
+    let within = if facts.only_outages && facts.is_alone() { facts.trip } else { CALL };
     let pod = sandbox["status"]["podUID"].as_str().unwrap_or_default();
     let since = live.since(pod).map(|since| since.elapsed());
     ledger.test(Rule::LiveIsNotIdle, since.is_none_or(|since| since <= within), || {

@@ -46,6 +46,10 @@ pub struct Facts {
     /// The most that the operators' clock was ever ahead of the API server's, in milliseconds, and whether it ever jumped.
     pub most_ahead: i64,
     pub clock_jumped: bool,
+    /// The longest that a call and what follows from its answer may take, and that what the operator knows may be behind, where nothing goes
+    /// wrong but refusals.
+    pub trip: Duration,
+    pub stale: Duration,
     /// The longest that convergence may take.
     pub patience: Duration,
     /// When objects were created, by uid: their place in the API server's order.
@@ -55,6 +59,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether there is one operator, from the beginning, and nothing goes wrong but slowness.
+    pub fn is_plain(&self) -> bool {
+        self.is_orderly && self.is_alone()
+    }
+
     /// Whether there was one operator process only, from the beginning.
     pub fn is_alone(&self) -> bool {
         self.operators == 1 && self.processes == 1

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use arl_crds::labels;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -9,7 +10,7 @@ use super::{Facts, Ledger, Rule, STALE, elastic::most, idle_of, is_alive, is_rea
 use crate::{
     kind::{Id, Kind},
     kubelet::breaks_by_itself,
-    store::{Entry, Store, controller, is_deleting, uid_of},
+    store::{Entry, Store, controller, is_deleting, label, uid_of},
 };
 
 /// In this time a back-off that grows to 60 s allows a handful of attempts, and none allows dozens.
@@ -34,11 +35,14 @@ pub struct Numbers {
     broke: BTreeMap<String, Vec<Instant>>,
     /// When a pool's replicas were last changed, by uid.
     changed: BTreeMap<String, Instant>,
+    /// When a pool's spec or one of its pods last changed, by the pool's name.
+    moved: BTreeMap<String, Instant>,
 }
 
 impl Numbers {
     pub fn check(&mut self, entry: &Entry, store: &Store, facts: &Facts, ledger: &mut Ledger) {
         let (before, after) = (entry.before.as_deref(), entry.after.as_deref());
+        self.counts(entry, store, facts, ledger);
         if let (Kind::WarmPool, Some(pool)) = (entry.id.kind, after) {
             self.asked(entry, pool);
         }
@@ -71,6 +75,36 @@ impl Numbers {
             if breaks_by_itself(was) {
                 self.breaks(pool, facts, ledger);
             }
+        }
+    }
+
+    /// What a pool said just before it, or one of its pods, changed, after a while in which none did.
+    fn counts(&mut self, entry: &Entry, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+        let Some(object) = entry.before.as_deref().or(entry.after.as_deref()) else { return };
+        let name = match entry.id.kind {
+            Kind::WarmPool => entry.id.name.clone(),
+            Kind::Pod => label(object, labels::WARMPOOL).unwrap_or_default().to_owned(),
+            _ => return,
+        };
+        let is_quiet = self.moved.get(&name).is_some_and(|at| at.elapsed() > facts.stale + Duration::from_secs(1));
+        let present = store.get(&Id::new(Kind::WarmPool, &entry.id.namespace, &name)).map(AsRef::as_ref);
+        let pool = if entry.id.kind == Kind::WarmPool { entry.before.as_deref() } else { present };
+        // Of several changes at once the others are in the store already.
+        let is_only = store.version() == entry.version;
+        if let Some(pool) = pool.filter(|pool| facts.is_plain() && is_quiet && is_only && !is_deleting(pool)) {
+            let others = store.of(Kind::Pod).filter(|(id, _)| **id != entry.id).map(|(_, pod)| &**pod);
+            let this = entry.before.as_deref().filter(|_| entry.id.kind == Kind::Pod);
+            let here = |pod: &&Value| label(pod, labels::WARMPOOL) == Some(&name) && is_alive(pod);
+            let pods: Vec<&Value> = others.chain(this).filter(here).collect();
+            let idle = pods.iter().filter(|pod| controller(pod) == Some(("WarmPool", uid_of(pool))));
+            let allocated = pods.iter().filter(|pod| label(pod, labels::POD_STATE) == Some("allocated")).count();
+            let ready = idle.clone().filter(|pod| is_ready(pod)).count();
+            let counts = [("ready", ready), ("replicas", idle.count()), ("allocated", allocated)];
+            let same = counts.iter().all(|(field, count)| pool["status"][field] == *count as u64);
+            ledger.test(Rule::CountsTrue, same, || format!("{name} has {counts:?} and says {}", pool["status"]));
+        }
+        if entry.id.kind == Kind::Pod || !entry.by.is_operator() {
+            self.moved.insert(name, entry.at);
         }
     }
 

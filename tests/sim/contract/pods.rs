@@ -19,8 +19,8 @@ pub struct Pods {
     uses: BTreeMap<String, String>,
     /// When each pool was last seen without a deletionTimestamp, by uid.
     present: BTreeMap<String, tokio::time::Instant>,
-    /// The images that each pool's template ever had, by the pool's uid.
-    images: BTreeMap<String, Vec<Value>>,
+    /// The specs that each pool ever had, by its uid.
+    specs: BTreeMap<String, Vec<Value>>,
 }
 
 impl Pods {
@@ -34,8 +34,10 @@ impl Pods {
                     self.present.insert(uid_of(pool).to_owned(), entry.at);
                 }
                 if let Some(pool) = &entry.after {
-                    let image = pool["spec"]["template"]["spec"]["containers"][0]["image"].clone();
-                    self.images.entry(uid_of(pool).to_owned()).or_default().push(image);
+                    let specs = self.specs.entry(uid_of(pool).to_owned()).or_default();
+                    if specs.last() != Some(&pool["spec"]) {
+                        specs.push(pool["spec"].clone());
+                    }
                 }
             }
             _ => {}
@@ -82,7 +84,8 @@ impl Pods {
             return ledger.broken(Rule::PodAsTemplate, format!("{} was created without a pool that owns it", entry.id));
         };
         let pool = store.by_uid(Kind::WarmPool, owner).map(|(_, pool)| pool);
-        let late = |at: &tokio::time::Instant| facts.is_alone() && entry.at - *at > STALE;
+        let stale = if facts.is_plain() { facts.stale } else { STALE };
+        let late = |at: &tokio::time::Instant| facts.is_alone() && entry.at - *at > stale;
         let gone = pool.is_none_or(|pool| is_deleting(pool));
         if facts.is_alone() {
             let since = self.present.get(owner);
@@ -91,15 +94,12 @@ impl Pods {
             });
         }
         let Some(pool) = pool else { return };
-        let own = &pool["spec"]["template"]["spec"]["containers"][0];
         let hash = pod["metadata"]["annotations"][labels::TEMPLATE_HASH].is_string();
         let labelled = label(pod, labels::WARMPOOL) == pool["metadata"]["name"].as_str()
             && label(pod, labels::POD_STATE) == Some("ready")
             && label(pod, labels::SANDBOX).is_none();
-        let executor = pod["spec"]["containers"].as_array().into_iter().flatten().find(|c| c["name"] == own["name"]);
         // A template that was changed a moment ago may still be made.
-        let images = self.images.get(owner);
-        let is_made = executor.is_some_and(|c| images.is_some_and(|images| images.contains(&c["image"])));
+        let is_made = self.specs.get(owner).is_some_and(|specs| specs.iter().any(|spec| is_of(pod, spec)));
         let owners = pod["metadata"]["ownerReferences"].as_array().is_some_and(|o| {
             o.len() == 1 && o[0].get("blockOwnerDeletion").is_none() && o[0]["name"] == pool["metadata"]["name"]
         });
@@ -129,6 +129,24 @@ impl Pods {
             });
         }
     }
+}
+
+/// Whether a pod is as this spec of a pool has it: nothing of the template is lost, and its executor and the way into it are chosen.
+fn is_of(pod: &Value, spec: &Value) -> bool {
+    let template = &spec["template"];
+    let has = |of: &Value, all: &Value| {
+        all.as_object().into_iter().flatten().all(|(key, value)| key == "volumeMounts" || of.get(key) == Some(value))
+    };
+    let containers = |spec: &Value| spec["containers"].as_array().cloned().unwrap_or_default();
+    let (made, asked) = (containers(&pod["spec"]), containers(&template["spec"]));
+    let typed: arl_crds::WarmPoolSpec = serde_json::from_value(spec.clone()).expect("a pool has a spec");
+    let annotations = &pod["metadata"]["annotations"];
+    has(&pod["metadata"]["labels"], &template["metadata"]["labels"])
+        && has(annotations, &template["metadata"]["annotations"])
+        && made.len() == asked.len()
+        && made.iter().zip(&asked).all(|(made, asked)| has(made, asked))
+        && annotations.get(labels::EXECUTOR).and_then(Value::as_str) == typed.executor_container().ok()
+        && annotations.get(labels::AGENT).is_some() == (typed.executor.mode == arl_crds::ExecutorMode::Agent)
 }
 
 /// The operator never deletes a pod that a Sandbox holds, and nor does the garbage collector while the Sandbox is there.

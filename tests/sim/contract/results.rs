@@ -38,7 +38,16 @@ pub fn check(entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledge
     steps(id, task, ledger);
     conditions(id, task, ledger);
     let (failed, blame) = (status["state"] == "Failed", &status["blame"]);
-    ledger.test(Rule::FailureHasBlame, failed == blame.is_string(), || format!("{id} blames {blame}: {status}"));
+    let whose = match reason_of(task) {
+        "StepFailed" | "TimedOut" => Some("Task"),
+        "Cancelled" | "SandboxDeleted" | "SandboxReleased" | "InvalidSpec" => Some("Usage"),
+        _ => None,
+    };
+    let is_true = failed == blame.is_string() && whose.is_none_or(|whose| blame == whose);
+    ledger.test(Rule::FailureHasBlame, is_true, || format!("{id} blames {blame}: {status}"));
+    if facts.is_plain() {
+        is_shown(id, (was, task), agents.runs_of(uid_of(task)).last(), (store, facts), ledger);
+    }
     let run = agents.runs_of(uid_of(task)).map(|(_, run)| run).last();
     as_in_the_pod(id, task, run, facts, ledger);
     if !facts.clock_jumped {
@@ -99,6 +108,34 @@ fn steps(id: &Id, task: &Value, ledger: &mut Ledger) {
     }
 }
 
+/// What was on record of a run when its end was written.
+fn is_shown(
+    id: &Id,
+    (was, task): (&Value, &Value),
+    run: Option<(&crate::agent::RunId, &AgentRun)>,
+    (store, facts): (&Store, &Facts),
+    ledger: &mut Ledger,
+) {
+    let Some(((pod, _), run)) = run.filter(|_| ["StepFailed", "Succeeded", "TimedOut"].contains(&reason_of(task)))
+    else {
+        return;
+    };
+    let moment = jiff::SignedDuration::try_from(facts.stale + Duration::from_secs(3)).unwrap_or_default();
+    let lasted = |since: jiff::Timestamp| store.time().duration_since(since) > moment;
+    // What it was at when it ended, unless the end itself was noticed late.
+    let Some(ended) = run.done.last().and_then(|step| step.ended_at).filter(|at| !lasted(*at)) else { return };
+    if ended.duration_since(run.started_at) < moment {
+        return;
+    }
+    let sandbox = store.by_uid(Kind::Sandbox, task["status"]["sandboxUID"].as_str().unwrap_or_default());
+    let bound = sandbox.filter(|(_, s)| !is_deleting(s) && s["status"]["podUID"] == pod.as_str());
+    let bound = bound.is_none_or(|(_, s)| ["Bound", "Released"].iter().any(|phase| s["status"]["phase"] == *phase));
+    let is_running = was["status"]["state"] == "Running";
+    ledger.test(Rule::RunningIsShown, is_running && bound, || {
+        format!("{id} ran for a while, and this was on record: {} and {sandbox:?}", was["status"])
+    });
+}
+
 fn conditions(id: &Id, task: &Value, ledger: &mut Ledger) {
     let of = |type_: &str| super::condition(task, type_).cloned().unwrap_or_default();
     let (finished, succeeded) = (of("Finished"), of("Succeeded"));
@@ -156,9 +193,10 @@ fn as_in_the_pod(id: &Id, task: &Value, run: Option<&AgentRun>, facts: &Facts, l
     let Some(run) = run else { return };
     for (said, did) in status["steps"].as_array().into_iter().flatten().zip(&run.done) {
         if let Some(StepEnd::Exited(code)) = did.end
-            && said.get("exitCode").is_some()
+            && (said.get("exitCode").is_some() || ["Succeeded", "StepFailed"].contains(&reason))
         {
             let same = said["exitCode"] == code && (code == 0) == (said["state"] == "Succeeded");
+            let same = same && said["stdout"] == "out" && said["stderr"] == "" && said["startedAt"].is_string();
             ledger.test(Rule::ResultIsTheRuns, same, || format!("{id} says {said}, and it was {did:?}"));
         }
     }
@@ -235,6 +273,8 @@ fn reason(
         "SandboxReleased" => sandbox.is_none_or(|s| s["status"]["phase"] == "Released"),
         "PodLost" => !pod.is_some_and(|pod| is_alive(pod)) || ran_elsewhere,
         "ContainerRestarted" | "OOMKilled" => restarted || !facts.is_alone(),
+        // Where there is an agent, whatever happened to the operator can be found out.
+        "Interrupted" => run.is_none_or(|(_, run)| run.is_exec() || restarted) || ran_elsewhere || !facts.is_alone(),
         _ => true,
     };
     ledger.test(Rule::ReasonIsTrue, is_true, || format!("{id} says {reason}: {}", task["status"]));

@@ -65,6 +65,8 @@ rules! {
     NoPodsForGonePool,
     /// Counts are present, possible and agree with the phase.
     CountsPossible,
+    /// Counts are true once nothing has changed for a moment.
+    CountsTrue,
     /// Counts are true at rest.
     CountsTrueAtRest,
     /// A pool has the pods that it asks for.
@@ -105,6 +107,12 @@ rules! {
     AsDrawn,
     /// A step is started at most once in a Sandbox.
     StepOnce,
+    /// What is started is what the spec says: its steps, for its timeout, in the executor container.
+    StepsAsAsked,
+    /// A Task begins only in a pod that is ready.
+    StepInReadyPod,
+    /// No step starts of a Task that was cancelled or deleted before.
+    NoStepAfterCancel,
     /// A step is started only in the pod that its Sandbox has on record.
     StepInRecordedPod,
     /// Tasks of a Sandbox run one at a time, in order of creation.
@@ -121,6 +129,8 @@ rules! {
     StepsStopAtFailure,
     /// What is reported is what happened in the pod.
     ResultIsTheRuns,
+    /// What has been running for a moment is shown: the Task as Running, its Sandbox as Bound.
+    RunningIsShown,
     /// exitCode and outputs at the top are those of the last command that ran.
     TopIsLastCommand,
     /// What takes longer than its timeout, and nothing else, ends as TimedOut, at its timeout.

@@ -1,6 +1,6 @@
 //! Runs in pods: what may start, and what must end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -16,10 +16,21 @@ use crate::{
 pub struct InFlight {
     /// Tasks that were deleted while something of them ran, and when, by uid.
     deleted: BTreeMap<String, Instant>,
+    /// When each Task was first to end before its time, by uid.
+    unwanted: BTreeMap<String, Instant>,
 }
+
+/// What a run started gets this long to end.
+const DYING: Duration = Duration::from_secs(3);
 
 impl InFlight {
     pub fn check(&mut self, entry: &Entry, agents: &Agents) {
+        if let (Kind::Task, Some(task)) = (entry.id.kind, entry.before.as_ref().or(entry.after.as_ref())) {
+            let is_wanted = |task: &Value| task["spec"]["cancel"] != true && !is_deleting(task);
+            if !entry.after.as_deref().is_some_and(is_wanted) {
+                self.unwanted.entry(uid_of(task).to_owned()).or_insert(entry.at);
+            }
+        }
         if let (Kind::Task, Some(task), None) = (entry.id.kind, &entry.before, &entry.after)
             && agents.runs_of(uid_of(task)).any(|(_, run)| run.goes_on())
         {
@@ -39,6 +50,16 @@ impl InFlight {
             Some(format!("Task {task} was deleted {:?} ago and runs in {pod}", at.elapsed()))
         };
         self.deleted.iter().map(left).collect()
+    }
+
+    /// A step starts.
+    pub fn goes_on(&self, task: &str, facts: &Facts, ledger: &mut Ledger) {
+        if facts.is_plain() {
+            let since = self.unwanted.get(task).map(Instant::elapsed);
+            ledger.test(Rule::NoStepAfterCancel, since.is_none_or(|since| since < facts.stale + DYING), || {
+                format!("a step of {task} starts {since:?} after it was cancelled or deleted")
+            });
+        }
     }
 
     /// The first step of a run starts.

@@ -60,7 +60,14 @@ fn counts(entry: &Entry, before: &Value, after: &Value, ledger: &mut Ledger) {
     let [Some(ready), Some(idle), Some(allocated), Some(total)] = counts else {
         return ledger.broken(Rule::CountsPossible, format!("{}: {status}", entry.id));
     };
-    let possible = (0..=idle).contains(&ready) && allocated >= 0 && total == idle + allocated;
+    let selector = format!(
+        "arl.infra.io/warmpool={},arl.infra.io/pod-state=ready",
+        before["metadata"]["name"].as_str().unwrap_or_default()
+    );
+    let possible = (0..=idle).contains(&ready)
+        && allocated >= 0
+        && total == idle + allocated
+        && status["selector"] == selector.as_str();
     let replicas = status["wanted"].as_i64().or(before["spec"]["replicas"].as_i64()).unwrap_or(0);
     let phase = match ready {
         _ if ready >= replicas => "Ready",
