@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Input that was received and not yet written.
 #[derive(Debug)]
@@ -85,8 +85,17 @@ impl Input {
         true
     }
 
-    /// Writes as much as there is room for.
-    pub fn write(&mut self) {
+    /// Something has happened at the other end while nothing is to be written: a pipe that nobody reads any more is closed.
+    pub fn look(&mut self) {
+        let Some(pipe) = self.pipe.as_ref().filter(|_| self.queue.is_empty() && !self.terminal) else { return };
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+        if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+            self.pipe = None;
+        }
+    }
+
+    /// Writes as much as there is room for. True: that was the last of all, and the other end reads the end of it.
+    pub fn write(&mut self) -> bool {
         while self.pipe.is_some() && !self.queue.is_empty() {
             let mut queue = std::mem::take(&mut self.queue);
             let written = self.write_now(queue.as_slices().0);
@@ -100,7 +109,9 @@ impl Input {
             self.queue = VecDeque::new();
         } else if self.queue.is_empty() && self.end.is_some() && !self.terminal {
             self.pipe = None;
+            return true;
         }
+        false
     }
 
     /// Writes what there is room for; a pipe that nobody reads is closed.
@@ -159,8 +170,8 @@ mod tests {
                 input.grant(room);
             }
             let total = input.room().0;
-            prop_assert!(!input.close(total + 1) && input.close(total));
-            input.write();
+            prop_assert!(!input.write() && !input.close(total + 1) && input.close(total));
+            prop_assert!(input.write());
             prop_assert!(input.is_complete());
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap();

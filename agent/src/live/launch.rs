@@ -50,7 +50,8 @@ impl Launch {
             }
             None => pipes(stdin, true).map_err(|error| failed(&error))?,
         };
-        let work = Work::Process { alone: alone_ms.map(Duration::from_millis), tty: tty.is_some(), grace_ms };
+        let (alone, timeout) = (alone_ms.map(Duration::from_millis), timeout_ms.map(Duration::from_millis));
+        let work = Work::Process { alone, tty: tty.is_some(), timeout, grace_ms };
         let program = Program { argv, env, cwd, stdin, tty: tty.is_some(), timeout_ms, grace_ms };
         let job = Job { id, home: home.to_owned(), user, work: JobWork::Process(program) };
         Ok(Self { id, command, work, job, theirs, outputs, input })
@@ -70,7 +71,7 @@ impl Launch {
         let given = process.keeper.as_mut().map(|keeper| keeper.give(self.job, &self.theirs));
         if let Some(Err(_)) = given {
             process.keeper = None;
-            process.lost();
+            process.lost(None);
         }
         process
     }

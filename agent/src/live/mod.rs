@@ -13,7 +13,9 @@ mod inbox;
 mod input;
 mod job;
 mod keeper;
+mod keepers;
 mod launch;
+mod limit;
 mod outcome;
 mod process;
 mod pty;
@@ -40,7 +42,7 @@ use crate::{children::Children, peer::Peer};
 use activity::Activity;
 use dropped::Dropped;
 use handle::Keeper;
-use job::Command;
+use input::Input;
 use process::{Process, Work};
 use stream::READ;
 
@@ -49,8 +51,6 @@ pub use process::Part;
 
 /// The most bytes of outputs and inputs that are held for all of them. They are memory of the container.
 const TOTAL_MAX: usize = 8 * 1024 * 1024;
-/// Keepers that wait for the next process.
-const SPARE_MAX: usize = 2;
 /// So many lists are waited for at once.
 const LISTS_MAX: usize = 1024;
 /// A relay that has so much to take is given no more for now.
@@ -125,35 +125,10 @@ impl Live {
                 }
             }
             Part::Input => {
-                if let Some(input) = self.processes.get_mut(&id).and_then(|process| process.input.as_mut()) {
-                    input.write();
-                    input.grant(self.share);
+                if let Some(process) = self.processes.get_mut(&id) {
+                    process.input.iter_mut().for_each(Input::look);
+                    process.write_input(self.share);
                 }
-            }
-        }
-    }
-
-    fn read_keeper(&mut self, id: Id) {
-        let Some(process) = self.processes.get_mut(&id) else { return };
-        let Some(keeper) = &mut process.keeper else { return };
-        keeper.read();
-        let mut is_free = false;
-        while let Some(report) = process.keeper.as_mut().and_then(Keeper::take) {
-            is_free |= process.take(report);
-        }
-        let is_open = process.keeper.as_ref().is_some_and(|keeper| keeper.peer().is_open());
-        if is_free && is_open {
-            // Dropping it ends it.
-            let keeper = process.keeper.take();
-            self.spare.extend(keeper.filter(|_| self.spare.len() < SPARE_MAX));
-        } else if !is_open {
-            let keeper = process.keeper.take();
-            if process.is_running() {
-                if let Some(keeper) = keeper {
-                    self.children.remove(keeper.pid);
-                }
-                process.lost();
-                self.children.kill_orphans();
             }
         }
     }
@@ -165,12 +140,12 @@ impl Live {
 
     /// Ends what nobody is there for, and drops what nobody will ask for.
     pub fn check_time(&mut self) {
+        self.lose_overdue();
         for process in self.processes.values_mut() {
             if let Work::Process { grace_ms, .. } = process.work
                 && process.is_abandoned()
             {
-                let kill = Command::Kill { id: process.id, grace_ms, cause: Cause::Abandoned };
-                process.keeper.iter_mut().for_each(|keeper| keeper.send(&kill));
+                process.end_by(grace_ms, Cause::Abandoned);
             }
             process.settle();
             if process.is_over() && !process.is_call() && !self.ended.contains(&process.id) {

@@ -1,15 +1,14 @@
 //! A live process, or a file call, as the supervisor has it: its outputs are read as far as its clients have room for them.
 
+mod ending;
+
 use std::{
     fs::File,
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
-use arl_agent::message::{
-    error::{Error, Kind},
-    live::{CHUNK, Cause, Event, Id, Output, Status},
-};
+use arl_agent::message::live::{CHUNK, Event, Id, Output};
 use nix::poll::PollFlags;
 
 use super::{
@@ -17,14 +16,11 @@ use super::{
     follower::Follower,
     handle::Keeper,
     input::Input,
-    job::{Command, Report},
+    job::Report,
+    limit::Limit,
     outcome::{Outcome, micros},
     stream::Stream,
 };
-
-/// After the end of a process its outputs are read until they are closed, for this long at most: another process may print its last
-/// lines. What it printed itself is read however long that takes.
-const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// What it is.
 pub enum Work {
@@ -34,6 +30,8 @@ pub enum Work {
         alone: Option<Duration>,
         /// Whether it has a terminal.
         tty: bool,
+        /// How long it may take.
+        timeout: Option<Duration>,
         /// Between TERM and KILL.
         grace_ms: u64,
     },
@@ -60,6 +58,8 @@ pub struct Process {
     outcome: Option<(Outcome, Instant)>,
     /// Whether all that it printed has been read.
     drained: bool,
+    /// Until when its keeper is waited for.
+    limit: Limit,
     /// Since when nobody follows it.
     alone_since: Option<Instant>,
 }
@@ -77,7 +77,25 @@ impl Process {
         let followers = Vec::new();
         let (outcome, drained, pid, started) = (None, false, None, Instant::now());
         let (keeper, alone_since) = (Some(keeper), None);
-        Self { id, command, work, keeper, pid, started, outputs, input, followers, outcome, drained, alone_since }
+        let limit = match work {
+            Work::Process { timeout, grace_ms, .. } => Limit::timeout(timeout, grace_ms),
+            Work::Call => Limit::default(),
+        };
+        Self {
+            id,
+            command,
+            work,
+            keeper,
+            pid,
+            started,
+            outputs,
+            input,
+            followers,
+            outcome,
+            drained,
+            limit,
+            alone_since,
+        }
     }
 
     pub fn is_running(&self) -> bool {
@@ -101,14 +119,6 @@ impl Process {
     pub fn terminal(&self) -> Option<&File> {
         let is_terminal = matches!(self.work, Work::Process { tty: true, .. });
         self.outputs[0].pipe.as_ref().filter(|_| is_terminal)
-    }
-
-    /// Gives a call up: it finds its input incomplete, and nobody who takes its output.
-    pub fn abort(&mut self) {
-        let kill = Command::Kill { id: self.id, grace_ms: 0, cause: Cause::Killed };
-        self.keeper.iter_mut().for_each(|keeper| keeper.send(&kill));
-        self.input.iter_mut().for_each(Input::shut);
-        self.outputs.iter_mut().for_each(|output| output.pipe = None);
     }
 
     pub fn started_ago(&self) -> Duration {
@@ -201,57 +211,6 @@ impl Process {
             Report::Free => return true,
         }
         false
-    }
-
-    /// Its end is known.
-    pub fn end(&mut self, outcome: Outcome) {
-        if self.outcome.is_some() {
-            return;
-        }
-        self.outputs.iter_mut().for_each(Stream::ended);
-        self.input.iter_mut().for_each(Input::shut);
-        self.outcome = Some((outcome, Instant::now()));
-    }
-
-    /// The keeper is gone without a word.
-    pub fn lost(&mut self) {
-        let message = "the agent's process that kept it was killed";
-        let outcome = match self.work {
-            Work::Process { .. } if self.pid.is_some() => {
-                Outcome::Exited { status: Status::Lost(message.into()), cause: None, survivors: Vec::new() }
-            }
-            _ => Outcome::Failed(Error::new(Kind::Lost, message)),
-        };
-        self.end(outcome);
-    }
-
-    /// When it needs attention.
-    pub fn due(&self) -> Option<Instant> {
-        if let Some((_, ended)) = &self.outcome {
-            return Some(*ended + DRAIN_MAX).filter(|due| !self.drained && Instant::now() < *due);
-        }
-        let Work::Process { alone: Some(alone), .. } = self.work else { return None };
-        self.alone_since.and_then(|since| since.checked_add(alone))
-    }
-
-    /// Whether nobody has followed it for as long as it may go on alone; says so once.
-    pub fn is_abandoned(&mut self) -> bool {
-        let is_abandoned = self.is_running() && self.due().is_some_and(|due| Instant::now() >= due);
-        if is_abandoned {
-            self.alone_since = None;
-        }
-        is_abandoned
-    }
-
-    /// Looks whether all was read that is to be.
-    pub fn settle(&mut self) {
-        let Some((outcome, ended)) = &self.outcome else { return };
-        let is_late = ended.elapsed() >= DRAIN_MAX || matches!(outcome, Outcome::Failed(_));
-        self.drained |= self.outputs.iter().all(|output| output.is_read(is_late));
-        if self.drained && self.keeper.is_none() {
-            // Nobody who could print is left.
-            self.outputs.iter_mut().for_each(|output| output.pipe = None);
-        }
     }
 
     /// The next event for a relay. `scratch` is memory for what it holds.

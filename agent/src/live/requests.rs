@@ -81,7 +81,10 @@ impl Live {
                 let share = self.share;
                 (id, self.get(id).and_then(|process| process.take_input(offset, &data, share)))
             }
-            Request::CloseInput { id, offset } => (id, self.get(id).and_then(|process| process.close_input(offset))),
+            Request::CloseInput { id, offset } => {
+                let share = self.share;
+                (id, self.get(id).and_then(|process| process.close_input(offset, share)))
+            }
             Request::Signal { id, signal } => (id, self.get(id).and_then(|process| process.signal(signal))),
             Request::Resize { id, size } => {
                 let resize = |process: &mut Process| {
@@ -178,22 +181,28 @@ impl Process {
         if !input.push(offset, data) {
             return Err(invalid("input that does not follow what was received, or for which there is no room"));
         }
-        input.write();
-        input.grant(share);
+        self.write_input(share);
         Ok(())
     }
 
-    fn close_input(&mut self, offset: u64) -> Result<(), Error> {
+    fn close_input(&mut self, offset: u64, share: usize) -> Result<(), Error> {
         let Some(input) = &mut self.input else { return Ok(()) };
         if !input.close(offset) {
             return Err(invalid("the input has another length"));
         }
-        input.write();
+        self.write_input(share);
+        Ok(())
+    }
+
+    /// Passes input on. That it was all is said once all of it was: what still waits here is dropped where a call is given up.
+    pub(super) fn write_input(&mut self, share: usize) {
+        let Some(input) = &mut self.input else { return };
+        let is_all = input.write();
+        input.grant(share);
         let commit = Command::Commit { id: self.id };
-        if self.is_call() {
+        if is_all && self.is_call() {
             self.keeper.iter_mut().for_each(|keeper| keeper.send(&commit));
         }
-        Ok(())
     }
 
     fn signal(&mut self, signal: i32) -> Result<(), Error> {
@@ -209,8 +218,7 @@ impl Process {
         if self.is_call() {
             return self.abort();
         }
-        let kill = Command::Kill { id: self.id, grace_ms, cause: Cause::Killed };
-        self.keeper.iter_mut().for_each(|keeper| keeper.send(&kill));
+        self.end_by(grace_ms, Cause::Killed);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     pod::{Pod, Stream, own_uid},
 };
 
-fn pack(stream: &mut Stream, directory: &Path, names: &[&str]) -> Vec<u8> {
+pub fn pack(stream: &mut Stream, directory: &Path, names: &[&str]) -> Vec<u8> {
     let names = names.iter().map(|name| name.as_bytes().to_vec().into()).collect();
     let directory = directory.as_os_str().as_bytes().to_vec();
     let (result, archive) = call(stream, Action::Pack { directory, names }, &[]);

@@ -8,6 +8,7 @@ mod client;
 mod endings;
 mod files;
 mod live;
+mod live_faults;
 mod live_files;
 mod pod;
 mod volume;

@@ -104,6 +104,20 @@ impl Pod {
         processes(&directory).into_iter().filter(|pid| supervise.contains(pid)).collect()
     }
 
+    /// The processes that keep live processes or do file calls.
+    pub fn keepers(&self) -> Vec<i32> {
+        let directory = self.directory.to_string_lossy().into_owned();
+        let live = processes("live");
+        processes(&directory).into_iter().filter(|pid| live.contains(pid)).collect()
+    }
+
+    /// How much of a processor's time the supervisor has had, in hundredths of a second.
+    pub fn processor_time(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.supervisors()[0])).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
     /// How many bytes of memory the supervisor has.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.supervisors()[0])).unwrap();
