@@ -27,7 +27,7 @@ use arl_agent::message::{
 };
 use nix::libc::{EINVAL, EISDIR, O_NOCTTY, O_NONBLOCK};
 
-use crate::file::{self, Problem};
+use crate::file::{self, Content, Problem};
 use failure::{io_failed, kind};
 use incoming::Incoming;
 
@@ -54,10 +54,10 @@ pub fn call(
         Action::Append { path } => {
             let mut target =
                 file::open_to_append(checked(path)?.as_os_str()).map_err(|problem| refused(path, &problem))?;
-            let before = target.metadata().map_err(|error| io_failed(to_path(path), error))?.len();
             let mut content = Incoming::new(input, is_committed);
-            let appended = file::Content::write_to(&mut content, &mut target);
-            appended.inspect_err(|_| drop(target.set_len(before))).map_err(|error| io_failed(to_path(path), error))?;
+            // All of it is here before any of it is added: what others add meanwhile could not be told from it afterwards.
+            let appended = content.prepare().and_then(|_| content.write_to(&mut target));
+            appended.map_err(|error| io_failed(to_path(path), error))?;
             Ok(Success::Count(content.length()))
         }
         Action::Stat { path, follow } => entries::stat(checked(path)?, *follow).map(Success::Entry),

@@ -27,6 +27,12 @@ impl Keeper {
         Ok(Self { pid, peer })
     }
 
+    /// Whether it still waits: one that was killed since its last job is seen here.
+    pub fn is_there(&mut self) -> bool {
+        self.read();
+        self.peer.is_open()
+    }
+
     /// Gives it a job with descriptors; fails where it is gone.
     pub fn give(&mut self, job: Job, descriptors: &[OwnedFd]) -> std::io::Result<()> {
         let frame = frame::encode(&Command::Job(job));

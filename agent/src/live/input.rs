@@ -37,6 +37,11 @@ impl Input {
         (self.received, self.granted)
     }
 
+    /// How many bytes wait here, or may still be sent.
+    pub fn promised(&self) -> usize {
+        self.queue.len().saturating_add(usize::try_from(self.granted - self.received).unwrap_or(usize::MAX))
+    }
+
     /// Whether somebody may still read it.
     pub fn is_open(&self) -> bool {
         self.pipe.is_some()

@@ -82,11 +82,11 @@ impl Keeper {
         let Job { id, home, user, work } = job;
         let identity = user.as_deref().map(Identity::find).transpose();
         match (identity, work) {
-            (Err(error), _) => self.report(&Report::Failed(error)),
+            (Err(error), _) => self.report(&Report::Failed(error.bounded())),
             (Ok(identity), Work::Process(program)) => {
                 let deadline = program.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
                 match start(id, &program, &home, identity.as_ref(), descriptors) {
-                    Err(error) => self.report(&Report::Failed(error)),
+                    Err(error) => self.report(&Report::Failed(error.bounded())),
                     Ok(running) => self.follow(running, deadline, program.grace_ms),
                 }
             }
@@ -98,7 +98,7 @@ impl Keeper {
                         go_to(&home, None).or_else(|error| if action.is_absolute() { Ok(()) } else { Err(error) })
                     })
                     .and_then(|()| files::call(&action, descriptors, &mut || self.is_committed(id)));
-                self.report(&done.map_or_else(Report::Failed, Report::Done));
+                self.report(&done.map_or_else(|error| Report::Failed(error.bounded()), Report::Done));
             }
         }
     }

@@ -8,6 +8,16 @@ use super::{Live, handle::Keeper};
 const SPARE_MAX: usize = 2;
 
 impl Live {
+    /// One that takes a job.
+    pub(super) fn keeper(&mut self) -> std::io::Result<Keeper> {
+        while let Some(mut keeper) = self.spare.pop() {
+            if keeper.is_there() {
+                return Ok(keeper);
+            }
+        }
+        Keeper::start(&self.directory)
+    }
+
     /// Takes what a keeper reports, or its end.
     pub(super) fn read_keeper(&mut self, id: Id) {
         let Some(process) = self.processes.get_mut(&id) else { return };

@@ -46,7 +46,7 @@ impl Launch {
                 let (ours, theirs) = pty::open(size).map_err(|error| failed(&error))?;
                 set_nonblocking(&ours).map_err(|error| failed(&error))?;
                 let input = File::from(ours.try_clone().map_err(|error| failed(&error))?);
-                (vec![theirs], [Stream::new(Some(ours.into())), Stream::default()], Some((input, true)))
+                (vec![theirs], [Stream::of_terminal(ours.into()), Stream::default()], Some((input, true)))
             }
             None => pipes(stdin, true).map_err(|error| failed(&error))?,
         };

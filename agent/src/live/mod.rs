@@ -20,6 +20,7 @@ mod outcome;
 mod process;
 mod pty;
 mod requests;
+mod share;
 mod spawn;
 mod stream;
 mod user;
@@ -49,8 +50,6 @@ use stream::READ;
 pub use keeper::keep;
 pub use process::Part;
 
-/// The most bytes of outputs and inputs that are held for all of them. They are memory of the container.
-const TOTAL_MAX: usize = 8 * 1024 * 1024;
 /// So many lists are waited for at once.
 const LISTS_MAX: usize = 1024;
 /// A relay that has so much to take is given no more for now.
@@ -166,25 +165,6 @@ impl Live {
         self.divide();
     }
 
-    /// Divides the memory among those that run. Those that have ended have at most half of it.
-    fn divide(&mut self) {
-        let over = self.processes.values().filter(|process| process.is_over()).count();
-        let mut held = 0;
-        for process in self.processes.values_mut().filter(|process| process.is_over()) {
-            process.trim((TOTAL_MAX / 4 / over.max(1)).min(WINDOW));
-            held += process.weight();
-        }
-        let running = self.processes.len() - over;
-        let share = (TOTAL_MAX.saturating_sub(held) / (3 * running.max(1))).min(WINDOW);
-        if share < self.share {
-            self.processes.values_mut().filter(|process| !process.is_over()).for_each(|process| process.trim(share));
-        }
-        self.share = share;
-        if running == 0 {
-            (self.scratch, self.chunk) = (Vec::new(), Vec::new());
-        }
-    }
-
     /// Queues what there is for a relay, each process in its turn, until it has enough for now. True: there is more.
     pub fn send(&mut self, relay: u64, peer: &mut Peer) -> bool {
         let mut rest = Vec::new();
@@ -203,7 +183,8 @@ impl Live {
             self.lists.retain(|(to, _)| *to != relay);
             peer.close();
         }
-        let Some(last) = self.clients.get_mut(&relay) else { return false };
+        let has_lists = self.lists.iter().any(|(to, _)| *to == relay);
+        let Some(last) = self.clients.get_mut(&relay) else { return has_lists };
         loop {
             let before = *last;
             let (behind, front) = ((Bound::Excluded(before), Bound::Unbounded), ..=before);
@@ -225,7 +206,7 @@ impl Live {
                 }
             }
             if !has_sent {
-                return false;
+                return has_lists;
             }
         }
     }

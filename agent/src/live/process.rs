@@ -142,10 +142,25 @@ impl Process {
             .sum()
     }
 
-    /// Keeps less.
+    /// How many bytes of an output its clients have not taken.
+    fn not_taken(&self, output: usize) -> usize {
+        let buffer = &self.outputs[output].buffer;
+        let taken = self.followers.iter().map(|follower| follower.acknowledged[output]).min().unwrap_or(buffer.end());
+        usize::try_from(buffer.end() - taken.clamp(buffer.start(), buffer.end())).unwrap_or(usize::MAX)
+    }
+
+    /// How much has to be held for each output, and for what has been and may be sent to it.
+    pub fn needed(&self) -> impl Iterator<Item = usize> {
+        let outputs = (0..2).filter(|output| self.outputs[*output].pipe.is_some() || self.not_taken(*output) > 0);
+        let input = self.input.iter().filter(|input| input.is_open());
+        outputs.map(|output| self.not_taken(output)).chain(input.map(Input::promised))
+    }
+
+    /// Keeps less, but what its clients have not taken.
     pub fn trim(&mut self, keep: usize) {
-        if self.followers.is_empty() {
-            self.outputs.iter_mut().for_each(|output| output.buffer.trim(keep));
+        for number in 0..2 {
+            let keep = keep.max(self.not_taken(number));
+            self.outputs[number].buffer.trim(keep);
         }
     }
 

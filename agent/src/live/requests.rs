@@ -7,7 +7,6 @@ use arl_agent::message::{
 
 use super::{
     Live,
-    handle::Keeper,
     job::Command,
     launch::{Launch, failed},
     outcome::micros,
@@ -124,10 +123,7 @@ impl Live {
 
     fn launch(&mut self, relay: u64, id: Id, launch: Result<Launch, Error>) {
         let launch = launch.and_then(|launch| {
-            let keeper = match self.spare.pop() {
-                Some(keeper) => keeper,
-                None => Keeper::start(&self.directory).map_err(|error| failed(&error))?,
-            };
+            let keeper = self.keeper().map_err(|error| failed(&error))?;
             self.children.insert(keeper.pid);
             Ok(launch.by(keeper, self.share))
         });
@@ -135,6 +131,7 @@ impl Live {
             Ok(mut process) => {
                 process.follow(relay, [0, 0]);
                 self.processes.insert(id, process);
+                self.divide();
             }
             Err(error) => self.pending.push((relay, Event::Failed { id, error: error.bounded() })),
         }

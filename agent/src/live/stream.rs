@@ -3,12 +3,18 @@
 use std::{
     fs::File,
     io::{ErrorKind, Read},
+    os::fd::AsFd,
 };
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::buffer::Buffer;
 
 /// What is read at once.
 pub const READ: usize = 64 * 1024;
+
+/// More than the buffers of a terminal hold. How much they do cannot be asked for: only the last of them tells.
+const TERMINAL_MAX: u64 = 64 * 1024;
 
 /// An output.
 #[derive(Default)]
@@ -19,12 +25,18 @@ pub struct Stream {
     pub buffer: Buffer,
     /// What the pipe held when the process ended: that much is read in any case.
     owed: u64,
+    is_terminal: bool,
 }
 
 impl Stream {
     /// One that comes from `pipe`.
     pub fn new(pipe: Option<File>) -> Self {
         Self { pipe, ..Self::default() }
+    }
+
+    /// One that comes from a terminal.
+    pub fn of_terminal(terminal: File) -> Self {
+        Self { pipe: Some(terminal), is_terminal: true, ..Self::default() }
     }
 
     /// How much may be read now, where the slowest client has taken it up to `acknowledged`; without a client it is never held up.
@@ -56,12 +68,18 @@ impl Stream {
 
     /// The process has ended.
     pub fn ended(&mut self) {
-        let held = self.pipe.as_ref().and_then(|pipe| rustix::io::ioctl_fionread(pipe).ok());
-        self.owed = held.unwrap_or_default();
+        let held = |pipe| if self.is_terminal { Some(TERMINAL_MAX) } else { rustix::io::ioctl_fionread(pipe).ok() };
+        self.owed = self.pipe.as_ref().and_then(held).unwrap_or_default();
     }
 
     /// Whether all was read that is to be; `is_late`: other processes are no longer waited for.
     pub fn is_read(&self, is_late: bool) -> bool {
-        self.pipe.is_none() || (is_late && self.owed == 0)
+        let Some(pipe) = &self.pipe else { return true };
+        is_late && (self.owed == 0 || (self.is_terminal && !is_readable(pipe)))
     }
+}
+
+fn is_readable(pipe: &File) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }

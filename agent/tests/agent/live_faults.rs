@@ -7,11 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arl_agent::message::{
-    FromAgent, ToAgent,
-    error::Kind,
-    file::Action,
-    live::{Cause, Event, Id, Request, Start, Status},
+use arl_agent::{
+    frame::encode,
+    message::{
+        FromAgent, ToAgent,
+        error::{Error, Kind, MESSAGE_MAX},
+        file::{Action, Success},
+        live::{Cause, Event, Id, Output, Request, Size, Start, Status, WINDOW},
+    },
 };
 use nix::{
     sys::signal::{Signal, kill as send_signal},
@@ -20,7 +23,7 @@ use nix::{
 
 use crate::{
     archives::pack,
-    client::{Client, ask, script},
+    client::{Client, ask, call, run, script, start},
     pod::{Pod, Stream, eventually, processes},
 };
 
@@ -139,4 +142,115 @@ fn input_that_a_process_has_closed_is_told_at_once_and_costs_no_time() {
     let taken = client.until(&mut stream, 1, |taken| taken.input_closed || taken.end.is_some());
     assert!(taken.input_closed && taken.end.is_none(), "{taken:?}");
     client.until_over(&mut stream, 1);
+}
+
+/// While others add to the file, what is given up cannot be taken out of it again.
+#[test]
+fn an_append_that_is_given_up_leaves_what_others_have_added() {
+    let pod = Pod::new("faults-append");
+    let (mut stream, mut client) = (pod.stream(), Client::default());
+    let log = pod.path("log");
+    ask(&mut stream, Request::File { id: Id(1), action: Action::Append { path: bytes(&log) }, user: None });
+    client.until(&mut stream, 1, |taken| taken.room.is_some());
+    ask(&mut stream, Request::Input { id: Id(1), offset: 0, data: b"half".to_vec() });
+    eventually("it is open", || log.exists());
+    fs::write(&log, "of another\n").unwrap();
+    ask(&mut stream, Request::Kill { id: Id(1), grace_ms: 0 });
+    let error = client.until_over(&mut stream, 1).end.take().unwrap().unwrap_err();
+    assert_eq!(error.kind, Kind::Aborted, "{error:?}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "of another\n");
+    assert_eq!(call(&mut stream, Action::Append { path: bytes(&log) }, b"whole\n").0, Ok(Success::Count(6)));
+    assert_eq!(fs::read_to_string(&log).unwrap(), "of another\nwhole\n");
+}
+
+#[test]
+fn keepers_that_were_killed_while_they_waited_are_replaced() {
+    let pod = Pod::new("faults-spare");
+    let mut stream = pod.stream();
+    for id in 1..=10 {
+        assert_eq!(run(&mut stream, script(id, "echo fine")).stdout(), "fine\n");
+        eventually("its keeper waits", || !pod.keepers().is_empty());
+        signal_all(&pod.keepers(), Signal::SIGKILL);
+        eventually("it is gone", || pod.keepers().is_empty());
+    }
+}
+
+#[test]
+fn an_error_is_told_however_long_the_name_is_that_it_is_about() {
+    let pod = Pod::new("faults-names");
+    let mut stream = pod.stream();
+    let name = "x".repeat(200_000);
+    let errors: [Error; 2] = [
+        run(&mut stream, start(1, &[&name])).end.unwrap().unwrap_err(),
+        call(&mut stream, Action::Stat { path: name.into_bytes(), follow: true }, &[]).0.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.kind != Kind::Lost && error.message.len() <= MESSAGE_MAX, "{error:?}");
+    }
+}
+
+/// What its own buffers still hold when the process ends is more than can be asked for.
+#[test]
+fn all_that_was_printed_to_a_terminal_arrives_however_late_it_is_taken() {
+    let pod = Pod::new("faults-tty");
+    let mut stream = pod.stream();
+    let mut client = Client { silent: vec![1], ..Client::default() };
+    let size = WINDOW as u64 + 7_000;
+    let prints = start(1, &["head", "-c", &size.to_string(), "/dev/zero"]);
+    ask(&mut stream, Request::Start(Box::new(Start { tty: Some(Size { rows: 9, columns: 9 }), ..prints })));
+    client.until(&mut stream, 1, |taken| taken.offsets[0] == WINDOW as u64);
+    let mut asks = pod.stream();
+    eventually("it has ended", || {
+        ask(&mut asks, Request::List { request: 1 });
+        loop {
+            if let FromAgent::Live(Event::List { processes, .. }) = asks.hear() {
+                break processes[0].ended;
+            }
+        }
+    });
+    let since = Instant::now();
+    eventually("nobody else is waited for any more", || since.elapsed() > Duration::from_millis(1200));
+    client.silent.clear();
+    ask(&mut stream, Request::Acknowledge { id: Id(1), output: Output::Stdout, offset: WINDOW as u64 });
+    let taken = client.until_over(&mut stream, 1);
+    assert_eq!((taken.offsets[0], taken.end().stdout, taken.gaps.len()), (size, size, 0));
+}
+
+#[test]
+fn all_lists_arrive_however_many_are_asked_for_at_once() {
+    let pod = Pod::new("faults-lists");
+    let mut stream = pod.stream();
+    for id in 1..=12 {
+        run(&mut stream, start(id, &["true"]));
+    }
+    let questions: Vec<u8> = (0..900).flat_map(|request| encode(&ToAgent::Live(Request::List { request }))).collect();
+    // One that has asked for nothing else.
+    let mut stream = pod.stream();
+    stream.send_bytes(&questions);
+    for expected in 0..900 {
+        let heard = stream.hear();
+        assert!(matches!(heard, FromAgent::Live(Event::List { request, .. }) if request == expected), "{heard:?}");
+    }
+}
+
+#[test]
+fn what_nobody_takes_stays_within_its_memory_however_many_print_it() {
+    let pod = Pod::new("faults-memory");
+    let mut stream = pod.stream();
+    run(&mut stream, script(1, "exit"));
+    let before = pod.memory();
+    let mut client = Client { counts: true, silent: (2..122).collect(), ..Client::default() };
+    for id in 2..122 {
+        ask(&mut stream, Request::Start(Box::new(script(id, "yes 71204 >&2 & exec yes 71204"))));
+        client.until(&mut stream, id, |taken| taken.offsets.iter().all(|offset| *offset > 0));
+    }
+    stream.say(&ToAgent::Ping);
+    let since = Instant::now();
+    eventually("they have printed what they may", || since.elapsed() > Duration::from_secs(1));
+    let grown = pod.memory().saturating_sub(before);
+    for id in 2..122 {
+        ask(&mut stream, Request::Kill { id: Id(id), grace_ms: 0 });
+    }
+    eventually("all have ended", || processes("71204").is_empty());
+    assert!(grown < 12 << 20, "{grown}");
 }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Seek},
     os::unix::fs::OpenOptionsExt,
+    path::Path,
 };
 
 use nix::libc::{ECANCELED, O_TMPFILE};
@@ -34,12 +35,22 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// A file that is gone once it is closed. Not every file system makes one that never has a name.
+fn without_name(place: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true);
+    options.clone().custom_flags(O_TMPFILE).open(place).or_else(|_| {
+        let named = place.join(format!(".arl-{}-incoming", std::process::id()));
+        let file = options.create_new(true).mode(0o600).open(&named)?;
+        std::fs::remove_file(&named)?;
+        Ok(file)
+    })
+}
+
 impl Content for Incoming<'_> {
     fn prepare(&mut self) -> io::Result<u64> {
         if self.spool.is_none() {
-            let anonymous =
-                |place: &&str| File::options().read(true).write(true).custom_flags(O_TMPFILE).open(place).ok();
-            let spool = ELSEWHERE.iter().find_map(anonymous);
+            let spool = ELSEWHERE.iter().find_map(|place| without_name(Path::new(place)).ok());
             let mut spool = spool.ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
             self.write_to(&mut spool)?;
         }

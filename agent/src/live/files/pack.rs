@@ -118,24 +118,26 @@ impl Packer<'_> {
             let link = Header { kind: HARD_LINK, name: name.to_vec(), link: link.clone(), ..header(&found) };
             return self.header(&link, path).map(|()| None);
         }
-        if found.nlink() > 1 && self.linked.len() < LINKED_MAX {
-            self.linked.insert(key, name.to_vec());
-        }
         if kind.is_symlink() {
             let link = fs::read_link(path).map_err(failed)?.as_os_str().as_bytes().to_vec();
             self.header(&Header { kind: LINK, name: name.to_vec(), link, ..header(&found) }, path)?;
-        } else {
-            self.file(path, name)?;
+        } else if !self.file(path, name)? {
+            return Ok(None);
+        }
+        // Now that it is in the archive: a link to what is not could not be unpacked.
+        if found.nlink() > 1 && self.linked.len() < LINKED_MAX {
+            self.linked.insert(key, name.to_vec());
         }
         Ok(None)
     }
 
-    fn file(&mut self, path: &Path, name: &[u8]) -> Result<(), Error> {
+    /// Sends a file. False: it is none any more.
+    fn file(&mut self, path: &Path, name: &[u8]) -> Result<bool, Error> {
         let failed = |error| io_failed(path, error);
         let file = File::options().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         if !found.is_file() {
-            return Ok(());
+            return Ok(false);
         }
         let size = found.len();
         self.header(&Header { kind: FILE, name: name.to_vec(), size, ..header(&found) }, path)?;
@@ -145,7 +147,7 @@ impl Packer<'_> {
         }
         let size = usize::try_from(size % BLOCK as u64).unwrap_or_default();
         let rest = size.next_multiple_of(BLOCK) - size;
-        self.output.write_all(&[0; BLOCK][..rest]).map_err(failed)
+        self.output.write_all(&[0; BLOCK][..rest]).map(|()| true).map_err(failed)
     }
 
     fn header(&mut self, header: &Header, path: &Path) -> Result<(), Error> {

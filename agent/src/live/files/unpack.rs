@@ -16,8 +16,9 @@ use arl_agent::message::error::Error;
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
+    libc::{S_IFLNK, S_IFMT},
     sys::{
-        stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat},
+        stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat},
         time::TimeSpec,
     },
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, linkat, symlinkat, unlinkat},
@@ -155,7 +156,12 @@ impl Tree {
                 symlinkat(OsStr::from_bytes(&header.link), &parent, name).map_err(here)?;
                 let time = TimeSpec::new(header.modified, 0);
                 let _ = utimensat(&parent, name, &time, &time, UtimensatFlags::NoFollowSymlink);
-                self.own(&parent, name, header);
+                let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let link = openat(&parent, name, flags, Mode::empty()).map_err(here)?;
+                // Code in the sandbox may have put something else there.
+                if fstat(&link).is_ok_and(|found| found.st_mode & S_IFMT == S_IFLNK) {
+                    self.own(&link, header);
+                }
             }
             HARD_LINK => {
                 let target = self::parts(&header.link)?;
@@ -190,21 +196,22 @@ impl Tree {
             let _ = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
             return written;
         }
-        self.own(parent, name, header);
-        // After the owner, since a change of that clears setuid and setgid.
+        // The mode after the owner, since a change of that clears setuid and setgid.
+        let mode = self.own(&file, header);
         let time = TimeSpec::new(header.modified, 0);
         let _ = futimens(&file, &time, &time);
-        fchmod(&file, Mode::from_bits_truncate(header.mode)).map_err(here)
+        fchmod(&file, mode).map_err(here)
     }
 
-    /// Only root can give files away, and need not be able to everywhere.
-    fn own(&self, parent: &OwnedFd, name: &OsStr, header: &Header) {
-        if self.keeps_owner
-            && let (Ok(uid), Ok(gid)) = (u32::try_from(header.uid), u32::try_from(header.gid))
-        {
-            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            let _ = fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW);
-        }
+    /// Gives an open entry its owner, and returns the mode that it may have. Only root can give files away, and need not be able to
+    /// everywhere: what it could not give away runs as nobody but who runs it.
+    fn own(&self, entry: impl AsFd, header: &Header) -> Mode {
+        let mode = Mode::from_bits_truncate(header.mode);
+        // The largest number stands for no change.
+        let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+        let owner = id(header.uid).map(Uid::from_raw).zip(id(header.gid).map(Gid::from_raw));
+        let is_owned = |(uid, gid)| fchownat(&entry, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH).is_ok();
+        if !self.keeps_owner || owner.is_some_and(is_owned) { mode } else { mode - (Mode::S_ISUID | Mode::S_ISGID) }
     }
 
     /// The directory of these parts, made where it is missing and `makes` says so.
@@ -247,19 +254,16 @@ impl Tree {
             let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             // Code in the sandbox may have put something else there: it stays as it is.
             let Ok(directory) = self.open(&parts, false) else { continue };
-            if let Some((name, parents)) = parts.split_last()
-                && let Ok(parent) = self.open(parents, false)
-            {
-                self.own(&parent, OsStr::from_bytes(name), &header);
-            }
             let Ok(directory) =
                 openat(&directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             else {
                 continue;
             };
+            let mode =
+                if parts.is_empty() { Mode::from_bits_truncate(header.mode) } else { self.own(&directory, &header) };
             let time = TimeSpec::new(header.modified, 0);
             let _ = futimens(&directory, &time, &time);
-            let _ = fchmod(&directory, Mode::from_bits_truncate(header.mode));
+            let _ = fchmod(&directory, mode);
         }
     }
 }
@@ -312,6 +316,29 @@ mod tests {
             1 => Just(format!("{OUTSIDE}/f")),
             1 => Just("../outside".to_owned()),
         ]
+    }
+
+    #[test]
+    fn what_root_cannot_give_away_has_no_rights_of_root() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let into = std::env::temp_dir().join(format!("arl-unpack-owner-{}", std::process::id()));
+        fs::create_dir_all(&into).unwrap();
+        let no_uid = u64::from(u32::MAX);
+        for (name, uid, mode) in
+            [("own", 0, 0o6755), ("other", 12345, 0o6755), ("none", no_uid, 0o755), ("huge", no_uid + 7, 0o755)]
+        {
+            let header = Header { kind: FILE, name: name.into(), mode: 0o6755, uid, gid: uid, ..Header::default() };
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(&header.encode()).unwrap();
+            drop(writer);
+            assert_eq!(unpack(&into, &mut File::from(OwnedFd::from(reader))).unwrap(), 1);
+            let found = fs::metadata(into.join(name)).unwrap();
+            assert_eq!(found.mode() & 0o7777, mode, "{name}");
+            assert_eq!(u64::from(found.uid()), if mode == 0o755 { 0 } else { uid }, "{name}");
+        }
+        fs::remove_dir_all(&into).unwrap();
     }
 
     proptest! {
