@@ -101,8 +101,8 @@ pub enum Error {
     /// The pod refused or failed to do what it was asked for.
     #[error("{}", .0.message)]
     Remote(arl_agent::message::error::Error),
-    /// A file was in transfer when its stream broke. A file that was being written is as it was.
-    #[error("the transfer was cut off: {0}; try it again")]
+    /// Something was in transfer when its stream broke; whether it may have been done is said.
+    #[error("the transfer was cut off: {0}")]
     Interrupted(String),
     /// The Sandbox did not become ready.
     #[error("Sandbox {sandbox} is not ready ({reason}): {message}")]
@@ -159,6 +159,9 @@ impl Error {
         match self {
             Self::Remote(error) => Some(Self::Remote(error.clone())),
             Self::Interrupted(message) => Some(Self::Interrupted(message.clone())),
+            Self::Unreachable { pod, message } => {
+                Some(Self::Unreachable { pod: pod.clone(), message: message.clone() })
+            }
             Self::PodLost { pod, message } => Some(Self::PodLost { pod: pod.clone(), message: message.clone() }),
             Self::AgentUnusable { pod, message } => {
                 Some(Self::AgentUnusable { pod: pod.clone(), message: message.clone() })

@@ -264,9 +264,9 @@ fn count(result: &Success) -> Result<u64, Error> {
 }
 
 fn unexpected() -> Error {
-    Error::Interrupted("the agent answers something else".into())
+    Error::Interrupted("the agent answers something else; try it again".into())
 }
 
 fn cut_off() -> Error {
-    Error::Interrupted("some of the content is missing".into())
+    Error::Interrupted("some of the content is missing; try it again".into())
 }

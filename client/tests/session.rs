@@ -195,3 +195,90 @@ async fn an_agent_that_sends_more_than_there_is_room_for_costs_no_memory() {
     assert!(matches!(&error, Error::AgentUnusable { .. }), "{error}");
     assert_eq!(error.fault(), Fault::Task);
 }
+
+fn heard(request: Option<ToAgent>) -> Option<Request> {
+    match request? {
+        ToAgent::Live(request) => Some(request),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// No stream says that it has passed a request on.
+#[tokio::test]
+async fn a_kill_is_said_again_on_the_next_stream() {
+    let (session, _) = session(PATIENCE, |number, mut stream| async move {
+        stream.greet(INSTANCE).await;
+        if number == 1 {
+            let Some(id) = stream.start().await else { return };
+            stream.say(&FromAgent::Live(Event::Started { id, pid: 5, ago_us: 0 })).await;
+            while !matches!(heard(stream.hear().await), Some(Request::Kill { .. }) | None) {}
+            return;
+        }
+        while let Some(request) = heard(stream.hear().await) {
+            if let Request::Kill { id, grace_ms: 250 } = request {
+                return stream.ran(id, 143).await;
+            }
+        }
+    })
+    .await;
+    let process = session.start(Command::new(["sleep", "100"])).await.unwrap();
+    process.kill(Duration::from_millis(250));
+    let ended = tokio::time::timeout(Duration::from_secs(20), process.wait(0)).await;
+    assert_eq!(ended.expect("it is told again").unwrap().exit.code, 143);
+}
+
+#[tokio::test]
+async fn a_kill_is_said_although_the_session_is_dropped_at_once() {
+    let (sender, mut killed) = tokio::sync::mpsc::unbounded_channel();
+    let (session, _) = session(PATIENCE, move |_, mut stream| {
+        let sender = sender.clone();
+        async move {
+            stream.greet(INSTANCE).await;
+            if let Some(Request::Kill { id, .. }) = heard(stream.hear().await) {
+                let _ = sender.send(id);
+            }
+        }
+    })
+    .await;
+    session.kill(77, Duration::ZERO);
+    drop(session);
+    let id = tokio::time::timeout(Duration::from_secs(20), killed.recv()).await.expect("it is told");
+    assert_eq!(id, Some(Id(77)));
+}
+
+/// What the relay in the pod ends with, as the kubelet says it: code in the Sandbox has killed it.
+const KILLED: &[u8] = br#"{"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with exit code 137","details":{"causes":[{"reason":"ExitCode","message":"137"}]}}"#;
+
+#[tokio::test]
+async fn of_a_call_that_is_cut_off_it_is_said_whose_fault_that_is_and_whether_it_may_have_been_done() {
+    for (is_whole, is_killed, fault, words) in [
+        (false, false, Fault::Infrastructure, "; try it again"),
+        (true, false, Fault::Infrastructure, "not known whether"),
+        (false, true, Fault::Task, "; try it again"),
+        (true, true, Fault::Task, "not known whether"),
+    ] {
+        let (session, _) = session(PATIENCE, move |number, mut stream| async move {
+            stream.greet(INSTANCE).await;
+            if number > 1 {
+                while stream.hear().await.is_some() {}
+                return;
+            }
+            loop {
+                match heard(stream.hear().await) {
+                    Some(Request::File { id, .. }) if is_whole => {
+                        stream.say(&FromAgent::Live(Event::InputRoom { id, received: 0, until: 1000 })).await;
+                    }
+                    Some(Request::CloseInput { .. } | Request::File { .. }) | None => break,
+                    Some(_) => {}
+                }
+            }
+            if is_killed {
+                let _ = stream.socket.send(Message::Binary([&[3], KILLED].concat().into())).await;
+            }
+        })
+        .await;
+        let error = session.files().append("log", "line").await.unwrap_err();
+        assert_eq!(error.fault(), fault, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}

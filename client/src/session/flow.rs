@@ -47,6 +47,41 @@ struct Input {
     close_sent: bool,
 }
 
+/// How the stream before ended.
+pub(crate) enum StreamEnd {
+    /// There was none, or it broke on its way.
+    Broken,
+    /// The pod's end of it exited or said what it should not: code in the Sandbox did that.
+    Exited(String),
+}
+
+impl StreamEnd {
+    /// What is said of a call that was on it.
+    fn of_call(&self, is_without_effect: bool) -> Error {
+        let outcome = if is_without_effect {
+            "try it again"
+        } else {
+            "it is not known whether it was done: look before you try it again"
+        };
+        match self {
+            Self::Broken => Error::Interrupted(format!("the stream to the pod broke; {outcome}")),
+            Self::Exited(message) => {
+                let message = format!("the agent was ended in the middle of a file call ({message}); {outcome}");
+                Error::Remote(error::Error::new(error::Kind::Lost, message))
+            }
+        }
+    }
+}
+
+/// Whether a call that was given up has done nothing, or what may be done twice. `is_complete`: all of its input was sent.
+fn is_without_effect(action: &Action, is_complete: bool) -> bool {
+    match action {
+        Action::Read { .. } | Action::Stat { .. } | Action::List { .. } | Action::Pack { .. } => true,
+        Action::Write { .. } | Action::Append { .. } => !is_complete,
+        _ => false,
+    }
+}
+
 pub(crate) struct Flow {
     id: Id,
     opening: Opening,
@@ -55,6 +90,8 @@ pub(crate) struct Flow {
     /// To which agent it was sent before.
     sent: Option<Agent>,
     expected: [u64; 2],
+    /// It was asked to end, with this time between TERM and KILL: said on each stream, since none says that it has arrived.
+    killed: Option<u64>,
     events: EventSender,
     input: Input,
 }
@@ -66,18 +103,20 @@ impl Flow {
             _ => ([0; 2], false),
         };
         let input = Input { unconfirmed: VecDeque::new(), received, sent: 0, until: 0, total: None, close_sent: false };
-        Self { id, opening, confirmed, sent: None, expected, events, input }
+        Self { id, opening, confirmed, sent: None, expected, killed: None, events, input }
     }
 
     /// What is sent of it on a new stream to `agent`; an error where it does not survive the loss of the one before.
-    pub(crate) fn resume(&mut self, agent: Agent) -> Result<Vec<Request>, Error> {
+    /// `end`: how that one ended.
+    pub(crate) fn resume(&mut self, agent: Agent, end: &StreamEnd) -> Result<Vec<Request>, Error> {
         let before = self.sent.replace(agent);
+        let is_complete = self.input.close_sent;
         self.events.resume();
         let input = &mut self.input;
         (input.sent, input.until, input.close_sent) = (input.received.borrow().bytes, 0, false);
         let [stdout, stderr] = self.expected;
         match &self.opening {
-            Opening::File(..) if before.is_some() => Err(Error::Interrupted("the stream to the pod broke".into())),
+            Opening::File(action, _) if before.is_some() => Err(end.of_call(is_without_effect(action, is_complete))),
             // An agent that does not say which it is may be another one.
             Opening::Process(_) if !self.confirmed && before.is_some_and(|it| it.is_none() || it != agent) => {
                 let message = "it is not known whether the process ran: its stream broke before it was said to, and the agent that it \
@@ -90,6 +129,17 @@ impl Flow {
             Opening::Process(start) if !self.confirmed => Ok(vec![Request::Start(start.clone())]),
             Opening::Process(_) | Opening::Attach(_) => Ok(vec![Request::Follow { id: self.id, stdout, stderr }]),
         }
+        .map(|requests| requests.into_iter().chain(self.kill()).collect())
+    }
+
+    /// It is to end.
+    pub(crate) fn killed(&mut self, grace_ms: u64) {
+        self.killed = Some(self.killed.map_or(grace_ms, |before| before.min(grace_ms)));
+    }
+
+    /// Asks for its end, where that was asked for.
+    pub(crate) fn kill(&self) -> Option<Request> {
+        self.killed.map(|grace_ms| Request::Kill { id: self.id, grace_ms })
     }
 
     /// What is sent once nobody waits for it: a process goes on, a call does not.

@@ -9,10 +9,10 @@ use tokio::{
 };
 
 use super::{
-    driver::Command,
     flow::{Opening, Received},
     link::Link,
     queue::{EventReceiver, FlowEvent, events},
+    state::Command,
 };
 use crate::error::Error;
 

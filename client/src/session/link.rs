@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::driver::Command;
+use super::state::Command;
 use crate::{error::Error, stream::Place};
 
 #[derive(Clone, Debug)]

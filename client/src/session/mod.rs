@@ -1,11 +1,13 @@
 //! A session with one pod: its live processes and files, over one stream that is opened when it is first needed and shared.
 
 mod attempts;
+mod converse;
 mod driver;
 mod flow;
 mod handle;
 mod link;
 mod queue;
+mod state;
 
 use std::time::Duration;
 
@@ -22,8 +24,9 @@ use crate::{
     error::Error,
     stream::{Place, with_protocol_v4},
 };
-use driver::{Command, drive};
+use driver::drive;
 use link::Link;
+use state::Command;
 
 /// How long a pod may be out of reach before what is in progress fails, where the caller says nothing else.
 pub const PATIENCE: Duration = Duration::from_secs(120);

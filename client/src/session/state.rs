@@ -1,0 +1,193 @@
+//! What is to be kept up over streams: the processes and calls in progress, and what is still to be said.
+
+use std::collections::BTreeMap;
+
+use arl_agent::message::live::{ENDED_MAX, Event, Id, Process, Request};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    flow::{Agent, Flow, Opening, Received, StreamEnd},
+    queue::{EventSender, FlowEvent, TooMuch},
+};
+use crate::error::Error;
+
+/// What handles ask of a session.
+pub(crate) enum Command {
+    /// Start or follow something.
+    Open { id: Id, opening: Opening, events: EventSender, received: watch::Sender<Received> },
+    /// Input for something.
+    Input(Id, Vec<u8>),
+    /// There is no more input.
+    CloseInput(Id),
+    /// Send this once; it needs no answer.
+    Send(Request),
+    /// Nobody waits for it any more.
+    Abandon(Id),
+    /// Which processes are there?
+    List(oneshot::Sender<Result<Vec<Process>, Error>>),
+}
+
+/// What is to be kept up over streams.
+#[derive(Default)]
+pub(super) struct State {
+    pod: String,
+    flows: BTreeMap<Id, Flow>,
+    lists: BTreeMap<u64, oneshot::Sender<Result<Vec<Process>, Error>>>,
+    /// Requests that no stream has taken.
+    pub(super) unsent: Vec<Request>,
+    next_list: u64,
+    /// Processes whose end was taken on this stream: that they may be forgotten can get lost with it.
+    ended: Vec<Id>,
+    /// Where the stream that is open leads to.
+    pub(super) connected: Option<Agent>,
+    /// Whether this stream has brought anything that was not known.
+    pub(super) has_news: bool,
+}
+
+impl State {
+    /// Nothing yet.
+    pub(super) fn of(pod: &str) -> Self {
+        Self { pod: pod.to_owned(), ..Self::default() }
+    }
+
+    /// Notes a command; what is to be sent for it is left in `unsent`.
+    pub(super) fn take(&mut self, command: Command) {
+        match command {
+            Command::Open { id, events, .. } if self.flows.contains_key(&id) => {
+                // Two would take each other's bytes. Who asked may have given up.
+                let error = Error::Usage("this session follows that process already".into());
+                events.end(FlowEvent::Failed(error));
+            }
+            Command::Open { id, opening, events, received } => {
+                let mut flow = Flow::new(id, opening, events, received);
+                if let Some(agent) = self.connected {
+                    // What is new can be sent.
+                    self.unsent.extend(flow.resume(agent, &StreamEnd::Broken).unwrap_or_default());
+                }
+                self.flows.insert(id, flow);
+            }
+            Command::Input(id, data) => self.with_input(id, |flow| flow.write(&data)),
+            Command::CloseInput(id) => self.with_input(id, Flow::close),
+            Command::Send(request) => {
+                if let Request::Kill { id, grace_ms } = request
+                    && let Some(flow) = self.flows.get_mut(&id)
+                {
+                    flow.killed(grace_ms);
+                }
+                self.unsent.push(request);
+            }
+            Command::Abandon(id) => {
+                if let Some(flow) = self.flows.remove(&id) {
+                    let is_sent = self.connected.is_some();
+                    // Another stream knows nothing of it.
+                    self.unsent.extend(if is_sent { Some(flow.abandon()) } else { flow.kill() });
+                }
+            }
+            Command::List(answer) => {
+                self.next_list += 1;
+                self.lists.insert(self.next_list, answer);
+                if self.connected.is_some() {
+                    self.unsent.push(Request::List { request: self.next_list });
+                }
+            }
+        }
+    }
+
+    fn with_input(&mut self, id: Id, change: impl FnOnce(&mut Flow)) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            change(flow);
+            self.unsent.extend(flow.take_input());
+        }
+    }
+
+    /// What is sent first on a new stream. Calls that do not survive the one before end.
+    pub(super) fn resume(&mut self, agent: Agent, end: &StreamEnd) {
+        (self.connected, self.has_news) = (Some(agent), false);
+        let mut requests: Vec<_> = self.ended.drain(..).map(|id| Request::Forget { id }).collect();
+        self.flows.retain(|_, flow| {
+            let again = flow.resume(agent, end);
+            let survives = again.is_ok();
+            match again {
+                Ok(again) => requests.extend(again),
+                Err(error) => flow.end(FlowEvent::Failed(error)),
+            }
+            survives
+        });
+        requests.extend(self.lists.keys().map(|request| Request::List { request: *request }));
+        requests.append(&mut self.unsent);
+        self.unsent = requests;
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        match event {
+            Event::Started { id, pid, .. } => self.hear(id, |flow| flow.started(pid)),
+            Event::Output { id, output, offset, data } => self.hear(id, |flow| flow.output(output, offset, data)),
+            Event::InputRoom { id, received, until } => {
+                let mut has_news = false;
+                self.with_input(id, |flow| has_news = flow.room(received, until));
+                self.has_news |= has_news;
+            }
+            Event::InputClosed { id } => self.with_input(id, Flow::input_closed),
+            Event::Ended { id, end } => {
+                self.last(id, FlowEvent::Ended(Box::new(end)));
+                self.unsent.push(Request::Forget { id });
+                if self.ended.len() == ENDED_MAX {
+                    self.ended.remove(0);
+                }
+                self.ended.push(id);
+            }
+            Event::Failed { id, error } => self.last(id, FlowEvent::Failed(Error::Remote(error))),
+            Event::Rejected { id, error } => {
+                if let Some(flow) = self.flows.get(&id) {
+                    flow.rejected(error);
+                }
+            }
+            Event::Done { id, result } => self.last(id, FlowEvent::Done(result)),
+            Event::List { request, processes } => {
+                if let Some(answer) = self.lists.remove(&request) {
+                    self.has_news = true;
+                    // Who asked may have given up.
+                    let _ = answer.send(Ok(processes));
+                }
+            }
+            Event::Activity { .. } => {}
+        }
+    }
+
+    /// Something was heard of a process or call; it is true where it was not known.
+    fn hear(&mut self, id: Id, hear: impl FnOnce(&mut Flow) -> Result<bool, TooMuch>) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if let Ok(is_new) = hear(flow) {
+            self.has_news |= is_new;
+            return;
+        }
+        self.unsent.push(flow.abandon());
+        let message = "it sends more than it was given room for".into();
+        self.last(id, FlowEvent::Failed(Error::AgentUnusable { pod: self.pod.clone(), message }));
+    }
+
+    fn last(&mut self, id: Id, event: FlowEvent) {
+        if let Some(flow) = self.flows.remove(&id) {
+            self.has_news = true;
+            flow.end(event);
+        }
+    }
+
+    pub(super) fn has_kill(&self) -> bool {
+        self.unsent.iter().any(|request| matches!(request, Request::Kill { .. }))
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.flows.is_empty() && self.lists.is_empty() && self.unsent.is_empty()
+    }
+
+    pub(super) fn fail(&mut self, error: impl Fn() -> Error) {
+        for flow in std::mem::take(&mut self.flows).into_values() {
+            flow.end(FlowEvent::Failed(error()));
+        }
+        for answer in std::mem::take(&mut self.lists).into_values() {
+            let _ = answer.send(Err(error()));
+        }
+        self.unsent.clear();
+    }
+}
