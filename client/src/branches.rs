@@ -62,6 +62,11 @@ impl Branches {
         Ok(())
     }
 
+    /// Whether nobody reads any more.
+    pub(crate) fn has_no_reader(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What was copied is all. Without this, readers end with an error.
     pub(crate) async fn complete(mut self) {
         self.share(&Bytes::new()).await;

@@ -13,12 +13,12 @@ use crate::{
     client::Client,
     error::{Error, Fault},
     pool,
+    provisional::{NamedBy, Provisional},
     sandbox::{Sandbox, ttl_seconds},
     session::{PATIENCE, Session},
     snapshot::{Archive, Snapshot},
     stream::Place,
-    unclaimed::Unclaimed,
-    watch::{Seen, first},
+    watch::{Seen, first, refused},
 };
 
 /// How long a Sandbox may be idle, where the claim says nothing else: a program that is killed leaves none for ever.
@@ -123,53 +123,66 @@ impl Claim {
     }
 
     async fn claim(self) -> Result<Sandbox, Error> {
+        let (sandbox, provisional) = self.provisionally().await?;
+        provisional.keep();
+        Ok(sandbox)
+    }
+
+    /// Claims it for a caller who may still give it up.
+    pub(crate) async fn provisionally(self) -> Result<(Sandbox, Provisional), Error> {
+        let named_by = if self.name.is_some() { NamedBy::Caller } else { NamedBy::Chance };
         let name = self.name.clone().unwrap_or_else(|| name_for(&self.pool));
-        let mut object = SandboxObject::new(
-            &name,
-            SandboxSpec {
-                pool_ref: self.pool.clone(),
-                keep_alive: self.keep,
-                ttl_seconds_after_finished: Some(ttl_seconds(self.idle_ttl)),
-            },
-        );
-        object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
-        let seen = self.client.watched_sandboxes().object(&name);
-        let sandbox = Unclaimed::create(self.client.clone(), object).await?;
         let mut last = None;
-        let hopeless = self.hopeless(seen.clone());
-        let outcome = async {
-            tokio::select! {
-                ready = self.ready(seen, &name, &mut last) => ready,
-                (reason, message) = hopeless => {
-                    Err(Error::NotReady { sandbox: name.clone(), reason, message, fault: Fault::Usage })
-                }
-            }
-        };
-        let object = match timeout(self.wait, outcome).await {
-            Ok(object) => object?,
+        let (object, provisional) = match timeout(self.wait, self.obtain(&name, named_by, &mut last)).await {
+            Ok(obtained) => obtained?,
             Err(_) => return Err(self.not_ready(&name, last.as_deref()).await),
         };
         let claimed = self.sandbox(&object)?;
         if let Some((snapshot, archive)) = &self.files {
             claimed.files().restore_from(snapshot, archive).await?;
         }
-        sandbox.claimed();
-        Ok(claimed)
+        Ok((claimed, provisional))
+    }
+
+    /// Creates the object and waits until it is ready.
+    async fn obtain(
+        &self,
+        name: &str,
+        named_by: NamedBy,
+        last: &mut Option<Arc<SandboxObject>>,
+    ) -> Result<(Arc<SandboxObject>, Provisional), Error> {
+        let spec = SandboxSpec {
+            pool_ref: self.pool.clone(),
+            keep_alive: self.keep,
+            ttl_seconds_after_finished: Some(ttl_seconds(self.idle_ttl)),
+        };
+        let mut object = SandboxObject::new(name, spec);
+        object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
+        let seen = self.client.watched_sandboxes().object(name);
+        let provisional = self.client.create(self.client.sandboxes(), object, named_by).await?;
+        let awaited = Awaited { name, uid: provisional.uid(), has_pool: false };
+        let object = tokio::select! {
+            ready = self.ready(seen.clone(), awaited, last) => ready,
+            (reason, message) = self.hopeless(seen) => {
+                Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault: Fault::Usage })
+            }
+        };
+        Ok((object?, provisional))
     }
 
     /// See [`ready`]. An operator that has not heard of a new pool yet says that there is none.
     async fn ready(
         &self,
         seen: watch::Receiver<Seen<SandboxObject>>,
-        name: &str,
+        awaited: Awaited<'_>,
         last: &mut Option<Arc<SandboxObject>>,
     ) -> Result<Arc<SandboxObject>, Error> {
-        let outcome = ready(seen.clone(), name, last, false).await;
+        let outcome = ready(seen.clone(), awaited, last).await;
         let is_not_found = |reason: &str| reason == SandboxReason::PoolNotFound.as_str();
         if matches!(&outcome, Err(Error::NotReady { reason, .. }) if is_not_found(reason))
             && matches!(self.client.pools().get_opt(&self.pool).await, Ok(Some(_)))
         {
-            return ready(seen, name, last, true).await;
+            return ready(seen, Awaited { has_pool: true, ..awaited }, last).await;
         }
         outcome
     }
@@ -246,20 +259,32 @@ fn ready_condition(object: &SandboxObject) -> Option<(String, String)> {
     Some((ready.reason.clone(), ready.message.clone()))
 }
 
+/// A Sandbox that somebody waits for.
+#[derive(Clone, Copy, Debug)]
+struct Awaited<'a> {
+    name: &'a str,
+    /// Another of the same name may have been there before.
+    uid: &'a str,
+    /// The pool is known to be there, whatever an operator says that has not heard of it.
+    has_pool: bool,
+}
+
 /// Resolves with the Sandbox once it is ready, or with why it never will be.
 async fn ready(
     seen: watch::Receiver<Seen<SandboxObject>>,
-    name: &str,
+    awaited: Awaited<'_>,
     last: &mut Option<Arc<SandboxObject>>,
-    has_pool: bool,
 ) -> Result<Arc<SandboxObject>, Error> {
     let hopeless = |reason: String, message: String, fault| {
-        Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault })
+        Err(Error::NotReady { sandbox: awaited.name.to_owned(), reason, message, fault })
     };
     let outcome = first(seen, |sandbox| match sandbox {
         Seen::Unknown => None,
-        Seen::Deleted => Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage)),
-        Seen::There(object) => {
+        Seen::Refused(status) => Some(Err(refused("Sandboxes", status))),
+        Seen::Deleted(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
+            Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage))
+        }
+        Seen::There(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
             *last = Some(Arc::clone(object));
             if is_allocated(object) {
                 return Some(Ok(Arc::clone(object)));
@@ -268,12 +293,13 @@ async fn ready(
             let (reason, message) = ready_condition(object)?;
             match phase {
                 Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
-                _ if !has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
+                _ if !awaited.has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
                     Some(hopeless(reason, message, Fault::Usage))
                 }
                 _ => None,
             }
         }
+        Seen::There(_) | Seen::Deleted(_) => None,
     });
     let outcome = outcome.await;
     outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))

@@ -8,7 +8,9 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 
-use crate::{error::Error, watch::Watch};
+use tokio_util::task::TaskTracker;
+
+use crate::{error::Error, provisional, watch::Watch};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
@@ -28,6 +30,8 @@ pub(crate) struct Inner {
     sandboxes: OnceLock<Watch<SandboxObject>>,
     tasks: OnceLock<Watch<TaskObject>>,
     pools: OnceLock<Watch<WarmPool>>,
+    /// Of what was created for calls that were given up.
+    pub(crate) deletions: TaskTracker,
 }
 
 /// kube's client says nothing of itself.
@@ -58,7 +62,10 @@ impl Client {
     pub fn in_run(client: kube::Client, namespace: impl Into<String>, run_id: impl Into<String>) -> Self {
         let (namespace, run_id) = (namespace.into(), run_id.into());
         let (sandboxes, tasks, pools) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let inner = Inner { kube: Kube(client), namespace, run_id, sandboxes, tasks, pools };
+        let deletions = TaskTracker::new();
+        // It can be waited for at any time.
+        deletions.close();
+        let inner = Inner { kube: Kube(client), namespace, run_id, sandboxes, tasks, pools, deletions };
         Self { inner: Arc::new(inner) }
     }
 
@@ -76,11 +83,8 @@ impl Client {
         let sandboxes = self.sandboxes();
         let names = sandboxes.list_metadata(&selector).await.map_err(Error::api("list", what.as_str()))?;
         for name in names.items.iter().filter_map(|object| object.metadata.name.as_deref()) {
-            match sandboxes.delete(name, &DeleteParams::default()).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(Error::api("delete", format!("Sandbox {name}"))(error)),
-            }
+            let deleted = provisional::delete(&sandboxes, name, None).await;
+            deleted.map_err(Error::api("delete", format!("Sandbox {name}")))?;
         }
         Ok(names.items.len())
     }

@@ -11,11 +11,11 @@ mod fork;
 mod map;
 mod pool;
 mod process;
+mod provisional;
 mod sandbox;
 pub mod session;
 mod snapshot;
 pub mod stream;
-mod unclaimed;
 mod watch;
 
 pub use arl_crds::{Step, TaskStatus};

@@ -1,8 +1,9 @@
 //! The same work for many items, each in a Sandbox of its own.
 
-use std::future::Future;
+use std::{future::Future, iter::repeat, time::Duration};
 
 use futures::{StreamExt, stream};
+use tokio::time::sleep;
 
 use crate::{
     client::Client,
@@ -10,9 +11,14 @@ use crate::{
     sandbox::Sandbox,
 };
 
+/// Before the first retry.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// How often the pause is doubled.
+const RETRY_PAUSE_DOUBLED_MAX: u32 = 6;
+
 impl Client {
     /// Calls `work` for each item with a Sandbox of its own, so many at a time. Where it fails by the infrastructure's fault it is called
-    /// again in another Sandbox, so many times. Results come in the order of the items.
+    /// again in another Sandbox, so many times, after a pause that doubles. Results come in the order of the items.
     pub async fn map<I, T, F, W>(
         &self,
         pool: &str,
@@ -27,17 +33,22 @@ impl Client {
         W: Future<Output = Result<T, Error>>,
     {
         let work = &work;
-        let one = |item: I| async move {
-            let mut attempt = 0;
+        let one = |(index, item): (usize, I)| async move {
+            let mut pauses = (0..RETRY_PAUSE_DOUBLED_MAX).chain(repeat(RETRY_PAUSE_DOUBLED_MAX)).take(retries);
             loop {
                 let result = self.once(pool, item.clone(), work).await;
-                match &result {
-                    Err(error) if error.fault() == Fault::Infrastructure && attempt < retries => attempt += 1,
-                    _ => return result,
+                match (&result, pauses.next()) {
+                    (Err(error), Some(doubled)) if error.fault() == Fault::Infrastructure => {
+                        sleep(RETRY_PAUSE * (1 << doubled)).await;
+                    }
+                    _ => return (index, result),
                 }
             }
         };
-        stream::iter(items).map(one).buffered(concurrency.max(1)).collect().await
+        let work = stream::iter(items).enumerate().map(one).buffer_unordered(concurrency.max(1));
+        let mut results: Vec<_> = work.collect().await;
+        results.sort_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     async fn once<I, T, F, W>(&self, pool: &str, item: I, work: &F) -> Result<T, Error>
@@ -45,9 +56,13 @@ impl Client {
         F: Fn(Sandbox, I) -> W,
         W: Future<Output = Result<T, Error>>,
     {
-        let sandbox = self.claim(pool).await?;
+        let (sandbox, provisional) = self.claim(pool).provisionally().await?;
         let result = work(sandbox.clone(), item).await;
-        sandbox.release().await?;
+        // What it has done counts, whatever becomes of the Sandbox.
+        if let Err(error) = sandbox.release().await {
+            tracing::warn!(sandbox = sandbox.name(), %error, "a Sandbox that was used is left to its idle time");
+        }
+        provisional.keep();
         result
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 
 use crate::{
     client::Client,
@@ -17,8 +17,9 @@ use crate::{
     error::Error,
     files::Files,
     process::{Finished, Process},
+    provisional::{self, NamedBy},
     session::Session,
-    watch::{Seen, first},
+    watch::{Seen, first, refused},
 };
 
 /// A Sandbox. Clones share its session. It stays until it is released, or idle too long; dropping this does not release it.
@@ -76,14 +77,14 @@ impl Sandbox {
         self.session.files()
     }
 
-    /// Runs a Task object in it, the audited way, and returns its result. A Task that failed is a result too.
+    /// Runs a Task object in it, the audited way, and returns its result. A Task that failed is a result too. Where this is dropped before it
+    /// has finished, the Task is deleted, which ends what it runs.
     pub async fn task(&self, steps: Vec<Step>, timeout: Option<Duration>) -> Result<TaskStatus, Error> {
         let Some(unfinished) = &self.until_released else { return self.run_task(steps, timeout).await };
-        unfinished.fetch_add(1, Ordering::SeqCst);
+        let unfinished = Unfinished::count(unfinished);
         let result = self.run_task(steps, timeout).await;
-        let is_last = unfinished.fetch_sub(1, Ordering::SeqCst) == 1;
         if result.is_ok()
-            && is_last
+            && unfinished.is_last()
             && let Err(error) = self.release().await
         {
             tracing::warn!(sandbox = self.name(), %error, "a Sandbox that was to be released after its Task is left to its idle time");
@@ -102,17 +103,19 @@ impl Sandbox {
         let mut object = TaskObject::new(&name, spec);
         object.metadata.labels = Some(self.client.labels().into_iter().collect());
         let seen = self.client.watched_tasks().object(&name);
-        let created = self.client.tasks().create(&PostParams::default(), &object).await;
-        created.map_err(Error::api("create", format!("Task {name}")))?;
+        let provisional = self.client.create(self.client.tasks(), object, NamedBy::Chance).await?;
         let result = first(seen, |task| match task {
             Seen::There(task) => {
                 let finished = |status: &&TaskStatus| status.state.is_some_and(TaskState::is_finished);
                 task.status.as_ref().filter(finished).cloned().map(Ok)
             }
-            Seen::Deleted => Some(Err(Error::Usage(format!("Task {name} was deleted before it had finished")))),
+            Seen::Refused(status) => Some(Err(refused("Tasks", status))),
+            Seen::Deleted(_) => Some(Err(Error::Usage(format!("Task {name} was deleted before it had finished")))),
             Seen::Unknown => None,
         });
-        result.await.unwrap_or_else(|| Err(Error::Usage("the client was dropped".into())))
+        let result = result.await.unwrap_or_else(|| Err(Error::Usage("the client was dropped".into())))?;
+        provisional.keep();
+        Ok(result)
     }
 
     /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.
@@ -122,13 +125,33 @@ impl Sandbox {
         patched.map(drop).map_err(Error::api("change", format!("Sandbox {}", self.name)))
     }
 
-    /// Gives it up: the Sandbox and its pod are deleted.
+    /// Gives it up: the Sandbox and its pod are deleted. Where the API server does not answer, that is tried for some 15 s.
     pub async fn release(&self) -> Result<(), Error> {
-        match self.client.sandboxes().delete(&self.name, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(Error::api("delete", format!("Sandbox {}", self.name))(error)),
-        }
+        let deleted = provisional::delete(&self.client.sandboxes(), &self.name, None).await;
+        deleted.map_err(Error::api("delete", format!("Sandbox {}", self.name)))
+    }
+}
+
+/// A Task that has not finished, among those of a Sandbox.
+struct Unfinished<'a>(&'a AtomicUsize);
+
+impl<'a> Unfinished<'a> {
+    fn count(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::SeqCst);
+        Self(all)
+    }
+
+    /// Ends it; whether no other is left.
+    fn is_last(self) -> bool {
+        let all = self.0;
+        std::mem::forget(self);
+        all.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

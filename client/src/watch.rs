@@ -1,7 +1,7 @@
 //! One watch per kind for all who wait: list, then watch, resumed where it broke.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -9,10 +9,13 @@ use std::{
 use futures::StreamExt;
 use kube::{
     Api, Resource, ResourceExt,
+    core::Status,
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::AbortHandle};
+
+use crate::error::Error;
 
 /// An object as the watch has it.
 #[derive(Clone, Debug)]
@@ -22,7 +25,9 @@ pub(crate) enum Seen<K> {
     /// Its newest version.
     There(Arc<K>),
     /// It was there, and was deleted.
-    Deleted,
+    Deleted(Arc<K>),
+    /// The caller may not watch objects of this kind.
+    Refused(Box<Status>),
 }
 
 type Entries<K> = BTreeMap<String, watch::Sender<Seen<K>>>;
@@ -83,31 +88,56 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut events = watcher(api, config).default_backoff().boxed();
-    let mut listed = Vec::new();
+    let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => {
-                listed.push(object.name_any());
+                listed.insert(object.name_any());
                 there(&entries, object);
             }
             Ok(watcher::Event::InitDone) => {
                 for (name, sender) in &*lock(&entries) {
-                    if matches!(*sender.borrow(), Seen::There(_)) && !listed.contains(name) {
-                        sender.send_replace(Seen::Deleted);
-                    }
+                    let gone = match &*sender.borrow() {
+                        Seen::There(object) if !listed.contains(name) => Arc::clone(object),
+                        _ => continue,
+                    };
+                    sender.send_replace(Seen::Deleted(gone));
                 }
                 listed.clear();
             }
             Ok(watcher::Event::Apply(object)) => there(&entries, object),
             Ok(watcher::Event::Delete(object)) => {
                 if let Some(sender) = lock(&entries).get(&object.name_any()) {
-                    sender.send_replace(Seen::Deleted);
+                    sender.send_replace(Seen::Deleted(Arc::new(object)));
                 }
             }
-            Err(error) => tracing::debug!(%error, "the watch broke; it goes on where it was"),
+            Err(error) => {
+                tracing::debug!(%error, "the watch broke; it goes on where it was");
+                if let Some(status) = refusal(error) {
+                    for sender in lock(&entries).values() {
+                        sender.send_replace(Seen::Refused(status.clone()));
+                    }
+                }
+            }
         }
     }
+}
+
+/// What the API server says to a caller who lacks the right to list or watch.
+fn refusal(error: watcher::Error) -> Option<Box<Status>> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    let status = match error {
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => status,
+        WatchFailed(kube::Error::Api(status)) | WatchError(status) => status,
+        _ => return None,
+    };
+    matches!(status.code, 401 | 403).then_some(status)
+}
+
+/// The error of one who waits for something that the caller may not watch.
+pub(crate) fn refused(objects: &str, status: &Status) -> Error {
+    Error::api("watch", objects)(kube::Error::Api(Box::new(status.clone())))
 }
 
 fn there<K: Resource>(entries: &Mutex<Entries<K>>, object: K) {

@@ -1,0 +1,281 @@
+//! Claims, Tasks and forks under an API server that does not do as it should, or whose answers nobody waits for.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arl_client::{Client, Error, Fault};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, channel::mpsc, stream};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::{sync::Notify, time::timeout};
+
+/// What is there, and how requests are answered.
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    created: usize,
+    deleted: Vec<String>,
+    /// So many Sandboxes get a pod.
+    pods: usize,
+    /// So many deletions are answered with 500.
+    failing_deletions: usize,
+    forbids_lists: bool,
+    /// Deletions are told to watches only when the next object is created.
+    tells_of_deletions_late: bool,
+    untold: Vec<Value>,
+    watches: Vec<mpsc::UnboundedSender<Bytes>>,
+}
+
+impl State {
+    fn tell(&mut self, kind: &str, object: &Value) {
+        let line = line(kind, object);
+        self.watches.retain(|watch| watch.unbounded_send(line.clone()).is_ok());
+    }
+}
+
+fn line(kind: &str, object: &Value) -> Bytes {
+    format!("{}\n", json!({ "type": kind, "object": object })).into()
+}
+
+#[derive(Clone, Default)]
+struct Server {
+    state: Arc<Mutex<State>>,
+    /// Where there is one, the answer to a creation waits for it.
+    answers: Arc<Mutex<Option<Arc<Notify>>>>,
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+fn reply(code: u16, body: &Value) -> Answer {
+    Response::builder().status(code).body(Full::from(body.to_string()).boxed_unsync()).unwrap()
+}
+
+fn failure(code: u16, reason: &str) -> Answer {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": format!("it is {reason}"), "reason": reason, "code": code,
+    });
+    reply(code, &status)
+}
+
+impl Server {
+    fn with(change: impl FnOnce(&mut State)) -> (Self, Client) {
+        let server = Self::default();
+        change(&mut server.state());
+        let requests = server.clone();
+        let service = tower::service_fn(move |request| requests.clone().answer(request).map(Ok::<_, Infallible>));
+        (server, Client::new(kube::Client::new(service, "default"), "default"))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// What is there, by the path of its kind and its name.
+    fn left(&self) -> Vec<String> {
+        self.state().objects.keys().cloned().collect()
+    }
+
+    async fn answer(self, request: Request<Body>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = parts.uri.path().trim_start_matches("/apis/arl.infra.io/v1alpha1/namespaces/default/").to_owned();
+        let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
+        match parts.method {
+            Method::POST => self.create(&path, serde_json::from_slice(&body).unwrap()).await,
+            Method::DELETE => self.delete(&path, &body),
+            Method::GET if !path.contains('/') && self.state().forbids_lists => failure(403, "Forbidden"),
+            Method::GET if is_watch => self.watch(&path),
+            Method::GET if path.contains('/') => match self.state().objects.get(&path) {
+                Some(object) => reply(200, object),
+                None => failure(404, "NotFound"),
+            },
+            _ => {
+                let found: Vec<_> = self
+                    .state()
+                    .objects
+                    .iter()
+                    .filter(|(at, _)| at.starts_with(&path))
+                    .map(|(_, object)| object.clone())
+                    .collect();
+                reply(200, &json!({ "metadata": { "resourceVersion": "1" }, "items": found }))
+            }
+        }
+    }
+
+    async fn create(self, path: &str, mut object: Value) -> Answer {
+        let at = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
+        {
+            let mut state = self.state();
+            if state.objects.contains_key(&at) {
+                return failure(409, "AlreadyExists");
+            }
+            state.created += 1;
+            object["metadata"]["uid"] = json!(format!("uid-{}", state.created));
+            object["metadata"]["resourceVersion"] = json!(state.created.to_string());
+            if path == "sandboxes" && state.pods > 0 {
+                state.pods -= 1;
+                let ready = json!({
+                    "type": "Ready", "status": "True", "reason": "Allocated", "message": "m", "lastTransitionTime": "2024-01-01T00:00:00Z",
+                });
+                object["status"] = json!({ "phase": "Ready", "podName": "p", "podUID": "u", "conditions": [ready] });
+            }
+            state.objects.insert(at, object.clone());
+            for gone in std::mem::take(&mut state.untold) {
+                state.tell("DELETED", &gone);
+            }
+            state.tell("ADDED", &object);
+        }
+        let answer = self.answers.lock().unwrap().clone();
+        if let Some(answer) = answer {
+            answer.notified().await;
+        }
+        reply(201, &object)
+    }
+
+    fn delete(self, at: &str, body: &[u8]) -> Answer {
+        let mut state = self.state();
+        if state.failing_deletions > 0 {
+            state.failing_deletions -= 1;
+            return failure(500, "InternalError");
+        }
+        let wanted: Value = serde_json::from_slice(body).unwrap_or_default();
+        let uid = &wanted["preconditions"]["uid"];
+        match state.objects.get(at) {
+            None => failure(404, "NotFound"),
+            Some(object) if !uid.is_null() && object["metadata"]["uid"] != *uid => failure(409, "Conflict"),
+            Some(object) => {
+                let object = object.clone();
+                state.objects.remove(at);
+                state.deleted.push(at.to_owned());
+                if state.tells_of_deletions_late {
+                    state.untold.push(object.clone());
+                } else {
+                    state.tell("DELETED", &object);
+                }
+                reply(200, &object)
+            }
+        }
+    }
+
+    /// Tells of all that is there first: it may have come between the list and the watch.
+    fn watch(self, path: &str) -> Answer {
+        let (sender, lines) = mpsc::unbounded();
+        let mut state = self.state();
+        for (_, object) in state.objects.iter().filter(|(at, _)| at.starts_with(path)) {
+            sender.unbounded_send(line("ADDED", object)).unwrap();
+        }
+        state.watches.push(sender);
+        drop(state);
+        let frames = lines.map(|line| Ok::<_, Infallible>(http_body::Frame::data(line))).chain(stream::pending());
+        Response::new(StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_leaves_nothing_whenever_that_is() {
+    let (server, client) = Server::with(|_| ());
+    let answer = Arc::new(Notify::new());
+    *server.answers.lock().unwrap() = Some(Arc::clone(&answer));
+    assert!(timeout(Duration::from_secs(1), client.claim("pool").into_future()).await.is_err());
+    assert_eq!(server.left().len(), 1, "it was not created");
+    answer.notify_one();
+    client.settled().await;
+    assert_eq!(server.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_leaves_anothers_sandbox_alone() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    client.claim("pool").name("shared").await.unwrap();
+    let refused = client.claim("pool").name("shared").await.unwrap_err();
+    assert_eq!(refused.fault(), Fault::Usage, "{refused}");
+    client.settled().await;
+    assert_eq!(server.left(), ["sandboxes/shared"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_can_be_used_again_while_the_watch_is_behind() {
+    let (_, client) = Server::with(|state| (state.pods, state.tells_of_deletions_late) = (2, true));
+    client.claim("pool").name("again").await.unwrap().release().await.unwrap();
+    client.claim("pool").name("again").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_that_is_given_up_leaves_no_copy() {
+    let (server, client) = Server::with(|state| state.pods = 2);
+    let source = client.claim("pool").name("source").await.unwrap();
+    assert!(timeout(Duration::from_secs(60), source.fork(3, "/workspace")).await.is_err());
+    assert_eq!(server.left().len(), 4, "one copy had its pod and two waited");
+    client.settled().await;
+    assert_eq!(server.left(), ["sandboxes/source"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_caller_leaves_is_deleted() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let sandbox = client.claim("pool").name("s").await.unwrap();
+    assert!(timeout(Duration::from_secs(1), sandbox.task(Vec::new(), None)).await.is_err());
+    client.settled().await;
+    assert_eq!(server.left(), ["sandboxes/s"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_watch_is_told_at_once() {
+    let (server, client) = Server::with(|state| (state.pods, state.forbids_lists) = (1, true));
+    let refused = timeout(Duration::from_secs(60), client.claim("pool").into_future()).await.unwrap().unwrap_err();
+    assert!(matches!(refused, Error::Api { verb: "watch", .. }) && refused.fault() == Fault::Usage, "{refused}");
+    client.settled().await;
+    assert_eq!(server.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_is_tried_again_where_the_api_server_fails() {
+    let (server, client) = Server::with(|state| (state.pods, state.failing_deletions) = (1, 3));
+    client.claim("pool").await.unwrap().release().await.unwrap();
+    assert_eq!(server.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_done_for_an_item_counts_though_its_sandbox_is_not_released() {
+    let (_, client) = Server::with(|state| (state.pods, state.failing_deletions) = (1, 1000));
+    let calls = &AtomicUsize::new(0);
+    let work = |_, item: u32| async move {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, Error>(item)
+    };
+    let results = client.map("pool", [7], 1, 3, work).await;
+    assert!(matches!(results[..], [Ok(7)]), "{results:?}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_item_does_not_hold_up_those_after_it() {
+    let (_, client) = Server::with(|state| state.pods = 4);
+    let done = &AtomicUsize::new(0);
+    let work = |_, item: usize| async move {
+        if item == 0 {
+            until(|| done.load(Ordering::SeqCst) == 3).await;
+        }
+        done.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, Error>(item)
+    };
+    let mapped = timeout(Duration::from_secs(60), client.map("pool", 0..4, 2, 0, work)).await.unwrap();
+    assert_eq!(mapped.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
