@@ -1,6 +1,9 @@
 //! The command line: what can be written, and which verb does it.
 
+use std::{cell::OnceCell, time::Duration};
+
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::time::timeout;
 
 use crate::{
     connect::{Cluster, Connection},
@@ -50,11 +53,18 @@ enum Verb {
     Completion(completion::Flags),
 }
 
+/// How long the API server may take to delete what we give up.
+const SETTLED_MAX: Duration = Duration::from_secs(20);
+
 /// Does what the command line says; the exit code.
 pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8, Failure> {
     let Arguments { cluster, verb } = arguments;
-    let connect = || interrupts.or(Connection::to(&cluster));
-    match verb {
+    let used = OnceCell::new();
+    let connect = async || {
+        let connection = interrupts.or(Connection::to(&cluster)).await?;
+        Ok::<_, Failure>(used.get_or_init(|| connection).clone())
+    };
+    let code = match verb {
         Verb::Run(flags) => run::run(&connect().await?, flags, &interrupts).await,
         Verb::Exec(flags) => exec::exec(&connect().await?, flags, &interrupts).await,
         Verb::Shell(flags) => shell::shell(&connect().await?, flags, &interrupts).await,
@@ -72,7 +82,12 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Pool(flags) => interrupts.or(pool::pool(&connect().await?, flags)).await.map(done),
         Verb::Reap(flags) => interrupts.or(reap::reap(&connect().await?, flags)).await.map(done),
         Verb::Completion(flags) => completion::completion(&flags, Arguments::command()).map(done),
+    };
+    if let Some(connection) = used.get() {
+        // What was given up is deleted beside us.
+        let _ = timeout(SETTLED_MAX, connection.client().settled()).await;
     }
+    code
 }
 
 fn done((): ()) -> u8 {

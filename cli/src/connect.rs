@@ -33,6 +33,7 @@ pub struct Connection {
     pub kube: kube::Client,
     /// Where objects are, if nothing else is said.
     pub namespace: String,
+    client: Client,
 }
 
 impl Connection {
@@ -43,12 +44,13 @@ impl Connection {
         })?;
         let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let kube = kube::Client::try_from(config).map_err(|error| Failure::api("use the kubeconfig", &error))?;
-        Ok(Self { kube, namespace })
+        let client = Client::new(kube.clone(), namespace.as_str());
+        Ok(Self { kube, namespace, client })
     }
 
     /// A client of Sandboxes, with a run of its own.
     pub fn client(&self) -> Client {
-        Client::new(self.kube.clone(), self.namespace.as_str())
+        self.client.clone()
     }
 
     /// A Sandbox that is there.

@@ -27,6 +27,26 @@ impl From<Interrupt> for Failure {
     }
 }
 
+/// The signals that were ignored when we were started, as `nohup` does: they stay so. Where there is no `/proc`, none is known.
+struct Ignored(u64);
+
+impl Ignored {
+    fn at_start() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self::of(&status).unwrap_or(Self(0))
+    }
+
+    /// See proc_pid_status(5).
+    fn of(status: &str) -> Option<Self> {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok().map(Self)
+    }
+
+    fn contains(&self, signal: u8) -> bool {
+        self.0 & 1 << (signal - 1) != 0
+    }
+}
+
 /// Tells of the first signal.
 #[derive(Clone, Debug)]
 pub struct Interrupts(watch::Receiver<Option<Interrupt>>);
@@ -34,9 +54,12 @@ pub struct Interrupts(watch::Receiver<Option<Interrupt>>);
 impl Interrupts {
     /// From now on Ctrl-C, SIGTERM and the end of the terminal are for us to handle.
     pub fn watch() -> io::Result<Self> {
+        let ignored = Ignored::at_start();
         let mut kinds = Vec::new();
         for (kind, number) in [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 1)] {
-            kinds.push((signal(kind)?, Interrupt(number)));
+            if !ignored.contains(number) {
+                kinds.push((signal(kind)?, Interrupt(number)));
+            }
         }
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
@@ -73,5 +96,16 @@ impl Interrupts {
             interrupt = self.first() => Err(interrupt.into()),
             result = work => result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_ignored_at_the_start_is_read_from_the_mask() {
+        let ignored = Ignored::of("Name:\tx\nSigIgn:\t0000000000001001\n").unwrap();
+        assert!(ignored.contains(1) && ignored.contains(13) && !ignored.contains(2) && !ignored.contains(15));
     }
 }

@@ -7,9 +7,14 @@ use arl_client::{
     live::{Cause, Output},
 };
 use clap::Args;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, pending, ready},
+};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt, Stderr, Stdout},
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
 };
 
 use crate::{
@@ -54,12 +59,15 @@ impl Streams {
 /// A process, and what has come of it so far.
 struct Relay {
     process: Process,
+    /// Our input cannot be read.
+    unread: BoxFuture<'static, io::Error>,
     out: Stdout,
     err: Stderr,
     interrupts: Interrupts,
     interrupted: Option<Interrupt>,
     /// Why its output goes nowhere.
-    unwritten: Option<Failure>,
+    /// Our own, for which the process is ended.
+    failure: Option<Failure>,
 }
 
 /// Runs a command to its end, or to ours; its exit code.
@@ -91,33 +99,38 @@ pub async fn follow(mut process: Process, streams: Streams, interrupts: &Interru
     } else {
         None
     };
-    if streams.has_input() {
-        pass_input(&mut process);
-    }
+    let unread = if streams.has_input() { pass_input(&mut process) } else { pending().boxed() };
     let relay = Relay {
         process,
+        unread,
         out: tokio::io::stdout(),
         err: tokio::io::stderr(),
         interrupts: interrupts.clone(),
         interrupted: None,
-        unwritten: None,
+        failure: None,
     };
     relay.run(streams.tty).await
 }
 
-fn pass_input(process: &mut Process) {
-    let Some(mut input) = process.take_stdin() else { return };
+/// Passes all of our input on. Resolves where it cannot be read to its end: the process would take the part for the whole.
+fn pass_input(process: &mut Process) -> BoxFuture<'static, io::Error> {
+    let Some(mut input) = process.take_stdin() else { return pending().boxed() };
+    let (failed, failure) = oneshot::channel();
     tokio::spawn(async move {
         match input.copy_from(&mut tokio::io::stdin()).await {
             Ok(_) => input.close(),
             // It need not read all of it.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Err(error) => {
-                print::note(format!("standard input cannot be read: {error}"));
-                input.close();
+                let _ = failed.send(error);
+                // Open until the process has been killed.
+                pending::<()>().await;
             }
         }
     });
+    failure
+        .then(|failure| async { failure.map_or_else(|_| pending().boxed(), |error| ready(error).boxed()).await })
+        .boxed()
 }
 
 impl Relay {
@@ -135,12 +148,22 @@ impl Relay {
                     ProcessEvent::Ended(exit) => return self.ended(&exit),
                 },
                 interrupt = self.interrupts.first(), if self.interrupted.is_none() => self.interrupt(interrupt),
+                error = &mut self.unread => {
+                    self.unread = pending().boxed();
+                    self.give_up(Failure::ours(format!("standard input cannot be read: {error}; the command was ended")));
+                }
                 Some(()) = resized.recv(), if tty => {
                     let (columns, rows) = terminal::columns_and_rows();
                     self.process.resize(columns, rows);
                 }
             }
         }
+    }
+
+    /// Ends the process for a failure of ours; the first one is told.
+    fn give_up(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+        self.process.kill(GRACE);
     }
 
     fn interrupt(&mut self, interrupt: Interrupt) {
@@ -150,7 +173,7 @@ impl Relay {
 
     /// A reader that is slow slows the process; an interrupt is heard meanwhile.
     async fn write(&mut self, output: Output, data: &[u8]) {
-        if self.unwritten.is_some() {
+        if self.failure.is_some() {
             return;
         }
         let to: &mut (dyn AsyncWrite + Unpin) = match output {
@@ -172,17 +195,16 @@ impl Relay {
             }
         };
         if let Err(error) = written {
-            self.unwritten = Some(Failure::output(&error));
-            self.process.kill(GRACE);
+            self.give_up(Failure::output(&error));
         }
     }
 
     fn ended(self, exit: &Exit) -> Result<u8, Failure> {
-        if let Some(failure) = self.unwritten {
-            return Err(failure);
-        }
         if let Some(interrupt) = self.interrupted {
             return Err(interrupt.into());
+        }
+        if let Some(failure) = self.failure {
+            return Err(failure);
         }
         for words in remarks(exit) {
             print::note(format!("[{words}]"));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
-use arl_crds::{Sandbox as SandboxObject, SandboxPhase, SandboxSpec, WarmPool, condition, reason::SandboxReason};
+use arl_crds::{Sandbox as SandboxObject, SandboxSpec, WarmPool, reason::SandboxReason};
 use futures::{
     FutureExt,
     future::{BoxFuture, pending},
@@ -10,6 +10,7 @@ use futures::{
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    awaited::{Awaited, is_allocated, ready, ready_condition},
     client::Client,
     error::{Error, Fault},
     pool,
@@ -18,7 +19,7 @@ use crate::{
     session::{PATIENCE, Session},
     snapshot::{Archive, Snapshot},
     stream::Place,
-    watch::{Seen, first, refused},
+    watch::{Seen, first},
 };
 
 /// How long a Sandbox may be idle, where the claim says nothing else: a program that is killed leaves none for ever.
@@ -244,65 +245,6 @@ impl IntoFuture for Claim {
     fn into_future(self) -> Self::IntoFuture {
         self.claim().boxed()
     }
-}
-
-/// Whether it has a pod that can be used.
-fn is_allocated(object: &SandboxObject) -> bool {
-    let phase = object.status.as_ref().and_then(|status| status.phase);
-    matches!(phase, Some(SandboxPhase::Ready | SandboxPhase::Bound))
-        && ready_condition(object).is_some_and(|(reason, _)| reason == SandboxReason::Allocated.as_str())
-}
-
-/// The reason and message of its condition Ready.
-fn ready_condition(object: &SandboxObject) -> Option<(String, String)> {
-    let ready = condition::find(&object.status.as_ref()?.conditions, "Ready")?;
-    Some((ready.reason.clone(), ready.message.clone()))
-}
-
-/// A Sandbox that somebody waits for.
-#[derive(Clone, Copy, Debug)]
-struct Awaited<'a> {
-    name: &'a str,
-    /// Another of the same name may have been there before.
-    uid: &'a str,
-    /// The pool is known to be there, whatever an operator says that has not heard of it.
-    has_pool: bool,
-}
-
-/// Resolves with the Sandbox once it is ready, or with why it never will be.
-async fn ready(
-    seen: watch::Receiver<Seen<SandboxObject>>,
-    awaited: Awaited<'_>,
-    last: &mut Option<Arc<SandboxObject>>,
-) -> Result<Arc<SandboxObject>, Error> {
-    let hopeless = |reason: String, message: String, fault| {
-        Err(Error::NotReady { sandbox: awaited.name.to_owned(), reason, message, fault })
-    };
-    let outcome = first(seen, |sandbox| match sandbox {
-        Seen::Unknown => None,
-        Seen::Refused(status) => Some(Err(refused("Sandboxes", status))),
-        Seen::Deleted(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
-            Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage))
-        }
-        Seen::There(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
-            *last = Some(Arc::clone(object));
-            if is_allocated(object) {
-                return Some(Ok(Arc::clone(object)));
-            }
-            let phase = object.status.as_ref().and_then(|status| status.phase);
-            let (reason, message) = ready_condition(object)?;
-            match phase {
-                Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
-                _ if !awaited.has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
-                    Some(hopeless(reason, message, Fault::Usage))
-                }
-                _ => None,
-            }
-        }
-        Seen::There(_) | Seen::Deleted(_) => None,
-    });
-    let outcome = outcome.await;
-    outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use kube::{
 
 use tokio_util::task::TaskTracker;
 
-use crate::{error::Error, provisional, watch::Watch};
+use crate::{deletion, error::Error, watch::Watch};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
@@ -83,7 +83,7 @@ impl Client {
         let sandboxes = self.sandboxes();
         let names = sandboxes.list_metadata(&selector).await.map_err(Error::api("list", what.as_str()))?;
         for name in names.items.iter().filter_map(|object| object.metadata.name.as_deref()) {
-            let deleted = provisional::delete(&sandboxes, name, None).await;
+            let deleted = deletion::delete(&sandboxes, name, None).await;
             deleted.map_err(Error::api("delete", format!("Sandbox {name}")))?;
         }
         Ok(names.items.len())

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod awaited;
 mod branches;
 mod claim;
 mod client;
 mod command;
+mod deletion;
 mod error;
 mod files;
 mod fork;

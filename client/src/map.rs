@@ -3,7 +3,7 @@
 use std::{future::Future, iter::repeat, time::Duration};
 
 use futures::{StreamExt, stream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     client::Client,
@@ -39,7 +39,7 @@ impl Client {
                 let result = self.once(pool, item.clone(), work).await;
                 match (&result, pauses.next()) {
                     (Err(error), Some(doubled)) if error.fault() == Fault::Infrastructure => {
-                        sleep(RETRY_PAUSE * (1 << doubled)).await;
+                        sleep_until(Instant::now() + RETRY_PAUSE * (1 << doubled)).await;
                     }
                     _ => return (index, result),
                 }

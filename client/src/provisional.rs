@@ -1,23 +1,17 @@
 //! Objects that were created for a caller who has not got yet what they are for: they go where the caller leaves before.
 
-use std::{fmt::Debug, time::Duration};
+use std::fmt::Debug;
 
 use futures::{FutureExt, future::BoxFuture};
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
-};
+use kube::{Api, Resource, ResourceExt, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::sleep;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     client::{Client, RUN_ID},
+    deletion::{delete, is_unanswered},
     error::Error,
 };
-
-/// Between attempts to delete something; milliseconds.
-const DELAYS: [u64; 6] = [250, 500, 1_000, 2_000, 4_000, 8_000];
 
 /// Who chose an object's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,29 +88,6 @@ impl Drop for Provisional {
     }
 }
 
-/// Deletes an object, and tries it again for some 15 s where the API server does not answer. One that is gone is deleted.
-pub(crate) async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<(), kube::Error>
-where
-    K: Clone + Debug + DeserializeOwned,
-{
-    let is_of_any_uid = uid.is_none();
-    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
-    let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-    let mut delays = DELAYS.into_iter();
-    loop {
-        match api.delete(name, &parameters).await {
-            Ok(_) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 && !is_of_any_uid => {
-                return Ok(());
-            }
-            Err(error) => match delays.next().filter(|_| is_unanswered(&error)) {
-                Some(delay) => sleep(Duration::from_millis(delay)).await,
-                None => return Err(error),
-            },
-        }
-    }
-}
-
 async fn remove<K>(api: Api<K>, name: String, uid: String)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -137,14 +108,5 @@ where
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(name, %error, "whether a request that was not answered created it is not known"),
-    }
-}
-
-/// Whether a request may have had its effect, or may have it when it is made again.
-fn is_unanswered(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
-        _ => false,
     }
 }

@@ -14,10 +14,11 @@ use kube::api::{Patch, PatchParams};
 use crate::{
     client::Client,
     command::Command,
+    deletion,
     error::Error,
     files::Files,
     process::{Finished, Process},
-    provisional::{self, NamedBy},
+    provisional::NamedBy,
     session::Session,
     watch::{Seen, first, refused},
 };
@@ -84,7 +85,7 @@ impl Sandbox {
         let unfinished = Unfinished::count(unfinished);
         let result = self.run_task(steps, timeout).await;
         if result.is_ok()
-            && unfinished.is_last()
+            && unfinished.end()
             && let Err(error) = self.release().await
         {
             tracing::warn!(sandbox = self.name(), %error, "a Sandbox that was to be released after its Task is left to its idle time");
@@ -127,7 +128,7 @@ impl Sandbox {
 
     /// Gives it up: the Sandbox and its pod are deleted. Where the API server does not answer, that is tried for some 15 s.
     pub async fn release(&self) -> Result<(), Error> {
-        let deleted = provisional::delete(&self.client.sandboxes(), &self.name, None).await;
+        let deleted = deletion::delete(&self.client.sandboxes(), &self.name, None).await;
         deleted.map_err(Error::api("delete", format!("Sandbox {}", self.name)))
     }
 }
@@ -142,7 +143,7 @@ impl<'a> Unfinished<'a> {
     }
 
     /// Ends it; whether no other is left.
-    fn is_last(self) -> bool {
+    fn end(self) -> bool {
         let all = self.0;
         std::mem::forget(self);
         all.fetch_sub(1, Ordering::SeqCst) == 1

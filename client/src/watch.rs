@@ -127,10 +127,12 @@ where
 /// What the API server says to a caller who lacks the right to list or watch.
 fn refusal(error: watcher::Error) -> Option<Box<Status>> {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    let status = match error {
-        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => status,
-        WatchFailed(kube::Error::Api(status)) | WatchError(status) => status,
-        _ => return None,
+    let (InitialListFailed(kube::Error::Api(status))
+    | WatchStartFailed(kube::Error::Api(status))
+    | WatchFailed(kube::Error::Api(status))
+    | WatchError(status)) = error
+    else {
+        return None;
     };
     matches!(status.code, 401 | 403).then_some(status)
 }

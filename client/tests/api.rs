@@ -184,7 +184,7 @@ impl Server {
 
 async fn until(what: impl Fn() -> bool) {
     while !what() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::task::yield_now().await;
     }
 }
 

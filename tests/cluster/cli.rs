@@ -35,10 +35,10 @@ pub async fn binary() -> PathBuf {
 
 /// How a call ended.
 #[derive(Debug)]
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl From<Output> for Done {
@@ -50,13 +50,13 @@ impl From<Output> for Done {
 
 impl Done {
     /// What it printed, where it went well.
-    fn out(self) -> String {
+    pub fn out(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
     }
 }
 
-async fn command(world: &World, arguments: &[&str]) -> Command {
+pub async fn command(world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary().await);
     command
         .arg("--kubeconfig")
@@ -67,7 +67,7 @@ async fn command(world: &World, arguments: &[&str]) -> Command {
     command
 }
 
-async fn arl(world: &World, arguments: &[&str]) -> Done {
+pub async fn arl(world: &World, arguments: &[&str]) -> Done {
     let output = command(world, arguments).await.output();
     tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap().into()
 }
@@ -86,7 +86,7 @@ async fn fed(world: &World, arguments: &[&str], input: &[u8]) -> Done {
 }
 
 /// Starts it and waits for its first line.
-async fn begun(world: &World, arguments: &[&str]) -> Child {
+pub async fn begun(world: &World, arguments: &[&str]) -> Child {
     let mut child = command(world, arguments).await.spawn().unwrap();
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -96,13 +96,13 @@ async fn begun(world: &World, arguments: &[&str]) -> Child {
     child
 }
 
-async fn signalled(mut child: Child, signal: &str) -> Option<i32> {
+pub async fn signalled(mut child: Child, signal: &str) -> Option<i32> {
     let pid = child.id().unwrap().to_string();
     assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
     tokio::time::timeout(DEADLINE, child.wait()).await.expect("it ends").unwrap().code()
 }
 
-async fn served(name: &str, replicas: i32) -> World {
+pub async fn served(name: &str, replicas: i32) -> World {
     let world = World::new(name).await;
     world.pool("p", replicas).await;
     world

@@ -32,7 +32,43 @@ pub async fn download(files: &Files, source: &str, destination: &Path) -> Result
     if is_directory {
         return download_tree(files, source, target).await;
     }
-    download_file(files, source, &entry, &target).await
+    match tokio::fs::metadata(&target).await {
+        Ok(metadata) if metadata.is_file() => {
+            // A link stays one.
+            let file = tokio::fs::canonicalize(&target).await.map_err(|error| local(&target, &error))?;
+            download_file(files, source, &entry, &file).await
+        }
+        Ok(_) => download_into(files, source, &entry, &target).await,
+        Err(_) => download_file(files, source, &entry, &target).await,
+    }
+}
+
+/// Writes the content to a pipe or a device that is there.
+async fn download_into(files: &Files, source: &str, entry: &Entry, target: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| local(target, &error);
+    let mut writer = tokio::fs::File::options().write(true).open(target).await.map_err(failed)?;
+    receive(files, source, entry, target, &mut writer).await
+}
+
+async fn receive(
+    files: &Files,
+    source: &str,
+    entry: &Entry,
+    target: &Path,
+    writer: &mut tokio::fs::File,
+) -> Result<(), Failure> {
+    let waiting = Waiting::bytes(source.to_owned(), Some(entry.size));
+    let (reading, copying) = piped(
+        async |pipe| files.read_to(source, 0, None, pipe).await,
+        async |pipe| {
+            tokio::io::copy(&mut waiting.bar().wrap_async_read(pipe), writer).await?;
+            writer.shutdown().await
+        },
+    )
+    .await;
+    copying.map_err(|error| local(target, &error))?;
+    reading?;
+    Ok(())
 }
 
 /// The content appears under its name once all of it is there.
@@ -41,17 +77,7 @@ async fn download_file(files: &Files, source: &str, entry: &Entry, target: &Path
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| local(folder, &error))?;
     let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
-    let waiting = Waiting::bytes(source.to_owned(), Some(entry.size));
-    let (reading, copying) = piped(
-        async |pipe| files.read_to(source, 0, None, pipe).await,
-        async |pipe| {
-            tokio::io::copy(&mut waiting.bar().wrap_async_read(pipe), &mut writer).await?;
-            writer.shutdown().await
-        },
-    )
-    .await;
-    copying.map_err(failed)?;
-    reading?;
+    receive(files, source, entry, target, &mut writer).await?;
     file.as_file().set_permissions(Permissions::from_mode(entry.mode & 0o777)).map_err(failed)?;
     file.persist(target).map_err(|error| failed(error.error)).map(drop)
 }

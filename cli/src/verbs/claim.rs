@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use arl_client::{Claim, Client, Error, Sandbox};
+use arl_client::{Client, Sandbox};
 use arl_crds::{
     Sandbox as SandboxObject, WarmPool,
     condition::{self, PODS_FAILING},
@@ -10,7 +10,7 @@ use arl_crds::{
 };
 use clap::Args;
 use kube::api::DeleteParams;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::{
     connect::{Connection, is_missing},
@@ -20,8 +20,6 @@ use crate::{
     print,
 };
 
-/// How long a Sandbox may still be on its way to the API server when we are interrupted.
-const CREATION_MAX: Duration = Duration::from_secs(2);
 /// How long a claim may take before we say why.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 
@@ -63,10 +61,15 @@ pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupt
         sandbox.release().await?;
         return Err(failure);
     }
-    print::line(sandbox.name())
+    let printed = print::line(sandbox.name());
+    if printed.is_err() {
+        // Nobody else knows its name.
+        sandbox.release().await?;
+    }
+    printed
 }
 
-/// Claims a Sandbox; nothing is left of it where we are interrupted.
+/// Claims a Sandbox. Where we are interrupted, the library deletes it, which is waited for before we end.
 pub async fn obtain(
     connection: &Connection,
     client: &Client,
@@ -75,46 +78,22 @@ pub async fn obtain(
     limits: &Limits,
     interrupts: &Interrupts,
 ) -> Result<Sandbox, Failure> {
-    let name = name.unwrap_or_else(|| arl_client::name_for(pool));
-    let claim = client.claim(pool).name(&name).idle_ttl(limits.ttl).wait(limits.wait);
+    let claim = client.claim(pool).idle_ttl(limits.ttl).wait(limits.wait);
+    let claim = match name {
+        Some(name) => claim.name(name),
+        None => claim,
+    };
     let began = Instant::now();
     let sandbox = {
         let _waiting = print::Waiting::on(format!("waiting for a Sandbox of pool {pool}"));
         tokio::select! {
-            claimed = unless_interrupted(connection, claim, &name, interrupts) => claimed?,
+            claimed = interrupts.or(async { Ok(claim.await?) }) => claimed?,
             never = explain(connection, pool) => match never {},
         }
     };
     let took = duration::display(began.elapsed());
-    print::note(format!("Sandbox {name} is ready after {took}, pod {}", sandbox.pod()));
+    print::note(format!("Sandbox {} is ready after {took}, pod {}", sandbox.name(), sandbox.pod()));
     Ok(sandbox)
-}
-
-async fn unless_interrupted(
-    connection: &Connection,
-    claim: Claim,
-    name: &str,
-    interrupts: &Interrupts,
-) -> Result<Sandbox, Failure> {
-    let mut claiming = claim.into_future();
-    tokio::select! {
-        claimed = &mut claiming => match claimed {
-            // The library deletes it beside us, and we may end before.
-            Err(error @ Error::NotReady { .. }) => {
-                delete(connection, name).await?;
-                Err(error.into())
-            }
-            claimed => Ok(claimed?),
-        },
-        interrupt = interrupts.first() => {
-            if !delete(connection, name).await? {
-                // It was on its way: what is known of it then decides.
-                let _ = timeout(CREATION_MAX, claiming).await;
-                delete(connection, name).await?;
-            }
-            Err(interrupt.into())
-        }
-    }
 }
 
 /// Says what a pool lacks where a claim takes long.

@@ -51,10 +51,12 @@ async fn end(session: &Session, id: u64, flags: &Flags) -> Result<(), Failure> {
         Err(Error::Remote(error)) if error.kind == Kind::Unknown => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    match flags.signal {
-        Some(signal) => process.signal(signal),
-        None => process.kill(flags.grace),
+    if let Some(signal) = flags.signal {
+        process.signal(signal);
+        // It is on the same stream: what is answered after it has arrived after it.
+        return Ok(session.list().await.map(drop)?);
     }
+    process.kill(flags.grace);
     loop {
         match process.next().await? {
             ProcessEvent::Ended(exit) if !exit.survivors.is_empty() => {
