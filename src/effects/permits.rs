@@ -91,6 +91,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn thousands_of_calls_that_wait_in_one_namespace_delay_no_call_of_another() {
+        let permits = Arc::new(Permits::new());
+        for _ in 0..5_000 {
+            let permits = Arc::clone(&permits);
+            tokio::spawn(async move {
+                let _permit = permits.acquire("many", Haste::Awaited).await;
+                std::future::pending::<()>().await;
+            });
+        }
+        while permits.of("many").available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let other = tokio::time::timeout(Duration::from_millis(1), permits.acquire("other", Haste::Awaited)).await;
+        assert!(other.is_ok(), "it waited for those");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_namespace_with_slow_calls_leaves_some_to_others() {
         let permits = Permits::new();
         let slow = take(&permits, "slow", Haste::Awaited).await;

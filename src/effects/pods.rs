@@ -100,9 +100,9 @@ impl Effects {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Creates a pod of a pool.
-    pub async fn create_pod(&self, pod: &NewPod) -> Result<Created, Failure> {
-        match self.call_in(Haste::Unhurried, "create", "Pod", &pod.key, self.post_pod(pod)).await {
+    /// Creates a pod of a pool, which a Sandbox waits for or nobody does.
+    pub async fn create_pod(&self, pod: &NewPod, haste: Haste) -> Result<Created, Failure> {
+        match self.call_in(haste, "create", "Pod", &pod.key, self.post_pod(pod)).await {
             Ok(warnings) => Ok(Created::Done { warnings }),
             Err(failure) if failure.exists() => Ok(Created::Exists),
             Err(failure) => Err(failure),

@@ -275,7 +275,7 @@ impl<K: Clone + Ord + Namespaced> Inner<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Catalogue;
+    use crate::{metrics::Catalogue, object::Key};
 
     /// Keys of tests are written as people write keys.
     impl Namespaced for &'static str {
@@ -345,6 +345,18 @@ mod tests {
         }
         assert_eq!((queue.next().await, queue.next().await, queue.next().await), ("b", "a", "c"));
         assert!(idle(&queue).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_of_keys_of_one_namespace_delay_another_by_one_place() {
+        let queue = Queue::<Key>::new(Counts::of(&Metrics::unread(), "test"), InFlight::default());
+        (0..5_000).for_each(|n| queue.add(Key::new("many", &format!("s{n}"))));
+        queue.add(Key::new("other", "s"));
+        let mut place = 1;
+        while queue.next().await.namespace != "other" {
+            place += 1;
+        }
+        assert!(place <= 2, "it came at place {place}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ use crate::{
     cache::{Watch, abridged_fingerprint},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Created, Deleted, Effects, Event, Failure, Written},
+    effects::{Created, Deleted, Effects, Event, Failure, Haste, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::Pod,
@@ -71,7 +71,7 @@ impl WarmPools {
     /// Does what the plan says, as far as the API lets it.
     async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Progress {
         let deleted = self.delete_pods(observed, &plan.delete).await;
-        match self.create_pods(observed, &plan.create).await {
+        match self.create_pods(observed, plan).await {
             Ok(()) => Progress { setback: plan.ended.clone(), failure: deleted.err() },
             Err(failure) => {
                 let setback = Some(Setback::of(&failure));
@@ -100,18 +100,19 @@ impl WarmPools {
     }
 
     /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
-    async fn create_pods(&self, observed: &Observed, numbers: &[i64]) -> Result<(), Failure> {
-        if numbers.is_empty() {
+    async fn create_pods(&self, observed: &Observed, plan: &plan::Plan) -> Result<(), Failure> {
+        if plan.create.is_empty() {
             return Ok(());
         }
         // Where it has changed meanwhile, its watch will tell.
         let Some(pool) = self.with_template(observed).await? else { return Ok(()) };
-        for number in numbers {
+        for (made, number) in plan.create.iter().enumerate() {
             if !observed.is_current(&self.watch.cache) {
                 break;
             }
             let pod = manifest::pod(&pool, *number, &self.agent);
-            match self.effects.create_pod(&pod).await? {
+            let haste = if made < plan.awaited { Haste::Awaited } else { Haste::Unhurried };
+            match self.effects.create_pod(&pod, haste).await? {
                 Created::Done { warnings } => self.note_warnings(observed, warnings),
                 Created::Exists => self.note_taken(observed, &pod.key, *number).await?,
             }

@@ -26,6 +26,8 @@ const NEW: SignedDuration = SignedDuration::from_secs(30);
 pub(super) struct Plan {
     /// Numbers of the pods to create: higher than any before, so that a stale view asks for a name that exists.
     pub(super) create: Vec<i64>,
+    /// How many of these a Sandbox waits for: they go before what nobody waits for.
+    pub(super) awaited: usize,
     /// Pods to delete, as they were seen.
     pub(super) delete: Vec<Version>,
     /// How many pods are missing, whether they may be created now or not.
@@ -74,6 +76,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let create: Vec<i64> =
         (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(AT_ONCE)).collect();
     Plan {
+        awaited: observed.demand.would_claim.saturating_sub(alive.len()).min(create.len()),
         rolling_begins: surge == 1 && old == alive.len() && !create.is_empty(),
         create,
         delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),

@@ -142,6 +142,7 @@ fn a_pool_that_sleeps_wakes_with_the_sandbox_that_waits() {
     scene.now = at(103);
     let (plan, status) = scene.reconciled();
     assert_eq!((plan.create.len(), status.wanted, status.allocated), (3, Some(3), 2), "now that claims are over");
+    assert_eq!(plan.awaited, 0, "nobody waits for them");
 }
 
 #[test]
@@ -153,7 +154,11 @@ fn pods_that_somebody_waits_for_are_not_put_off_in_a_burst() {
         scene.sandbox(name, &Value::Null);
     }
     let (plan, _) = scene.reconciled();
-    assert_eq!(plan.create.len(), 2, "three wait and one pod is there: what is wanted beyond that comes later");
+    assert_eq!(
+        (plan.create.len(), plan.awaited),
+        (2, 2),
+        "three wait and one pod is there: what is wanted beyond that comes later"
+    );
 }
 
 #[test]
