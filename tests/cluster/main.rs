@@ -34,6 +34,7 @@ mod hostile_live;
 mod lifetimes;
 mod live;
 mod live_copies;
+mod live_soak;
 mod neighbours;
 mod no_room;
 mod nodes;

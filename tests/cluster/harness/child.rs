@@ -12,21 +12,19 @@ use super::{World, setup, wait::DEADLINE};
 
 const WORK: &str = "ARL_TEST_CHILD_WORK";
 const NAMESPACE: &str = "ARL_TEST_CHILD_NAMESPACE";
-const KUBECONFIG: &str = "ARL_TEST_CHILD_KUBECONFIG";
 
 impl World {
-    /// Starts `test`, an ignored test of this binary, as a process that is told what to do; `kubeconfig`: not the administrator's.
-    pub fn child(&self, test: &str, work: &str, kubeconfig: Option<&std::path::Path>) -> Child {
+    /// Starts `test`, an ignored test of this binary, as a process that is told what to do.
+    pub fn child(&self, test: &str, work: &str) -> Child {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", test, "--ignored", "--nocapture"]).env(WORK, work).env(NAMESPACE, &self.ns);
-        command.envs(kubeconfig.map(|path| (KUBECONFIG, path)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.spawn().unwrap()
     }
 
     /// Runs it to its end, which has to be a good one.
     pub async fn in_child(&self, test: &str, work: &str) {
-        succeeded(self.child(test, work, None)).await;
+        succeeded(self.child(test, work)).await;
     }
 }
 
@@ -41,10 +39,7 @@ pub async fn succeeded(child: Child) {
 /// In the other process: what it is told to do, and a client for the namespace. None where it was started by hand.
 pub async fn told() -> Option<(String, Client)> {
     let (work, namespace) = (env::var(WORK).ok()?, env::var(NAMESPACE).ok()?);
-    let client = match env::var_os(KUBECONFIG) {
-        Some(path) => setup::client_of(path.as_ref()).await,
-        None => setup::client().await,
-    };
+    let client = setup::client().await;
     Some((work, Client::new(client, namespace)))
 }
 

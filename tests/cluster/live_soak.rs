@@ -1,0 +1,262 @@
+//! Many live processes, with a client that is cut off: the way to the API server is gone for a while, the client itself is stopped. Whatever the moment, every line arrives once or is said to be in a gap, and every end is true.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use arl_client::{Client, Command, Finished, Process, ProcessEvent, Sandbox, live::Output};
+use futures::future::{join_all, try_join_all};
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::harness::{
+    World,
+    child::{memory, succeeded, told},
+    setup,
+    wait::DEADLINE,
+};
+
+const CLIENT: &str = "live_soak::a_client_of_other_tests";
+const SANDBOXES: usize = 5;
+
+/// A number from the environment.
+fn setting(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+/// What stands between a client and the API server: it passes connections on, until they are reset.
+struct Proxy {
+    kubeconfig: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    is_away: bool,
+    open: Vec<tokio::task::AbortHandle>,
+}
+
+impl Proxy {
+    async fn start(world: &World) -> Self {
+        let mut kubeconfig = serde_json::to_value(setup::admin()).unwrap();
+        let cluster = &mut kubeconfig["clusters"][0]["cluster"];
+        let server = cluster["server"].as_str().unwrap().to_owned();
+        let address = server.strip_prefix("https://").unwrap().trim_end_matches('/').to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        cluster["server"] = json!(format!("https://{}", listener.local_addr().unwrap()));
+        // The certificate is for the server's own address.
+        let (host, _) = address.rsplit_once(':').unwrap();
+        cluster["tls-server-name"] = json!(host);
+        let path = setup::logs().join(format!("{}.proxy.kubeconfig", world.ns));
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        let state = Arc::new(Mutex::new(State::default()));
+        tokio::spawn(pass(listener, address, Arc::clone(&state)));
+        Self { kubeconfig: path, state }
+    }
+
+    /// Resets all connections.
+    fn cut(&self) -> usize {
+        let open = std::mem::take(&mut self.state.lock().unwrap().open);
+        let open = open.into_iter().filter(|connection| !connection.is_finished());
+        open.map(|connection| connection.abort()).count()
+    }
+
+    /// Takes no connections, or takes them again.
+    fn set_away(&self, is_away: bool) {
+        self.state.lock().unwrap().is_away = is_away;
+        if is_away {
+            self.cut();
+        }
+    }
+
+    async fn client(&self, world: &World) -> Client {
+        Client::new(setup::client_of(&self.kubeconfig).await, world.ns.as_str())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _absent = std::fs::remove_file(&self.kubeconfig);
+    }
+}
+
+async fn pass(listener: TcpListener, address: String, state: Arc<Mutex<State>>) {
+    while let Ok((mut near, _)) = listener.accept().await {
+        // What is closed now, or aborted later, is reset: the other side has no chance to tidy up.
+        let _ = near.set_zero_linger();
+        let mut state = state.lock().unwrap();
+        if state.is_away {
+            continue;
+        }
+        let address = address.clone();
+        let connection = tokio::spawn(async move {
+            let Ok(mut far) = TcpStream::connect(address).await else { return };
+            let _ = far.set_zero_linger();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        });
+        state.open.retain(|connection| !connection.is_finished());
+        state.open.push(connection.abort_handle());
+    }
+}
+
+/// A process that prints so many numbered lines in some seconds, and its exit code.
+fn printer(number: usize, lines: usize) -> (Command, i32) {
+    let script = format!(
+        "i=0; while [ $i -lt {lines} ]; do echo {number}-$i; i=$((i+1)); [ $((i%10)) = 0 ] && sleep 0.1; done; exit {}",
+        number % 50
+    );
+    // A client that is cut off more often than a stream takes to open is gone for longer than a foreground process may be alone.
+    (Command::shell(script).background(), i32::try_from(number % 50).unwrap())
+}
+
+/// What is wrong with what came of it; nothing where each line is there once, or in a gap.
+async fn followed(mut process: Process, number: usize, lines: usize, code: i32) -> Result<usize, String> {
+    let all: Vec<u8> = (0..lines).flat_map(|line| format!("{number}-{line}\n").into_bytes()).collect();
+    let (mut at, mut missing) = (0, 0);
+    loop {
+        match process.next().await {
+            Ok(ProcessEvent::Output(Output::Stdout, data)) => {
+                if all.get(at..at + data.len()) != Some(&data[..]) {
+                    return Err(format!("printer {number}: at {at} came {:?}", String::from_utf8_lossy(&data)));
+                }
+                at += data.len();
+            }
+            Ok(ProcessEvent::Gap(gap)) if gap.output == Output::Stdout && gap.from == at as u64 => {
+                missing += usize::try_from(gap.until).unwrap() - at;
+                at = usize::try_from(gap.until).unwrap();
+            }
+            Ok(ProcessEvent::Ended(exit)) if at == all.len() && (exit.code, exit.cause) == (code, None) => {
+                return Ok(missing);
+            }
+            other => return Err(format!("printer {number}: at {at} of {}: {other:?}", all.len())),
+        }
+    }
+}
+
+/// Runs so many processes in all Sandboxes to their end; how many bytes were in gaps.
+async fn print(sandboxes: &[Sandbox], processes: usize, lines: usize) -> usize {
+    let all = (0..processes).map(|number| async move {
+        let (command, code) = printer(number, lines);
+        let process = sandboxes[number % sandboxes.len()].start(command).await.map_err(|e| format!("{number}: {e}"))?;
+        followed(process, number, lines, code).await
+    });
+    let missing =
+        timeout(3 * DEADLINE, try_join_all(all)).await.expect("they end").unwrap_or_else(|wrong| panic!("{wrong}"));
+    missing.iter().sum()
+}
+
+/// Nothing runs in the pods, and nothing waits to be asked for.
+async fn nothing_is_left(world: &World, sandboxes: &[Sandbox]) {
+    for sandbox in sandboxes {
+        assert!(sandbox.session().list().await.unwrap().is_empty(), "what was waited for is forgotten");
+        assert_eq!(world.processes(sandbox.pod()).await, ["sleep 2147483647"]);
+    }
+}
+
+async fn claimed(client: &Client, count: usize) -> Vec<Sandbox> {
+    try_join_all((0..count).map(|_| client.claim("p").into_future())).await.unwrap()
+}
+
+async fn world(name: &str, sandboxes: usize) -> World {
+    let world = World::new(name).await;
+    world.pool("p", i32::try_from(sandboxes).unwrap()).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_away_delays_and_loses_nothing() {
+    let world = world("live-away", SANDBOXES).await;
+    let proxy = Proxy::start(&world).await;
+    let client = proxy.client(&world).await;
+    let sandboxes = claimed(&client, SANDBOXES).await;
+    let printing = print(&sandboxes, 50, 600);
+    let away = async {
+        sleep_until(Instant::now() + Duration::from_secs(2)).await;
+        proxy.set_away(true);
+        sleep_until(Instant::now() + Duration::from_secs(20)).await;
+        proxy.set_away(false);
+    };
+    let (missing, ()) = tokio::join!(printing, away);
+    assert_eq!(missing, 0, "so little is printed that it is all kept");
+    nothing_is_left(&world, &sandboxes).await;
+}
+
+/// ARL_LIVE_STOPPED: for how many seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_stopped_for_a_while_misses_nothing() {
+    let seconds = setting("ARL_LIVE_STOPPED", 8);
+    let world = world("live-stopped", 1).await;
+    world.sandbox("s", "p").await;
+    let pod = world.pod_of("s").await;
+    let child = world.child(CLIENT, "print");
+    let pid = child.id().unwrap().to_string();
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(sent.success());
+    };
+    world.content_of(&pod, "/tmp/begun").await;
+    let stopping = async {
+        signal("-STOP");
+        sleep_until(Instant::now() + Duration::from_secs(seconds as u64)).await;
+        signal("-CONT");
+    };
+    tokio::join!(succeeded(child), stopping);
+    assert_eq!(world.processes(&pod).await, ["sleep 2147483647"]);
+}
+
+/// The other process.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "another test starts it as a process of its own"]
+async fn a_client_of_other_tests() {
+    let Some((_, client)) = told().await else { return };
+    let sandbox = client.open("s").await.unwrap();
+    let begun = async { sandbox.run(Command::shell("sleep 1; echo begun >/tmp/begun")).await.unwrap() };
+    let printing = print(std::slice::from_ref(&sandbox), 50, 1000);
+    let (missing, _) = tokio::join!(printing, begun);
+    assert_eq!(missing, 0, "so little is printed that it is all kept");
+    assert!(sandbox.session().list().await.unwrap().is_empty());
+}
+
+/// ARL_LIVE_COMMANDS, over ARL_LIVE_SANDBOXES.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_commands_at_once_all_do_as_they_are_told() {
+    let (commands, count) = (setting("ARL_LIVE_COMMANDS", 1000), setting("ARL_LIVE_SANDBOXES", 20));
+    let world = world("live-many", count).await;
+    let client = Client::new(world.client.clone(), world.ns.as_str());
+    let sandboxes = claimed(&client, count).await;
+    let (_, before) = memory();
+    assert!(
+        join_all(sandboxes.iter().map(|s| s.run(Command::new(["true"])))).await.into_iter().all(|done| done.is_ok())
+    );
+    let (_, opened) = memory();
+    let sessions = u64::try_from(count).unwrap();
+    println!("{} KiB of memory for each of {count} open sessions", opened.saturating_sub(before) / 1024 / sessions);
+    let began = Instant::now();
+    let all = (0..commands).map(|number| {
+        let sandbox = &sandboxes[number % sandboxes.len()];
+        let script = format!("read line; echo $line {number}; echo {number} >&2; exit {}", number % 100);
+        async move {
+            let done = sandbox.run(Command::shell(script).input(format!("in-{number}\n"))).await;
+            (number, done, began.elapsed())
+        }
+    });
+    let all = timeout(3 * DEADLINE, join_all(all)).await.expect("they end");
+    let mut ends = vec![Vec::new(); count];
+    for (number, done, at) in all {
+        let done: Finished = done.unwrap_or_else(|error| panic!("command {number}: {error}"));
+        assert_eq!(done.exit.code, i32::try_from(number % 100).unwrap(), "command {number}");
+        assert_eq!(done.stdout_text(), format!("in-{number} {number}\n"));
+        assert_eq!(done.stderr_text(), format!("{number}\n"));
+        ends[number % count].push(at);
+    }
+    // Fair: the Sandbox whose last command ends first has not been given all that the others had to wait for.
+    let last: Vec<Duration> = ends.iter().map(|ends| *ends.iter().max().unwrap()).collect();
+    let (first, slowest) = (*last.iter().min().unwrap(), *last.iter().max().unwrap());
+    println!("{commands} commands in {slowest:?}; the first Sandbox was done after {first:?}");
+    nothing_is_left(&world, &sandboxes).await;
+}
