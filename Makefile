@@ -159,6 +159,14 @@ test-cluster: agent-image ## tests against the local Kubernetes
 # CPython 3.11 or newer.
 PYTHON ?= python3
 VENV := target/python-venv/bin
+# Harbor needs CPython 3.12: an installed one, or else this one.
+CPYTHON_VERSION := v0.0.0-3.14.6-20260610-1
+CPYTHON := $(TOOLS)/cpython-$(CPYTHON_VERSION)/bin/python3
+PYTHON312 ?= $(or $(firstword $(foreach version,3.14 3.13 3.12,$(shell python$(version) -c 'import sys; print(sys.executable)' 2>/dev/null))),$(CPYTHON))
+HARBOR_VENV := target/harbor-venv/bin
+
+$(CPYTHON):
+	dev/cpython $(CPYTHON_VERSION) $(abspath $(@D)/..)
 
 .PHONY: test-python
 test-python: agent-image ## the Python package: types, and tests against the local Kubernetes
@@ -169,6 +177,18 @@ test-python: agent-image ## the Python package: types, and tests against the loc
 	$(VENV)/python python/make_sync.py --check
 	cd python && ../$(VENV)/mypy arl_sandbox tests
 	cd python && ../$(VENV)/pytest
+	$(MAKE) test-harbor
+
+# The wheel is built by PYTHON and loaded by PYTHON312. Its venv is made without pip, which not every CPython has in it.
+.PHONY: test-harbor
+test-harbor: $(PYTHON312) ## a part of test-python: the adapter for Harbor, with Harbor
+	$(PYTHON312) -m venv --without-pip target/harbor-venv
+	PYTHONWARNINGS=ignore $(VENV)/pip --python $(HARBOR_VENV)/python install -q --disable-pip-version-check -r python/tests/requirements-harbor.txt
+	rm -rf target/python-wheel
+	. $(VENV)/activate && maturin build -q -m python/Cargo.toml --out target/python-wheel
+	PYTHONWARNINGS=ignore $(VENV)/pip --python $(HARBOR_VENV)/python install -q --disable-pip-version-check --no-deps --force-reinstall target/python-wheel/*.whl
+	cd python && ../$(VENV)/mypy --python-executable $(abspath $(HARBOR_VENV)/python) --python-version 3.12 arl_sandbox/harbor.py tests/test_harbor.py
+	cd python && $(abspath $(HARBOR_VENV))/python -m pytest tests/test_harbor.py
 
 # Minutes that `make soak` takes.
 SOAK_MINUTES ?= 15

@@ -74,7 +74,7 @@ impl Client {
         &self.inner.run_id
     }
 
-    /// Deletes the Sandboxes and Tasks that a run left; returns how many Sandboxes there were.
+    /// Deletes the Sandboxes, Tasks and pools that a run left; returns how many Sandboxes there were.
     pub async fn reap(&self, run_id: &str) -> Result<usize, Error> {
         let selector = ListParams::default().labels(&format!("{RUN_ID}={run_id}"));
         let what = format!("what run {run_id} left");
@@ -86,7 +86,21 @@ impl Client {
             let deleted = deletion::delete(&sandboxes, name, None).await;
             deleted.map_err(Error::api("delete", format!("Sandbox {name}")))?;
         }
+        self.reap_pools(&selector).await?;
         Ok(names.items.len())
+    }
+
+    async fn reap_pools(&self, selector: &ListParams) -> Result<(), Error> {
+        let pools = match self.pools().list_metadata(selector).await {
+            Ok(pools) => pools,
+            // Who may not see pools has made none.
+            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(()),
+            Err(error) => return Err(Error::api("list", "the pools of a run")(error)),
+        };
+        for name in pools.items.iter().filter_map(|object| object.metadata.name.as_deref()) {
+            self.delete_pool(name).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn sandboxes(&self) -> Api<SandboxObject> {

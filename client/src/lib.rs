@@ -20,7 +20,7 @@ mod snapshot;
 pub mod stream;
 mod watch;
 
-pub use arl_crds::{Step, TaskStatus};
+pub use arl_crds::{Step, TaskStatus, WarmPoolSpec};
 pub use claim::{Claim, IDLE_TTL, WAIT, name_for};
 pub use client::{Client, MANAGER, RUN_ID};
 pub use command::{Command, KEEP_MAX};

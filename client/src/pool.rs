@@ -1,14 +1,17 @@
-//! What a pool says of itself to claims that wait for it.
+//! Pools of a run, and what a pool says of itself to claims that wait for it.
 
 use arl_crds::{
-    WarmPool,
+    WarmPool, WarmPoolSpec,
     condition::{self, PODS_FAILING},
     reason::WarmPoolReason,
 };
 use futures::future::pending;
+use kube::api::PostParams;
 
 use crate::{
     client::Client,
+    deletion,
+    error::Error,
     watch::{Seen, first},
 };
 
@@ -21,6 +24,23 @@ const LASTING: [WarmPoolReason; 6] = [
     WarmPoolReason::Refused,
     WarmPoolReason::InvalidTemplate,
 ];
+
+impl Client {
+    /// Makes a pool that belongs to this client's run: [`Client::reap`] deletes it too. Its pods are not waited for; a claim does that. Needs
+    /// the right to create WarmPools.
+    pub async fn create_pool(&self, name: &str, spec: WarmPoolSpec) -> Result<(), Error> {
+        let mut pool = WarmPool::new(name, spec);
+        pool.metadata.labels = Some(self.labels().into_iter().collect());
+        let created = self.pools().create(&PostParams::default(), &pool).await;
+        created.map(drop).map_err(Error::api("create", format!("WarmPool {name}")))
+    }
+
+    /// Deletes a pool and its idle pods; Sandboxes keep theirs. One that is gone already is no error.
+    pub async fn delete_pool(&self, name: &str) -> Result<(), Error> {
+        let deleted = deletion::delete(&self.pools(), name, None).await;
+        deleted.map_err(Error::api("delete", format!("WarmPool {name}")))
+    }
+}
 
 /// The reason and message of what is wrong with its pods, if something is.
 pub(crate) fn failing(pool: &WarmPool) -> Option<(&str, &str)> {

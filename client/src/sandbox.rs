@@ -44,7 +44,8 @@ impl Sandbox {
         &self.client
     }
 
-    pub(crate) fn pool(&self) -> &str {
+    /// The name of its pool.
+    pub fn pool(&self) -> &str {
         &self.pool
     }
 

@@ -14,17 +14,23 @@ from ._async.commands import AsyncCommandHandle, AsyncCommands
 from ._async.files import AsyncFiles
 from ._async.sandbox import AsyncSandbox
 from ._models import (
-    CommandResult,
     EntryInfo,
-    Gap,
     Output,
     Percentiles,
     ProcessInfo,
+    Snapshot,
     Timings,
     WriteEntry,
     WriteInfo,
 )
 from ._native import __version__
+from ._results import (
+    CommandError,
+    CommandMemoryError,
+    CommandResult,
+    CommandTimeoutError,
+    Gap,
+)
 from ._sync.client import Client
 from ._sync.commands import CommandHandle, Commands
 from ._sync.files import Files
@@ -34,9 +40,6 @@ from .errors import (
     AgentUnusableError,
     ApiError,
     ArlError,
-    CommandError,
-    CommandMemoryError,
-    CommandTimeoutError,
     ConfigError,
     DeadlineError,
     ExistsError,
@@ -93,6 +96,7 @@ __all__ = [
     "ProcessInfo",
     "RemoteError",
     "Sandbox",
+    "Snapshot",
     "StdinClosedError",
     "Timings",
     "TransferError",

@@ -7,10 +7,7 @@ never the infrastructure's. A command that exits with another code than 0 is a r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-if TYPE_CHECKING:
-    from ._models import CommandResult
+from typing import Any, Literal, TypeAlias
 
 Fault: TypeAlias = Literal["infrastructure", "task", "usage"]
 
@@ -135,25 +132,6 @@ class ExistsError(RemoteError, FileExistsError):
 
 class StdinClosedError(ArlError, BrokenPipeError):
     """The process does not read its standard input any more."""
-
-
-class CommandError(ArlError):
-    """A command failed that was run with ``check=True``. ``result`` has what it printed."""
-
-    result: CommandResult
-
-    @property
-    def exit_code(self) -> int:
-        """The code that it exited with, or 128 and the number of the signal that ended it."""
-        return self.result.exit_code
-
-
-class CommandTimeoutError(CommandError, TimeoutError):
-    """It was ended by its own timeout."""
-
-
-class CommandMemoryError(CommandError):
-    """It was ended by the container's memory limit."""
 
 
 _BY_NAME: dict[str, type[ArlError]] = {

@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ._async.client import AsyncClient
 from ._async.sandbox import AsyncSandbox
-from ._models import CommandResult
+from ._results import CommandResult
 from .errors import AccessDeniedError, AgentUnusableError, ArlError, NotDirectoryError, RemoteError
 
 NOT_FOUND = 127

@@ -14,7 +14,7 @@ from minisweagent.exceptions import Submitted
 from minisweagent.utils.serialize import recursive_merge
 from pydantic import BaseModel
 
-from ._models import CommandResult
+from ._results import CommandResult
 from ._sync.client import Client
 from .errors import ArlError, TransferError
 

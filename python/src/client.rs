@@ -1,8 +1,8 @@
 //! The way to a namespace.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use arl_client::Error;
+use arl_client::{Archive, Error, Snapshot};
 use kube::{
     Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -10,7 +10,10 @@ use kube::{
 use pyo3::prelude::*;
 use tokio::sync::OnceCell;
 
-use crate::{call::Call, sandbox::Claimed};
+use crate::{
+    call::Call,
+    sandbox::{Claimed, Sandbox},
+};
 
 /// Which namespace of which cluster.
 struct Target {
@@ -49,6 +52,22 @@ impl Target {
     }
 }
 
+/// Where the archive of a snapshot is kept: bytes, or the path of a file.
+#[derive(FromPyObject)]
+enum Kept {
+    Bytes(Vec<u8>),
+    File(PathBuf),
+}
+
+impl From<Kept> for Archive {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Bytes(bytes) => bytes.into(),
+            Kept::File(path) => path.into(),
+        }
+    }
+}
+
 /// A client for one namespace, for all threads and event loops.
 #[pyclass(frozen)]
 pub(crate) struct Client {
@@ -79,8 +98,8 @@ impl Client {
         Call::new(work, |py, namespace| Ok(namespace.into_pyobject(py)?.into_any().unbind()))
     }
 
-    /// Claims a Sandbox. One that nobody has waited for to the end is given up.
-    #[pyo3(signature = (pool, name, labels, idle_ttl, wait))]
+    /// Claims a Sandbox. One that nobody has waited for to the end is given up. `files`: a snapshot that it starts from.
+    #[pyo3(signature = (pool, name, labels, idle_ttl, wait, files))]
     fn claim(
         &self,
         pool: String,
@@ -88,6 +107,7 @@ impl Client {
         labels: Vec<(String, String)>,
         idle_ttl: Duration,
         wait: Duration,
+        files: Option<(u64, String, Kept)>,
     ) -> Call {
         let target = Arc::clone(&self.target);
         let work = async move {
@@ -98,9 +118,33 @@ impl Client {
             for (name, value) in labels {
                 claim = claim.label(name, value);
             }
+            if let Some((bytes, sha256, kept)) = files {
+                claim = claim.snapshot(Snapshot { bytes, sha256 }, kept);
+            }
             Ok(Claimed::new(claim.await?))
         };
         Call::new(work, |py, claimed| claimed.into_python(py))
+    }
+
+    /// A Sandbox that was claimed before. One that nobody waits for is left alone.
+    fn open(&self, name: String) -> Call {
+        let target = Arc::clone(&self.target);
+        let work = async move { target.client().await?.open(&name).await };
+        Call::new(work, |py, sandbox| Ok(Py::new(py, Sandbox::from(sandbox))?.into_any()))
+    }
+
+    /// Makes a pool; its spec is JSON.
+    fn create_pool(&self, name: String, spec: String) -> Call {
+        let target = Arc::clone(&self.target);
+        Call::unit(async move {
+            let spec = serde_json::from_str(&spec).map_err(|error| Error::Usage(error.to_string()))?;
+            target.client().await?.create_pool(&name, spec).await
+        })
+    }
+
+    fn delete_pool(&self, name: String) -> Call {
+        let target = Arc::clone(&self.target);
+        Call::unit(async move { target.client().await?.delete_pool(&name).await })
     }
 
     fn reap(&self, run_id: String) -> Call {

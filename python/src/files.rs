@@ -91,6 +91,12 @@ impl Files {
         Download::start(|mut writer| async move { files.pack(directory, &mut writer).await })
     }
 
+    /// Files, and directories with all that is in them, as a tar archive of absolute paths.
+    fn snapshot(&self, paths: Vec<Vec<u8>>) -> PyResult<Download> {
+        let files = self.files.clone();
+        Download::start(|mut writer| async move { files.snapshot(paths, &mut writer).await.map(|made| made.bytes) })
+    }
+
     #[pyo3(signature = (path, mode))]
     fn upload(&self, path: Vec<u8>, mode: Option<u32>) -> PyResult<Upload> {
         let files = self.files.clone();

@@ -53,11 +53,22 @@ pub(crate) struct Sandbox {
     sandbox: arl_client::Sandbox,
 }
 
+impl From<arl_client::Sandbox> for Sandbox {
+    fn from(sandbox: arl_client::Sandbox) -> Self {
+        Self { sandbox }
+    }
+}
+
 #[pymethods]
 impl Sandbox {
     #[getter]
     fn name(&self) -> &str {
         self.sandbox.name()
+    }
+
+    #[getter]
+    fn pool(&self) -> &str {
+        self.sandbox.pool()
     }
 
     #[getter]

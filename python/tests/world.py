@@ -29,6 +29,9 @@ RIGHTS = [
     {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]},
 ]
 
+# For Harbor, where pools are made on demand.
+POOLS = [{"apiGroups": ["arl.infra.io"], "resources": ["warmpools"], "verbs": ["create", "delete"]}]
+
 
 def kubectl(*arguments: str, given: Any = None) -> str:
     """As the administrator; ``given``: objects on its standard input."""
@@ -79,12 +82,13 @@ class World:
         made = kubectl("create", "-f", "-", "-o", "name", given=wanted)
         self.namespace = made.strip().removeprefix("namespace/")
         until(lambda: self._has_account("default"), "the namespace has its default account")
-        for account in ("arl-operator", "user", "nobody"):
+        for account in ("arl-operator", "user", "harbor", "nobody"):
             self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
         self._bind("arl-operator", "ClusterRole", "arl-operator")
         kind = "rbac.authorization.k8s.io/v1"
-        self.create({"apiVersion": kind, "kind": "Role", "metadata": {"name": "user"}, "rules": RIGHTS})
-        self._bind("user", "Role", "user")
+        for account, rules in (("user", RIGHTS), ("harbor", RIGHTS + POOLS)):
+            self.create({"apiVersion": kind, "kind": "Role", "metadata": {"name": account}, "rules": rules})
+            self._bind(account, "Role", account)
         self.kubeconfig = self.kubeconfig_of("user")
         self._operator = self._start_operator()
 

@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, Any, ClassVar, Protocol, Self
 
 from .. import _native
-from .._arguments import seconds
+from .._arguments import path_bytes, seconds
+from .._models import Snapshot
+from .._timings import Clock
 from ..errors import from_native
 from ._calls import forget, result
 from .commands import AsyncCommands
-from .files import AsyncFiles
+from .files import AsyncFiles, Path, save
 
-if TYPE_CHECKING:
-    from .client import AsyncClient
+
+class Owner(Protocol):
+    """Whose a Sandbox is: :class:`AsyncClient`, which builds on this module."""
+
+    _clock: Clock
+
+    @property
+    def run_id(self) -> str: ...
+    async def namespace(self) -> str: ...
+    async def acquire(
+        self,
+        pool: str,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        envs: Mapping[str, str] | None = None,
+        timeout: float = 3600,
+        wait: float = 300,
+        snapshot: Snapshot | None = None,
+    ) -> AsyncSandbox: ...
+    async def open(self, name: str, *, envs: Mapping[str, str] | None = None) -> AsyncSandbox: ...
+    def _adopt(self, native: _native.Sandbox, envs: Mapping[str, str]) -> AsyncSandbox: ...
+    def _gone(self, sandbox: AsyncSandbox) -> None: ...
+    async def _kill(self, sandboxes: Sequence[AsyncSandbox]) -> None: ...
+    async def _let_go(self, sandboxes: Sequence[AsyncSandbox]) -> None: ...
 
 
 class AsyncSandbox:
     """A pod from a warm pool, claimed for the caller: :meth:`create` makes one. It lives until it is killed, or idle for too long; as a context
     manager until its end. May be used by many threads and tasks at once."""
 
-    def __init__(self, client: AsyncClient, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> None:
+    _default: ClassVar[Callable[[str | None], Owner]]
+
+    def __init__(self, client: Owner, native: _native.Sandbox, envs: Mapping[str, str]) -> None:
         self._client = client
         self._native = native
         self._envs = dict(envs)
-        self.pool = pool
-        """The name of its pool."""
         self.commands = AsyncCommands(native, self._envs, client._clock)
         """Its commands."""
         self.files = AsyncFiles(native)
@@ -38,29 +64,45 @@ class AsyncSandbox:
         cls,
         pool: str,
         *,
-        client: AsyncClient | None = None,
+        client: Owner | None = None,
         namespace: str | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
         timeout: float = 3600,
         wait: float = 300,
+        snapshot: Snapshot | None = None,
     ) -> AsyncSandbox:
         """Claims a Sandbox from a pool.
 
         ``client``: whose it is; otherwise one for the kubeconfig of the environment (in a pod: its ServiceAccount) and ``namespace``.
         ``name``: of the Sandbox; otherwise one that nothing else has. ``labels``: added to it. ``envs``: variables for all commands that are run
         by this object. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
-        it is not idle while commands run. ``wait``: seconds that the claim may take.
+        it is not idle while commands run. ``wait``: seconds that the claim may take. ``snapshot``: files that it starts with, from :meth:`snapshot`.
 
         Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for),
         :class:`ForbiddenError` without the rights.
         """
-        from .client import AsyncClient
+        owner = client or cls._default(namespace)
+        return await owner.acquire(
+            pool, name=name, labels=labels, envs=envs, timeout=timeout, wait=wait, snapshot=snapshot
+        )
 
-        if client is None:
-            client = AsyncClient.default(namespace)
-        return await client.acquire(pool, name=name, labels=labels, envs=envs, timeout=timeout, wait=wait)
+    @classmethod
+    async def connect(
+        cls,
+        name: str,
+        *,
+        client: Owner | None = None,
+        namespace: str | None = None,
+        envs: Mapping[str, str] | None = None,
+    ) -> AsyncSandbox:
+        """A Sandbox that was claimed before, by this program or another. ``client``, ``namespace``, ``envs``: as for :meth:`create`.
+
+        A client that is closed leaves it alone; as a context manager it is killed at the end. Raises :class:`ApiError` (``code`` 404) where there
+        is none, and :class:`NotReadyError` at once where it has no pod.
+        """
+        return await (client or cls._default(namespace)).open(name, envs=envs)
 
     @property
     def name(self) -> str:
@@ -73,6 +115,11 @@ class AsyncSandbox:
         return self._native.name
 
     @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return self._native.pool
+
+    @property
     def pod(self) -> str:
         """The name of its pod."""
         return self._native.pod
@@ -83,7 +130,7 @@ class AsyncSandbox:
         return self._native.container
 
     @property
-    def client(self) -> AsyncClient:
+    def client(self) -> Owner:
         """Whose it is."""
         return self._client
 
@@ -118,7 +165,18 @@ class AsyncSandbox:
         return made
 
     def _forked(self, one: _native.Sandbox | dict[str, Any]) -> AsyncSandbox | BaseException:
-        return from_native(one) if isinstance(one, dict) else self._client._adopt(one, self.pool, self._envs)
+        return from_native(one) if isinstance(one, dict) else self._client._adopt(one, self._envs)
+
+    async def snapshot(
+        self, *paths: Path, to: str | os.PathLike[str] | IO[bytes] | None = None, user: str | None = None
+    ) -> Snapshot:
+        """Copies files, and directories with all that is in them, out of it as one tar archive, for :meth:`create` of others. Processes are not
+        copied.
+
+        ``paths``: absolute. ``to``: where the archive is kept: in memory (None), in the file of a path, which is replaced, or in what a writer
+        makes of it. ``user``: with that user's rights.
+        """
+        return await save(self._native.files(user).snapshot([path_bytes(path) for path in paths]), to)
 
     async def task(self, steps: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
         """Runs a Task object in it, the audited way, and returns its status as the API has it. A Task that failed is a result too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from .. import _native
 from .._arguments import seconds
-from .._models import Timings
+from .._models import Snapshot, Timings
 from .._progress import Progress
 from .._timings import Clock
 from ..errors import ArlError
@@ -73,26 +74,48 @@ class Client:
         envs: Mapping[str, str] | None = None,
         timeout: float = 3600,
         wait: float = 300,
+        snapshot: Snapshot | None = None,
     ) -> Sandbox:
         """Claims a Sandbox: see :meth:`Sandbox.create`."""
         marks = list((labels or {}).items())
+        files = None if snapshot is None else snapshot.kept()
         began = now()
-        call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"))
+        call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"), files)
         native = result(call, lost=_give_back)
         try:
-            sandbox = self._adopt(native, pool, envs or {})
+            sandbox = self._adopt(native, envs or {})
             self._clock.claim.add(now() - began)
         except BaseException:
             _give_back(native)
             raise
         return sandbox
 
+    def open(self, name: str, *, envs: Mapping[str, str] | None = None) -> Sandbox:
+        """A Sandbox that was claimed before: see :meth:`Sandbox.connect`."""
+        return Sandbox(self, result(self._native.open(name)), envs or {})
+
+    def create_pool(
+        self, name: str, template: Mapping[str, Any], *, replicas: int = 1, max_replicas: int | None = None
+    ) -> None:
+        """Makes a pool that belongs to this run, and is deleted by :meth:`reap`; claims wait for its pods. ``template``: of its pods, as in the
+        API (``{"spec": {"containers": [...]}}``). ``replicas``: idle pods that it keeps; with ``max_replicas`` the least number, up to which it grows as
+        Sandboxes ask for pods. Needs the right to create WarmPools.
+        """
+        spec: dict[str, Any] = {"replicas": replicas, "template": template}
+        if max_replicas is not None:
+            spec["scaling"] = {"maxReplicas": max_replicas}
+        result(self._native.create_pool(name, json.dumps(spec)))
+
+    def delete_pool(self, name: str) -> None:
+        """Deletes a pool and its idle pods; Sandboxes keep theirs. One that is gone already is no error."""
+        result(self._native.delete_pool(name))
+
     def release(self, sandbox: Sandbox) -> None:
         """Gives a Sandbox up: the same as :meth:`Sandbox.kill`."""
         sandbox.kill()
 
     def reap(self, run_id: str | None = None) -> int:
-        """Deletes the Sandboxes and Tasks that a run left, its own without ``run_id``; returns how many Sandboxes there were."""
+        """Deletes the Sandboxes, Tasks and pools that a run left, its own without ``run_id``; returns how many Sandboxes there were."""
         return result(self._native.reap(run_id or self.run_id))
 
     def map(
@@ -142,8 +165,8 @@ class Client:
         finally:
             self._let_go([sandbox])
 
-    def _adopt(self, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> Sandbox:
-        sandbox = Sandbox(self, native, pool, envs)
+    def _adopt(self, native: _native.Sandbox, envs: Mapping[str, str]) -> Sandbox:
+        sandbox = Sandbox(self, native, envs)
         self._held[sandbox.name] = sandbox
         return sandbox
 
@@ -176,3 +199,6 @@ class Client:
 def _give_back(sandbox: _native.Sandbox) -> None:
     """Nobody has it."""
     forget(sandbox.release())
+
+
+Sandbox._default = Client.default

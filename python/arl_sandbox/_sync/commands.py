@@ -10,7 +10,8 @@ from weakref import WeakValueDictionary
 from .. import _native
 from .._arguments import command as command_of
 from .._arguments import content_bytes, seconds
-from .._models import Collected, CommandResult, Output, ProcessInfo, finished
+from .._models import Collected, Output, ProcessInfo
+from .._results import CommandResult, finished
 from .._timings import Clock
 from ..errors import RemoteError, from_native
 from ._calls import Begun, Lock, begin, called, now, result, resume

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Iterable
 from datetime import UTC, datetime
@@ -9,8 +10,9 @@ from pathlib import PurePosixPath
 from typing import IO, Any, Literal, TypeAlias, overload
 
 from .. import _native
+from .._archives import Keeper
 from .._arguments import content_bytes, path_bytes, path_text, pieces_of
-from .._models import EntryInfo, WriteEntry, WriteInfo
+from .._models import EntryInfo, Snapshot, WriteEntry, WriteInfo
 from ..errors import NotFoundError
 from ._calls import result
 
@@ -141,6 +143,17 @@ def _send(upload: _native.Upload, data: Any) -> int:
         for piece in pieces_of(data):
             result(upload.write(piece))
     return result(upload.finish())
+
+
+def save(download: _native.Download, to: str | os.PathLike[str] | IO[bytes] | None) -> Snapshot:
+    """Keeps an archive where it is to be kept."""
+    digest, size = hashlib.sha256(), 0
+    with Keeper(to) as keeper:
+        for piece in _pieces(download):
+            keeper.write(piece)
+            digest.update(piece)
+            size += len(piece)
+        return Snapshot(size, digest.hexdigest(), keeper.archive())
 
 
 def _entry(row: Any, path: bytes) -> EntryInfo:

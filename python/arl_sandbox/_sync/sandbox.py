@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, Any, ClassVar, Protocol, Self
 
 from .. import _native
-from .._arguments import seconds
+from .._arguments import path_bytes, seconds
+from .._models import Snapshot
+from .._timings import Clock
 from ..errors import from_native
 from ._calls import forget, result
 from .commands import Commands
-from .files import Files
+from .files import Files, Path, save
 
-if TYPE_CHECKING:
-    from .client import Client
+
+class Owner(Protocol):
+    """Whose a Sandbox is: :class:`Client`, which builds on this module."""
+
+    _clock: Clock
+
+    @property
+    def run_id(self) -> str: ...
+    def namespace(self) -> str: ...
+    def acquire(
+        self,
+        pool: str,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        envs: Mapping[str, str] | None = None,
+        timeout: float = 3600,
+        wait: float = 300,
+        snapshot: Snapshot | None = None,
+    ) -> Sandbox: ...
+    def open(self, name: str, *, envs: Mapping[str, str] | None = None) -> Sandbox: ...
+    def _adopt(self, native: _native.Sandbox, envs: Mapping[str, str]) -> Sandbox: ...
+    def _gone(self, sandbox: Sandbox) -> None: ...
+    def _kill(self, sandboxes: Sequence[Sandbox]) -> None: ...
+    def _let_go(self, sandboxes: Sequence[Sandbox]) -> None: ...
 
 
 class Sandbox:
     """A pod from a warm pool, claimed for the caller: :meth:`create` makes one. It lives until it is killed, or idle for too long; as a context
     manager until its end. May be used by many threads and tasks at once."""
 
-    def __init__(self, client: Client, native: _native.Sandbox, pool: str, envs: Mapping[str, str]) -> None:
+    _default: ClassVar[Callable[[str | None], Owner]]
+
+    def __init__(self, client: Owner, native: _native.Sandbox, envs: Mapping[str, str]) -> None:
         self._client = client
         self._native = native
         self._envs = dict(envs)
-        self.pool = pool
-        """The name of its pool."""
         self.commands = Commands(native, self._envs, client._clock)
         """Its commands."""
         self.files = Files(native)
@@ -38,29 +64,45 @@ class Sandbox:
         cls,
         pool: str,
         *,
-        client: Client | None = None,
+        client: Owner | None = None,
         namespace: str | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
         timeout: float = 3600,
         wait: float = 300,
+        snapshot: Snapshot | None = None,
     ) -> Sandbox:
         """Claims a Sandbox from a pool.
 
         ``client``: whose it is; otherwise one for the kubeconfig of the environment (in a pod: its ServiceAccount) and ``namespace``.
         ``name``: of the Sandbox; otherwise one that nothing else has. ``labels``: added to it. ``envs``: variables for all commands that are run
         by this object. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
-        it is not idle while commands run. ``wait``: seconds that the claim may take.
+        it is not idle while commands run. ``wait``: seconds that the claim may take. ``snapshot``: files that it starts with, from :meth:`snapshot`.
 
         Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for),
         :class:`ForbiddenError` without the rights.
         """
-        from .client import Client
+        owner = client or cls._default(namespace)
+        return owner.acquire(
+            pool, name=name, labels=labels, envs=envs, timeout=timeout, wait=wait, snapshot=snapshot
+        )
 
-        if client is None:
-            client = Client.default(namespace)
-        return client.acquire(pool, name=name, labels=labels, envs=envs, timeout=timeout, wait=wait)
+    @classmethod
+    def connect(
+        cls,
+        name: str,
+        *,
+        client: Owner | None = None,
+        namespace: str | None = None,
+        envs: Mapping[str, str] | None = None,
+    ) -> Sandbox:
+        """A Sandbox that was claimed before, by this program or another. ``client``, ``namespace``, ``envs``: as for :meth:`create`.
+
+        A client that is closed leaves it alone; as a context manager it is killed at the end. Raises :class:`ApiError` (``code`` 404) where there
+        is none, and :class:`NotReadyError` at once where it has no pod.
+        """
+        return (client or cls._default(namespace)).open(name, envs=envs)
 
     @property
     def name(self) -> str:
@@ -73,6 +115,11 @@ class Sandbox:
         return self._native.name
 
     @property
+    def pool(self) -> str:
+        """The name of its pool."""
+        return self._native.pool
+
+    @property
     def pod(self) -> str:
         """The name of its pod."""
         return self._native.pod
@@ -83,7 +130,7 @@ class Sandbox:
         return self._native.container
 
     @property
-    def client(self) -> Client:
+    def client(self) -> Owner:
         """Whose it is."""
         return self._client
 
@@ -118,7 +165,18 @@ class Sandbox:
         return made
 
     def _forked(self, one: _native.Sandbox | dict[str, Any]) -> Sandbox | BaseException:
-        return from_native(one) if isinstance(one, dict) else self._client._adopt(one, self.pool, self._envs)
+        return from_native(one) if isinstance(one, dict) else self._client._adopt(one, self._envs)
+
+    def snapshot(
+        self, *paths: Path, to: str | os.PathLike[str] | IO[bytes] | None = None, user: str | None = None
+    ) -> Snapshot:
+        """Copies files, and directories with all that is in them, out of it as one tar archive, for :meth:`create` of others. Processes are not
+        copied.
+
+        ``paths``: absolute. ``to``: where the archive is kept: in memory (None), in the file of a path, which is replaced, or in what a writer
+        makes of it. ``user``: with that user's rights.
+        """
+        return save(self._native.files(user).snapshot([path_bytes(path) for path in paths]), to)
 
     def task(self, steps: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
         """Runs a Task object in it, the audited way, and returns its status as the API has it. A Task that failed is a result too.
