@@ -80,7 +80,8 @@ class ArlSandboxConfig(BaseModel):
             return config
         if isinstance(config, str) and config:
             if Path(config).suffix not in (".yaml", ".yml"):
-                return cls(pool=config)
+                # Inspect takes every text for a file, and has made a path of it.
+                return cls(pool=Path(config).name)
             return cls.model_validate(yaml.safe_load(Path(config).read_text()))
         raise ValueError('the sandbox "arl" needs a pool: sandbox=("arl", "python-pool"), or a YAML file')
 

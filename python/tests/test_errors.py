@@ -78,6 +78,32 @@ async def test_a_pod_that_goes_in_the_middle_of_a_command(world: World, async_cl
     assert (lost.value.fault, lost.value.pod) == ("infrastructure", sandbox.pod)
 
 
+async def test_a_pod_that_is_evicted_in_the_middle_of_a_command(world: World, async_client: AsyncClient) -> None:
+    sandbox = await async_client.acquire("p")
+    command = asyncio.create_task(sandbox.commands.run("sleep 1000"))
+    while not await sandbox.commands.list():
+        pass
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": sandbox.pod, "namespace": world.namespace},
+    }
+    path = f"/api/v1/namespaces/{world.namespace}/pods/{sandbox.pod}/eviction"
+    with soon(60):
+        await asyncio.to_thread(kubectl, "create", "--raw", path, "-f", "-", given=eviction)
+        with pytest.raises(PodLostError) as lost:
+            await command
+    assert (lost.value.fault, lost.value.pod) == ("infrastructure", sandbox.pod)
+
+
+def test_more_output_than_is_kept(client: Client) -> None:
+    sandbox = client.acquire("p")
+    with soon(60):
+        done = sandbox.commands.run("head -c 3000000 /dev/zero; echo end >&2", keep=1_000_000)
+    assert (done.exit_code, done.truncated, len(done.stdout_bytes)) == (0, True, 1_000_000)
+    assert (done.printed, done.stderr) == ((3_000_000, 4), "end\n")
+
+
 def test_memory(client: Client) -> None:
     sandbox = client.acquire("small")
     done = sandbox.commands.run("echo begun; tail /dev/zero")

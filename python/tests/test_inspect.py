@@ -66,6 +66,12 @@ async def sandbox_env(
     return environments[request.param]
 
 
+def test_the_name_of_a_pool_is_not_a_file() -> None:
+    # Inspect makes a path of every text.
+    assert ArlSandboxConfig.of("python-pool").pool == "python-pool"
+    assert ArlSandboxConfig.of("/home/somebody/python-pool").pool == "python-pool"
+
+
 @solver
 def works() -> Solver:
     """Uses both environments of its sample."""
