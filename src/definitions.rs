@@ -3,17 +3,15 @@
 //!
 //! They are read as everybody may read them, from the published OpenAPI, since reading definitions needs a cluster-wide right.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use arl_crds::GROUP;
+use arl_crds::{GROUP, published};
 use kube::Client;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{clock::backoff, metrics::Metrics};
 
-/// Fields of Kubernetes' own, which the published schema only refers to.
-const NOT_OURS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 /// Enough to recognise what is missing.
 const NAMED: usize = 5;
 const LOOK_FIRST: Duration = Duration::from_secs(1);
@@ -31,7 +29,7 @@ pub async fn compare(client: Client, metrics: Arc<Metrics>) {
 }
 
 async fn is_up_to_date(client: &Client, metrics: &Metrics) -> bool {
-    let published = match published(client).await {
+    let published = match fetch(client).await {
         Ok(published) => published,
         Err(error) => {
             tracing::warn!(%error, "the cluster's CustomResourceDefinitions cannot be compared with the operator's; trying again");
@@ -41,13 +39,11 @@ async fn is_up_to_date(client: &Client, metrics: &Metrics) -> bool {
     let mut is_complete = true;
     for (plural, definition) in arl_crds::definitions() {
         let kind = &definition.spec.names.kind;
-        let own = serde_json::to_value(&definition.spec.versions).unwrap_or_default();
-        let schema = schema_of(&published, kind);
-        let missing = missing(&own[0]["schema"]["openAPIV3Schema"], schema);
+        let missing = published::missing(&definition, &published);
         metrics.crd_outdated.with([kind]).set(i64::from(!missing.is_empty()));
         is_complete &= missing.is_empty();
         // Of one that is not there at all the watch complains.
-        if !missing.is_empty() && !schema.is_null() {
+        if !missing.is_empty() && published::has(&published, kind) {
             tracing::error!(
                 definition = format!("{plural}.{GROUP}"),
                 missing = missing.len(),
@@ -61,49 +57,12 @@ async fn is_up_to_date(client: &Client, metrics: &Metrics) -> bool {
     is_complete
 }
 
-async fn published(client: &Client) -> kube::Result<Value> {
-    let request = http::Request::get(format!("/openapi/v3/apis/{GROUP}/v1alpha1")).body(Vec::new());
+async fn fetch(client: &Client) -> kube::Result<Value> {
+    let request = http::Request::get(published::PATH).body(Vec::new());
     match client.request(request.map_err(kube::Error::HttpError)?).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Value::Null),
         answer => answer,
     }
-}
-
-/// The published schema of a kind.
-fn schema_of<'a>(published: &'a Value, kind: &str) -> &'a Value {
-    let schemas = published["components"]["schemas"].as_object();
-    let is_of_kind = |schema: &&Value| {
-        let names = schema["x-kubernetes-group-version-kind"].as_array();
-        names.into_iter().flatten().any(|name| name["group"] == GROUP && name["kind"] == kind)
-    };
-    schemas.into_iter().flat_map(|all| all.values()).find(is_of_kind).unwrap_or(&Value::Null)
-}
-
-/// The fields that `published` does not have.
-fn missing(own: &Value, published: &Value) -> Vec<String> {
-    let (own, published) = (fields(own), fields(published));
-    own.difference(&published).cloned().collect()
-}
-
-/// The paths of all fields.
-fn fields(schema: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut schemas = vec![(String::new(), schema)];
-    while let Some((path, schema)) = schemas.pop() {
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            if !path.is_empty() || !NOT_OURS.contains(&name.as_str()) {
-                let path = format!("{path}.{name}");
-                found.insert(path.clone());
-                schemas.push((path, property));
-            }
-        }
-        for (key, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
-            if schema[key].is_object() {
-                schemas.push((format!("{path}{mark}"), &schema[key]));
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -148,26 +107,5 @@ mod tests {
         for kind in ["WarmPool", "Sandbox", "Task"] {
             assert_eq!(metrics.crd_outdated.with([kind]).get(), 0, "{kind}");
         }
-    }
-
-    #[test]
-    fn what_an_old_definition_lacks_is_named() {
-        let own = json!({"properties": {"metadata": {"properties": {"a": {}}}, "spec": {"properties": {
-            "steps": {"items": {"properties": {"name": {}, "new": {}}}}, "labels": {"additionalProperties": {"type": "string"}},
-        }}}});
-        let named = |kind: &str, schema: Value| {
-            let mut named = schema;
-            named["x-kubernetes-group-version-kind"] = json!([{"group": GROUP, "kind": kind, "version": "v1alpha1"}]);
-            named
-        };
-        let old = json!({"properties": {"more": {}, "spec": {"properties": {
-            "steps": {"items": {"properties": {"name": {}}}}, "labels": {},
-        }}}});
-        let published = json!({"components": {"schemas": {
-            "a": named("TaskList", json!({})), "b": named("Task", old), "c": named("Sandbox", own.clone()),
-        }}});
-        assert_eq!(missing(&own, schema_of(&published, "Task")), [".spec.steps[].new"]);
-        assert_eq!(missing(&own, schema_of(&published, "Sandbox")), Vec::<String>::new());
-        assert_eq!(missing(&own, schema_of(&Value::Null, "Task")).len(), 5, "not installed at all");
     }
 }

@@ -97,7 +97,7 @@ fn refused(program: &str, error: &std::io::Error) -> StepEnd {
 
 impl Running {
     /// Waits for its end, its time or the supervisor's request; what is left then is ended, unless it succeeded.
-    pub fn follow(&mut self, control: &File, deadline: Instant, note: &mut dyn FnMut(&Partial)) -> Done {
+    pub fn follow(&mut self, control: &File, deadline: Instant, note: &mut dyn FnMut(Partial)) -> Done {
         let mut notes = Notes { at: Instant::now(), printed: false, note };
         let outcome = self.until_over(control, deadline, &mut notes);
         let succeeded = matches!(&outcome, Outcome::Ended(end) if end.is_success());
@@ -105,7 +105,7 @@ impl Running {
         self.stdout.drain_rest();
         self.stderr.drain_rest();
         self.reap();
-        let Partial { stdout, stderr } = self.printed();
+        let Partial { stdout, stderr, .. } = self.printed();
         Done { outcome, stdout, stderr, survivors, is_free: !tree::has_children() }
     }
 
@@ -162,14 +162,14 @@ impl Running {
         notes.printed |= self.stdout.drain_once(ready.stdout) | self.stderr.drain_once(ready.stderr);
         self.reap();
         if notes.printed && notes.at.elapsed() >= NOTE_EVERY {
-            (notes.note)(&self.printed());
+            (notes.note)(self.printed());
             (notes.at, notes.printed) = (Instant::now(), false);
         }
         ready.control
     }
 
     fn printed(&self) -> Partial {
-        Partial { stdout: Excerpt::from(&self.stdout.output), stderr: Excerpt::from(&self.stderr.output) }
+        Partial { stdout: Excerpt::from(&self.stdout.output), stderr: Excerpt::from(&self.stderr.output), index: None }
     }
 
     fn reap(&mut self) {
@@ -218,7 +218,7 @@ struct Ready {
 struct Notes<'a> {
     at: Instant,
     printed: bool,
-    note: &'a mut dyn FnMut(&Partial),
+    note: &'a mut dyn FnMut(Partial),
 }
 
 impl Notes<'_> {

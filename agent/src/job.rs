@@ -19,6 +19,9 @@ pub struct Job {
     /// away and make another.
     #[n(3)]
     pub home: String,
+    /// Which of the run's steps it is.
+    #[n(4)]
+    pub index: u32,
 }
 
 /// How it went.

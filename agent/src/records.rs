@@ -53,6 +53,9 @@ pub struct Partial {
     /// Standard error.
     #[n(1)]
     pub stderr: Excerpt,
+    /// Which of the run's steps it is.
+    #[n(2)]
+    pub index: Option<u32>,
 }
 
 impl Partial {
@@ -120,12 +123,17 @@ impl Records {
         self.path("forgotten")
     }
 
+    /// The folder that changes with each run.
+    pub fn runs(&self) -> PathBuf {
+        self.path("runs")
+    }
+
     fn partial(&self, run: &RunId) -> PathBuf {
         self.run(run).with_added_extension("partial")
     }
 
     fn run(&self, run: &RunId) -> PathBuf {
-        self.path("runs").join(run.as_str())
+        self.runs().join(run.as_str())
     }
 
     /// Puts "started" on record, once: the file is either created or found.
@@ -304,7 +312,7 @@ mod tests {
         /// What a step printed is read again, whatever else there is is refused, and what is read fits into a frame.
         #[test]
         fn fuzz_outputs_on_record(stdout in excerpt(), stderr in excerpt(), edits in vec(any::<(Index, u8)>(), 0..4), cut: Index) {
-            let partial = Partial { stdout, stderr };
+            let partial = Partial { stdout, stderr, index: Some(3) };
             let valid = is_possible(&partial.stdout) && is_possible(&partial.stderr);
             let mut spoilt = bytes(&partial);
             prop_assert_eq!(Partial::of(&spoilt).ok(), valid.then_some(partial));

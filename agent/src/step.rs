@@ -41,10 +41,11 @@ pub fn step(directory: &Path) -> Result<(), String> {
         match running {
             Err(end) => answer(&mut control, &Done::without_output(end))?,
             Ok(mut command) => {
-                let mut note = |partial: &Partial| {
-                    // Only for the case that the container dies: a full volume must not end a step.
+                let mut note = |partial: Partial| {
+                    // For whoever follows the step, and for the case that the container dies: a full volume must not end a step.
+                    let partial = Partial { index: Some(job.index), ..partial };
                     let open = records.take().or_else(|| Records::open(directory).ok());
-                    records = open.filter(|records| records.write_partial(&job.run, partial).is_ok());
+                    records = open.filter(|records| records.write_partial(&job.run, &partial).is_ok());
                 };
                 let done = command.follow(&control, deadline, &mut note);
                 answer(&mut control, &done)?;

@@ -9,7 +9,10 @@ use crate::{
     connect::{Cluster, Connection},
     failure::Failure,
     interrupt::Interrupts,
-    verbs::{claim, completion, cp, exec, get, kill, pool, ps, reap, release, run, shell, snapshot, task, why},
+    verbs::{
+        claim, completion, cp, doctor, exec, get, kill, pool, ps, reap, release, report, run, shell, snapshot, task,
+        top, version, wait, why,
+    },
 };
 
 /// Runs commands in warm pods: Sandboxes of the ARL operator, their files and Tasks, and what is there and why.
@@ -45,11 +48,16 @@ enum Verb {
     Snapshot(snapshot::Flags),
     Fork(snapshot::Fork),
     Get(get::Flags),
+    Top(top::Flags),
+    Wait(wait::Flags),
     Why(why::Flags),
     Logs(task::Logs),
     Task(task::Flags),
     Pool(pool::Flags),
     Reap(reap::Flags),
+    Doctor(doctor::Flags),
+    Report(report::Flags),
+    Version(version::Flags),
     Completion(completion::Flags),
 }
 
@@ -76,11 +84,17 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Get(flags) => interrupts.or(get::get(&connect().await?, flags)).await.map(done),
         Verb::Snapshot(flags) => interrupts.or(snapshot::snapshot(&connect().await?, flags)).await.map(done),
         Verb::Fork(flags) => interrupts.or(snapshot::fork(&connect().await?, flags)).await.map(done),
+        Verb::Top(_) => top::top(&connect().await?, &interrupts).await.map(done),
+        Verb::Wait(flags) => interrupts.or(wait::wait(&connect().await?, flags)).await.map(done),
         Verb::Why(flags) => interrupts.or(why::why(&connect().await?, flags)).await.map(done),
-        Verb::Logs(flags) => interrupts.or(task::logs(&connect().await?, flags)).await.map(done),
-        Verb::Task(flags) => interrupts.or(task::task(&connect().await?, flags)).await,
+        Verb::Logs(flags) => Box::pin(interrupts.or(task::logs(&connect().await?, flags))).await.map(done),
+        Verb::Task(flags) => Box::pin(interrupts.or(task::task(&connect().await?, flags))).await,
         Verb::Pool(flags) => interrupts.or(pool::pool(&connect().await?, flags)).await.map(done),
         Verb::Reap(flags) => interrupts.or(reap::reap(&connect().await?, flags)).await.map(done),
+        Verb::Doctor(flags) => doctor::doctor(&connect().await?, flags, &interrupts).await,
+        Verb::Report(flags) => interrupts.or(report::report(&connect().await?, flags)).await.map(done),
+        Verb::Version(flags) if flags.client => version::version(None, &flags).await.map(done),
+        Verb::Version(flags) => interrupts.or(version::version(Some(&connect().await?), &flags)).await.map(done),
         Verb::Completion(flags) => completion::completion(&flags, Arguments::command()).map(done),
     };
     if let Some(connection) = used.get() {

@@ -29,7 +29,7 @@ const MESSAGE_MAX: usize = 8192;
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// An exit code, and what is said with it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The exit code.
     pub code: u8,

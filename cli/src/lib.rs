@@ -11,19 +11,29 @@
 #![forbid(unsafe_code)]
 
 mod cause;
+mod check;
 pub mod command_line;
 mod connect;
 mod copy;
+mod dashboard;
 mod failure;
+mod installed;
 mod interrupt;
+mod kind;
 mod listing;
+mod live_objects;
 mod options;
 mod outcome;
 mod print;
+mod progress;
+mod redact;
 mod relay;
+mod rows;
 mod screen;
+mod step_output;
 mod table;
 mod terminal;
+mod usage;
 mod verbs;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use arl_crds::Task;
 use clap::ValueEnum;
 use kube::{Api, Resource, api::ListParams};
 use serde::{Serialize, de::DeserializeOwned};
@@ -52,6 +53,15 @@ where
             Some(token) => parameters.continue_token = Some(token),
             None => return Ok(objects),
         }
+    }
+}
+
+/// Outputs and contents are most of a Task, and no table shows them.
+pub fn without_outputs(task: &mut Task) {
+    task.spec.steps.clear();
+    if let Some(status) = &mut task.status {
+        (status.stdout, status.stderr) = (None, None);
+        status.steps.clear();
     }
 }
 

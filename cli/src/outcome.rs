@@ -1,16 +1,22 @@
 //! Tasks as they go on and end.
 
-use std::pin::pin;
+use std::{pin::pin, time::Duration};
 
+use arl_agent::message::live::{Output, printed::Printed};
 use arl_crds::{StepState, Task, TaskState, TaskStatus, condition};
 use futures::TryStreamExt;
 use kube::runtime::watcher;
+use tokio::time::timeout;
 
 use crate::{
     connect::Connection,
     failure::{Failure, TIMED_OUT},
     print,
+    step_output::{Position, StepOutput},
 };
+
+/// How long the last piece may take once the Task has finished.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// The exit code of a Task's command, or why there is none.
 pub fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
@@ -29,30 +35,78 @@ pub fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
 #[derive(Debug, Default)]
 pub struct Outputs {
     /// So many steps have been printed.
-    pub printed: usize,
+    printed: usize,
     /// Only of this step.
-    pub step: Option<String>,
+    step: Option<String>,
     /// With the step's name before each line.
-    pub has_prefix: bool,
+    has_prefix: bool,
+    /// As far as they came live.
+    live: Position,
+    /// Whether the last piece that came live ended in the middle of a line.
+    is_open: bool,
 }
 
 impl Outputs {
+    /// All of them, or only those of a step.
+    pub fn of(step: Option<String>, has_prefix: bool) -> Self {
+        Self { step, has_prefix, ..Self::default() }
+    }
+
+    /// None at all.
+    pub fn silent() -> Self {
+        Self { step: Some(String::new()), ..Self::default() }
+    }
+
     /// Prints those of the steps that have ended since.
     pub fn print(&mut self, status: &TaskStatus) -> Result<(), Failure> {
         let has_ended = |state| matches!(state, StepState::Succeeded | StepState::Failed | StepState::Skipped);
         let ended = status.steps.iter().take_while(|step| has_ended(step.state)).count();
-        for step in status.steps.iter().take(ended).skip(self.printed) {
-            if self.step.as_ref().is_none_or(|wanted| *wanted == step.name) {
-                print::data(&self.lines(&step.name, step.stdout.as_deref()))?;
-                print::raw(&self.lines(&step.name, step.stderr.as_deref()));
+        for (index, step) in status.steps.iter().enumerate().take(ended).skip(self.printed) {
+            if self.is_wanted(&step.name) {
+                let [out, err] =
+                    [(Output::Stdout, &step.stdout), (Output::Stderr, &step.stderr)].map(|(output, text)| {
+                        self.lines(&step.name, self.live.rest(index, output, text.as_deref().unwrap_or_default()))
+                    });
+                print::data(&out)?;
+                print::raw(err.as_bytes());
             }
         }
         self.printed = self.printed.max(ended);
         Ok(())
     }
 
-    fn lines(&self, step: &str, output: Option<&str>) -> String {
-        let output = output.unwrap_or_default();
+    /// Prints what came live.
+    fn piece(&mut self, names: &[String], piece: &Printed) -> Result<(), Failure> {
+        let missing = self.live.take(piece);
+        let name = names.get(usize::try_from(piece.step).unwrap_or(usize::MAX)).map_or("", String::as_str);
+        if !self.is_wanted(name) {
+            return Ok(());
+        }
+        if missing > 0 {
+            print::note(format!("[{missing} bytes are left out]"));
+        }
+        let prefixed = self.has_prefix.then(|| {
+            let text = String::from_utf8_lossy(&piece.data);
+            let lines = self.lines(name, &text);
+            let start = format!("[{name}] ");
+            if self.is_open { lines.strip_prefix(&start).unwrap_or(&lines).to_owned() } else { lines }
+        });
+        self.is_open = piece.data.last().is_some_and(|byte| *byte != b'\n');
+        let data = prefixed.as_ref().map_or(piece.data.as_slice(), |text| text.as_bytes());
+        match piece.output {
+            Output::Stdout => print::bytes(data),
+            Output::Stderr => {
+                print::raw(data);
+                Ok(())
+            }
+        }
+    }
+
+    fn is_wanted(&self, step: &str) -> bool {
+        self.step.as_ref().is_none_or(|wanted| *wanted == step)
+    }
+
+    fn lines(&self, step: &str, output: &str) -> String {
         if !self.has_prefix {
             return output.to_owned();
         }
@@ -60,26 +114,77 @@ impl Outputs {
     }
 }
 
-/// Prints the outputs of a Task's steps as they end, until the Task has.
+/// Prints the outputs of a Task's steps until the Task has finished: live from its pod, as far as that can be, and what is left from its
+/// status.
 pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -> Result<TaskStatus, Failure> {
     let mut versions = pin!(watcher::watch_object(connection.api::<Task>(), name));
-    let mut was_there = false;
+    let mut live = Live::Unopened;
+    let (mut names, mut was_there) = (Vec::new(), false);
     loop {
-        let version =
-            versions.try_next().await.map_err(|error| Failure::ours(format!("cannot watch Task {name}: {error}")))?;
-        match version.flatten() {
-            Some(task) => {
-                was_there = true;
-                let status = task.status.unwrap_or_default();
-                outputs.print(&status)?;
-                if status.state.is_some_and(TaskState::is_finished) {
-                    return Ok(status);
+        let version = tokio::select! {
+            version = versions.try_next() => version,
+            piece = live.next() => {
+                match piece {
+                    Ok(Some(piece)) => outputs.piece(&names, &piece)?,
+                    // What it has not told is in the status.
+                    Ok(None) | Err(_) => live = Live::Over,
+                }
+                continue;
+            }
+        };
+        let version = version.map_err(|error| Failure::ours(format!("cannot watch Task {name}: {error}")))?;
+        let Some(task) = version.flatten() else {
+            let place = &connection.namespace;
+            return Err(Failure::ours(if was_there {
+                format!("Task {name} was deleted before it had finished")
+            } else {
+                format!("there is no Task {name} in namespace {place}")
+            }));
+        };
+        was_there = true;
+        let status = task.status.clone().unwrap_or_default();
+        if status.state.is_some_and(TaskState::is_finished) {
+            // The rest of it is on its way.
+            if let Live::Open(output) = &mut live {
+                while let Ok(Ok(Some(piece))) = timeout(REST_MAX, output.next()).await {
+                    outputs.piece(&names, &piece)?;
                 }
             }
-            None if was_there => return Err(Failure::ours(format!("Task {name} was deleted before it had finished"))),
-            None => {
-                return Err(Failure::ours(format!("there is no Task {name} in namespace {}", connection.namespace)));
-            }
+            outputs.print(&status)?;
+            return Ok(status);
+        }
+        if matches!(live, Live::Unopened)
+            && status.state == Some(TaskState::Running)
+            && outputs.step.as_deref() != Some("")
+        {
+            names = task.spec.steps.iter().map(|step| step.name.clone()).collect();
+            live = match StepOutput::open(connection, &task).await {
+                Ok(Some(output)) => Live::Open(output),
+                Ok(None) => Live::Over,
+                Err(failure) => {
+                    print::note(format!("outputs come when a step has ended: {}", failure.message));
+                    Live::Over
+                }
+            };
+        }
+        if matches!(live, Live::Over | Live::Unopened) {
+            outputs.print(&status)?;
+        }
+    }
+}
+
+/// The way to a pod's outputs.
+enum Live {
+    Unopened,
+    Open(StepOutput),
+    Over,
+}
+
+impl Live {
+    async fn next(&mut self) -> Result<Option<Printed>, Failure> {
+        match self {
+            Self::Open(output) => output.next().await,
+            Self::Unopened | Self::Over => std::future::pending().await,
         }
     }
 }
@@ -107,7 +212,7 @@ mod tests {
     #[test]
     fn a_line_can_have_its_step_before_it() {
         let prefixed = Outputs { has_prefix: true, ..Outputs::default() };
-        assert_eq!(prefixed.lines("a", Some("x\ny")), "[a] x\n[a] y");
-        assert_eq!(Outputs::default().lines("a", None), "");
+        assert_eq!(prefixed.lines("a", "x\ny"), "[a] x\n[a] y");
+        assert_eq!(Outputs::default().lines("a", "x"), "x");
     }
 }

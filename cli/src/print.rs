@@ -16,6 +16,12 @@ pub fn data(text: &str) -> Result<(), Failure> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
+/// Writes what a command printed on standard output, as it is.
+pub fn bytes(data: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(data).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+}
+
 /// Writes a line of data.
 pub fn line(text: impl Display) -> Result<(), Failure> {
     data(&format!("{text}\n"))
@@ -27,8 +33,8 @@ pub fn note(text: impl Display) {
 }
 
 /// What a command printed on standard error.
-pub fn raw(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+pub fn raw(data: &[u8]) {
+    let _ = io::stderr().write_all(data);
 }
 
 /// On a terminal, something that moves while we wait, until it is dropped.

@@ -64,9 +64,12 @@ pub fn render(view: View, objects: &Objects) -> String {
     text
 }
 
-const POOL: [&str; 8] = ["POOL", "READY", "WANTED", "WAITING", "ALLOCATED", "STATE", "AGE", "MESSAGE"];
-const SANDBOX: [&str; 7] = ["SANDBOX", "POOL", "PHASE", "REASON", "POD", "AGE", "MESSAGE"];
-const TASK: [&str; 9] = ["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE", "MESSAGE"];
+/// The columns of pools.
+pub const POOL: [&str; 8] = ["POOL", "READY", "WANTED", "WAITING", "ALLOCATED", "STATE", "AGE", "MESSAGE"];
+/// The columns of Sandboxes.
+pub const SANDBOX: [&str; 7] = ["SANDBOX", "POOL", "PHASE", "REASON", "POD", "AGE", "MESSAGE"];
+/// The columns of Tasks.
+pub const TASK: [&str; 9] = ["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE", "MESSAGE"];
 
 /// The last column is for those who want more.
 fn table<'a, K: Resource + 'a, const N: usize>(
@@ -86,7 +89,7 @@ fn table<'a, K: Resource + 'a, const N: usize>(
 }
 
 /// Those that have not finished, and of the others the last.
-fn recent(tasks: &[Task]) -> Vec<&Task> {
+pub fn recent(tasks: &[Task]) -> Vec<&Task> {
     let is_finished =
         |task: &&Task| task.status.as_ref().and_then(|status| status.state).is_some_and(TaskState::is_finished);
     let (mut finished, mut shown): (Vec<&Task>, Vec<&Task>) = tasks.iter().partition(is_finished);
@@ -97,7 +100,8 @@ fn recent(tasks: &[Task]) -> Vec<&Task> {
     shown
 }
 
-fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String; 8] {
+/// The cells of its row.
+pub fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String; 8] {
     let status = pool.status.clone().unwrap_or_default();
     let of_it = |sandbox: &&Sandbox| {
         sandbox.spec.pool_ref == pool.name_any() && sandbox.metadata.namespace == pool.metadata.namespace
@@ -121,7 +125,8 @@ fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String; 8] 
     ]
 }
 
-fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
+/// The cells of its row.
+pub fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
     let status = sandbox.status.clone().unwrap_or_default();
     let ready = condition::find(&status.conditions, "Ready");
     [
@@ -135,7 +140,8 @@ fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
     ]
 }
 
-fn of_task(task: &Task, now: Timestamp) -> [String; 9] {
+/// The cells of its row.
+pub fn of_task(task: &Task, now: Timestamp) -> [String; 9] {
     let status = task.status.clone().unwrap_or_default();
     let succeeded = condition::find(&status.conditions, "Succeeded");
     [

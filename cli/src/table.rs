@@ -41,7 +41,7 @@ impl Table {
     }
 
     /// As lines of this width: cells are broken where they must be.
-    fn fitted(&self, has_header: bool, width: Option<u16>) -> String {
+    pub fn fitted(&self, has_header: bool, width: Option<u16>) -> String {
         let mut drawn = Drawn::new();
         drawn.load_style(presets::NOTHING);
         if has_header {

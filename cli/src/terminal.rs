@@ -1,8 +1,19 @@
 //! The terminal that we run in.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use crossterm::terminal::{disable_raw_mode, enable_raw_mode, is_raw_mode_enabled, size};
+use crossterm::{
+    cursor::{Hide, MoveTo, Show},
+    execute, queue,
+    style::Print,
+    terminal::{
+        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+        is_raw_mode_enabled, size,
+    },
+};
 
 /// What a terminal has where it does not say.
 const USUAL: (u16, u16) = (80, 24);
@@ -45,10 +56,40 @@ impl Drop for RawMode {
     }
 }
 
+/// Whether [`FullScreen`] has it.
+static IS_FULL: AtomicBool = AtomicBool::new(false);
+
+/// All of the terminal, until this is dropped: then what was there before is there again.
+#[derive(Debug)]
+pub struct FullScreen(RawMode);
+
+impl FullScreen {
+    /// Begins.
+    pub fn enter() -> io::Result<Self> {
+        let raw = RawMode::enter()?;
+        IS_FULL.store(true, Ordering::SeqCst);
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        Ok(Self(raw))
+    }
+}
+
+/// Shows this on all of it; lines that there is no room for are left out.
+pub fn draw(text: &str) -> io::Result<()> {
+    let (mut out, (_, rows)) = (io::stdout().lock(), columns_and_rows());
+    for (row, line) in (0..rows).zip(text.lines()) {
+        queue!(out, MoveTo(0, row), Print(line), Clear(ClearType::UntilNewLine))?;
+    }
+    queue!(out, Clear(ClearType::FromCursorDown))?;
+    out.flush()
+}
+
 /// Gives the terminal back as it was.
 pub fn restore() {
+    // Nothing can be done about one that is gone.
+    if IS_FULL.swap(false, Ordering::SeqCst) {
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+    }
     if is_raw_mode_enabled().unwrap_or_default() {
-        // Nothing can be done about one that is gone.
         let _ = disable_raw_mode();
     }
 }

@@ -3,7 +3,8 @@
 //! Three kinds, a file each: [`WarmPool`] keeps idle pods, [`Sandbox`] claims one of them, [`Task`] runs steps in it.
 //! What they share is a noun with a module of its own: [`condition`] (how a status explains itself), [`reason`] (every
 //! reason and Event there is), [`labels`] (what pods carry), [`duration`] (how a timeout is written), [`template`]
-//! (the pod template, kept lossless), [`text`] (texts of others, made fit to be shown) and [`json_size`].
+//! (the pod template, kept lossless), [`text`] (texts of others, made fit to be shown), [`json_size`] and [`published`]
+//! (whether a cluster has these definitions).
 //!
 //! The crate has no client and no runtime, so that anything may depend on it: clients, tests, tools. The YAML beside
 //! `src/` is generated from these types by `make crds`.
@@ -13,6 +14,7 @@
 pub mod condition;
 pub mod duration;
 pub mod labels;
+pub mod published;
 pub mod reason;
 mod sandbox;
 mod size;
@@ -39,14 +41,14 @@ pub const GROUP: &str = "arl.infra.io";
 /// The CustomResourceDefinitions and the names of their files, in the order in which they are applied.
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 3] {
     [
-        ("warmpools", published(WarmPool::crd())),
-        ("sandboxes", published(Sandbox::crd())),
-        ("tasks", published(Task::crd())),
+        ("warmpools", nulls_refused(WarmPool::crd())),
+        ("sandboxes", nulls_refused(Sandbox::crd())),
+        ("tasks", nulls_refused(Task::crd())),
     ]
 }
 
 /// An explicit null is refused instead of being told from an absent field: rules ask `has(self.x)`, which null passes.
-fn published(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+fn nulls_refused(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
             forbid_null(schema);

@@ -18,6 +18,7 @@ mod cases;
 mod causes;
 mod claims;
 mod cli;
+mod cli_operation;
 mod cli_streams;
 mod crashes;
 mod elastic;

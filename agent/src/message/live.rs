@@ -22,6 +22,7 @@
 
 mod event;
 mod id;
+pub mod printed;
 mod request;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -66,6 +66,7 @@ impl Active {
             remaining_ms: u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX),
             run: self.start.run.clone(),
             home: home.to_owned(),
+            index: u32::try_from(self.index).unwrap_or(u32::MAX),
         })
     }
 

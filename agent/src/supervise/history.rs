@@ -67,7 +67,7 @@ impl History {
         let log = self.records.log(run);
         let mut frames: Vec<u8> = log.iter().flat_map(frame::encode).collect();
         if !matches!(log.last(), Some(FromAgent::Ended { .. })) {
-            let Partial { stdout, stderr } = self.records.read_partial(run);
+            let Partial { stdout, stderr, .. } = self.records.read_partial(run);
             let step = FromAgent::Step {
                 run: run.clone(),
                 index: u32::try_from(log.len()).unwrap_or(u32::MAX),

@@ -234,7 +234,7 @@ impl Runs {
         }
         let (run, end) = (active.start.run.clone(), active.lost());
         let survivors = self.children.kill_orphans();
-        let Partial { stdout, stderr } = self.history.partial(&run);
+        let Partial { stdout, stderr, .. } = self.history.partial(&run);
         let done = Done { outcome: Outcome::Cancelled, stdout, stderr, survivors: Vec::new(), is_free: false };
         let (step, ..) = active.ended(done);
         self.active_ended(step, end, survivors);

@@ -4,21 +4,14 @@ use std::{path::PathBuf, time::Duration};
 
 use arl_client::{Client, Sandbox};
 use arl_crds::{
-    Sandbox as SandboxObject, WarmPool,
+    WarmPool,
     condition::{self, PODS_FAILING},
     duration,
 };
 use clap::Args;
-use kube::api::DeleteParams;
 use tokio::time::Instant;
 
-use crate::{
-    connect::{Connection, is_missing},
-    copy,
-    failure::Failure,
-    interrupt::Interrupts,
-    print,
-};
+use crate::{connect::Connection, copy, failure::Failure, interrupt::Interrupts, print};
 
 /// How long a claim may take before we say why.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -108,13 +101,4 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
         }
     }
     std::future::pending().await
-}
-
-/// Deletes a Sandbox; whether it was there.
-pub async fn delete(connection: &Connection, name: &str) -> Result<bool, Failure> {
-    match connection.api::<SandboxObject>().delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(true),
-        Err(error) if is_missing(&error) => Ok(false),
-        Err(error) => Err(Failure::api(&format!("delete Sandbox {name}"), &error)),
-    }
 }

@@ -1,19 +1,26 @@
 //! `get`: pools, Sandboxes and Tasks, on one screen or a kind alone.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, pin::pin};
 
 use arl_crds::{Sandbox, Task, WarmPool};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use kube::{Api, Resource, ResourceExt, api::ListParams};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::ListParams,
+    runtime::{WatchStreamExt, watcher},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     connect::Connection,
     failure::Failure,
+    kind::Kind,
     listing::{self, Format},
     print,
+    rows::{Row, Rows},
     screen::{self, Objects, View},
     table,
 };
@@ -36,23 +43,23 @@ pub struct Flags {
     /// As json, yaml, name or wide.
     #[arg(short, long, value_enum)]
     output: Option<Format>,
+    /// Go on with each change of this kind; an object that is deleted is shown as it was last.
+    #[arg(short, long, requires = "kind", conflicts_with = "name")]
+    watch: bool,
     /// Leave the names of the columns out.
     #[arg(long)]
     no_headers: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    #[value(name = "pools", aliases = ["pool", "warmpools", "warmpool", "wp"])]
-    Pools,
-    #[value(name = "sandboxes", aliases = ["sandbox", "sbx"])]
-    Sandboxes,
-    #[value(name = "tasks", alias = "task")]
-    Tasks,
-}
-
 /// Prints what is there.
 pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+    if flags.watch {
+        return match flags.kind {
+            Some(Kind::Pools) => changes::<WarmPool>(connection, &flags).await,
+            Some(Kind::Sandboxes) => changes::<Sandbox>(connection, &flags).await,
+            _ => changes::<Task>(connection, &flags).await,
+        };
+    }
     let objects = fetch_all(connection, &flags).await?;
     match flags.output {
         Some(Format::Name) => print::data(&names(&objects)),
@@ -81,6 +88,60 @@ pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     }
 }
 
+/// Prints what is there, and each object again when it has changed.
+async fn changes<K>(connection: &Connection, flags: &Flags) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Row
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Send
+        + 'static,
+{
+    let api = api::<K>(connection, flags);
+    let selected = ListParams { label_selector: flags.selector.clone(), ..ListParams::default() };
+    // A watch tries for ever what is not allowed.
+    let allowed = api.list_metadata(&selected.clone().limit(1)).await;
+    allowed.map_err(|error| Failure::api(&format!("list {}", K::plural(&())), &error))?;
+    let config = watcher::Config { label_selector: flags.selector.clone(), ..watcher::Config::default() };
+    let mut events = pin!(watcher(api, config).default_backoff());
+    let mut rows = Rows::new(flags.output == Some(Format::Wide), !flags.no_headers, flags.all_namespaces);
+    let (mut listed, mut is_listing) = (Vec::new(), true);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed.clear(),
+            Ok(watcher::Event::InitApply(object)) => listed.push(object),
+            // A list that is made again, since the watch broke, says little that is new.
+            Ok(watcher::Event::InitDone) => {
+                if std::mem::take(&mut is_listing) {
+                    show(flags, &mut rows, &listed)?;
+                }
+            }
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => show(flags, &mut rows, &[object])?,
+            // It goes on where it was.
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn show<K: Row + Resource<DynamicType = ()> + Serialize>(
+    flags: &Flags,
+    rows: &mut Rows,
+    objects: &[K],
+) -> Result<(), Failure> {
+    match flags.output {
+        Some(Format::Name) => print::data(&objects.iter().map(name).collect::<String>()),
+        Some(format @ (Format::Json | Format::Yaml)) => objects.iter().try_for_each(|object| {
+            let start = if format == Format::Yaml { "---\n" } else { "" };
+            print::data(&format!("{start}{}", listing::one(format, &listing::value(object)?)?))
+        }),
+        None | Some(Format::Wide) => print::data(&rows.lines(objects, table::now())),
+    }
+}
+
 async fn fetch_all(connection: &Connection, flags: &Flags) -> Result<Objects, Failure> {
     let wants = |kind| flags.kind.is_none_or(|wanted| wanted == kind);
     let is_table = flags.output.is_none_or(|format| format == Format::Wide);
@@ -96,20 +157,15 @@ async fn fetch_all(connection: &Connection, flags: &Flags) -> Result<Objects, Fa
         objects.sandboxes = Some(fetch(connection, flags, |sandbox: Sandbox| sandbox).await?);
     }
     if wants(Kind::Tasks) {
-        let keep = |task: Task| if is_table { without_outputs(task) } else { task };
+        let keep = |mut task: Task| {
+            if is_table {
+                listing::without_outputs(&mut task);
+            }
+            task
+        };
         objects.tasks = Some(fetch(connection, flags, keep).await?);
     }
     Ok(objects)
-}
-
-/// Outputs and contents are most of a Task, and no table shows them.
-fn without_outputs(mut task: Task) -> Task {
-    task.spec.steps.clear();
-    if let Some(status) = &mut task.status {
-        (status.stdout, status.stderr) = (None, None);
-        status.steps.clear();
-    }
-    task
 }
 
 fn api<K>(connection: &Connection, flags: &Flags) -> Api<K>
@@ -138,10 +194,13 @@ where
 
 fn names(objects: &Objects) -> String {
     fn of<K: Resource<DynamicType = ()>>(objects: Option<&Vec<K>>) -> String {
-        let name = |object: &K| format!("{}.{}/{}\n", K::kind(&()).to_lowercase(), arl_crds::GROUP, object.name_any());
         objects.into_iter().flatten().map(name).collect()
     }
     of(objects.pools.as_ref()) + &of(objects.sandboxes.as_ref()) + &of(objects.tasks.as_ref())
+}
+
+fn name<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    format!("{}.{}/{}\n", K::kind(&()).to_lowercase(), arl_crds::GROUP, object.name_any())
 }
 
 fn values(objects: &Objects) -> Result<Vec<Value>, Failure> {

@@ -2,11 +2,16 @@
 
 use arl_crds::Sandbox;
 use clap::Args;
-use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 
-use super::claim::delete;
-use crate::{connect::Connection, failure::Failure, listing, print};
+use crate::{
+    connect::{Connection, is_missing},
+    failure::Failure,
+    listing, print,
+};
 
 /// Give Sandboxes back: they and their pods are deleted.
 #[derive(Args, Debug)]
@@ -46,4 +51,13 @@ pub async fn release(connection: &Connection, flags: Flags) -> Result<(), Failur
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Deletes a Sandbox; whether it was there.
+async fn delete(connection: &Connection, name: &str) -> Result<bool, Failure> {
+    match connection.api::<Sandbox>().delete(name, &DeleteParams::default()).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(Failure::api(&format!("delete Sandbox {name}"), &error)),
+    }
 }

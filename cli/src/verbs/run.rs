@@ -102,6 +102,6 @@ async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<u8, Failure> {
     let step: Step = serde_json::from_value(step).map_err(|error| Failure::ours(error.to_string()))?;
     let status = sandbox.task(vec![step], flags.process.timeout).await?;
     print::data(status.stdout.as_deref().unwrap_or_default())?;
-    print::raw(status.stderr.as_deref().unwrap_or_default());
+    print::raw(status.stderr.as_deref().unwrap_or_default().as_bytes());
     outcome(&status)
 }

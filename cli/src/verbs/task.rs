@@ -26,7 +26,7 @@ pub struct Flags {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create the Task of a file, print its steps' outputs as they end, and exit as it does.
+    /// Create the Task of a file, print its steps' outputs as they come, and exit as it does.
     Run {
         /// YAML or JSON; - for standard input.
         #[arg(short, long, value_name = "FILE")]
@@ -49,7 +49,7 @@ enum Action {
 pub struct Logs {
     /// The Task.
     task: String,
-    /// Go on until it has finished.
+    /// Go on until it has finished: live from its pod while a step runs, then from its status.
     #[arg(short, long)]
     follow: bool,
     /// Only of this step.
@@ -71,10 +71,7 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
                 created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
             outcome(&follow(connection, &created.name_any(), Outputs::default()).await?)
         }
-        Action::Wait { task } => {
-            let silent = Outputs { step: Some(String::new()), ..Outputs::default() };
-            outcome(&follow(connection, &task, silent).await?)
-        }
+        Action::Wait { task } => outcome(&follow(connection, &task, Outputs::silent()).await?),
         Action::Cancel { task } => {
             let change = Patch::Merge(json!({ "spec": { "cancel": true } }));
             let cancelled = tasks.patch(&task, &PatchParams::default(), &change).await;
@@ -86,7 +83,7 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
 
 /// Prints them.
 pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
-    let mut outputs = Outputs { step: logs.step, has_prefix: logs.prefix, ..Outputs::default() };
+    let mut outputs = Outputs::of(logs.step, logs.prefix);
     if logs.follow {
         return follow(connection, &logs.task, outputs).await.map(drop);
     }

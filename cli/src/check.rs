@@ -1,0 +1,266 @@
+//! What `doctor` finds, and what to do about it.
+
+use arl_crds::{
+    WarmPool,
+    condition::{self, PODS_FAILING},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use crate::installed::{Definitions, Operator};
+
+/// The init container that copies the agent into a pod.
+const INSTALLER: &str = "arl-agent";
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// How it is.
+    pub finding: Finding,
+}
+
+/// How something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Not known, or not needed by all; what to do.
+    Doubtful(String, String),
+    /// In the way; what to do.
+    Bad(String, String),
+}
+
+impl Check {
+    /// As it should be.
+    pub fn good(subject: &'static str, what: impl Into<String>) -> Self {
+        Self { subject, finding: Finding::Good(what.into()) }
+    }
+
+    /// Not known, or not needed by all.
+    pub fn doubtful(subject: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { subject, finding: Finding::Doubtful(what.into(), remedy.into()) }
+    }
+
+    /// In the way.
+    pub fn bad(subject: &'static str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { subject, finding: Finding::Bad(what.into(), remedy.into()) }
+    }
+
+    /// Whether it is in the way.
+    pub fn is_bad(&self) -> bool {
+        matches!(self.finding, Finding::Bad(..))
+    }
+
+    /// As one line or two.
+    pub fn lines(&self) -> String {
+        let (mark, what, remedy) = match &self.finding {
+            Finding::Good(what) => ("ok  ", what, None),
+            Finding::Doubtful(what, remedy) => ("?   ", what, Some(remedy)),
+            Finding::Bad(what, remedy) => ("FAIL", what, Some(remedy)),
+        };
+        let remedy = remedy.map(|remedy| format!("      do: {remedy}\n")).unwrap_or_default();
+        format!("{mark}  {}: {what}\n{remedy}", self.subject)
+    }
+}
+
+/// A right, and the verbs that are of no use without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// What is done.
+    pub verb: &'static str,
+    /// The group of the resource.
+    pub group: &'static str,
+    /// To what; of a subresource, with the resource before it.
+    pub resource: &'static str,
+    /// What it is for.
+    pub needed_by: &'static str,
+}
+
+const fn right(verb: &'static str, group: &'static str, resource: &'static str, needed_by: &'static str) -> Right {
+    Right { verb, group, resource, needed_by }
+}
+
+/// All that the verbs take.
+pub const RIGHTS: [Right; 14] = [
+    right("list", arl_crds::GROUP, "warmpools", "get, top, ui, why"),
+    right("list", arl_crds::GROUP, "sandboxes", "get, top, ui, why"),
+    right("watch", arl_crds::GROUP, "sandboxes", "run, claim, fork, wait"),
+    right("list", arl_crds::GROUP, "tasks", "get, top, ui, logs"),
+    right("watch", arl_crds::GROUP, "tasks", "task, logs -f, wait"),
+    right("create", arl_crds::GROUP, "sandboxes", "run, claim, fork"),
+    right("delete", arl_crds::GROUP, "sandboxes", "run, release, reap"),
+    right("create", arl_crds::GROUP, "tasks", "task run, run --task"),
+    right("patch", arl_crds::GROUP, "tasks", "task cancel"),
+    right("create", arl_crds::GROUP, "warmpools", "pool create"),
+    right("patch", arl_crds::GROUP, "warmpools", "pool scale, pool roll"),
+    right("create", "", "pods/exec", "run, exec, shell, cp, ps, kill, logs -f while a step runs"),
+    right("get", "", "pods/exec", "the same, on API servers before 1.35"),
+    right("list", "", "pods", "why, report"),
+];
+
+/// Of the rights that are missing.
+pub fn rights(missing: &[Right], namespace: &str) -> Check {
+    const SUBJECT: &str = "rights";
+    if missing.is_empty() {
+        return Check::good(SUBJECT, format!("all that kubectl arl needs, in namespace {namespace}"));
+    }
+    let named: Vec<_> =
+        missing.iter().map(|right| format!("{} {} (for {})", right.verb, right.resource, right.needed_by)).collect();
+    let remedy = "ask who runs the cluster for them, or choose another namespace (-n); docs/security.md has the rules";
+    let what = format!("missing in namespace {namespace}: {}", named.join("; "));
+    if missing.iter().any(|right| right.verb == "list" && right.group == arl_crds::GROUP) {
+        Check::bad(SUBJECT, what, remedy)
+    } else {
+        Check::doubtful(SUBJECT, what, remedy)
+    }
+}
+
+/// Of the definitions.
+pub fn definitions(found: &Definitions) -> Check {
+    const SUBJECT: &str = "definitions";
+    match found {
+        Definitions::UpToDate => Check::good(SUBJECT, "up to date"),
+        other => Check::bad(
+            SUBJECT,
+            other.to_string(),
+            "apply those of this version: kubectl apply --server-side --force-conflicts -f crds.yaml; see docs/install.md",
+        ),
+    }
+}
+
+/// Of the operator's pods.
+pub fn operators(found: &[Operator]) -> Check {
+    const SUBJECT: &str = "operator";
+    let said = || found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let Some(first) = found.first() else {
+        return Check::doubtful(
+            SUBJECT,
+            "no pod of it is in this cluster",
+            "install it: helm install arl-operator deploy/chart --namespace arl-system --create-namespace; or see that the one outside of the cluster runs",
+        );
+    };
+    if !found.iter().any(|operator| operator.is_ready) {
+        let remedy = format!("kubectl -n {} describe pod {}; kubectl -n {0} logs {1}", first.namespace, first.pod);
+        return Check::bad(SUBJECT, said(), remedy);
+    }
+    if found.len() > 1 && !found.iter().any(|operator| operator.leads == Some(true)) {
+        let remedy = format!("see who holds the Lease: kubectl -n {} get lease", first.namespace);
+        return Check::doubtful(SUBJECT, format!("none is known to lead: {}", said()), remedy);
+    }
+    Check::good(SUBJECT, said())
+}
+
+/// Of the pods of pools: whether their nodes have the agent's image.
+pub fn agent(pods: &[Pod]) -> Check {
+    const SUBJECT: &str = "agent image";
+    let mut seen = None;
+    for pod in pods {
+        let statuses = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref());
+        for status in statuses.into_iter().flatten().filter(|status| status.name == INSTALLER) {
+            let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+            let reason = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or_default();
+            if reason.contains("Image") || reason == "ErrImagePull" {
+                let what = format!("pod {} cannot have {}: {reason}", pod.name_any(), status.image);
+                let remedy = "let nodes pull it, or set agent.image in the chart's values to one that they can, and imagePullSecrets in the pool's template";
+                return Check::bad(SUBJECT, what, remedy);
+            }
+            seen = Some(status.image.clone()).filter(|_| !status.image_id.is_empty()).or(seen);
+        }
+    }
+    match seen {
+        Some(image) => Check::good(SUBJECT, format!("{image} is on nodes")),
+        None => Check::doubtful(SUBJECT, "no pod here shows it", "make a pool: kubectl arl pool create IMAGE"),
+    }
+}
+
+/// Of the pools.
+pub fn pools(pools: &[WarmPool]) -> Check {
+    const SUBJECT: &str = "pools";
+    let failing = |pool: &WarmPool| {
+        let status = pool.status.as_ref()?;
+        condition::find_true(&status.conditions, PODS_FAILING)
+            .map(|why| format!("{} ({})", pool.name_any(), why.reason))
+    };
+    let unserved = pools.iter().filter(|pool| pool.status.is_none()).map(ResourceExt::name_any).collect::<Vec<_>>();
+    let failing: Vec<_> = pools.iter().filter_map(failing).collect();
+    if !unserved.is_empty() {
+        let what = format!("no operator has looked at {}", unserved.join(", "));
+        return Check::bad(
+            SUBJECT,
+            what,
+            "let the operator look after this namespace: watchNamespaces in the chart's values",
+        );
+    }
+    match pools {
+        [] => Check::doubtful(SUBJECT, "there is none", "make one: kubectl arl pool create IMAGE"),
+        _ if failing.is_empty() => Check::good(SUBJECT, format!("{} without a failure", pools.len())),
+        _ => Check::doubtful(SUBJECT, format!("pods fail of {}", failing.join(", ")), "kubectl arl why pool/NAME"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pool(status: &Value) -> WarmPool {
+        serde_json::from_value(
+            json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": { "name": "p" },
+            "spec": { "replicas": 1, "template": { "spec": { "containers": [] } } }, "status": status }),
+        )
+        .unwrap()
+    }
+
+    fn pod(state: &Value, id: &str) -> Pod {
+        let status = json!({ "name": INSTALLER, "image": "agent:1", "imageID": id, "ready": false, "restartCount": 0, "state": state });
+        serde_json::from_value(
+            json!({ "metadata": { "name": "p-1" }, "status": { "initContainerStatuses": [status] } }),
+        )
+        .unwrap()
+    }
+
+    fn operator(is_ready: bool, leads: Option<bool>) -> Operator {
+        let (namespace, pod) = ("arl-system".to_owned(), "o-1".to_owned());
+        Operator { namespace, pod, version: "1".into(), image: "i".into(), is_ready, leads }
+    }
+
+    #[test]
+    fn what_is_in_the_way_has_a_remedy() {
+        assert_eq!(rights(&[], "n").lines(), "ok    rights: all that kubectl arl needs, in namespace n\n");
+        let exec: Vec<_> = RIGHTS.into_iter().filter(|right| right.resource == "pods/exec").collect();
+        let missing = rights(&exec, "n");
+        assert!(!missing.is_bad() && missing.lines().contains("create pods/exec (for run,"), "{missing:?}");
+        assert!(rights(&RIGHTS, "n").is_bad());
+        let absent = definitions(&Definitions::Absent("Task".into()));
+        assert!(absent.is_bad() && absent.lines().contains("\n      do: apply those of this version"), "{absent:?}");
+    }
+
+    #[test]
+    fn an_operator_has_to_be_ready_and_of_several_one_to_lead() {
+        assert!(matches!(operators(&[]).finding, Finding::Doubtful(..)));
+        assert!(operators(&[operator(false, None)]).is_bad());
+        assert!(matches!(operators(&[operator(true, None)]).finding, Finding::Good(_)));
+        let two = |leads| operators(&[operator(true, leads), operator(true, Some(false))]);
+        assert!(matches!(two(Some(true)).finding, Finding::Good(_)));
+        assert!(matches!(two(Some(false)).finding, Finding::Doubtful(..)));
+    }
+
+    #[test]
+    fn an_agent_that_cannot_be_pulled_is_named() {
+        let waits = json!({ "waiting": { "reason": "ErrImagePull" } });
+        let check = agent(&[pod(&json!({}), "sha"), pod(&waits, "")]);
+        assert!(check.is_bad() && check.lines().contains("pod p-1 cannot have agent:1: ErrImagePull"), "{check:?}");
+        assert_eq!(agent(&[pod(&json!({}), "sha")]).lines(), "ok    agent image: agent:1 is on nodes\n");
+        assert!(matches!(agent(&[]).finding, Finding::Doubtful(..)));
+    }
+
+    #[test]
+    fn a_pool_that_nobody_looks_after_is_in_the_way() {
+        assert!(pools(&[pool(&Value::Null)]).is_bad());
+        assert!(matches!(pools(&[pool(&json!({}))]).finding, Finding::Good(_)));
+        assert!(matches!(pools(&[]).finding, Finding::Doubtful(..)));
+    }
+}

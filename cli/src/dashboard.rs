@@ -1,0 +1,194 @@
+//! What `top` draws.
+
+use std::collections::BTreeMap;
+
+use arl_crds::{Sandbox, Task, TaskState, WarmPool};
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use crate::{
+    screen::{Objects, of_pool, of_task, recent},
+    table::{Table, age},
+    usage::Usage,
+};
+
+/// Cells of the bar that shows how full a pool is.
+const BAR: usize = 10;
+/// Lines that each kind has at least.
+const LEAST: usize = 4;
+
+/// What is drawn, and on what.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The objects.
+    pub objects: &'a Objects,
+    /// What their pods use.
+    pub usage: &'a BTreeMap<String, Usage>,
+    /// The time.
+    pub now: Timestamp,
+    /// Columns; none: as wide as it gets.
+    pub columns: Option<u16>,
+    /// Lines; none: all.
+    pub rows: Option<u16>,
+}
+
+/// As text.
+pub fn draw(frame: Frame<'_>) -> String {
+    let Objects { pools, sandboxes, tasks, waiting } = frame.objects;
+    let (pools, sandboxes) = (pools.as_deref().unwrap_or_default(), sandboxes.as_deref().unwrap_or_default());
+    let tasks = tasks.as_deref().unwrap_or_default();
+    let count = |state| tasks.iter().filter(|task| state_of(task) == Some(state)).count();
+    let headline = format!(
+        "{}   {} pools, {} Sandboxes ({} waiting), {} Tasks running, {} pending\n",
+        frame.namespace,
+        pools.len(),
+        sandboxes.len(),
+        waiting.len(),
+        count(TaskState::Running),
+        count(TaskState::Pending),
+    );
+    let mut of_pools = Table::new(&["POOL", "FILL", "READY", "WANTED", "WAITING", "ALLOCATED", "STATE"]);
+    for pool in pools {
+        let [name, ready, wanted, waiting, allocated, state, ..] = of_pool(pool, waiting, frame.now);
+        of_pools.row([name, bar(pool), ready, wanted, waiting, allocated, state]);
+    }
+    let mut of_sandboxes = Table::new(&["SANDBOX", "POOL", "PHASE", "CPU", "MEMORY", "TASK", "AGE"]);
+    for sandbox in sandboxes {
+        of_sandboxes.row(row(sandbox, tasks, frame));
+    }
+    let mut of_tasks = Table::new(&["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE"]);
+    let mut shown = recent(tasks);
+    // Those that have not finished come first, then the newest.
+    shown.sort_by_key(|task| (state_of(task).is_some_and(TaskState::is_finished), std::cmp::Reverse(created(*task))));
+    for task in shown {
+        let [cells @ .., _] = of_task(task, frame.now);
+        of_tasks.row(cells);
+    }
+    let parts = [of_pools, of_sandboxes, of_tasks];
+    let parts = parts.iter().filter(|table| !table.is_empty()).map(|table| table.fitted(true, frame.columns));
+    fit(headline, &parts.collect::<Vec<_>>(), frame.rows)
+}
+
+/// The lines of the tables that there is room for, and how many there is none for.
+fn fit(headline: String, tables: &[String], rows: Option<u16>) -> String {
+    let mut text = headline;
+    let mut room = rows.map_or(usize::MAX, |rows| usize::from(rows).saturating_sub(2));
+    for (index, table) in tables.iter().enumerate() {
+        let behind = (tables.len() - index - 1) * (LEAST + 1);
+        let lines: Vec<_> = table.lines().collect();
+        let most = room.saturating_sub(behind + 1);
+        text.push('\n');
+        let shown = if lines.len() <= most { lines.len() } else { most.saturating_sub(1) };
+        for line in &lines[..shown] {
+            text.extend([line, "\n"]);
+        }
+        if shown < lines.len() {
+            text.extend(["... ", &(lines.len() - shown).to_string(), " more\n"]);
+        }
+        room = room.saturating_sub(lines.len().min(most) + 1);
+    }
+    text
+}
+
+fn bar(pool: &WarmPool) -> String {
+    let status = pool.status.as_ref();
+    let wanted = status.and_then(|status| status.wanted).unwrap_or(pool.spec.replicas);
+    let [wanted, ready] = [wanted, status.map_or(0, |status| status.ready)].map(|n| usize::try_from(n).unwrap_or(0));
+    let full = (ready * BAR).checked_div(wanted).unwrap_or(BAR).min(BAR);
+    format!("{}{}", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+fn row(sandbox: &Sandbox, tasks: &[Task], frame: Frame<'_>) -> [String; 7] {
+    let name = sandbox.name_any();
+    let status = sandbox.status.clone().unwrap_or_default();
+    let usage = status.pod_name.as_ref().and_then(|pod| frame.usage.get(pod));
+    let [cpu, memory] = usage.map(Usage::cells).unwrap_or_default();
+    let runs = |task: &&Task| task.spec.sandbox_ref == name && state_of(task) == Some(TaskState::Running);
+    [
+        name.clone(),
+        sandbox.spec.pool_ref.clone(),
+        status.phase.map_or_else(|| "Unserved".to_owned(), |phase| format!("{phase:?}")),
+        cpu,
+        memory,
+        tasks.iter().find(runs).map(ResourceExt::name_any).unwrap_or_default(),
+        age(created(sandbox), frame.now),
+    ]
+}
+
+fn state_of(task: &Task) -> Option<TaskState> {
+    task.status.as_ref().and_then(|status| status.state)
+}
+
+fn created(object: &impl Resource) -> Option<Timestamp> {
+    object.meta().creation_timestamp.as_ref().map(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn objects(tasks: i64) -> Objects {
+        let meta = |name: &str| json!({ "name": name, "namespace": "n", "creationTimestamp": "1970-01-01T00:00:30Z" });
+        let made = |kind: &str, name: &str, spec, status| {
+            json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": kind,
+            "metadata": meta(name), "spec": spec, "status": status })
+        };
+        let pool = made(
+            "WarmPool",
+            "p",
+            json!({ "replicas": 4, "template": { "spec": { "containers": [] } } }),
+            json!({ "ready": 3, "allocated": 1, "phase": "Scaling" }),
+        );
+        let sandbox = made("Sandbox", "s", json!({ "poolRef": "p" }), json!({ "phase": "Bound", "podName": "p-1" }));
+        let task = |n: i64| {
+            made(
+                "Task",
+                &format!("t{n}"),
+                json!({ "sandboxRef": "s", "steps": [] }),
+                json!({ "state": if n == 0 { "Running" } else { "Succeeded" } }),
+            )
+        };
+        Objects {
+            pools: Some(vec![serde_json::from_value(pool).unwrap()]),
+            sandboxes: Some(vec![serde_json::from_value(sandbox).unwrap()]),
+            tasks: Some((0..tasks).map(|n| serde_json::from_value(task(n)).unwrap()).collect()),
+            waiting: Vec::new(),
+        }
+    }
+
+    fn frame<'a>(objects: &'a Objects, usage: &'a BTreeMap<String, Usage>, rows: Option<u16>) -> Frame<'a> {
+        let now = Timestamp::from_second(60).unwrap();
+        Frame { namespace: "n", objects, usage, now, columns: None, rows }
+    }
+
+    #[test]
+    fn one_look_shows_how_full_pools_are_and_who_uses_what() {
+        let usage = BTreeMap::from([("p-1".to_owned(), Usage { millicores: 12.0, bytes: 3_145_728.0 })]);
+        let expected = "\
+n   1 pools, 1 Sandboxes (0 waiting), 1 Tasks running, 0 pending
+
+POOL   FILL         READY   WANTED   WAITING   ALLOCATED   STATE
+p      #######...   3       4        0         1           Scaling
+
+SANDBOX   POOL   PHASE   CPU   MEMORY   TASK   AGE
+s         p      Bound   12m   3Mi      t0     30s
+
+TASK   SANDBOX   STATE     REASON   STEP   EXIT   DURATION   AGE
+t0     s         Running                                     30s
+";
+        assert_eq!(draw(frame(&objects(1), &usage, None)), expected);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let text = draw(frame(&objects(30), &BTreeMap::new(), Some(20)));
+        assert!(text.lines().count() <= 20 && text.ends_with(" more\n"), "{text}");
+        assert!(text.contains("\nt0 "), "what runs comes first: {text}");
+        let least = draw(frame(&objects(30), &BTreeMap::new(), Some(1)));
+        assert!(least.starts_with("n   1 pools"), "{least}");
+    }
+}

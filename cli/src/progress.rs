@@ -1,0 +1,135 @@
+//! How far an object is on its way to where it is waited for.
+
+use arl_crds::{
+    Sandbox, SandboxPhase, Task, TaskState, WarmPool,
+    condition::{self, PODS_FAILING},
+    reason::{SandboxReason, WarmPoolReason},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is there.
+    Reached,
+    /// Not yet, and why.
+    Waiting(String),
+    /// It never will be, and why.
+    Never(String),
+}
+
+/// A kind that can be waited for.
+pub trait Awaited {
+    /// What is waited for, in a word.
+    const GOAL: &'static str;
+    /// How far this one is.
+    fn progress(&self) -> Progress;
+}
+
+impl Awaited for WarmPool {
+    const GOAL: &'static str = "ready";
+
+    fn progress(&self) -> Progress {
+        let conditions = self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let is_current = |condition: &&Condition| condition.observed_generation >= self.metadata.generation;
+        let ready = condition::find(conditions, "Ready").filter(is_current);
+        if let Some(failing) = condition::find_true(conditions, PODS_FAILING) {
+            let is_template = WarmPoolReason::parse(&failing.reason) == Some(WarmPoolReason::InvalidTemplate);
+            return if is_template { Progress::Never(said(failing)) } else { Progress::Waiting(said(failing)) };
+        }
+        match ready {
+            Some(ready) if ready.status == "True" => Progress::Reached,
+            ready => Progress::Waiting(ready.map_or_else(unserved, said)),
+        }
+    }
+}
+
+impl Awaited for Sandbox {
+    const GOAL: &'static str = "ready";
+
+    fn progress(&self) -> Progress {
+        let Some(status) = &self.status else { return Progress::Waiting(unserved()) };
+        let ready = condition::find(&status.conditions, "Ready");
+        let reason = ready.and_then(|ready| SandboxReason::parse(&ready.reason));
+        match status.phase {
+            Some(SandboxPhase::Released) => Progress::Never(ready.map_or_else(unserved, said)),
+            Some(SandboxPhase::Ready | SandboxPhase::Bound) if reason == Some(SandboxReason::Allocated) => {
+                Progress::Reached
+            }
+            _ => Progress::Waiting(ready.map_or_else(unserved, said)),
+        }
+    }
+}
+
+impl Awaited for Task {
+    const GOAL: &'static str = "finished";
+
+    fn progress(&self) -> Progress {
+        let status = self.status.as_ref();
+        if status.and_then(|status| status.state).is_some_and(TaskState::is_finished) {
+            return Progress::Reached;
+        }
+        let succeeded = status.and_then(|status| condition::find(&status.conditions, "Succeeded"));
+        Progress::Waiting(succeeded.map_or_else(unserved, said))
+    }
+}
+
+fn said(condition: &Condition) -> String {
+    format!("{}: {}", condition.reason, condition.message)
+}
+
+fn unserved() -> String {
+    "no operator has looked at it".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn made<K: serde::de::DeserializeOwned>(kind: &str, spec: &Value, status: &Value) -> K {
+        serde_json::from_value(json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "spec": spec,
+            "status": status, "metadata": { "name": "x", "generation": 2 } }))
+        .unwrap()
+    }
+
+    fn condition(type_: &str, status: &str, reason: &str, generation: i64) -> Value {
+        json!({ "type": type_, "status": status, "reason": reason, "message": "why", "observedGeneration": generation,
+            "lastTransitionTime": "2026-01-01T00:00:00Z" })
+    }
+
+    #[test]
+    fn a_pool_is_ready_when_the_operator_has_seen_its_last_change() {
+        let of = |conditions: Vec<Value>| {
+            let spec = json!({ "replicas": 1, "template": { "spec": { "containers": [] } } });
+            made::<WarmPool>("WarmPool", &spec, &json!({ "conditions": conditions })).progress()
+        };
+        assert_eq!(of(vec![condition("Ready", "True", "PodsReady", 2)]), Progress::Reached);
+        assert!(matches!(of(vec![condition("Ready", "True", "PodsReady", 1)]), Progress::Waiting(_)));
+        let failing = |reason| of(vec![condition("PodsFailing", "True", reason, 2)]);
+        assert_eq!(failing("ImagePullBackOff"), Progress::Waiting("ImagePullBackOff: why".into()));
+        assert_eq!(failing("InvalidTemplate"), Progress::Never("InvalidTemplate: why".into()));
+    }
+
+    #[test]
+    fn a_sandbox_that_was_released_is_waited_for_no_longer() {
+        let of = |phase: &str, status: &str, reason: &str| {
+            let status = json!({ "phase": phase, "conditions": [condition("Ready", status, reason, 1)] });
+            made::<Sandbox>("Sandbox", &json!({ "poolRef": "p" }), &status).progress()
+        };
+        assert_eq!(of("Ready", "True", "Allocated"), Progress::Reached);
+        assert_eq!(of("Pending", "False", "PoolEmpty"), Progress::Waiting("PoolEmpty: why".into()));
+        assert_eq!(of("Released", "False", "PodLost"), Progress::Never("PodLost: why".into()));
+    }
+
+    #[test]
+    fn a_task_has_finished_however_it_ended() {
+        let of = |state: &str| {
+            let status = json!({ "state": state, "conditions": [condition("Succeeded", "Unknown", "Queued", 1)] });
+            made::<Task>("Task", &json!({ "sandboxRef": "s", "steps": [] }), &status).progress()
+        };
+        assert_eq!((of("Failed"), of("Succeeded")), (Progress::Reached, Progress::Reached));
+        assert_eq!(of("Running"), Progress::Waiting("Queued: why".into()));
+    }
+}

@@ -1,0 +1,176 @@
+//! `doctor`: whether all is there that the verbs need, and what to do where it is not.
+
+use std::time::Duration;
+
+use arl_agent::{BINARY, DIRECTORY};
+use arl_client::Command;
+use arl_crds::{WarmPool, duration, labels};
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    core::v1::Pod,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
+};
+use tokio::time::Instant;
+
+use crate::{
+    check::{self, Check, RIGHTS, Right},
+    connect::Connection,
+    failure::Failure,
+    installed,
+    interrupt::Interrupts,
+    listing, print,
+    progress::{Awaited, Progress},
+};
+
+/// Reviews of rights that are under way at once.
+const REVIEWS: usize = 8;
+/// How long the probe's Sandbox may take.
+const PROBE_MAX: Duration = Duration::from_secs(60);
+/// The Sandbox of a probe that is killed goes after this.
+const PROBE_TTL: Duration = Duration::from_secs(60);
+/// Something was found.
+const FOUND: u8 = 1;
+
+/// Look at rights, definitions, the operator, the agent's image and pools, and try a Sandbox; say what to do about each.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code: 0 where nothing is in the way, 1 where something is.")]
+pub struct Flags {
+    /// Try a Sandbox of this pool; unset: of the first one that is ready.
+    #[arg(long)]
+    pool: Option<String>,
+    /// Try no Sandbox.
+    #[arg(long)]
+    no_probe: bool,
+}
+
+/// Looks, and prints each finding as it is made; whether something is in the way.
+pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
+    let mut is_well = true;
+    let mut show = |check: &Check| {
+        is_well &= !check.is_bad();
+        print::data(&check.lines())
+    };
+    let cluster = interrupts.or(installed::cluster(connection)).await?;
+    show(&Check::good("cluster", format!("Kubernetes {cluster} answers")))?;
+    show(&check::definitions(&interrupts.or(installed::definitions(connection)).await?))?;
+    let missing = interrupts.or(missing(connection)).await?;
+    show(&check::rights(&missing, &connection.namespace))?;
+    show(&interrupts.or(operators(connection)).await?)?;
+    let seen = |what: &'static str, found: Result<Check, Failure>| {
+        found.unwrap_or_else(|failure| Check::doubtful(what, format!("not known: {}", failure.message), "see rights"))
+    };
+    let pools = interrupts.or(async { Ok(pools(connection).await) }).await?;
+    show(&seen("pools", pools.as_ref().map(|pools| check::pools(pools)).map_err(Clone::clone)))?;
+    let pods = ListParams::default().labels(labels::WARMPOOL);
+    let pods = interrupts.or(async { Ok(listing::all(&connection.api::<Pod>(), &pods, "pods").await) }).await?;
+    show(&seen("agent image", pods.map(|pods| check::agent(&pods))))?;
+    if !flags.no_probe {
+        show(&probe(connection, flags.pool, &pools.unwrap_or_default(), interrupts).await?)?;
+    }
+    Ok(if is_well { 0 } else { FOUND })
+}
+
+async fn pools(connection: &Connection) -> Result<Vec<WarmPool>, Failure> {
+    listing::all(&connection.api::<WarmPool>(), &ListParams::default(), "WarmPools").await
+}
+
+/// The rights that this user does not have.
+async fn missing(connection: &Connection) -> Result<Vec<Right>, Failure> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(connection.kube.clone());
+    let asked = RIGHTS.into_iter().map(|right| {
+        let reviews = reviews.clone();
+        async move {
+            let allowed = reviews.create(&PostParams::default(), &review(right, &connection.namespace)).await;
+            let allowed = allowed.map_err(|error| Failure::api("ask for your rights", &error))?;
+            let is_allowed = allowed.status.is_some_and(|status| status.allowed);
+            Ok::<_, Failure>((!is_allowed).then_some(right))
+        }
+    });
+    let answered: Vec<Option<Right>> = stream::iter(asked).buffered(REVIEWS).try_collect().await?;
+    Ok(answered.into_iter().flatten().collect())
+}
+
+fn review(right: Right, namespace: &str) -> SelfSubjectAccessReview {
+    let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
+    let attributes = ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        verb: Some(right.verb.to_owned()),
+        group: Some(right.group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource: Some(subresource.to_owned()).filter(|name| !name.is_empty()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+    SelfSubjectAccessReview { spec, ..Default::default() }
+}
+
+async fn operators(connection: &Connection) -> Result<Check, Failure> {
+    Ok(match installed::operators(connection).await {
+        Ok(found) => check::operators(&found),
+        Err(failure) => Check::doubtful(
+            "operator",
+            format!("its pods cannot be seen: {}", failure.message),
+            "nothing, where the probe below is well; otherwise ask who runs the cluster",
+        ),
+    })
+}
+
+/// A Sandbox, a command in it, and its end.
+async fn probe(
+    connection: &Connection,
+    named: Option<String>,
+    pools: &[WarmPool],
+    interrupts: &Interrupts,
+) -> Result<Check, Failure> {
+    const SUBJECT: &str = "probe";
+    let first = || pools.iter().find(|pool| pool.progress() == Progress::Reached).map(ResourceExt::name_any);
+    let Some(pool) = named.or_else(first) else {
+        let remedy = "make one, and look again: kubectl arl pool create IMAGE";
+        return Ok(Check::doubtful(SUBJECT, "not tried: no pool is ready", remedy));
+    };
+    let began = Instant::now();
+    let client = connection.client();
+    let claim = client.claim(&pool).idle_ttl(PROBE_TTL).wait(PROBE_MAX);
+    let sandbox = match interrupts.or(async { Ok(claim.await) }).await? {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            let what = format!("no Sandbox of pool {pool}: {}", Failure::from(error).message);
+            return Ok(Check::bad(SUBJECT, what, format!("kubectl arl why pool/{pool}")));
+        }
+    };
+    let claimed = began.elapsed();
+    // It is in each pod, whatever its image has.
+    let ran = interrupts
+        .or(async { Ok(sandbox.run(Command::new([format!("{DIRECTORY}/{BINARY}"), "version".into()])).await) })
+        .await;
+    let took = began.elapsed().saturating_sub(claimed);
+    let released = sandbox.release().await;
+    let (claimed, took) = (duration::display(claimed), duration::display(took));
+    Ok(match (ran?, released) {
+        (Ok(ran), Ok(())) if ran.exit.success() => Check::good(
+            SUBJECT,
+            format!("a Sandbox of pool {pool} after {claimed}, a command in it after {took} more; released"),
+        ),
+        (Ok(ran), Ok(())) => {
+            let what = format!("the agent exits with {} in pool {pool}: {}", ran.exit.code, ran.stderr_text());
+            Check::bad(SUBJECT, what, "look at the image's architecture and the template's securityContext")
+        }
+        (Err(error), _) => {
+            let what = format!("no command runs in a Sandbox of pool {pool}: {}", Failure::from(error).message);
+            Check::bad(
+                SUBJECT,
+                what,
+                "see rights: pods/exec; and whether a proxy before the API server lets WebSockets through",
+            )
+        }
+        (_, Err(error)) => {
+            let what = format!("Sandbox {} cannot be released: {}", sandbox.name(), Failure::from(error).message);
+            Check::bad(SUBJECT, what, "see rights: delete sandboxes; it goes after a minute without use")
+        }
+    })
+}

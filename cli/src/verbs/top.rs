@@ -1,0 +1,81 @@
+//! `top`: what is there, as it changes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::Args;
+use crossterm::event::{Event, EventStream, KeyCode, KeyModifiers};
+use futures::StreamExt;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::{
+    connect::Connection,
+    dashboard::{Frame, draw},
+    failure::Failure,
+    interrupt::Interrupts,
+    live_objects::LiveObjects,
+    print, table,
+    terminal::{self, FullScreen},
+    usage,
+};
+
+/// The metrics API cannot be watched, and has new values about as often.
+const MEASURE_EVERY: Duration = Duration::from_secs(15);
+/// Ages go on where nothing changes.
+const DRAW_EVERY: Duration = Duration::from_secs(1);
+/// Changes that come faster are drawn together.
+const DRAW_LEAST: Duration = Duration::from_millis(200);
+
+/// Show pools, Sandboxes with their CPU and memory, and Tasks, as they change; once, where the output is no terminal.
+#[derive(Args, Debug)]
+#[command(after_help = "q or Ctrl-C leaves. CPU and memory are shown where the cluster has metrics.k8s.io.")]
+pub struct Flags {}
+
+/// Draws until somebody leaves.
+pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(), Failure> {
+    let objects = interrupts.or(LiveObjects::watch(connection)).await?;
+    let mut usage = interrupts.or(async { Ok(usage::of_sandboxes(connection).await) }).await?;
+    if !terminal::is_output() || !terminal::is_input() {
+        return print::data(&text(connection, &objects, &usage, None));
+    }
+    let _screen = FullScreen::enter().map_err(|error| Failure::ours(format!("the terminal: {error}")))?;
+    let (mut changes, mut keys) = (objects.changes(), EventStream::new());
+    let (mut measure, mut redraw) = (interval(MEASURE_EVERY), interval(DRAW_EVERY));
+    measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let text = text(connection, &objects, &usage, Some(terminal::columns_and_rows()));
+        terminal::draw(&text).map_err(|error| Failure::output(&error))?;
+        let again = Instant::now() + DRAW_LEAST;
+        tokio::select! {
+            interrupt = interrupts.first() => return Err(interrupt.into()),
+            key = keys.next() => match key {
+                Some(Ok(event)) if leaves(&event) => return Ok(()),
+                Some(Ok(_)) => {}
+                _ => return Ok(()),
+            },
+            _ = measure.tick() => usage = usage::of_sandboxes(connection).await,
+            _ = redraw.tick() => {}
+            told = changes.changed() => match told {
+                Ok(()) => sleep_until(again).await,
+                Err(_) => return Err(Failure::ours("the watch has ended")),
+            },
+        }
+    }
+}
+
+fn text(
+    connection: &Connection,
+    objects: &LiveObjects,
+    usage: &BTreeMap<String, usage::Usage>,
+    size: Option<(u16, u16)>,
+) -> String {
+    let (columns, rows) = (size.map(|(columns, _)| columns), size.map(|(_, rows)| rows));
+    let objects = &objects.now();
+    draw(Frame { namespace: &connection.namespace, objects, usage, now: table::now(), columns, rows })
+}
+
+fn leaves(event: &Event) -> bool {
+    let Event::Key(key) = event else { return false };
+    let is_control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    is_control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
+}
