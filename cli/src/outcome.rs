@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use arl_agent::message::live::{Output, printed::Printed};
 use arl_crds::{StepState, Task, TaskState, TaskStatus, condition};
 use futures::TryStreamExt;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use tokio::time::timeout;
 
 use crate::{
@@ -67,7 +67,7 @@ impl Outputs {
                     [(Output::Stdout, &step.stdout), (Output::Stderr, &step.stderr)].map(|(output, text)| {
                         self.lines(&step.name, self.live.rest(index, output, text.as_deref().unwrap_or_default()))
                     });
-                print::data(&out)?;
+                print::bytes(out.as_bytes())?;
                 print::raw(err.as_bytes());
             }
         }
@@ -117,7 +117,7 @@ impl Outputs {
 /// Prints the outputs of a Task's steps until the Task has finished: live from its pod, as far as that can be, and what is left from its
 /// status.
 pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -> Result<TaskStatus, Failure> {
-    let mut versions = pin!(watcher::watch_object(connection.api::<Task>(), name));
+    let mut versions = pin!(watcher::watch_object(connection.api::<Task>(), name).default_backoff());
     let mut live = Live::Unopened;
     let (mut names, mut was_there) = (Vec::new(), false);
     loop {
@@ -132,7 +132,14 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
                 continue;
             }
         };
-        let version = version.map_err(|error| Failure::ours(format!("cannot watch Task {name}: {error}")))?;
+        let version = match version {
+            Ok(version) => version,
+            Err(error) if is_refused(&error) => {
+                return Err(Failure::ours(format!("cannot watch Task {name}: {error}")));
+            }
+            // It goes on where it was.
+            Err(_) => continue,
+        };
         let Some(task) = version.flatten() else {
             let place = &connection.namespace;
             return Err(Failure::ours(if was_there {
@@ -171,6 +178,19 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
             outputs.print(&status)?;
         }
     }
+}
+
+/// Whether a watch will not come again by itself.
+fn is_refused(error: &watcher::Error) -> bool {
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    let (InitialListFailed(kube::Error::Api(status))
+    | WatchStartFailed(kube::Error::Api(status))
+    | WatchFailed(kube::Error::Api(status))
+    | WatchError(status)) = error
+    else {
+        return false;
+    };
+    matches!(status.code, 401 | 403 | 404)
 }
 
 /// The way to a pod's outputs.

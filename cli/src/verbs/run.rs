@@ -101,7 +101,7 @@ async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<u8, Failure> {
     step["env"] = flags.process.env.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let step: Step = serde_json::from_value(step).map_err(|error| Failure::ours(error.to_string()))?;
     let status = sandbox.task(vec![step], flags.process.timeout).await?;
-    print::data(status.stdout.as_deref().unwrap_or_default())?;
+    print::bytes(status.stdout.as_deref().unwrap_or_default().as_bytes())?;
     print::raw(status.stderr.as_deref().unwrap_or_default().as_bytes());
     outcome(&status)
 }
