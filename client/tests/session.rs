@@ -18,7 +18,7 @@ use arl_agent::{
     },
 };
 use arl_client::{Command, Error, Fault, Session, kind::Kind, stream::Place};
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use kube::{Client, Config};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -225,6 +225,28 @@ async fn a_kill_is_said_again_on_the_next_stream() {
     process.kill(Duration::from_millis(250));
     let ended = tokio::time::timeout(Duration::from_secs(20), process.wait(0)).await;
     assert_eq!(ended.expect("it is told again").unwrap().exit.code, 143);
+}
+
+#[tokio::test]
+async fn who_is_refused_beside_another_takes_nothing_from_it() {
+    let (session, _) = session(PATIENCE, |_, mut stream| async move {
+        stream.greet(INSTANCE).await;
+        let Some(id) = stream.start().await else { return };
+        stream.say(&FromAgent::Live(Event::Started { id, pid: 5, ago_us: 0 })).await;
+        while let Some(request) = heard(stream.hear().await) {
+            if let Request::Kill { id, .. } = request {
+                return stream.ran(id, 143).await;
+            }
+        }
+    })
+    .await;
+    let mut process = session.start(Command::new(["sleep", "100"])).await.unwrap();
+    assert!(process.take_stdin().is_none(), "none was asked for");
+    // It has asked, and does not hear that it is refused.
+    assert!(session.attach(process.id()).now_or_never().is_none());
+    process.kill(Duration::from_millis(250));
+    let ended = tokio::time::timeout(Duration::from_secs(20), process.wait(0)).await;
+    assert_eq!(ended.expect("it ends").unwrap().exit.code, 143);
 }
 
 #[tokio::test]

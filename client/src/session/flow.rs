@@ -84,6 +84,7 @@ fn is_without_effect(action: &Action, is_complete: bool) -> bool {
 
 pub(crate) struct Flow {
     id: Id,
+    number: u64,
     opening: Opening,
     /// Whether it is known to have been started.
     confirmed: bool,
@@ -97,13 +98,24 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn new(id: Id, opening: Opening, events: EventSender, received: watch::Sender<Received>) -> Self {
+    pub(crate) fn new(
+        id: Id,
+        number: u64,
+        opening: Opening,
+        events: EventSender,
+        received: watch::Sender<Received>,
+    ) -> Self {
         let (expected, confirmed) = match &opening {
             Opening::Attach(offsets) => (*offsets, true),
             _ => ([0; 2], false),
         };
         let input = Input { unconfirmed: VecDeque::new(), received, sent: 0, until: 0, total: None, close_sent: false };
-        Self { id, opening, confirmed, sent: None, expected, killed: None, events, input }
+        Self { id, number, opening, confirmed, sent: None, expected, killed: None, events, input }
+    }
+
+    /// Which of those that were opened it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// What is sent of it on a new stream to `agent`; an error where it does not survive the loss of the one before.

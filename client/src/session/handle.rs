@@ -19,6 +19,7 @@ use crate::error::Error;
 pub(crate) struct Handle {
     link: Link,
     id: Id,
+    number: u64,
     events: EventReceiver,
     taken: [u64; 2],
     stdin: Option<Stdin>,
@@ -30,9 +31,15 @@ impl Handle {
         let taken = if let Opening::Attach(offsets) = opening { offsets } else { [0; 2] };
         let (sender, events) = events();
         let (received, room) = watch::channel(Received::default());
-        link.send(Command::Open { id, opening, events: sender, received });
-        let stdin = Some(Stdin { link: link.clone(), id, sent: 0, room });
-        Self { link, id, events, taken, stdin, is_over: false }
+        let number = link.next_number();
+        // Of a process that was started by somebody else it is not known whether it has an input.
+        let has_input = match &opening {
+            Opening::Process(start) => start.stdin || start.tty.is_some(),
+            Opening::Attach(_) | Opening::File(..) => true,
+        };
+        link.send(Command::Open { id, number, opening, events: sender, received });
+        let stdin = has_input.then(|| Stdin { link: link.clone(), id, sent: 0, room });
+        Self { link, id, number, events, taken, stdin, is_over: false }
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -70,7 +77,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if !self.is_over {
-            self.link.send(Command::Abandon(self.id));
+            self.link.send(Command::Abandon { id: self.id, number: self.number });
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The way to what drives a session.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::sync::mpsc;
 
@@ -11,15 +14,21 @@ use crate::{error::Error, stream::Place};
 pub(crate) struct Link {
     place: Arc<Place>,
     commands: mpsc::UnboundedSender<Command>,
+    opened: Arc<AtomicU64>,
 }
 
 impl Link {
     pub(super) fn new(place: Place, commands: mpsc::UnboundedSender<Command>) -> Self {
-        Self { place: Arc::new(place), commands }
+        Self { place: Arc::new(place), commands, opened: Arc::default() }
     }
 
     pub(super) fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// A number for what is opened: of the same process two may be asked for.
+    pub(super) fn next_number(&self) -> u64 {
+        self.opened.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn send(&self, command: Command) {

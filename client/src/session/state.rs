@@ -14,7 +14,7 @@ use crate::error::Error;
 /// What handles ask of a session.
 pub(crate) enum Command {
     /// Start or follow something.
-    Open { id: Id, opening: Opening, events: EventSender, received: watch::Sender<Received> },
+    Open { id: Id, number: u64, opening: Opening, events: EventSender, received: watch::Sender<Received> },
     /// Input for something.
     Input(Id, Vec<u8>),
     /// There is no more input.
@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// Send this once; it needs no answer.
     Send(Request),
     /// Nobody waits for it any more.
-    Abandon(Id),
+    Abandon { id: Id, number: u64 },
     /// Which processes are there?
     List(oneshot::Sender<Result<Vec<Process>, Error>>),
 }
@@ -58,8 +58,8 @@ impl State {
                 let error = Error::Usage("this session follows that process already".into());
                 events.end(FlowEvent::Failed(error));
             }
-            Command::Open { id, opening, events, received } => {
-                let mut flow = Flow::new(id, opening, events, received);
+            Command::Open { id, number, opening, events, received } => {
+                let mut flow = Flow::new(id, number, opening, events, received);
                 if let Some(agent) = self.connected {
                     // What is new can be sent.
                     self.unsent.extend(flow.resume(agent, &StreamEnd::Broken).unwrap_or_default());
@@ -76,13 +76,15 @@ impl State {
                 }
                 self.unsent.push(request);
             }
-            Command::Abandon(id) => {
+            // One that was refused beside another does not end that.
+            Command::Abandon { id, number } if self.flows.get(&id).is_some_and(|flow| flow.number() == number) => {
                 if let Some(flow) = self.flows.remove(&id) {
                     let is_sent = self.connected.is_some();
                     // Another stream knows nothing of it.
                     self.unsent.extend(if is_sent { Some(flow.abandon()) } else { flow.kill() });
                 }
             }
+            Command::Abandon { .. } => {}
             Command::List(answer) => {
                 self.next_list += 1;
                 self.lists.insert(self.next_list, answer);
