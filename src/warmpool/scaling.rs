@@ -159,8 +159,10 @@ fn next(bounds: &Bounds, before: Level, target: usize, now: Timestamp) -> Level 
     if target >= wanted {
         return Level { wanted: target, may_shrink_at: after(now, bounds.quiet), step: None };
     }
-    if now < before.may_shrink_at {
-        return Level { wanted, ..before };
+    // The quiet time may have been made shorter.
+    let may_shrink_at = before.may_shrink_at.min(after(now, bounds.quiet.max(bounds.pause())));
+    if now < may_shrink_at {
+        return Level { wanted, may_shrink_at, ..before };
     }
     let step = before.step.unwrap_or_else(|| wanted.div_ceil(STEPS));
     Level {
@@ -240,6 +242,13 @@ mod tests {
             }
         }
         panic!("it does not come to rest: {seen:?}");
+    }
+
+    #[test]
+    fn a_shorter_quiet_time_counts_from_its_change() {
+        let before = Level { wanted: 5, may_shrink_at: at(300), step: None };
+        let found = scale(&bounds(0, 20, None, 0), &demand(0, 0), before, false, at(50));
+        assert_eq!((found.wanted, found.look_again), (5, Some(at(150))));
     }
 
     #[test]

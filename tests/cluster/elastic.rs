@@ -71,12 +71,13 @@ async fn a_pool_that_sleeps_wakes_for_those_who_wait_and_sleeps_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_raise_the_number_of_ready_pods_and_quiet_lowers_it_to_the_least() {
     let world = World::new("elastic-claims").await;
-    world.elastic_pool(1, &json!({"maxReplicas": 3, "scaleDownAfterSeconds": 4})).await;
+    world.elastic_pool(1, &json!({"maxReplicas": 3})).await;
     world.pool_is_ready("p", 1).await;
     world.sandbox("first", "p").await;
     world.phase("first", SandboxPhase::Ready).await;
     let grown = world.pool_says("two are ready", |s| s.ready == 2 && s.wanted == Some(2)).await;
     assert_eq!((grown.hit_rate, grown.allocated), (Some(100), 1), "half as many again as were claimed, rounded up");
+    world.merge::<WarmPool>("p", &json!({"spec": {"scaling": {"scaleDownAfterSeconds": 2}}})).await;
     let rested = world.pool_says("one is ready", |s| s.ready == 1 && s.total == 2 && s.wanted == Some(1)).await;
     assert_eq!(rested.allocated, 1, "the Sandbox keeps its pod");
     world.phase("first", SandboxPhase::Ready).await;
