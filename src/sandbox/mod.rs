@@ -86,7 +86,7 @@ impl Sandboxes {
             match self.claim_one(observed, &claim.clone()).await? {
                 Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
                 // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
-                Claimed::Lost => return Ok(Plan::outrun()),
+                Claimed::Lost => return Ok(Plan::outrun(observed)),
                 Claimed::Refused(failure) => {
                     observed.look_again(&self.watch.cache, self.clock.now());
                     if left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {

@@ -76,8 +76,8 @@ impl Plan {
 
     /// What follows from a claim of a pod that had changed or gone, so that nobody knows yet whether there is another: the pods'
     /// changes wake it when it is its turn.
-    pub(super) fn outrun() -> Self {
-        Self::of(Decision::Wait(SandboxReason::Claiming), None)
+    pub(super) fn outrun(observed: &Observed) -> Self {
+        Self::of(Decision::Wait(without_pods(observed)), None)
     }
 }
 
