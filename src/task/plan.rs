@@ -152,6 +152,12 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
             TaskReason::TimedOut,
             format!("not done within {timeout}; raise spec.timeout if it needs longer"),
         ),
+        // Another operator asked for it, and what it heard of comes here too.
+        RunEnd::Cancelled if !observed.is_cancelled() => {
+            let verdict =
+                Verdict::new(TaskReason::Interrupted, "it was ended by another operator, which did not say why");
+            return unless_explained(with_remains(verdict.blamed(Blame::Infrastructure), &ended.left));
+        }
         RunEnd::Cancelled => Verdict::new(TaskReason::Cancelled, deletion::why_cancelled(observed)),
     };
     Decision::Finish(with_remains(verdict, &ended.left)).into()

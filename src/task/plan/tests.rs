@@ -302,7 +302,9 @@ fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
         Decision::Ask(RunControl::Settle),
         "what the pod has on record is read first"
     );
-    assert_eq!(reason(&running(over(RunEnd::Cancelled, None)), at(1000)), Some(TaskReason::Cancelled));
+    let ended_by_another = running(over(RunEnd::Cancelled, None));
+    assert_eq!(plan(&ended_by_another, at(1000)).decision, Decision::Rest, "why comes by the watch");
+    assert_eq!(reason(&ended_by_another, at(100_000)), Some(TaskReason::Interrupted));
     assert_eq!(reason(&running(over(RunEnd::NotStarted("no".into()), None)), at(1000)), Some(TaskReason::StartError));
 }
 
@@ -450,7 +452,7 @@ fn a_failure_says_whose_fault_it_is_and_what_a_sandbox_can_do_to_itself_is_its_o
         (running(by_exec(over(lost(), None))), Some(Blame::Infrastructure)),
         (running(None), Some(Blame::Infrastructure)),
         (Observed { pod: None, ..running(in_flight()) }, Some(Blame::Infrastructure)),
-        (ended(RunEnd::Cancelled, None), Some(Blame::Usage)),
+        (ended(RunEnd::Cancelled, None), Some(Blame::Infrastructure)),
         (fresh(&json!({ "timeout": "1d" })), Some(Blame::Usage)),
         (Observed { sandbox: Some(sandbox("Released")), ..fresh(&json!({})) }, Some(Blame::Usage)),
     ] {
