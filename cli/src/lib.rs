@@ -35,6 +35,7 @@ mod table;
 mod terminal;
 mod usage;
 mod verbs;
+mod versions;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -56,6 +56,15 @@ where
     }
 }
 
+/// Asks whether these may be listed: a watch tries for ever what is not allowed.
+pub async fn allowed<K>(api: &Api<K>, selected: &ListParams) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let listed = api.list_metadata(&selected.clone().limit(1)).await;
+    listed.map(drop).map_err(|error| Failure::api(&format!("list {}", K::plural(&())), &error))
+}
+
 /// Outputs and contents are most of a Task, and no table shows them.
 pub fn without_outputs(task: &mut Task) {
     task.spec.steps.clear();

@@ -17,7 +17,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::{connect::Connection, failure::Failure, listing::without_outputs, screen::Objects};
+use crate::{
+    connect::Connection,
+    failure::Failure,
+    listing::{self, without_outputs},
+    screen::Objects,
+};
 
 /// They end with this.
 #[derive(Debug)]
@@ -98,9 +103,7 @@ where
     <K as Lookup>::DynamicType: Hash + Eq + Clone,
 {
     let api = connection.api::<K>();
-    // A watch tries for ever what is not allowed.
-    let allowed = api.list_metadata(&ListParams::default().limit(1)).await;
-    allowed.map_err(|error| Failure::api(&format!("list {}", <K as Resource>::plural(&())), &error))?;
+    listing::allowed(&api, &ListParams::default()).await?;
     let (store, writer) = reflector::store();
     let sender = Arc::clone(sender);
     let events = watcher(api, watcher::Config::default()).modify(strip);

@@ -1,11 +1,9 @@
 //! Tasks as they go on and end.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use arl_agent::message::live::{Output, printed::Printed};
 use arl_crds::{StepState, Task, TaskState, TaskStatus, condition};
-use futures::TryStreamExt;
-use kube::runtime::{WatchStreamExt, watcher};
 use tokio::time::timeout;
 
 use crate::{
@@ -13,6 +11,7 @@ use crate::{
     failure::{Failure, TIMED_OUT},
     print,
     step_output::{Position, StepOutput},
+    versions::Versions,
 };
 
 /// How long the last piece may take once the Task has finished.
@@ -117,12 +116,12 @@ impl Outputs {
 /// Prints the outputs of a Task's steps until the Task has finished: live from its pod, as far as that can be, and what is left from its
 /// status.
 pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -> Result<TaskStatus, Failure> {
-    let mut versions = pin!(watcher::watch_object(connection.api::<Task>(), name).default_backoff());
+    let mut versions = Versions::<Task>::of(connection, name);
     let mut live = Live::Unopened;
     let (mut names, mut was_there) = (Vec::new(), false);
     loop {
         let version = tokio::select! {
-            version = versions.try_next() => version,
+            version = versions.next() => version?,
             piece = live.next() => {
                 match piece {
                     Ok(Some(piece)) => outputs.piece(&names, &piece)?,
@@ -132,15 +131,7 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
                 continue;
             }
         };
-        let version = match version {
-            Ok(version) => version,
-            Err(error) if is_refused(&error) => {
-                return Err(Failure::ours(format!("cannot watch Task {name}: {error}")));
-            }
-            // It goes on where it was.
-            Err(_) => continue,
-        };
-        let Some(task) = version.flatten() else {
+        let Some(task) = version else {
             let place = &connection.namespace;
             return Err(Failure::ours(if was_there {
                 format!("Task {name} was deleted before it had finished")
@@ -178,19 +169,6 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
             outputs.print(&status)?;
         }
     }
-}
-
-/// Whether a watch will not come again by itself.
-fn is_refused(error: &watcher::Error) -> bool {
-    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    let (InitialListFailed(kube::Error::Api(status))
-    | WatchStartFailed(kube::Error::Api(status))
-    | WatchFailed(kube::Error::Api(status))
-    | WatchError(status)) = error
-    else {
-        return false;
-    };
-    matches!(status.code, 401 | 403 | 404)
 }
 
 /// The way to a pod's outputs.

@@ -102,9 +102,7 @@ where
 {
     let api = api::<K>(connection, flags);
     let selected = ListParams { label_selector: flags.selector.clone(), ..ListParams::default() };
-    // A watch tries for ever what is not allowed.
-    let allowed = api.list_metadata(&selected.clone().limit(1)).await;
-    allowed.map_err(|error| Failure::api(&format!("list {}", K::plural(&())), &error))?;
+    listing::allowed(&api, &selected).await?;
     let config = watcher::Config { label_selector: flags.selector.clone(), ..watcher::Config::default() };
     let mut events = pin!(watcher(api, config).default_backoff());
     let mut rows = Rows::new(flags.output == Some(Format::Wide), !flags.no_headers, flags.all_namespaces);

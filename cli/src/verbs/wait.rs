@@ -1,12 +1,11 @@
 //! `wait`: until objects are where they are wanted.
 
-use std::{fmt::Debug, pin::pin, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 use arl_crds::{Sandbox, Task, WarmPool, duration};
 use clap::{Args, ValueEnum};
-use futures::TryStreamExt;
 use k8s_openapi::NamespaceResourceScope;
-use kube::{Resource, runtime::watcher};
+use kube::Resource;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -16,6 +15,7 @@ use crate::{
     kind::{Kind, Object},
     print,
     progress::{Awaited, Progress},
+    versions::Versions,
 };
 
 /// Wait until pools and Sandboxes are ready and Tasks have finished, or until objects are gone.
@@ -76,11 +76,9 @@ where
 {
     let what = format!("{} {name}", K::kind(&()));
     let reached = |word: &str| print::line(format!("{}/{name} {word}", K::kind(&()).to_lowercase()));
-    let mut versions = pin!(watcher::watch_object(connection.api::<K>(), name));
+    let mut versions = Versions::<K>::of(connection, name);
     loop {
-        let version =
-            versions.try_next().await.map_err(|error| Failure::ours(format!("cannot watch {what}: {error}")))?;
-        match (version.flatten(), goal) {
+        match (versions.next().await?, goal) {
             (None, Some(Goal::Gone)) => return reached("gone"),
             (Some(_), Some(Goal::Gone)) => *last = format!("{what} is there"),
             (None, None) => {
