@@ -37,16 +37,7 @@ async fn hostile(name: &str, script: &str) -> Hostile {
 }
 
 async fn hostile_within(name: &str, script: &str, timeout: &str) -> Hostile {
-    let mut world = World::new(name).await;
-    world.pool("p", 2).await;
-    world.sandbox("bystander", "p").await;
-    world.sandbox("s", "p").await;
-    let ticks = "while ! [ -e /workspace/go ]; do echo tick; sleep 0.2; done; echo end";
-    let spec = json!({"sandboxRef": "bystander", "timeout": "10m", "steps": [shell("a", ticks)]});
-    world.task_with("beside", &spec).await;
-    world.running("beside").await;
-    let (pod, beside) = (world.pod_of("s").await, world.pod_of("bystander").await);
-    assert_ne!(pod, beside);
+    let (mut world, _, bystander) = World::beside_a_bystander(name).await;
 
     let spec = json!({"sandboxRef": "s", "timeout": timeout, "steps": [shell("a", script)]});
     world.task_with("t", &spec).await;
@@ -56,15 +47,7 @@ async fn hostile_within(name: &str, script: &str, timeout: &str) -> Hostile {
     let took = completed.duration_since(started).as_secs_f64();
     assert!(took < TIMEOUT_SECONDS + GRACE_SECONDS, "it took {took} s: {:?}", task.status);
 
-    world.sandbox("next", "p").await;
-    assert_eq!(world.output("next", "next", "echo fine").await, "fine\n");
-    assert_eq!(state(&world.running("beside").await), Some(TaskState::Running));
-    world.look_into(&beside, "touch /workspace/go").await;
-    let beside = world.finished("beside").await;
-    let out = status(&beside).stdout.as_deref().unwrap_or_default();
-    assert_eq!(state(&beside), Some(TaskState::Succeeded), "{:?}", beside.status);
-    assert!(out.starts_with("tick\n") && out.ends_with("tick\nend\n"), "{out:?}");
-    assert!(world.operator_is_alive());
+    world.assert_unnoticed(&bystander).await;
     Hostile { world, task }
 }
 

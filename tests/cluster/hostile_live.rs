@@ -1,6 +1,9 @@
 //! What turns on the client that uses a Sandbox live gets it nothing: a typed error at worst, with bounded memory, while the operator and
 //! other Sandboxes notice nothing. The client is a process of its own, so that its memory is.
 
+#[path = "../../agent/tests/agent/tar_entry.rs"]
+mod tar_entry;
+
 use std::{
     io,
     pin::Pin,
@@ -18,15 +21,13 @@ use arl_agent::{
 use arl_client::{
     Command, Error, Fault, Files, LIST_MAX, Process, ProcessEvent, Sandbox, kind::Kind, live::Cause, live::Output,
 };
-use arl_crds::TaskState;
-use serde_json::json;
+use tar_entry::{entry, file};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::harness::{
     World,
     child::{memory, opened, told},
-    make::{shell, status},
-    wait::{DEADLINE, state},
+    wait::DEADLINE,
 };
 
 const CLIENT: &str = "hostile_live::a_client_of_other_tests";
@@ -37,15 +38,7 @@ const OPERATOR_MAX: u64 = 64 << 20;
 
 /// Has a client do this in a Sandbox, beside a Task in another one, and uses a third afterwards.
 async fn hostile(name: &str, works: &[&str]) {
-    let mut world = World::new(name).await;
-    world.pool("p", 2).await;
-    world.sandbox("bystander", "p").await;
-    world.sandbox("s", "p").await;
-    let ticks = "while ! [ -e /workspace/go ]; do echo tick; sleep 0.2; done; echo end";
-    let spec = json!({"sandboxRef": "bystander", "timeout": "10m", "steps": [shell("a", ticks)]});
-    world.task_with("beside", &spec).await;
-    world.running("beside").await;
-    let (pod, beside) = (world.pod_of("s").await, world.pod_of("bystander").await);
+    let (mut world, pod, bystander) = World::beside_a_bystander(name).await;
 
     for work in works {
         world.in_child(CLIENT, work).await;
@@ -53,14 +46,7 @@ async fn hostile(name: &str, works: &[&str]) {
 
     assert_eq!(world.output("t", "s", "echo fine").await, "fine\n", "Tasks still run in it");
     assert_eq!(world.processes(&pod).await, ["sleep 2147483647"], "nothing is left of it");
-    world.sandbox("next", "p").await;
-    assert_eq!(world.output("next", "next", "echo fine").await, "fine\n");
-    assert_eq!(state(&world.running("beside").await), Some(TaskState::Running));
-    world.look_into(&beside, "touch /workspace/go").await;
-    let beside = world.finished("beside").await;
-    let out = status(&beside).stdout.as_deref().unwrap_or_default();
-    assert!(out.starts_with("tick\n") && out.ends_with("tick\nend\n"), "{out:?}");
-    assert!(world.operator_is_alive());
+    world.assert_unnoticed(&bystander).await;
     assert!(world.peak_memory() < OPERATOR_MAX, "{}", world.peak_memory());
 }
 
@@ -191,27 +177,6 @@ async fn forgeries(sandbox: &Sandbox) {
         assert_eq!((done.exit.code, &*done.stdout_text()), (0, "written\n"), "{make}");
         works(sandbox).await;
     }
-}
-
-/// An entry of a tar archive with what an attacker puts into it.
-fn entry(kind: u8, name: &str, link: &str, size: u64, data: &[u8]) -> Vec<u8> {
-    let mut block = vec![0; 512];
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    block[100..108].copy_from_slice(b"0000644\0");
-    block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
-    block[148..156].fill(b' ');
-    block[156] = kind;
-    block[157..157 + link.len()].copy_from_slice(link.as_bytes());
-    block[257..265].copy_from_slice(b"ustar  \0");
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block.extend(data);
-    block.resize(block.len().next_multiple_of(512), 0);
-    block
-}
-
-fn file(name: &str) -> Vec<u8> {
-    entry(b'0', name, "", 4, b"evil")
 }
 
 fn assert_refused(result: Result<impl Sized, Error>, kind: Kind, what: &str) {

@@ -11,6 +11,7 @@ mod live;
 mod live_faults;
 mod live_files;
 mod pod;
+mod tar_entry;
 mod volume;
 
 use std::{os::unix::fs::PermissionsExt, time::Duration};

@@ -1,6 +1,7 @@
 //! What every cluster test stands on: a [`World`], that is, a namespace with an operator process confined to it.
 
 pub mod audit;
+pub mod bystander;
 pub mod child;
 mod dump;
 mod exec;
