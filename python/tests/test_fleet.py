@@ -27,7 +27,7 @@ from arl_sandbox import (
     UnreachableError,
     UsageError,
 )
-from world import World, kubectl, template, until
+from world import World, ends_by_interrupt, interrupt_us, kubectl, template, until
 
 
 async def test_map_tries_again_only_what_is_the_infrastructures_fault(async_client: AsyncClient) -> None:
@@ -67,20 +67,10 @@ def test_an_interrupted_map_ends_its_commands_and_releases_its_sandboxes(world: 
 
     def interrupt() -> None:
         until(lambda: len(running) == 2, "both commands run")
-        os.kill(os.getpid(), signal.SIGUSR1)
+        interrupt_us()
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, interrupted)
-    other = threading.Thread(target=interrupt)
-    try:
-        other.start()
-        with pytest.raises(KeyboardInterrupt):
-            client.map(range(4), work, pool="p", concurrency=2)
-    finally:
-        other.join()
-        signal.signal(signal.SIGUSR1, before)
+    with ends_by_interrupt(interrupt):
+        client.map(range(4), work, pool="p", concurrency=2)
     assert sorted(running) == [0, 1]
     assert not world.sandboxes(client.run_id)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ import pytest
 import stub
 from arl_sandbox import AsyncClient, Client, CommandHandle, PodLostError, Sandbox
 from stub import Call, Completions, Process, claimed
-from world import until
+from world import ends_by_interrupt, interrupt_us, until
 
 T = TypeVar("T")
 
@@ -162,24 +160,14 @@ def test_an_interrupted_map_ends_what_its_threads_wait_for() -> None:
 
     def interrupt() -> None:
         until(lambda: all(run.started for run in runs), "both commands run")
-        os.kill(os.getpid(), signal.SIGUSR1)
+        interrupt_us()
         try:
             until(lambda: all(run.cancelled for run in runs), "both are given up", 20)
         finally:
             for run in runs:
                 run.end(((0, None, None, [], 0.0, 1.0), b"", b"", (0, 0), []))
 
-    def raises(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, raises)
-    other = threading.Thread(target=interrupt)
-    try:
-        other.start()
-        with pytest.raises(KeyboardInterrupt):
-            client.map(range(4), work, pool="p", concurrency=2)
-    finally:
-        other.join()
-        signal.signal(signal.SIGUSR1, before)
+    with ends_by_interrupt(interrupt):
+        client.map(range(4), work, pool="p", concurrency=2)
     assert all(run.cancelled for run in runs)
     assert all(native.is_released for native in natives)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 T = TypeVar("T")
 
@@ -53,6 +58,29 @@ def until(ask: Callable[[], T | None], what: str, deadline: float = DEADLINE) ->
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline} s: {what}")
         time.sleep(0.05)
+
+
+@contextmanager
+def ends_by_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
+    """What is done here ends by a KeyboardInterrupt once `interrupt`, on a thread of its own, has called :func:`interrupt_us`."""
+
+    def raises(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, raises)
+    other = threading.Thread(target=interrupt)
+    try:
+        other.start()
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        other.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt_us() -> None:
+    """Interrupts the main thread, where :func:`ends_by_interrupt` waits for it."""
+    os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def template(image: str = IMAGE, **container: Any) -> dict[str, Any]:
