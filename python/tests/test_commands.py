@@ -109,6 +109,7 @@ def test_a_process_that_nobody_looks_at_is_not_held_up(sandbox: Sandbox) -> None
 
 def test_a_terminal_is_one(sandbox: Sandbox) -> None:
     handle = sandbox.commands.run("stty size; read line; echo got $line; stty size", background=True, tty=(100, 40))
+    assert next(iter(handle)).text.split() == ["40", "100"]
     handle.resize(80, 24)
     handle.send_stdin("x\n")
     assert handle.wait().stdout.split() == ["40", "100", "x", "got", "x", "24", "80"]
