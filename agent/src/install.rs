@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use arl_agent::{BIN, BINARY, STATE};
+use arl_agent::{BIN, BINARY, POD, STATE};
 
 /// Copies this binary into the volume at `directory` and notes there which pod this is. The executor container may have any user:
 /// all may read and execute, and none write, but in the folder for what the agent keeps.
@@ -16,6 +16,7 @@ pub fn install(directory: &Path) -> Result<(), String> {
         .map_err(|_| format!("{} is not set: it must be the uid of the pod", arl_agent::POD_UID))?;
     let (bin, state) = (directory.join(BIN), directory.join(STATE));
     fill(&bin, &state, &pod)
+        .and_then(|()| [BINARY, POD].iter().try_for_each(|name| link(&bin.join(name), &directory.join(name))))
         .map_err(|error| format!("the volume at {} cannot be filled: {error}", directory.display()))?;
     try_out(&bin.join(BINARY))
 }
@@ -32,12 +33,19 @@ fn fill(bin: &Path, state: &Path, pod: &str) -> std::io::Result<()> {
     fs::rename(&new, bin.join(BINARY))?;
     fs::write(&new, pod)?;
     set(&new, 0o444)?;
-    fs::rename(&new, bin.join("pod"))?;
+    fs::rename(&new, bin.join(POD))?;
     // The other folder is mounted on this one.
     fs::create_dir_all(bin.join(STATE))?;
     set(bin, 0o555)?;
     fs::create_dir_all(state)?;
     set(state, 0o1777)
+}
+
+/// Operators of before the two folders mount the volume whole, and look for these files in it. Where the folders are mounted, the
+/// links are out of reach.
+fn link(file: &Path, link: &Path) -> std::io::Result<()> {
+    let _ = fs::remove_file(link);
+    fs::hard_link(file, link)
 }
 
 /// Found here, it is the pool that says so; later it would be each Task.

@@ -22,5 +22,7 @@ pub const BIN: &str = "bin";
 pub const STATE: &str = "state";
 /// The agent's file in [`DIRECTORY`].
 pub const BINARY: &str = "agent";
+/// The file in [`DIRECTORY`] that holds the pod's uid.
+pub const POD: &str = "pod";
 /// The variable that tells `install` the uid of its pod.
 pub const POD_UID: &str = "ARL_POD_UID";

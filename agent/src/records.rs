@@ -27,7 +27,7 @@ use std::{
 };
 
 use arl_agent::{
-    STATE,
+    POD, STATE,
     frame::{self, FROM_AGENT_MAX, Frames, Malformed},
     message::{Excerpt, FromAgent, RunId},
     output::{Output, RUN_MAX},
@@ -72,7 +72,7 @@ impl Partial {
 
 /// The uid of the pod whose volume is at `directory`.
 pub fn pod(directory: &Path) -> std::io::Result<String> {
-    let bytes = read(&directory.join("pod"), UID_MAX)?;
+    let bytes = read(&directory.join(POD), UID_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

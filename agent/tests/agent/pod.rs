@@ -38,6 +38,13 @@ impl Pod {
         pod
     }
 
+    /// The executor container of an operator of before the folders `bin` and `state`: it has the volume whole.
+    pub fn whole(mut self) -> Self {
+        self.directory.clone_from(&self.volume);
+        std::fs::create_dir(self.directory.join("work")).unwrap();
+        self
+    }
+
     /// Does what the init container does.
     pub fn install(&self, uid: &str) {
         let installed = Command::new(AGENT).arg("install").arg(&self.volume).env("ARL_POD_UID", uid).status().unwrap();

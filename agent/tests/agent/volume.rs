@@ -37,6 +37,14 @@ fn only_the_folder_for_records_can_be_written_to() {
 }
 
 #[test]
+fn an_operator_that_mounts_the_volume_whole_finds_the_agent() {
+    let pod = Pod::new("whole").whole();
+    pod.install("whole");
+    assert_eq!(pod.stream().run("r", vec![sh("true")]).end, RunEnd::Completed);
+    assert_eq!(pod.uid(), "whole");
+}
+
+#[test]
 fn what_another_user_can_have_put_there_is_not_used() {
     let refused = |name: &str, words: &str, put: &dyn Fn(&Path)| {
         let pod = Pod::new(name);
