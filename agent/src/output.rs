@@ -57,11 +57,10 @@ impl Output {
             // Nothing was left out so far: what is kept in two parts is one.
             self.head.iter().rev().for_each(|byte| tail.push_front(*byte));
         }
-        tail.drain(..tail.len() - (max - max / 4));
-        tail.shrink_to_fit();
-        self.head.truncate(max / 4);
-        self.head.shrink_to_fit();
-        self.tail = tail;
+        // Copied, and not cut where it is: what that leaves free of a block fits no other output of the same size, so that memory would grow with
+        // every output that was ever shortened.
+        self.tail = tail.iter().skip(tail.len() - (max - max / 4)).copied().collect();
+        self.head = self.head[..self.head.len().min(max / 4)].to_vec();
     }
 
     /// What was kept: of the beginning, of the end, and how many bytes there were.

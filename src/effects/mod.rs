@@ -15,6 +15,7 @@ use std::{fmt::Debug, future::Future};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
@@ -79,8 +80,20 @@ impl Effects {
         object: &Key,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
-        let _permit = self.permits.acquire(&object.namespace, haste).await;
-        let answer = match tokio::time::timeout(CALL_TIMEOUT, request).await {
+        self.call_weighing(1, haste, verb, kind, object, request).await
+    }
+
+    async fn call_weighing<T>(
+        &self,
+        weight: u32,
+        haste: Haste,
+        verb: &'static str,
+        kind: &'static str,
+        object: &Key,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        let _permit = self.permits.acquire(&object.namespace, haste, weight).await;
+        let answer = match timeout(CALL_TIMEOUT, request).await {
             Ok(answer) => answer.map_err(|error| Failure::of(verb, kind, object, error)),
             Err(_) => Err(Failure::new(verb, kind, object, Cause::Timeout)),
         };

@@ -2,17 +2,17 @@
 
 use std::fmt::Debug;
 
-use arl_crds::{Task, TaskState, condition};
+use arl_crds::{Task, TaskState, condition, json_size};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ListMeta};
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, Request},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Cause, Effects, Failure, Haste, Since};
+use super::{Cause, Effects, Failure, Haste, Since, permits::weight};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
@@ -27,6 +27,22 @@ pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clo
     fn status_of(&self) -> Option<&Self::Status>;
     /// Its conditions.
     fn conditions(&self) -> &[Condition];
+}
+
+/// An operation of a JSON patch.
+#[derive(Serialize)]
+struct Change<'a, S> {
+    op: &'static str,
+    path: &'static str,
+    value: Part<'a, S>,
+}
+
+/// A status as it is, of which a copy may be large, or a value.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Part<'a, S> {
+    Whole(&'a S),
+    Other(Value),
 }
 
 macro_rules! ours {
@@ -84,8 +100,8 @@ impl Effects {
 
     /// Replaces the status of an object, unless it changed since. A write of unknown end is looked up: it may have taken effect.
     pub async fn write_status<K: Ours>(&self, version: &Version, status: &K::Status) -> Result<Written<K>, Failure> {
-        let whole = vec![json!({ "op": "add", "path": "/status", "value": status })];
-        match self.patch_status("patch the status of", version, whole).await {
+        let whole = Change { op: "add", path: "/status", value: Part::Whole(status) };
+        match self.patch_status("patch the status of", version, weight(json_size(status)), vec![whole]).await {
             Err(failure) if !failure.is_refusal() => match self.read::<K>(&version.key).await? {
                 Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
                     Ok(Written::Done(found))
@@ -101,38 +117,44 @@ impl Effects {
         let generation = object.meta().generation;
         let conditions = condition::of_generation(object.conditions(), generation);
         let parts = vec![
-            json!({ "op": "add", "path": "/status/observedGeneration", "value": generation }),
-            json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
+            Change { op: "add", path: "/status/observedGeneration", value: Part::Other(json!(generation)) },
+            Change { op: "add", path: "/status/conditions", value: Part::Other(json!(conditions)) },
         ];
-        self.patch_status("patch the conditions of", &Version::of(object), parts).await
+        self.patch_status("patch the conditions of", &Version::of(object), 1, parts).await
     }
 
     /// Replaces the conditions of an object and leaves the rest of its status, of which a cache may not have all.
     pub async fn write_conditions<K: Ours>(&self, object: &K, conditions: &[Condition]) -> Result<Written<K>, Failure> {
-        let conditions = match object.status_of() {
-            Some(_) => json!({ "op": "add", "path": "/status/conditions", "value": conditions }),
-            None => json!({ "op": "add", "path": "/status", "value": { "conditions": conditions } }),
+        let (path, value) = match object.status_of() {
+            Some(_) => ("/status/conditions", json!(conditions)),
+            None => ("/status", json!({ "conditions": conditions })),
         };
-        self.patch_status("patch the conditions of", &Version::of(object), vec![conditions]).await
+        let change = Change { op: "add", path, value: Part::Other(value) };
+        self.patch_status("patch the conditions of", &Version::of(object), 1, vec![change]).await
     }
 
-    /// Changes the status of an object, unless the object changed since.
+    /// Changes the status of an object, unless the object changed since. What is sent is put together once it is its turn.
     async fn patch_status<K: Ours>(
         &self,
         verb: &'static str,
         version: &Version,
-        changes: Vec<Value>,
+        weight: u32,
+        changes: Vec<Change<'_, K::Status>>,
     ) -> Result<Written<K>, Failure> {
-        let key = &version.key;
-        // The resourceVersion in the patch makes the API server answer 409 where the object changed.
-        let mut patch =
-            vec![json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.resource_version })];
-        patch.extend(changes);
-        let patch = json_patch(patch.into()).map_err(|error| Failure::unfit(verb, K::KIND, key, &error))?;
-        let api = self.objects::<K>(key);
-        let written = self
-            .call_in(K::HASTE, verb, K::KIND, key, api.patch_status(&key.name, &PatchParams::default(), &patch))
-            .await;
+        let (key, none) = (&version.key, PatchParams::default());
+        let request = async {
+            // The resourceVersion in the patch makes the API server answer 409 where the object changed.
+            let known = Part::Other(json!(version.resource_version));
+            let mut patch = vec![Change { op: "replace", path: "/metadata/resourceVersion", value: known }];
+            patch.extend(changes);
+            let body = serde_json::to_vec(&patch).map_err(kube::Error::SerdeError)?;
+            drop(patch);
+            let nothing = json_patch(json!([])).map_err(kube::Error::SerdeError)?;
+            let request = Request::new(K::url_path(&(), Some(&key.namespace)));
+            let request = request.patch_subresource("status", &key.name, &none, &nothing);
+            self.client.request::<K>(request.map_err(kube::Error::BuildRequest)?.map(|_| body)).await
+        };
+        let written = self.call_weighing(weight, K::HASTE, verb, K::KIND, key, request).await;
         self.written(version, written).await
     }
 

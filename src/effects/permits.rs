@@ -1,7 +1,8 @@
 //! How many calls to the API server are in flight: each is a connection of its own over HTTP/1.1.
 //!
 //! What nobody waits for (refill, the status of pools) takes half of them at most, and so does not delay claims and results; one
-//! namespace, whose admission webhook may be slow, takes three quarters at most.
+//! namespace, whose admission webhook may be slow, takes three quarters at most. A large call counts as several: its contents are
+//! there some five times, from what is sent to what is read of the answer.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 const CALLS: usize = 32;
 const UNHURRIED: usize = CALLS / 2;
 const OF_A_NAMESPACE: usize = CALLS / 4 * 3;
+/// A call counts as one more for each of so many bytes, and as so many at most.
+const LIGHT: usize = 64 * 1024;
+const WEIGHT_MAX: u32 = 8;
+
+/// As how many calls one counts that sends so many bytes.
+pub(super) fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes / LIGHT).unwrap_or(u32::MAX).saturating_add(1).min(WEIGHT_MAX)
+}
 
 /// Whether somebody waits for what a call does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +54,13 @@ impl Permits {
     }
 
     /// Waits for a permit. The semaphores are never closed. Whoever waits for one holds only what is scarcer.
-    pub(super) async fn acquire(&self, namespace: &str, haste: Haste) -> Permit<'_> {
-        let of_namespace = self.of(namespace).acquire_owned().await.ok();
+    pub(super) async fn acquire(&self, namespace: &str, haste: Haste, weight: u32) -> Permit<'_> {
+        let of_namespace = self.of(namespace).acquire_many_owned(weight).await.ok();
         let unhurried = match haste {
-            Haste::Unhurried => self.unhurried.acquire().await.ok(),
+            Haste::Unhurried => self.unhurried.acquire_many(weight).await.ok(),
             Haste::Awaited => None,
         };
-        Permit { _unhurried: unhurried, _namespace: of_namespace, _any: self.all.acquire().await.ok() }
+        Permit { _unhurried: unhurried, _namespace: of_namespace, _any: self.all.acquire_many(weight).await.ok() }
     }
 
     fn of(&self, namespace: &str) -> Arc<Semaphore> {
@@ -74,7 +83,9 @@ mod tests {
     /// As many permits as there are.
     async fn take<'a>(permits: &'a Permits, namespace: &str, haste: Haste) -> Vec<Permit<'a>> {
         let mut taken = Vec::new();
-        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(1), permits.acquire(namespace, haste)).await {
+        while let Ok(permit) =
+            tokio::time::timeout(Duration::from_millis(1), permits.acquire(namespace, haste, 1)).await
+        {
             taken.push(permit);
         }
         taken
@@ -96,14 +107,14 @@ mod tests {
         for _ in 0..5_000 {
             let permits = Arc::clone(&permits);
             tokio::spawn(async move {
-                let _permit = permits.acquire("many", Haste::Awaited).await;
+                let _permit = permits.acquire("many", Haste::Awaited, 1).await;
                 std::future::pending::<()>().await;
             });
         }
         while permits.of("many").available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        let other = tokio::time::timeout(Duration::from_millis(1), permits.acquire("other", Haste::Awaited)).await;
+        let other = tokio::time::timeout(Duration::from_millis(1), permits.acquire("other", Haste::Awaited, 1)).await;
         assert!(other.is_ok(), "it waited for those");
     }
 
@@ -114,7 +125,21 @@ mod tests {
         let other = take(&permits, "other", Haste::Awaited).await;
         assert_eq!((slow.len(), other.len()), (24, 8));
         drop((slow, other));
-        drop(permits.acquire("third", Haste::Awaited).await);
+        drop(permits.acquire("third", Haste::Awaited, 1).await);
         assert_eq!(permits.namespaces.lock().unwrap().len(), 1, "nothing is kept of the others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_large_calls_few_are_in_flight_and_they_leave_room_for_others() {
+        assert_eq!([0, LIGHT - 1, LIGHT, 512 * 1024, usize::MAX].map(weight), [1, 1, 2, 8, 8]);
+        let permits = Permits::new();
+        let large = weight(512 * 1024);
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            taken.push(permits.acquire("a", Haste::Awaited, large).await);
+        }
+        let short = Duration::from_millis(1);
+        assert!(tokio::time::timeout(short, permits.acquire("a", Haste::Awaited, large)).await.is_err(), "a fourth");
+        taken.push(permits.acquire("b", Haste::Awaited, large).await);
     }
 }
