@@ -56,7 +56,7 @@ impl Spells {
     fn obstacle<'a>(&self, key: &Key, failure: &'a Failure) -> Option<Obstacle<'a>> {
         let mut spells = self.lock();
         let spell = spells.entry(key.clone()).or_insert_with(|| Spell { since: Instant::now(), is_shown: false });
-        if spell.since.elapsed() < LASTING {
+        if spell.since.elapsed() + failure.took() < LASTING {
             return None;
         }
         Some(Obstacle { failure, is_new: !std::mem::replace(&mut spell.is_shown, true) })
@@ -210,6 +210,12 @@ mod tests {
         assert_eq!((shown(), shown()), (Some(true), Some(false)));
         spells.over(&key);
         assert_eq!(shown(), None, "another one begins");
+        spells.over(&key);
+        let slow = failure.clone().after(LASTING);
+        assert!(
+            spells.obstacle(&key, &slow).is_some(),
+            "what took long to fail, such as a webhook that hangs, is not over soon"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ pub struct Failure {
     kind: &'static str,
     object: Key,
     cause: Cause,
+    took: Duration,
 }
 
 /// How a call failed.
@@ -112,7 +113,7 @@ impl Refusal {
 impl Failure {
     /// A call on an object that failed in this way.
     pub fn new(verb: &'static str, kind: &'static str, object: &Key, cause: Cause) -> Self {
-        Self { verb, kind, object: object.clone(), cause }
+        Self { verb, kind, object: object.clone(), cause, took: Duration::ZERO }
     }
 
     /// A call that was refused before it was sent, as the API server would.
@@ -129,6 +130,17 @@ impl Failure {
             error => Cause::Unreachable(causes(&error)),
         };
         Self::new(verb, kind, object, cause)
+    }
+
+    /// The same, of a call that took so long.
+    #[must_use]
+    pub fn after(self, took: Duration) -> Self {
+        Self { took, ..self }
+    }
+
+    /// How long the call took to fail.
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// The same, with what a person can do about it.

@@ -15,7 +15,7 @@ use std::{fmt::Debug, future::Future};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
@@ -93,10 +93,12 @@ impl Effects {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
         let _permit = self.permits.acquire(&object.namespace, haste, weight).await;
+        let begun = Instant::now();
         let answer = match timeout(CALL_TIMEOUT, request).await {
             Ok(answer) => answer.map_err(|error| Failure::of(verb, kind, object, error)),
             Err(_) => Err(Failure::new(verb, kind, object, Cause::Timeout)),
         };
+        let answer = answer.map_err(|failure| failure.after(begun.elapsed()));
         let answered = answer.as_ref().map_or_else(ToString::to_string, |_| "well".to_owned());
         tracing::debug!(verb, resource = kind, target = %object, answered, "called");
         answer

@@ -10,6 +10,8 @@ use crate::{clock::backoff, effects::Failure};
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(60);
+/// What took so long to fail, such as a webhook that hangs, is not over in a moment.
+const LASTING: Duration = Duration::from_secs(1);
 /// So often in a row pods that were made a moment before may be ended from outside, before that is waited for.
 const DISRUPTIONS: u32 = 3;
 
@@ -59,7 +61,7 @@ impl Setback {
             }
             _ => (WarmPoolReason::ApiError, "it is tried again"),
         };
-        let passing = reason == WarmPoolReason::ApiError;
+        let passing = reason == WarmPoolReason::ApiError && failure.took() < LASTING;
         Self { passing, ..Self::new(reason, format!("{said}; {advice}")) }
     }
 
@@ -170,6 +172,8 @@ mod tests {
         let first = timeout().after(None, Timestamp::UNIX_EPOCH);
         let second = timeout().after(Some(&first), Timestamp::UNIX_EPOCH);
         assert_eq!((first.is_shown(), second.is_shown()), (false, true));
+        let slow = Failure::new("create", "Pod", &Key::new("ns", "p-1"), Cause::Timeout).after(LASTING);
+        assert!(Setback::of(&slow).after(None, Timestamp::UNIX_EPOCH).is_shown(), "it has lasted");
         let quota = |used| of(Cause::Refused(Refusal::new(403, format!("exceeded quota: q, used: pods={used}"))));
         let first = quota(3).after(None, Timestamp::UNIX_EPOCH);
         let second = quota(4).after(Some(&first), Timestamp::UNIX_EPOCH);
