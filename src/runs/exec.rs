@@ -3,6 +3,8 @@
 //! What it cannot do is written where users look, in docs/limits.md: it cannot kill what it started, and a run ends with its
 //! connection.
 
+mod broken;
+
 use std::time::Duration;
 
 use arl_crds::{Action, Step};
@@ -27,16 +29,15 @@ use super::{
     script::{self, Call},
 };
 use crate::{clock::Clock, object::Uid, output::Output, pod::Target};
+use broken::{Broken, PATIENCE};
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;
 /// After a command's end its streams are drained this long at most: readers can hang after a disconnect.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// A command that was not delivered is tried again this often, and this long. A kubelet that was started a moment ago knows no
-/// pods for some seconds.
+/// A command that was not delivered is tried again this often.
 const RETRY: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The most bytes of a script's own message that are passed on.
 const MESSAGE_MAX: usize = 1024;
@@ -48,21 +49,6 @@ const PIPE: usize = 64 * 1024;
 pub struct Exec {
     client: Client,
     clock: Clock,
-}
-
-/// The end of a command is not known; in words.
-#[derive(Debug, PartialEq, Eq)]
-enum Broken {
-    /// It was not started, or does the same when it is started again.
-    NotDelivered(String),
-    /// The connection was lost.
-    Lost(String),
-}
-
-impl Broken {
-    fn new(message: String) -> Self {
-        if exec_status::was_not_delivered(&message) { Self::NotDelivered(message) } else { Self::Lost(message) }
-    }
 }
 
 impl Exec {
@@ -114,16 +100,12 @@ impl Exec {
         loop {
             ticks.tick().await;
             match self.attempt(target, &call, &params, input, report).await {
-                Err(Broken::NotDelivered(message)) => {
-                    if Instant::now() >= patience {
-                        return Ok(StepEnd::StartError(format!(
-                            "the pod's node did not take the command within {} s ({message}), so nothing was started; see kubectl \
-                             get nodes, and create the Task again when the node is well",
-                            PATIENCE.as_secs()
-                        )));
-                    }
-                }
-                other => return other,
+                Err(broken) => match broken.end() {
+                    Some(end) if Instant::now() >= patience => return Ok(end),
+                    Some(_) => {}
+                    None => return Err(broken),
+                },
+                ended => return ended,
             }
         }
     }
@@ -142,9 +124,10 @@ impl Exec {
                 let end = follow(process, call.shell, input, report).await?;
                 confirmed(end, call, || last_step(report, |step| &step.stdout))
             }
-            Err(error) => {
-                exec_status::start_failure(&error.to_string(), call.shell).ok_or_else(|| Broken::new(error.to_string()))
-            }
+            Err(error) => match Broken::of(error) {
+                Broken::Lost(message) => exec_status::start_failure(&message, call.shell).ok_or(Broken::Lost(message)),
+                broken => Err(broken),
+            },
         }
     }
 }
@@ -158,8 +141,8 @@ impl Exec {
             report.begin_step(self.clock.now());
             let end = match self.run_step(&target, &step, report).await {
                 Ok(end) => end,
-                Err(Broken::NotDelivered(message) | Broken::Lost(message)) => {
-                    return RunEnd::Lost(format!("the connection to the pod was lost ({message})"));
+                Err(broken) => {
+                    return RunEnd::Lost(format!("the connection to the pod was lost ({})", broken.into_message()));
                 }
             };
             let success = end.is_success();

@@ -68,6 +68,8 @@ pub enum StepEnd {
     NotWritten(String),
     /// The step could not be started; in words.
     StartError(String),
+    /// The step did not get to the pod, for what is no doing of its own; in words.
+    NotDelivered(String),
 }
 
 impl StepEnd {

@@ -219,7 +219,12 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
         "was started again".to_owned()
     };
     let (reason, advice) = match ended {
-        Some(end) if end.reason == "OOMKilled" => (TaskReason::OOMKilled, "raise the limit in the pool's template"),
+        Some(end) if end.is_out_of_memory() => (TaskReason::OOMKilled, "raise the limit in the pool's template"),
+        Some(end) if end.was_signalled() => {
+            let advice =
+                "a liveness probe that fails ends it like this: see kubectl describe pod; else kubectl logs --previous";
+            (TaskReason::ContainerRestarted, advice)
+        }
         _ => (TaskReason::ContainerRestarted, "see kubectl logs --previous"),
     };
     Some(Verdict::new(reason, format!("container {name} {how} while the Task ran, and {then}; {advice}")))
@@ -241,6 +246,9 @@ fn of_steps(run: &RunView) -> Verdict {
             (TaskReason::OOMKilled, message)
         }
         Some(StepEnd::StartError(message)) => (TaskReason::StartError, message.clone()),
+        Some(StepEnd::NotDelivered(message)) => {
+            return Verdict::new(TaskReason::StartError, message).blamed(Blame::Infrastructure);
+        }
         None => (TaskReason::Interrupted, "the run ended without saying how".to_owned()),
     };
     Verdict::new(reason, message)

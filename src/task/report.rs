@@ -99,7 +99,7 @@ fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, at: Time
         None if verdict.reason == TaskReason::TimedOut && type_ == StepType::Command => {
             step.exit_code = Some(TIMED_OUT);
         }
-        Some(StepEnd::NotWritten(_) | StepEnd::StartError(_)) | None => {}
+        Some(StepEnd::NotWritten(_) | StepEnd::StartError(_) | StepEnd::NotDelivered(_)) | None => {}
     }
     step.reason = Some(verdict.reason.as_str().to_owned());
     step.message = Some(verdict.message.clone());

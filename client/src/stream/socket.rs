@@ -131,6 +131,7 @@ impl Socket {
                 StreamError::Permanent(status.message)
             }
             kube::Error::Api(status) if status.code == 403 => StreamError::Forbidden(status.message),
+            kube::Error::Api(status) if !status.message.is_empty() => StreamError::Transient(status.message),
             other => StreamError::Transient(other.to_string()),
         })?;
         // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.

@@ -26,7 +26,13 @@ pub fn failed_to_start(message: &str) -> bool {
 /// Whether the words are of somebody on the way to the container (API server, kubelet) who could not pass the command on: then
 /// it was certainly not started.
 pub fn was_not_delivered(message: &str) -> bool {
-    ["error dialing backend", "Error while dialing", "connect: connection refused", "pod does not exist"]
-        .iter()
-        .any(|words| message.contains(words))
+    [
+        "error dialing backend",
+        "Error while dialing",
+        "connect: connection refused",
+        "pod does not exist",
+        "failed calling webhook",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
 }

@@ -448,6 +448,8 @@ fn a_failure_says_whose_fault_it_is_and_what_a_sandbox_can_do_to_itself_is_its_o
         (ended(RunEnd::Completed, Some(StepEnd::OutOfMemory(137))), Some(Blame::Task)),
         (ended(RunEnd::TimedOut, None), Some(Blame::Task)),
         (ended(RunEnd::NotStarted("no".into()), None), Some(Blame::Task)),
+        (ended(RunEnd::Completed, Some(StepEnd::StartError("E2BIG".into()))), Some(Blame::Task)),
+        (ended(RunEnd::Completed, Some(StepEnd::NotDelivered("refused".into()))), Some(Blame::Infrastructure)),
         (ended(lost(), None), Some(Blame::Task)),
         (running(by_exec(over(lost(), None))), Some(Blame::Infrastructure)),
         (running(None), Some(Blame::Infrastructure)),

@@ -78,7 +78,7 @@ proptest! {
             let words = match &step.end {
                 Some(StepEnd::Exited(code)) => { prop_assert!((0..256).contains(code)); None }
                 Some(StepEnd::NotExecutable { code, message: words }) => { prop_assert!((126..128).contains(code)); Some(words) }
-                Some(StepEnd::NotWritten(words) | StepEnd::StartError(words)) => Some(words),
+                Some(StepEnd::NotWritten(words) | StepEnd::StartError(words) | StepEnd::NotDelivered(words)) => Some(words),
                 Some(StepEnd::OutOfMemory(code)) => { prop_assert!((1..256).contains(code)); None }
                 Some(StepEnd::Written) | None => None,
             };
