@@ -5,6 +5,7 @@
 mod lost;
 mod slim;
 mod target;
+mod unready;
 
 use std::collections::BTreeMap;
 

@@ -115,24 +115,37 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
     }
 }
 
-/// Pods that ended by themselves have no reason of their own: their containers have. The executor's comes first.
+/// Pods that ended by themselves have no reason of their own: their containers have. The executor's comes first, but for an init container that
+/// failed, after which no other was started.
 fn by_a_container(pod: &Pod) -> Loss {
-    let ended =
-        pod.status.container_statuses.iter().filter_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref()?)));
+    let status = &pod.status;
+    let mut failed = status.init_container_statuses.iter().filter(|c| !pod.goes_on(&c.name));
+    let failed = failed.find_map(|c| Some((&c.name, c.state.terminated.as_ref().filter(|end| end.exit_code != 0)?)));
+    if let Some((name, end)) = failed {
+        let message = format!("ended: init container {name} {}{}", end.description(), policy(pod));
+        let advice =
+            if end.is_out_of_memory() { RAISE_MEMORY } else { "it has to end with exit code 0; see kubectl logs -c" };
+        return Loss { cause: Cause::Own, message, advice };
+    }
+    let ended = status.container_statuses.iter().filter_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref()?)));
     let executor = pod.executor();
     let Some((name, end)) = ended.min_by_key(|(name, end)| (*name != executor, end.exit_code == 0)) else {
         return outside(format!("ended as {}", pod.status.phase), "see kubectl describe pod");
     };
-    let policy = match pod.spec.restart_policy.as_str() {
+    let (cause, advice) = match end.is_out_of_memory() {
+        true if name == executor => (Cause::OutOfMemory, RAISE_MEMORY),
+        true => (Cause::Own, RAISE_MEMORY),
+        false if end.could_not_start() => (Cause::Own, "correct what the message names in the pool's template"),
+        false => (Cause::Own, "the container's command must keep running; see kubectl logs"),
+    };
+    Loss { cause, message: format!("ended: container {name} {}{}", end.description(), policy(pod)), advice }
+}
+
+fn policy(pod: &Pod) -> String {
+    match pod.spec.restart_policy.as_str() {
         "" => String::new(),
         policy => format!(", and with restartPolicy {policy} the pod ended with it"),
-    };
-    let (cause, advice) = match end.reason.as_str() {
-        "OOMKilled" if name == executor => (Cause::OutOfMemory, RAISE_MEMORY),
-        "OOMKilled" => (Cause::Own, RAISE_MEMORY),
-        _ => (Cause::Own, "the container's command must keep running; see kubectl logs"),
-    };
-    Loss { cause, message: format!("ended: container {name} {}{policy}", end.description()), advice }
+    }
 }
 
 impl Pod {
@@ -158,11 +171,30 @@ impl Pod {
     }
 }
 
+/// 128 and the numbers of TERM and KILL.
+const BY_SIGNAL: [i32; 2] = [137, 143];
+
 impl Terminated {
+    /// Whether its memory limit ended it.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.reason == "OOMKilled"
+    }
+
+    /// Whether the runtime could not even start it, and says why in the message.
+    pub fn could_not_start(&self) -> bool {
+        ["StartError", "ContainerCannotRun"].contains(&self.reason.as_str())
+    }
+
+    /// Whether somebody else ended it, such as the kubelet where a probe fails.
+    pub fn was_signalled(&self) -> bool {
+        !self.is_out_of_memory() && BY_SIGNAL.contains(&self.exit_code)
+    }
+
     /// How the container ended, such as `exited with code 3`.
     pub fn description(&self) -> String {
         match self.reason.as_str() {
             "OOMKilled" => "reached its memory limit and was killed".to_owned(),
+            _ if self.could_not_start() => format!("could not be started: {}", self.message),
             "" | "Error" | "Completed" => format!("exited with code {}", self.exit_code),
             reason => format!("exited with code {} ({reason})", self.exit_code),
         }
@@ -262,6 +294,31 @@ mod tests {
             assert_eq!(loss.cause, cause);
             assert!(loss.message.contains(message), "{}", loss.message);
         }
+    }
+
+    #[test]
+    fn a_pod_that_ended_by_its_init_container_names_that() {
+        let failed = |reason: &str, code: i32| {
+            let end = json!({ "terminated": { "reason": reason, "exitCode": code, "message": "no such file" } });
+            let init = json!([{ "name": "prepare", "state": end }]);
+            let waiting = json!([{ "name": "executor", "state": { "waiting": { "reason": "PodInitializing" } } }]);
+            lost(&json!({}), &json!({ "phase": "Failed", "initContainerStatuses": init, "containerStatuses": waiting }))
+        };
+        for (reason, code, message, advice) in [
+            ("Error", 3, "init container prepare exited with code 3, and with restartPolicy Never", "exit code 0"),
+            ("OOMKilled", 137, "init container prepare reached its memory limit", RAISE_MEMORY),
+            ("StartError", 128, "init container prepare could not be started: no such file", "exit code 0"),
+        ] {
+            let loss = failed(reason, code);
+            assert_eq!(loss.cause, Cause::Own);
+            assert!(loss.message.contains(message) && loss.advice.contains(advice), "{loss:?}");
+        }
+        let unstarted = json!([{ "name": "executor", "state": { "terminated": { "reason": "StartError", "exitCode": 128, "message": "no such file" } } }]);
+        let loss = lost(&json!({}), &json!({ "phase": "Failed", "containerStatuses": unstarted }));
+        assert!(
+            loss.message.contains("could not be started: no such file") && !loss.advice.contains("keep running"),
+            "{loss:?}"
+        );
     }
 
     #[test]

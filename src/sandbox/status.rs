@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{observe::Observed, plan::Decision};
-use crate::pod::{self, Pod};
+use crate::pod::{self, ContainerStatus, Pod};
 
 /// What the status should be.
 pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -> SandboxStatus {
@@ -117,15 +117,14 @@ fn hold(
             return ready(Truth::False, SandboxReason::ContainerEnded, message);
         }
         let message = format!(
-            "container {container} of pod {name} is not running{how}; its processes and its files outside volumes are lost; Tasks wait \
-             until it runs again"
+            "container {container} of pod {name} is not running{how}{}; its processes and its files outside volumes are lost; Tasks \
+             wait until it runs again",
+            unstarted(executor)
         );
         return ready(Truth::False, SandboxReason::ContainerRestarting, message);
     }
     if !pod.is_ready() {
-        let cause =
-            pod.condition("Ready").map(|c| c.message.as_str()).filter(|m| !m.is_empty()).unwrap_or("no cause given");
-        let message = format!("pod {name} is not ready: {cause}; Tasks wait until it is");
+        let message = format!("pod {name} is not ready: {}; Tasks wait until it is", pod.why_not_ready());
         return ready(Truth::False, SandboxReason::PodNotReady, message);
     }
     let restarted = match restarts {
@@ -139,6 +138,13 @@ fn hold(
     };
     let earlier = if of_earlier_template { "; it was made from an earlier template than the pool has now" } else { "" };
     ready(Truth::True, SandboxReason::Allocated, format!("pod {name} is allocated{earlier}{restarted}"))
+}
+
+/// What keeps a container from being started again, in the kubelet's words. That it waits after a crash is expected.
+fn unstarted(container: Option<&ContainerStatus>) -> String {
+    let waiting = container.and_then(|c| c.state.waiting.as_ref());
+    let waiting = waiting.filter(|w| !w.message.is_empty() && w.reason != "CrashLoopBackOff");
+    waiting.map(|w| format!(", and is not started again ({}: {})", w.reason, w.message)).unwrap_or_default()
 }
 
 fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) -> Wanted {

@@ -70,13 +70,16 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
         let what = format!("its scheduling gates keep it from a node ({})", quoted(&gated.message));
         return Some((what, "what set the gates has to remove them, or take them out of the template"));
     }
+    if let Some(scheduler) = is_false(pod, "PodScheduled").filter(|c| !c.reason.is_empty()) {
+        let what = format!("the scheduler has given it no node ({}: {})", scheduler.reason, quoted(&scheduler.message));
+        return Some((what, "correct what this names"));
+    }
     if pod.condition("PodScheduled").is_none_or(|c| c.status != "True") {
         let what = "no scheduler has given it a node".to_owned();
         return Some((what, "check the template's schedulerName, and that the scheduler works"));
     }
-    if let Some(ready) = is_false(pod, "Ready").filter(|c| c.reason == "NodeNotReady") {
-        let what = format!("its node does not report {}", quoted(&ready.message));
-        return Some((what.trim_end().to_owned(), "see kubectl get nodes"));
+    if pod.node_is_silent() {
+        return Some((format!("its node {} does not report", pod.spec.node_name), "see kubectl get nodes"));
     }
     if let Some(init) = unfinished_init(pod) {
         return Some(init);
@@ -89,7 +92,7 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
     if containers.iter().any(|c| c.state.running.is_none()) || containers.is_empty() {
         return said.map(|_| (being_created(pod), "create or correct what this names"));
     }
-    if let Some(unready) = containers.iter().find(|c| !c.ready) {
+    if let Some(unready) = pod.unready_container() {
         let what = format!("its container {} runs, and its startup or readiness probe does not succeed", unready.name);
         return Some((what, "correct the probe in the template, or what it asks"));
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::late;
 use crate::{
     clock::after,
-    pod::{ContainerStatus, Pod, Waiting},
+    pod::{ContainerStatus, Pod, Terminated, Waiting},
 };
 
 /// A container that was started again counts as steady when it has run for as often this long, up to the time after which the
@@ -48,9 +48,16 @@ fn name(pod: &Pod) -> &str {
 fn waiting(pod: &Pod) -> Option<Problem> {
     containers(pod).find_map(|(container, duty)| {
         let waiting = container.state.waiting.as_ref()?;
-        let (reason, advice) = cause(waiting, duty)?;
+        let reason = cause(waiting)?;
         let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
-        let message = format!("pod {}, container {}: {said}; {advice}", name(pod), container.name);
+        let ended = container.last_state.terminated.as_ref().filter(|_| reason == WarmPoolReason::CrashLoopBackOff);
+        let how = ended.map(|end| format!("it {}; ", end.description())).unwrap_or_default();
+        let advice = match reason {
+            WarmPoolReason::ImagePullBackOff => CHECK_IMAGE,
+            WarmPoolReason::CrashLoopBackOff => duty.advice(ended),
+            _ => CORRECT,
+        };
+        let message = format!("pod {}, container {}: {how}{said}; {advice}", name(pod), container.name);
         Some(Problem { reason, message })
     })
 }
@@ -60,7 +67,7 @@ fn unstartable(pod: &Pod) -> Option<Problem> {
     let is_backing_off = |c: &ContainerStatus| c.state.waiting.as_ref().is_some_and(|w| w.reason == "CrashLoopBackOff");
     containers(pod).find_map(|(container, _)| {
         let before = || container.last_state.terminated.as_ref().filter(|_| is_backing_off(container));
-        let end = container.state.terminated.as_ref().or_else(before).filter(|end| end.reason == "StartError")?;
+        let end = container.state.terminated.as_ref().or_else(before).filter(|end| end.could_not_start())?;
         let message = &end.message;
         let message = format!("pod {}, container {}: {message}; {CORRECT}", name(pod), container.name);
         Some(Problem { reason: WarmPoolReason::CreateContainerError, message })
@@ -83,30 +90,33 @@ fn containers(pod: &Pod) -> impl Iterator<Item = (&ContainerStatus, Duty)> {
     init.chain(pod.status.container_statuses.iter().map(|c| (c, Duty::Run)))
 }
 
-fn cause(waiting: &Waiting, duty: Duty) -> Option<(WarmPoolReason, &'static str)> {
-    Some(match waiting.reason.as_str() {
-        "ImagePullBackOff" | "ErrImagePull" | "ErrImageNeverPull" | "InvalidImageName" | "RegistryUnavailable" => (
-            WarmPoolReason::ImagePullBackOff,
-            "check the image's name and tag, the registry, and spec.template.spec.imagePullSecrets",
-        ),
-        "CrashLoopBackOff" => (WarmPoolReason::CrashLoopBackOff, duty.advice()),
-        "CreateContainerConfigError"
-        | "CreateContainerError"
-        | "RunContainerError"
-        | "PreCreateHookError"
-        | "PreStartHookError"
-        | "PostStartHookError" => (WarmPoolReason::CreateContainerError, CORRECT),
-        _ => return None,
-    })
+/// What a container waits for, unless it is on its way. Kubelets and runtimes have had more words than these, and will have others.
+fn cause(waiting: &Waiting) -> Option<WarmPoolReason> {
+    match waiting.reason.as_str() {
+        "" | "ContainerCreating" | "PodInitializing" => None,
+        "CrashLoopBackOff" => Some(WarmPoolReason::CrashLoopBackOff),
+        "RegistryUnavailable" | "SignatureValidationFailed" => Some(WarmPoolReason::ImagePullBackOff),
+        image if image.contains("Image") => Some(WarmPoolReason::ImagePullBackOff),
+        _ => Some(WarmPoolReason::CreateContainerError),
+    }
 }
 
+const CHECK_IMAGE: &str = "check the image's name and tag, the registry, and spec.template.spec.imagePullSecrets";
 const CORRECT: &str = "correct what the message names";
 
 impl Duty {
-    fn advice(self) -> &'static str {
+    /// What helps a container that crashes, and last ended like this.
+    fn advice(self, ended: Option<&Terminated>) -> &'static str {
         match self {
-            Self::End => "this init container has to end with exit code 0; see kubectl logs -c",
-            Self::Run => "its command must keep running, such as [\"sleep\", \"infinity\"]; see kubectl logs",
+            _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template",
+            Self::End => "this init container has to end with exit code 0; see kubectl logs --previous",
+            Self::Run if ended.is_some_and(Terminated::was_signalled) => {
+                "a liveness or startup probe that fails ends it like this: see kubectl describe pod; else its command must keep \
+                 running: see kubectl logs --previous"
+            }
+            Self::Run => {
+                "its command must keep running, such as [\"sleep\", \"infinity\"]; see kubectl logs --previous"
+            }
         }
     }
 }
@@ -120,12 +130,12 @@ fn unsteady(pod: &Pod, now: Timestamp) -> Option<Problem> {
         !is_over && (has_ended || steady_at(c).is_some_and(|at| at > now))
     })?;
     let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
-    let how = ended.map_or_else(|| "ended".to_owned(), crate::pod::Terminated::description);
+    let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
     let message = format!(
-        "pod {}, container {}: it {how} and is started again and again; {} --previous",
+        "pod {}, container {}: it {how} and is started again and again; {}",
         name(pod),
         container.name,
-        duty.advice()
+        duty.advice(ended)
     );
     Some(Problem { reason: WarmPoolReason::CrashLoopBackOff, message })
 }

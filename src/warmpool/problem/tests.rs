@@ -10,7 +10,7 @@ fn at(seconds: i64) -> Timestamp {
 fn pod(status: &Value) -> Pod {
     let metadata = json!({ "name": "p", "creationTimestamp": at(0).to_string() });
     let proxy = json!({ "name": "proxy", "restartPolicy": "Always" });
-    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "executor" }], "initContainers": [proxy] });
+    let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "executor" }], "initContainers": [proxy], "nodeName": "n1" });
     serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
 }
 
@@ -96,13 +96,29 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
             "container helper exited with code 0, and is not running",
         ),
         (
-            "its node",
+            "its node, of which the node controller says no more",
             json!({
-                "conditions": [scheduled(), unready("NodeNotReady", "")],
+                "conditions": [scheduled(), unready("", ""), condition("ContainersReady", "True", "", "")],
                 "containerStatuses": [{ "name": "executor", "ready": true, "state": running() }],
             }),
+            Some("NodeNotReady: Node is not ready"),
+            "its node n1 does not report: NodeNotReady",
+        ),
+        (
+            "a probe of an init container that goes on running",
+            json!({
+                "conditions": [scheduled(), unready("ContainersNotReady", "containers with unready status: [proxy]")],
+                "containerStatuses": [{ "name": "executor", "ready": true, "state": running() }],
+                "initContainerStatuses": [{ "name": "proxy", "started": true, "ready": false, "state": running() }],
+            }),
             None,
-            "its node does not report",
+            "container proxy runs, and its startup or readiness probe does not succeed",
+        ),
+        (
+            "a scheduler that fails",
+            json!({ "conditions": [condition("PodScheduled", "False", "SchedulerError", "binding rejected: no such node")] }),
+            None,
+            "no node (SchedulerError: binding rejected: no such node)",
         ),
     ];
     for (what, status, said, message) in cases {
@@ -112,6 +128,56 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
         let problem = of(&pod, said, at(30)).unwrap_or_else(|| panic!("{what}"));
         assert_eq!(problem.reason, WarmPoolReason::PodsLate, "{what}");
         assert!(problem.message.contains(message), "{what}: {}", problem.message);
+    }
+}
+
+#[test]
+fn what_a_container_waits_for_is_named_whatever_its_word() {
+    use WarmPoolReason::{CreateContainerError, ImagePullBackOff};
+    for (word, reason) in [
+        ("ErrImagePull", ImagePullBackOff),
+        ("ErrImageNeverPull", ImagePullBackOff),
+        ("InvalidImageName", ImagePullBackOff),
+        ("ImageInspectError", ImagePullBackOff),
+        ("SignatureValidationFailed", ImagePullBackOff),
+        ("CreateContainerConfigError", CreateContainerError),
+        ("CreatePodSandboxError", CreateContainerError),
+        ("RunContainerError", CreateContainerError),
+        ("SomethingOfALaterKubelet", CreateContainerError),
+    ] {
+        let waiting = json!({ "waiting": { "reason": word, "message": "its words" } });
+        for list in ["containerStatuses", "initContainerStatuses"] {
+            let pod = pod(&json!({ list: [{ "name": "c", "state": waiting }] }));
+            let problem = of(&pod, None, at(1)).unwrap_or_else(|| panic!("{word}"));
+            assert_eq!(problem.reason, reason, "{word}");
+            assert!(problem.message.contains("container c: its words"), "{word}: {}", problem.message);
+        }
+    }
+    for word in ["ContainerCreating", "PodInitializing"] {
+        let waiting = json!({ "waiting": { "reason": word } });
+        assert_eq!(of(&pod(&json!({ "containerStatuses": [{ "name": "c", "state": waiting }] })), None, at(1)), None);
+    }
+}
+
+#[test]
+fn what_crashes_is_told_by_how_it_ended() {
+    for (reason, code, words, not) in [
+        (
+            "OOMKilled",
+            137,
+            "reached its memory limit and was killed; back-off 10s; raise its memory limit",
+            "keep running",
+        ),
+        ("Error", 137, "exited with code 137; back-off 10s; a liveness or startup probe that fails", "raise"),
+        ("Error", 143, "a liveness or startup probe that fails ends it like this", "raise"),
+        ("Error", 1, "exited with code 1; back-off 10s; its command must keep running", "probe"),
+    ] {
+        let ended = json!({ "terminated": { "exitCode": code, "reason": reason } });
+        let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+        let container = json!({ "name": "executor", "restartCount": 2, "state": backing_off, "lastState": ended });
+        let problem = of(&pod(&json!({ "containerStatuses": [container] })), None, at(1)).unwrap();
+        assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff);
+        assert!(problem.message.contains(words) && !problem.message.contains(not), "{}", problem.message);
     }
 }
 
