@@ -53,6 +53,14 @@ const LONG: &str = concat!(
     "123456789012345"
 );
 
+const TOO_LONG: &str = concat!(
+    "123456789012345678901234567890123456789012345678901234567890",
+    "123456789012345678901234567890123456789012345678901234567890",
+    "123456789012345678901234567890123456789012345678901234567890",
+    "123456789012345678901234567890123456789012345678901234567890",
+    "1234567890123456"
+);
+
 const fn written(
     name: &'static str,
     by: &'static [By],
@@ -304,6 +312,44 @@ pub const CASES: &[Case] = &[
         "cat d/*; ls -A d | wc -l",
         "new\n1\n",
     ),
+    refused("name-that-is-too-long", BOTH, "", TOO_LONG, "ame too long", "ls -A", ""),
+    written("many-slashes", BOTH, "mkdir -m 777 d", "d//.//f", "ls -A d; cat d/f", "f\nnew\n"),
+    written("patterns-of-a-shell", BOTH, "echo old >a1; chmod 666 a1", "a[1]*?", "ls -A; cat a1", "a1\na[1]*?\nold\n"),
+    written("line-breaks-at-the-end", BOTH, "", "d\n/f\n", "cat d*/f*; set -- d*/*; echo $#", "new\n1\n"),
+    written(
+        "link-to-a-name-with-a-line-break-at-the-end",
+        BOTH,
+        "mkdir -m 777 d; ln -s 'd/f\n' l",
+        "l",
+        "[ -L l ]; cat d/f*; set -- d/*; echo $#",
+        "new\n1\n",
+    ),
+    written(
+        "new-in-a-setgid-directory",
+        BOTH,
+        "mkdir d; chown 0:2000 d; chmod 2777 d",
+        "d/f",
+        "ls -A d; stat -c '%a %g' d/f; cat d/f",
+        "f\n644 2000\nnew\n",
+    ),
+    written(
+        "of-another-group-than-its-setgid-directory",
+        BOTH,
+        "mkdir d; chown 0:2000 d; chmod 2777 d; echo old >d/f; chown 1000:1000 d/f; chmod 640 d/f",
+        "d/f",
+        "ls -A d; stat -c '%a %u:%g' d/f; cat d/f",
+        "f\n640 1000:1000\nnew\n",
+    ),
+    refused(
+        "link-to-a-device",
+        BOTH,
+        "mknod -m 666 null c 1 3; ln -s null l",
+        "l",
+        "is a device, not a file",
+        "[ -c null ] && ls -A",
+        "l\nnull\n",
+    ),
+    refused("block-device", BOTH, "mknod -m 666 b b 7 250", "b", "is a device, not a file", "[ -b b ] && ls -A", "b\n"),
     written(
         "hard-link",
         BOTH,
