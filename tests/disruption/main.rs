@@ -15,11 +15,15 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use arl_crds::{Sandbox, SandboxPhase, Task, TaskState, WarmPool};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use harness::World;
-use harness::make::{message, reason, shell, status};
-use harness::setup::root;
+use harness::make::{message, reason, shell, status, template};
+use harness::setup::{ACCOUNT, root};
 use harness::wait::state;
 
 /// `restart`, `stop` or `start`s a component of the cluster; waits, but for `stop`, until the cluster is well again.
@@ -174,4 +178,101 @@ async fn a_task_whose_node_is_not_reached_for_longer_than_its_timeout_goes_on() 
 
 fn is_over(task: &Task) -> bool {
     state(task).is_some_and(TaskState::is_finished)
+}
+
+/// A cordoned node that no kubelet serves, and an operator's rights in all namespaces, both of this name. They go with this value.
+struct Cordoned(String);
+
+impl Cordoned {
+    async fn new(world: &World) -> Self {
+        let name = &world.ns;
+        let ready = json!([{"type": "Ready", "status": "True", "reason": "KubeletReady"}]);
+        let node = json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "spec": {"unschedulable": true},
+            "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "9"}, "conditions": ready},
+        });
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
+            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": name}],
+        });
+        let (params, client) = (PostParams::default(), || world.client.clone());
+        let cordoned = Self(name.clone());
+        Api::<Node>::all(client()).create(&params, &serde_json::from_value(node).unwrap()).await.unwrap();
+        let bindings = Api::<ClusterRoleBinding>::all(client());
+        bindings.create(&params, &serde_json::from_value(binding).unwrap()).await.unwrap();
+        cordoned
+    }
+
+    /// As a kubelet does, without which the node and its pods are soon taken for lost.
+    async fn keep_reporting(&self, world: &World) {
+        let nodes = Api::<Node>::all(world.client.clone());
+        for second in 0.. {
+            let at = jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(second);
+            let heard = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": at.to_string()}]}});
+            nodes.patch_status(&self.0, &PatchParams::default(), &Patch::Strategic(heard)).await.unwrap();
+            world.pass(Duration::from_secs(5)).await;
+        }
+    }
+}
+
+impl Drop for Cordoned {
+    fn drop(&mut self) {
+        let objects = [format!("node/{}", self.0), format!("clusterrolebinding/{}", self.0)];
+        let mut kubectl = std::process::Command::new(root().join(".cluster/kubectl"));
+        kubectl.arg("--kubeconfig").arg(root().join(".cluster/kubeconfig"));
+        let deleted = kubectl.args(["delete", "--ignore-not-found", "--wait=false"]).args(&objects).status();
+        if !deleted.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("deleting {objects:?}: {deleted:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_on_a_cordoned_node_is_claimed_only_where_there_is_no_other() {
+    let world = World::without_operator("cordoned").await;
+    let cordoned = Cordoned::new(&world).await;
+    tokio::select! {
+        () = cordoned.keep_reporting(&world) => unreachable!(),
+        () = claimed_in_order(&world, &cordoned) => {}
+    }
+}
+
+async fn claimed_in_order(world: &World, cordoned: &Cordoned) {
+    let _operator = world.another_operator("all", "", &[]).await;
+    // One pod a node, the first on the cordoned one.
+    let mut template = template();
+    template["spec"]["affinity"] = json!({
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": {
+            "matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [cordoned.0]}]}}]},
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+            "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"arl.infra.io/warmpool": "p"}}}]},
+    });
+    let tolerated = ["unschedulable", "not-ready", "unreachable", "network-unavailable"];
+    let tolerated = tolerated.map(|key| json!({"key": format!("node.kubernetes.io/{key}"), "operator": "Exists"}));
+    template["spec"]["tolerations"] = json!(tolerated);
+    world.pool_of("p", 2, &template).await;
+    let on = |pod: &Pod, node: &str| pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(node));
+    let found = world.pods("a pod on the cordoned node", |pods| pods.iter().any(|pod| on(pod, &cordoned.0))).await;
+    let there = found.iter().find(|pod| on(pod, &cordoned.0)).unwrap().name_any();
+    // As its kubelet would say, and so long ago that it would be the first to be claimed.
+    let since = "2020-01-01T00:00:00Z";
+    let said = json!({"status": {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}],
+        "containerStatuses": [{
+            "name": "executor", "image": "busybox:1", "imageID": "i", "containerID": "containerd://1", "ready": true,
+            "restartCount": 0, "state": {"running": {"startedAt": since}},
+        }],
+    }});
+    world.api::<Pod>().patch_status(&there, &PatchParams::default(), &Patch::Strategic(said)).await.unwrap();
+    world.pool_is_ready("p", 2).await;
+    world.sandbox("first", "p").await;
+    assert_ne!(world.pod_of("first").await, there);
+    world.sandbox("second", "p").await;
+    assert_eq!(world.pod_of("second").await, there, "better than none");
+    // Nobody else ends it.
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    world.api::<Pod>().delete(&there, &at_once).await.unwrap();
 }

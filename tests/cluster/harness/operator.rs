@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Operator {
-    /// Starts one that looks after these namespaces, separated by commas. It may not have more memory than the chart gives it: what it
+    /// Starts one that looks after these namespaces, separated by commas, or after all. It may not have more memory than the chart gives it: what it
     /// asks for beyond that it does not get, and ends. This counts all that is asked for, while a container counts what is used.
     pub fn start(kubeconfig: &Path, namespaces: &str, log: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = log.to_owned();
@@ -46,7 +46,8 @@ impl Operator {
             .args(["-c", "ulimit -d \"$0\" && exec \"$@\"", &limit, env!("CARGO_BIN_EXE_arl-operator")])
             .arg("--kubeconfig")
             .arg(kubeconfig)
-            .args(["--watch-namespaces", namespaces, "--log-format", "text", "--log-level", "info"])
+            .args(["--watch-namespaces", namespaces].iter().filter(|_| !namespaces.is_empty()))
+            .args(["--log-format", "text", "--log-level", "info"])
             .args(["--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0"])
             .args(flags)
             .env("NO_COLOR", "1")
