@@ -20,6 +20,8 @@ use crate::hostile::STOP_THE_AGENT;
 
 /// What is promised, under a limit of 256 MiB.
 const MEMORY_MAX: u64 = 160 << 20;
+/// What outputs are to take at most with everything else there is: blocks that fit nothing any more would be beyond it.
+const WITH_OUTPUTS: u64 = 120 << 20;
 /// As much as all annotations of an object may have, or nearly.
 const LARGE: usize = 200_000;
 
@@ -215,6 +217,7 @@ async fn the_outputs_of_many_long_tasks_are_bounded_as_they_arrive() {
         .all("each waits in its last step", |tasks: &[Task]| tasks.iter().filter(|task| at_last(task)).count() == TASKS)
         .await;
     world.assert_bounded("32 Tasks that have printed 8 MiB each");
+    assert!(world.peak_memory() < WITH_OUTPUTS, "{} bytes", world.peak_memory());
     world.restart().await;
     many(TASKS, async |i| drop(world.merge::<Task>(&name(i), &json!({"spec": {"cancel": true}})).await)).await;
     for task in world.all_finished(TASKS).await {
@@ -225,6 +228,7 @@ async fn the_outputs_of_many_long_tasks_are_bounded_as_they_arrive() {
         assert!(kept(0) < 2000 && kept(62) > 40_000, "{} of the first, {} of the last but one", kept(0), kept(62));
     }
     world.assert_bounded("the same by an operator that comes later");
+    assert!(world.peak_memory() < WITH_OUTPUTS, "{} bytes", world.peak_memory());
 }
 
 /// Code in the pods sees to it that they never take what they are to run.
