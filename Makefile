@@ -77,8 +77,9 @@ manifests: $(HELM) ## write what is made from deploy/chart: deploy/install.yaml,
 	$(MAKE) docs
 
 .PHONY: docs
-docs: ## write what is made from the code: the API reference, the tables of flags, metrics and the chart's values
+docs: ## write what is made from the code: the API reference, the tables of flags, metrics and the chart's values, help and messages of kubectl arl
 	UPDATE_DOCS=1 cargo test -q -p arl-operator --test docs generated
+	UPDATE_DOCS=1 cargo test -q -p arl-cli --test messages
 
 .PHONY: image
 image: ## make the image IMAGE (arl-operator:dev) and load it into the local Kubernetes
@@ -120,6 +121,7 @@ unit: ## tests that need no cluster
 	cargo test -p arl-agent --test agent
 	cargo test -p arl-client --doc
 	cargo test -p arl-client --test session
+	cargo test -p arl-cli --test messages
 	cargo test -p arl-operator --test manifests --test architecture --test docs --test metrics --test sim
 
 .PHONY: fuzz

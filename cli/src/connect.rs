@@ -1,12 +1,12 @@
 //! The way to the cluster: the kubeconfig, its context and the namespace.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use arl_client::{Client, Error, Sandbox};
 use clap::Args;
 use kube::{
     Api, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 use crate::failure::Failure;
@@ -43,7 +43,13 @@ impl Connection {
             Failure::ours(format!("there is no way to a cluster: {why}; --kubeconfig and --context choose one"))
         })?;
         let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let kube = kube::Client::try_from(config).map_err(|error| Failure::api("use the kubeconfig", &error))?;
+        let program = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
+        let kube = kube::Client::try_from(config).map_err(|error| match &program {
+            Some(program) => Failure::ours(format!(
+                "{program}, which the kubeconfig names, gives no credentials: {error}; install it, or log in with it"
+            )),
+            None => Failure::api("use the kubeconfig", &error),
+        })?;
         let client = Client::new(kube.clone(), namespace.as_str());
         Ok(Self { kube, namespace, client })
     }
@@ -81,15 +87,27 @@ pub fn is_missing(error: &kube::Error) -> bool {
 
 async fn config(cluster: &Cluster) -> Result<Config, String> {
     let options = KubeConfigOptions { context: cluster.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &cluster.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| error.to_string())?
+    if let Some(path) = &cluster.kubeconfig {
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
+        return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(&error));
+    }
+    match Config::from_kubeconfig(&options).await {
+        Ok(config) => Ok(config),
+        // A pod's own account has no contexts.
+        Err(error) if options.context.is_some() => Err(unusable(&error)),
+        Err(error) => Config::incluster().map_err(|_| unusable(&error)),
+    }
+}
+
+/// Why a kubeconfig is of no use, in one line.
+fn unusable(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, path) if error.kind() == io::ErrorKind::NotFound => {
+            format!("there is no kubeconfig {}", path.display())
         }
-        None if options.context.is_some() => {
-            Config::from_kubeconfig(&options).await.map_err(|error| error.to_string())?
+        KubeconfigError::ReadConfig(error, path) => {
+            format!("the kubeconfig {} cannot be read: {error}", path.display())
         }
-        None => Config::infer().await.map_err(|error| error.to_string())?,
-    };
-    Ok(config)
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
 }

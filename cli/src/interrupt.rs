@@ -1,10 +1,15 @@
 //! Signals that ask us to end: the first one lets a verb clean up, the second one leaves at once.
 
-use std::io;
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use futures::future;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
@@ -47,35 +52,65 @@ impl Ignored {
     }
 }
 
+/// The first signal, and whom to tell of it who cannot await it.
+struct First {
+    interrupt: Option<Interrupt>,
+    blocked: Option<Box<dyn FnOnce(Interrupt) + Send>>,
+}
+
+static FIRST: Mutex<First> = Mutex::new(First { interrupt: None, blocked: None });
+
+/// For a thread that is about to block: `tell` is called at the first signal, or now where there was one. Replaces the call before.
+pub fn at_first(tell: impl FnOnce(Interrupt) + Send + 'static) {
+    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    match first.interrupt {
+        Some(interrupt) => tell(interrupt),
+        None => first.blocked = Some(Box::new(tell)),
+    }
+}
+
+fn tell_blocked(interrupt: Interrupt) {
+    let mut first = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    first.interrupt = Some(interrupt);
+    if let Some(tell) = first.blocked.take() {
+        tell(interrupt);
+    }
+}
+
 /// Tells of the first signal.
 #[derive(Clone, Debug)]
 pub struct Interrupts(watch::Receiver<Option<Interrupt>>);
 
 impl Interrupts {
-    /// From now on Ctrl-C, SIGTERM and the end of the terminal are for us to handle.
+    /// From now on Ctrl-C, SIGTERM and the end of the terminal are for us to handle, on a thread of its own: all else may be blocked by a
+    /// reader who does not read.
     pub fn watch() -> io::Result<Self> {
         let ignored = Ignored::at_start();
+        let runtime = Builder::new_current_thread().enable_io().build()?;
         let mut kinds = Vec::new();
-        for (kind, number) in [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 1)] {
-            if !ignored.contains(number) {
-                kinds.push((signal(kind)?, Interrupt(number)));
+        {
+            let _entered = runtime.enter();
+            for (kind, number) in
+                [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15), (SignalKind::hangup(), 1)]
+            {
+                if !ignored.contains(number) {
+                    kinds.push((signal(kind)?, Interrupt(number)));
+                }
             }
         }
         let (sender, receiver) = watch::channel(None);
-        tokio::spawn(async move {
-            loop {
-                let arrivals = kinds.iter_mut().map(|(signal, interrupt)| {
-                    let interrupt = *interrupt;
-                    Box::pin(async move { signal.recv().await.map(|()| interrupt) })
-                });
-                let (Some(interrupt), ..) = future::select_all(arrivals).await else { return };
-                if sender.borrow().is_some() {
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                if let Some(interrupt) = next(&mut kinds).await {
+                    tell_blocked(interrupt);
+                    sender.send_replace(Some(interrupt));
+                }
+                if let Some(interrupt) = next(&mut kinds).await {
                     terminal::restore();
                     std::process::exit(interrupt.code().into());
                 }
-                sender.send_replace(Some(interrupt));
-            }
-        });
+            });
+        })?;
         Ok(Self(receiver))
     }
 
@@ -97,6 +132,18 @@ impl Interrupts {
             result = work => result,
         }
     }
+}
+
+/// The next one; none where there will be none.
+async fn next(kinds: &mut [(Signal, Interrupt)]) -> Option<Interrupt> {
+    if kinds.is_empty() {
+        return None;
+    }
+    let arrivals = kinds.iter_mut().map(|(signal, interrupt)| {
+        let interrupt = *interrupt;
+        Box::pin(async move { signal.recv().await.map(|()| interrupt) })
+    });
+    future::select_all(arrivals).await.0
 }
 
 #[cfg(test)]

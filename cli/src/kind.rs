@@ -29,9 +29,11 @@ impl Object {
     /// Of `kind/name`; the kind may have its group behind it, as `get -o name` prints it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split_once('/').filter(|(_, name)| !name.is_empty());
-        let (kind, name) = parts.ok_or("write it as pool/NAME, sandbox/NAME or task/NAME")?;
-        let kind = kind.split('.').next().unwrap_or(kind);
-        Ok(Self { kind: Kind::from_str(kind, true)?, name: name.to_owned() })
+        let parsed = parts.and_then(|(kind, name)| {
+            let kind = Kind::from_str(kind.split('.').next().unwrap_or(kind), true).ok()?;
+            Some(Self { kind, name: name.to_owned() })
+        });
+        parsed.ok_or_else(|| "write it as pool/NAME, sandbox/NAME or task/NAME".to_owned())
     }
 }
 

@@ -3,23 +3,36 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
+use arl_client::GRACE;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{failure::Failure, terminal};
+use crate::{
+    failure::Failure,
+    interrupt::{self, Interrupt},
+    terminal,
+};
 
 /// Writes data.
 pub fn data(text: &str) -> Result<(), Failure> {
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    let text = text.to_owned();
+    put(move || {
+        let mut out = anstream::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    })
 }
 
 /// Writes what a command printed on standard output, as it is.
 pub fn bytes(data: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(data).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    let data = data.to_owned();
+    put(move || {
+        let mut out = io::stdout().lock();
+        out.write_all(&data).and_then(|()| out.flush())
+    })
 }
 
 /// Writes a line of data.
@@ -29,12 +42,38 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
 
 /// Says something that is no data. What cannot be said is not worth a failure.
 pub fn note(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    raw(format!("{text}\n").as_bytes());
 }
 
 /// What a command printed on standard error.
 pub fn raw(data: &[u8]) {
-    let _ = io::stderr().write_all(data);
+    let data = data.to_owned();
+    let _ = put(move || io::stderr().write_all(&data));
+}
+
+/// What comes first.
+enum Event {
+    Written(io::Result<()>),
+    Interrupted(Interrupt),
+}
+
+/// Writes on a thread of its own, since a reader may never read: a signal is heard meanwhile. After it, no write takes longer than a command
+/// has to end.
+fn put(write: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Failure> {
+    let (sender, events) = mpsc::channel();
+    let told = sender.clone();
+    interrupt::at_first(move |interrupt| drop(told.send(Event::Interrupted(interrupt))));
+    let writing = move || drop(sender.send(Event::Written(write())));
+    thread::Builder::new().spawn(writing).map_err(|error| Failure::output(&error))?;
+    let written = match events.recv() {
+        Ok(Event::Written(written)) => written,
+        Ok(Event::Interrupted(interrupt)) => match events.recv_timeout(GRACE) {
+            Ok(Event::Written(written)) => written,
+            _ => return Err(interrupt.into()),
+        },
+        Err(error) => Err(io::Error::other(error)),
+    };
+    written.map_err(|error| Failure::output(&error))
 }
 
 /// On a terminal, something that moves while we wait, until it is dropped.

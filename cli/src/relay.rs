@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncWrite, AsyncWriteExt, Stderr, Stdout},
     signal::unix::{SignalKind, signal},
     sync::oneshot,
+    time::timeout,
 };
 
 use crate::{
@@ -36,12 +37,18 @@ pub struct Streams {
 }
 
 impl Streams {
+    /// Whether they can be had.
+    pub fn check(self) -> Result<(), Failure> {
+        if self.tty && !terminal::is_input() {
+            return Err(Failure::ours("-t needs a terminal, and standard input is none; leave it out"));
+        }
+        Ok(())
+    }
+
     /// The command with these streams.
     pub fn of(self, mut command: Command) -> Result<Command, Failure> {
+        self.check()?;
         if self.tty {
-            if !terminal::is_input() {
-                return Err(Failure::ours("-t needs a terminal, and standard input is none; leave it out"));
-            }
             let (columns, rows) = terminal::columns_and_rows();
             command = command.tty(columns, rows);
             if let Ok(kind) = std::env::var("TERM") {
@@ -65,7 +72,8 @@ struct Relay {
     err: Stderr,
     interrupts: Interrupts,
     interrupted: Option<Interrupt>,
-    /// Why its output goes nowhere.
+    /// After an interrupt: whether nobody has read its output for as long as it has to end.
+    is_unread: bool,
     /// Our own, for which the process is ended.
     failure: Option<Failure>,
 }
@@ -107,6 +115,7 @@ pub async fn follow(mut process: Process, streams: Streams, interrupts: &Interru
         err: tokio::io::stderr(),
         interrupts: interrupts.clone(),
         interrupted: None,
+        is_unread: false,
         failure: None,
     };
     relay.run(streams.tty).await
@@ -171,9 +180,9 @@ impl Relay {
         self.process.kill(GRACE);
     }
 
-    /// A reader that is slow slows the process; an interrupt is heard meanwhile.
+    /// A reader that is slow slows the process; an interrupt is heard meanwhile, and after it nobody is waited for who does not read.
     async fn write(&mut self, output: Output, data: &[u8]) {
-        if self.failure.is_some() {
+        if self.failure.is_some() || self.is_unread {
             return;
         }
         let to: &mut (dyn AsyncWrite + Unpin) = match output {
@@ -185,17 +194,24 @@ impl Relay {
             to.flush().await
         };
         tokio::pin!(writing);
-        let written = loop {
+        let mut written = None;
+        if self.interrupted.is_none() {
             tokio::select! {
-                written = &mut writing => break written,
-                interrupt = self.interrupts.first(), if self.interrupted.is_none() => {
+                result = &mut writing => written = Some(result),
+                interrupt = self.interrupts.first() => {
                     self.interrupted = Some(interrupt);
                     self.process.kill(GRACE);
                 }
             }
+        }
+        let written = match written {
+            Some(written) => Ok(written),
+            None => timeout(GRACE, writing).await,
         };
-        if let Err(error) = written {
-            self.give_up(Failure::output(&error));
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.give_up(Failure::output(&error)),
+            Err(_) => self.is_unread = true,
         }
     }
 

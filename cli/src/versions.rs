@@ -33,25 +33,26 @@ where
         loop {
             match self.watch.try_next().await {
                 Ok(version) => return Ok(version.flatten()),
-                Err(error) if is_refused(&error) => {
-                    return Err(Failure::ours(format!("cannot watch {}: {error}", self.what)));
+                Err(error) => {
+                    if let Some(refused) = refused(error) {
+                        return Err(Failure::api(&format!("watch {}", self.what), &refused));
+                    }
+                    // It goes on where it was.
                 }
-                // It goes on where it was.
-                Err(_) => {}
             }
         }
     }
 }
 
-/// Whether a watch will not come again by itself.
-fn is_refused(error: &watcher::Error) -> bool {
+/// Why a watch will not come again by itself.
+fn refused(error: watcher::Error) -> Option<kube::Error> {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
     let (InitialListFailed(kube::Error::Api(status))
     | WatchStartFailed(kube::Error::Api(status))
     | WatchFailed(kube::Error::Api(status))
     | WatchError(status)) = error
     else {
-        return false;
+        return None;
     };
-    matches!(status.code, 401 | 403 | 404)
+    matches!(status.code, 401 | 403 | 404).then_some(kube::Error::Api(status))
 }

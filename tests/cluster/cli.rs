@@ -108,7 +108,7 @@ pub async fn served(name: &str, replicas: i32) -> World {
     world
 }
 
-async fn nothing_is_claimed(world: &World) {
+pub async fn nothing_is_claimed(world: &World) {
     world.all::<Sandbox>("no Sandbox is there", <[_]>::is_empty).await;
 }
 

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use crate::{
-    cli::{Done, arl, begun, binary, command, served, signalled},
-    harness::{setup::root, wait::DEADLINE},
+    cli::{Done, arl, begun, binary, command, nothing_is_claimed, served, signalled},
+    harness::{operator::repeat, setup::root, wait::DEADLINE},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,4 +88,18 @@ async fn a_copy_goes_into_a_pipe_and_through_a_link() {
     arl(&world, &["cp", "s:/workspace/f", &at("link")]).await.out();
     assert!(std::fs::symlink_metadata(at("link")).unwrap().is_symlink());
     assert_eq!(std::fs::read_to_string(at("file")).unwrap(), "content\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_is_heard_while_nobody_reads() {
+    let world = served("cli-unread", 2).await;
+    for (signal, code) in [("-TERM", 143), ("-INT", 130)] {
+        let mut child = command(&world, &["run", "p", "--", "yes"]).await.spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        // A pipe holds 64 KiB, in pages that need not be full.
+        let full = repeat(|| (rustix::io::ioctl_fionread(&out).unwrap() > 60_000).then_some(()));
+        tokio::time::timeout(DEADLINE, full).await.expect("the pipe is filled");
+        assert_eq!(signalled(child, signal).await, Some(code));
+        nothing_is_claimed(&world).await;
+    }
 }

@@ -25,6 +25,7 @@ enum Action {
         /// The pool.
         pool: String,
         /// Idle pods.
+        #[arg(value_parser = clap::value_parser!(i32).range(0..))]
         replicas: i32,
     },
     /// Replace the idle pods of a pool, one by one, such as for a newer image of the same tag.
@@ -49,7 +50,7 @@ struct Create {
     #[arg(long)]
     name: Option<String>,
     /// Idle pods to keep.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(0..))]
     replicas: i32,
     /// CPU that a pod gets at most, and is given room for, such as 500m.
     #[arg(long)]

@@ -51,6 +51,7 @@ pub struct Flags {
 
 /// Claims, runs and releases; the command's exit code.
 pub async fn run(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
+    flags.streams.check()?;
     let client = connection.client();
     let sandbox = obtain(connection, &client, &flags, interrupts).await?;
     let result = inside(&sandbox, &flags, interrupts).await;

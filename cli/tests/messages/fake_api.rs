@@ -1,0 +1,158 @@
+//! An API server that refuses: what it says depends on the namespace alone.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    thread,
+};
+
+use serde_json::{Value, json};
+
+/// In the namespace `many`.
+pub const TASKS: usize = 10_000;
+
+/// Starts one, which goes on until the test's process ends; its address.
+pub fn start() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || answer(&stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// Writes a kubeconfig for it.
+pub fn kubeconfig(address: SocketAddr, file: &Path) {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{ "name": "c", "cluster": { "server": format!("http://{address}") } }],
+        "users": [{ "name": "u", "user": {} }],
+        "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u", "namespace": "empty" } }],
+    });
+    std::fs::write(file, config.to_string()).unwrap();
+}
+
+fn answer(stream: &TcpStream) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let (mut length, mut authorization) = (0, String::new());
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).unwrap();
+            if header == "\r\n" {
+                break;
+            }
+            if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().unwrap();
+            }
+            if header.to_ascii_lowercase().starts_with("authorization:") {
+                header.trim().clone_into(&mut authorization);
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        let mut out = stream;
+        if words[0] == "CONNECT" {
+            // As a proxy that leads nowhere else: what comes next is for us.
+            out.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            continue;
+        }
+        let (code, body) = respond(&words[0], &words[1], &authorization);
+        let head =
+            format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+        // A client that has what it wants may have left.
+        if out.write_all(head.as_bytes()).and_then(|()| out.write_all(body.as_bytes())).is_err() {
+            return;
+        }
+    }
+}
+
+fn respond(method: &str, target: &str, authorization: &str) -> (u16, String) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let parts: Vec<&str> = path.split('/').collect();
+    let (group, namespace, rest) = match parts.as_slice() {
+        ["", "api", _, "namespaces", namespace, rest @ ..] => ("", *namespace, rest),
+        ["", "apis", group, _, "namespaces", namespace, rest @ ..] => (*group, *namespace, rest),
+        _ => return refused(404, "the server could not find the requested resource", &Value::Null),
+    };
+    let plural = rest.first().copied().unwrap_or_default();
+    let name = rest.get(1).copied();
+    let full = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+    let verb = match (method, name) {
+        ("GET", _) if query.contains("watch=true") => "watch",
+        ("GET", Some(_)) => "get",
+        ("GET", None) => "list",
+        ("POST", _) => "create",
+        ("DELETE", _) => "delete",
+        _ => "patch",
+    };
+    let is_unknown = namespace == "expired" || namespace == "private" && !authorization.ends_with(" Bearer secret");
+    match (namespace, name) {
+        ("forbidden", _) => {
+            let place = format!("in API group \"{group}\" in the namespace \"{namespace}\"");
+            let words = format!("{full} is forbidden: User \"tester\" cannot {verb} resource \"{plural}\" {place}");
+            refused(403, &words, &Value::Null)
+        }
+        _ if is_unknown => refused(401, "Unauthorized", &Value::Null),
+        ("many", None) if plural == "tasks" => page(query),
+        ("bare", _) if group == arl_crds::GROUP => (404, "404 page not found\n".to_owned()),
+        ("large", None) if plural == "warmpools" => (200, list(&(0..1000).map(pool).collect::<Vec<_>>())),
+        (_, None) if verb == "list" => (200, list(&[])),
+        (_, name) => {
+            let name = name.unwrap_or_default();
+            refused(
+                404,
+                &format!("{full} \"{name}\" not found"),
+                &json!({ "name": name, "group": group, "kind": plural }),
+            )
+        }
+    }
+}
+
+fn list(items: &[Value]) -> String {
+    json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "1" }, "items": items }).to_string()
+}
+
+/// A page of ten thousand Tasks. Who asks for all of them at once gets none.
+fn page(query: &str) -> (u16, String) {
+    let parameter = |name: &str| query.split('&').find_map(|part| part.strip_prefix(name)).and_then(|n| n.parse().ok());
+    let Some(limit) = parameter("limit=") else { return refused(413, "ask for pages", &Value::Null) };
+    let from: usize = parameter("continue=").unwrap_or(0);
+    let until = (from + limit).min(TASKS);
+    let items: Vec<_> = (from..until)
+        .map(|number| {
+            json!({
+                "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "metadata": { "name": format!("t{number}") },
+                "spec": { "sandboxRef": "s", "steps": [] }, "status": { "state": "Pending" },
+            })
+        })
+        .collect();
+    let metadata = if until < TASKS {
+        json!({ "resourceVersion": "1", "continue": until.to_string() })
+    } else {
+        json!({ "resourceVersion": "1" })
+    };
+    (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items }).to_string())
+}
+
+fn pool(number: usize) -> Value {
+    json!({
+        "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": { "name": format!("p{number}") },
+        "spec": { "replicas": 1, "template": { "spec": { "containers": [{ "name": "c", "image": "x".repeat(500) }] } } },
+    })
+}
+
+fn refused(code: u16, message: &str, details: &Value) -> (u16, String) {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message,
+        "reason": "", "details": details });
+    (code, status.to_string())
+}

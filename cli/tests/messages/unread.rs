@@ -1,0 +1,48 @@
+//! Output that nobody reads: a signal ends us all the same.
+
+use std::{
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{home, kubectl_arl};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// A pipe holds 64 KiB, in pages that need not be full.
+const FULL: u64 = 60_000;
+
+/// Asks again and again until there is an answer.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not so: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+pub fn code(child: &mut Child) -> Option<i32> {
+    eventually("it has ended", || child.try_wait().unwrap()).code()
+}
+
+#[test]
+fn a_signal_is_heard_while_nobody_reads() {
+    let (home, _) = home();
+    for (signalled, expected) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let arguments = ["get", "pools", "-o", "json", "-n", "large"];
+        let mut child = kubectl_arl(home.path()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let is_full = || rustix::io::ioctl_fionread(&out).unwrap() >= FULL;
+        eventually("the pipe is full", || is_full().then_some(()));
+        signal(&child, signalled);
+        assert_eq!(code(&mut child), Some(expected));
+    }
+}
