@@ -4,6 +4,7 @@
 
 mod fake_api;
 mod places;
+mod release;
 mod unread;
 
 use std::{
