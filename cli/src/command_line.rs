@@ -11,7 +11,7 @@ use crate::{
     interrupt::Interrupts,
     verbs::{
         claim, completion, cp, doctor, exec, get, kill, pool, ps, reap, release, report, run, shell, snapshot, task,
-        top, version, wait, why,
+        top, ui, version, wait, why,
     },
 };
 
@@ -49,6 +49,7 @@ enum Verb {
     Fork(snapshot::Fork),
     Get(get::Flags),
     Top(top::Flags),
+    Ui(ui::Flags),
     Wait(wait::Flags),
     Why(why::Flags),
     Logs(task::Logs),
@@ -85,6 +86,7 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Snapshot(flags) => interrupts.or(snapshot::snapshot(&connect().await?, flags)).await.map(done),
         Verb::Fork(flags) => interrupts.or(snapshot::fork(&connect().await?, flags)).await.map(done),
         Verb::Top(_) => top::top(&connect().await?, &interrupts).await.map(done),
+        Verb::Ui(flags) => Box::pin(ui::ui(&connect().await?, flags, &interrupts)).await.map(done),
         Verb::Wait(flags) => interrupts.or(wait::wait(&connect().await?, flags)).await.map(done),
         Verb::Why(flags) => interrupts.or(why::why(&connect().await?, flags)).await.map(done),
         Verb::Logs(flags) => Box::pin(interrupts.or(task::logs(&connect().await?, flags))).await.map(done),

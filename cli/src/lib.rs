@@ -3,6 +3,7 @@
 //! ```text
 //!   command_line ──verb──> verbs/* ──> relay (a process with this terminal) ──> arl-client
 //!                                  ├─> listing, table (what is there)
+//!                                  ├─> page (the same for a browser)
 //!                                  └─> failure (message and exit code)
 //! ```
 //!
@@ -24,7 +25,9 @@ mod listing;
 mod live_objects;
 mod options;
 mod outcome;
+mod page;
 mod print;
+mod printer;
 mod progress;
 mod redact;
 mod relay;

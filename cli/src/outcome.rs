@@ -30,92 +30,70 @@ pub fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
     }
 }
 
-/// Outputs of steps that have not been printed.
-#[derive(Debug, Default)]
-pub struct Outputs {
-    /// So many steps have been printed.
-    printed: usize,
-    /// Only of this step.
-    step: Option<String>,
-    /// With the step's name before each line.
-    has_prefix: bool,
-    /// As far as they came live.
-    live: Position,
-    /// Whether the last piece that came live ended in the middle of a line.
-    is_open: bool,
+/// Who gets the outputs of a Task's steps.
+pub trait Sink: Send {
+    /// Whether any are wanted.
+    fn is_listening(&self) -> bool {
+        true
+    }
+
+    /// Takes what a step printed.
+    fn put(&mut self, step: &str, output: Output, data: &[u8]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// So many bytes are missing before what comes next of it.
+    fn missing(&mut self, step: &str, bytes: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-impl Outputs {
-    /// All of them, or only those of a step.
-    pub fn of(step: Option<String>, has_prefix: bool) -> Self {
-        Self { step, has_prefix, ..Self::default() }
+/// Outputs of steps, none of them twice.
+#[derive(Debug)]
+pub struct Outputs<S> {
+    /// So many steps have been told to their end.
+    told: usize,
+    /// As far as they came live.
+    live: Position,
+    sink: S,
+}
+
+impl<S: Sink> Outputs<S> {
+    /// For this one.
+    pub fn to(sink: S) -> Self {
+        Self { told: 0, live: Position::default(), sink }
     }
 
-    /// None at all.
-    pub fn silent() -> Self {
-        Self { step: Some(String::new()), ..Self::default() }
-    }
-
-    /// Prints those of the steps that have ended since.
-    pub fn print(&mut self, status: &TaskStatus) -> Result<(), Failure> {
+    /// Tells those of the steps that have ended since.
+    pub async fn ended(&mut self, status: &TaskStatus) -> Result<(), Failure> {
         let has_ended = |state| matches!(state, StepState::Succeeded | StepState::Failed | StepState::Skipped);
         let ended = status.steps.iter().take_while(|step| has_ended(step.state)).count();
-        for (index, step) in status.steps.iter().enumerate().take(ended).skip(self.printed) {
-            if self.is_wanted(&step.name) {
-                let [out, err] =
-                    [(Output::Stdout, &step.stdout), (Output::Stderr, &step.stderr)].map(|(output, text)| {
-                        self.lines(&step.name, self.live.rest(index, output, text.as_deref().unwrap_or_default()))
-                    });
-                print::bytes(out.as_bytes())?;
-                print::raw(err.as_bytes());
+        for (index, step) in status.steps.iter().enumerate().take(ended).skip(self.told) {
+            for (output, text) in [(Output::Stdout, &step.stdout), (Output::Stderr, &step.stderr)] {
+                let rest = self.live.rest(index, output, text.as_deref().unwrap_or_default());
+                if !rest.is_empty() {
+                    self.sink.put(&step.name, output, rest.as_bytes()).await?;
+                }
             }
         }
-        self.printed = self.printed.max(ended);
+        self.told = self.told.max(ended);
         Ok(())
     }
 
-    /// Prints what came live.
-    fn piece(&mut self, names: &[String], piece: &Printed) -> Result<(), Failure> {
+    /// Tells what came live.
+    async fn piece(&mut self, names: &[String], piece: &Printed) -> Result<(), Failure> {
         let missing = self.live.take(piece);
         let name = names.get(usize::try_from(piece.step).unwrap_or(usize::MAX)).map_or("", String::as_str);
-        if !self.is_wanted(name) {
-            return Ok(());
-        }
         if missing > 0 {
-            print::note(format!("[{missing} bytes are left out]"));
+            self.sink.missing(name, missing).await?;
         }
-        let prefixed = self.has_prefix.then(|| {
-            let text = String::from_utf8_lossy(&piece.data);
-            let lines = self.lines(name, &text);
-            let start = format!("[{name}] ");
-            if self.is_open { lines.strip_prefix(&start).unwrap_or(&lines).to_owned() } else { lines }
-        });
-        self.is_open = piece.data.last().is_some_and(|byte| *byte != b'\n');
-        let data = prefixed.as_ref().map_or(piece.data.as_slice(), |text| text.as_bytes());
-        match piece.output {
-            Output::Stdout => print::bytes(data),
-            Output::Stderr => {
-                print::raw(data);
-                Ok(())
-            }
-        }
-    }
-
-    fn is_wanted(&self, step: &str) -> bool {
-        self.step.as_ref().is_none_or(|wanted| *wanted == step)
-    }
-
-    fn lines(&self, step: &str, output: &str) -> String {
-        if !self.has_prefix {
-            return output.to_owned();
-        }
-        output.split_inclusive('\n').flat_map(|line| ["[", step, "] ", line]).collect()
+        self.sink.put(name, piece.output, &piece.data).await
     }
 }
 
-/// Prints the outputs of a Task's steps until the Task has finished: live from its pod, as far as that can be, and what is left from its
+/// Tells the outputs of a Task's steps until the Task has finished: live from its pod, as far as that can be, and what is left from its
 /// status.
-pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -> Result<TaskStatus, Failure> {
+pub async fn follow<S: Sink>(
+    connection: &Connection,
+    name: &str,
+    mut outputs: Outputs<S>,
+) -> Result<TaskStatus, Failure> {
     let mut versions = Versions::<Task>::of(connection, name);
     let mut live = Live::Unopened;
     let (mut names, mut was_there) = (Vec::new(), false);
@@ -124,7 +102,7 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
             version = versions.next() => version?,
             piece = live.next() => {
                 match piece {
-                    Ok(Some(piece)) => outputs.piece(&names, &piece)?,
+                    Ok(Some(piece)) => outputs.piece(&names, &piece).await?,
                     // What it has not told is in the status.
                     Ok(None) | Err(_) => live = Live::Over,
                 }
@@ -145,16 +123,13 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
             // The rest of it is on its way.
             if let Live::Open(output) = &mut live {
                 while let Ok(Ok(Some(piece))) = timeout(REST_MAX, output.next()).await {
-                    outputs.piece(&names, &piece)?;
+                    outputs.piece(&names, &piece).await?;
                 }
             }
-            outputs.print(&status)?;
+            outputs.ended(&status).await?;
             return Ok(status);
         }
-        if matches!(live, Live::Unopened)
-            && status.state == Some(TaskState::Running)
-            && outputs.step.as_deref() != Some("")
-        {
+        if matches!(live, Live::Unopened) && status.state == Some(TaskState::Running) && outputs.sink.is_listening() {
             names = task.spec.steps.iter().map(|step| step.name.clone()).collect();
             live = match StepOutput::open(connection, &task).await {
                 Ok(Some(output)) => Live::Open(output),
@@ -166,7 +141,7 @@ pub async fn follow(connection: &Connection, name: &str, mut outputs: Outputs) -
             };
         }
         if matches!(live, Live::Over | Live::Unopened) {
-            outputs.print(&status)?;
+            outputs.ended(&status).await?;
         }
     }
 }
@@ -205,12 +180,5 @@ mod tests {
         assert_eq!(of("Failed", "StepFailed", Some(7)), Ok(7));
         assert_eq!(of("Failed", "TimedOut", Some(124)), Err((124, "why".into())));
         assert_eq!(of("Failed", "PodLost", None), Err((125, "the Task failed (PodLost): why".into())));
-    }
-
-    #[test]
-    fn a_line_can_have_its_step_before_it() {
-        let prefixed = Outputs { has_prefix: true, ..Outputs::default() };
-        assert_eq!(prefixed.lines("a", "x\ny"), "[a] x\n[a] y");
-        assert_eq!(Outputs::default().lines("a", "x"), "x");
     }
 }

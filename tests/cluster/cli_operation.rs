@@ -38,7 +38,9 @@ async fn a_step_is_followed_while_it_runs() {
     let mut rest = Vec::new();
     out.read_until(0, &mut rest).await.unwrap();
     assert_eq!(rest, b"\xfftwo\nthree\n", "bytes are passed on as they are, and none twice");
-    assert_eq!((line(&mut of_b).await, line(&mut of_b).await), ("[b] \u{fffd}two\n".into(), String::new()));
+    let mut rest = Vec::new();
+    of_b.read_until(0, &mut rest).await.unwrap();
+    assert_eq!(rest, b"[b] \xfftwo\n");
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
     // The same once more, from the status.
     let again = arl(&world, &["logs", "t"]).await;

@@ -17,6 +17,7 @@ pub mod shell;
 pub mod snapshot;
 pub mod task;
 pub mod top;
+pub mod ui;
 pub mod version;
 pub mod wait;
 pub mod why;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The best one first.
-const SHELLS: [&str; 2] = ["bash", "sh"];
+pub const SHELLS: [&str; 2] = ["bash", "sh"];
 
 /// Open a shell in a Sandbox: bash, or sh where the image has no bash.
 #[derive(Args, Debug)]

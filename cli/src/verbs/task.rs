@@ -15,6 +15,7 @@ use crate::{
     failure::Failure,
     outcome::{Outputs, follow, outcome},
     print,
+    printer::{Printer, Silence},
 };
 
 /// Run Tasks of a file, wait for Tasks and cancel them.
@@ -69,9 +70,9 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
             let created = tasks.create(&PostParams::default(), &task).await;
             let created =
                 created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
-            outcome(&follow(connection, &created.name_any(), Outputs::default()).await?)
+            outcome(&follow(connection, &created.name_any(), Outputs::to(Printer::default())).await?)
         }
-        Action::Wait { task } => outcome(&follow(connection, &task, Outputs::silent()).await?),
+        Action::Wait { task } => outcome(&follow(connection, &task, Outputs::to(Silence)).await?),
         Action::Cancel { task } => {
             let change = Patch::Merge(json!({ "spec": { "cancel": true } }));
             let cancelled = tasks.patch(&task, &PatchParams::default(), &change).await;
@@ -83,13 +84,13 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
 
 /// Prints them.
 pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
-    let mut outputs = Outputs::of(logs.step, logs.prefix);
+    let mut outputs = Outputs::to(Printer::of(logs.step, logs.prefix));
     if logs.follow {
         return follow(connection, &logs.task, outputs).await.map(drop);
     }
     let task = connection.api::<Task>().get(&logs.task).await;
     let task = task.map_err(|error| Failure::api(&format!("get Task {}", logs.task), &error))?;
-    outputs.print(&task.status.unwrap_or_default())
+    outputs.ended(&task.status.unwrap_or_default()).await
 }
 
 fn read(file: &PathBuf) -> Result<Task, Failure> {

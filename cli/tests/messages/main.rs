@@ -5,6 +5,7 @@
 mod fake_api;
 mod places;
 mod release;
+mod ui;
 mod unread;
 
 use std::{

@@ -1,0 +1,132 @@
+//! `kubectl arl ui` in a browser, where this machine has one.
+
+use arl_crds::TaskState;
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Child,
+};
+
+use crate::{
+    cli::{arl, command, served, signalled},
+    cli_browser::Browser,
+    harness::{
+        World,
+        make::shell,
+        wait::{DEADLINE, state},
+    },
+};
+
+/// Control, in a DevTools key event.
+const CONTROL: u32 = 2;
+
+/// Starts it; the address that it prints.
+async fn ui(world: &World) -> (Child, String) {
+    let mut child = command(world, &["ui", "--no-browser"]).await.spawn().unwrap();
+    let mut address = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    tokio::time::timeout(DEADLINE, out.read_line(&mut address)).await.expect("it prints").unwrap();
+    (child, address.trim().to_owned())
+}
+
+const SCREEN: &str = "document.getElementById('screen').textContent";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_shows_what_is_there_and_has_shells() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let world = served("cli-ui", 2).await;
+    arl(&world, &["claim", "p", "--name", "s"]).await.out();
+    let script = "printf '<img src=x onerror=alert(1)>\\n\\033[31mone\\n'; while ! [ -e /workspace/go ]; do sleep 0.1; done; echo two";
+    world.task("t", "s", json!([shell("a", script)])).await;
+    world.one("t", "it runs", |task| state(task) == Some(TaskState::Running)).await;
+    let (child, address) = ui(&world).await;
+    browser.open(&address).await;
+    browser
+        .until("document.querySelector('#pools .numbers')?.textContent === '2 of 2 ready, 1 allocated, 0 waiting'")
+        .await;
+    browser.until("document.querySelector('svg .ready').getAttribute('d')?.length > 10").await;
+    assert_eq!(browser.value("location.hash").await, "", "the token is in no address that is shown");
+
+    browser.until("document.querySelector('#tasks button')").await;
+    browser.value("document.querySelector('#tasks button').focus()").await;
+    browser.press("Enter", "\r", 0).await;
+    browser.until(&format!("{SCREEN}.includes('one')")).await;
+    browser.until("document.getElementById('panel-note').textContent === 'live'").await;
+    assert_eq!(browser.value("document.images.length").await, 0, "what a pod prints is text");
+    assert!(browser.value(SCREEN).await.as_str().unwrap().contains("<img src=x"));
+    arl(&world, &["exec", "s", "--", "touch", "/workspace/go"]).await.out();
+    browser.until(&format!("{SCREEN}.includes('two')")).await;
+    browser.until("document.getElementById('panel-note').textContent === 'finished: Succeeded, exit code 0'").await;
+
+    browser.until("!document.querySelector('#sandboxes button').disabled").await;
+    browser.value("document.querySelector('#sandboxes button').focus()").await;
+    browser.press("Enter", "\r", 0).await;
+    browser.until(&format!("{SCREEN}.includes('$') || {SCREEN}.includes('#')")).await;
+    browser.write("echo $((6*7)); stty size").await;
+    browser.press("Enter", "\r", 0).await;
+    browser.until(&format!("/42\\d+ \\d+/.test({SCREEN})")).await;
+    assert_eq!(arl(&world, &["ps", "s", "--no-headers"]).await.out().lines().count(), 1);
+    browser.press("]", "\u{1d}", CONTROL).await;
+    assert_eq!(browser.value("document.activeElement.id").await, "close");
+    browser.press("Enter", "\r", 0).await;
+    browser.until("document.getElementById('panel').hidden").await;
+    assert_eq!(browser.value("document.activeElement.textContent").await, "Terminal", "the focus is back");
+    let ended = async { while !arl(&world, &["ps", "s", "--no-headers"]).await.out().is_empty() {} };
+    tokio::time::timeout(DEADLINE, ended).await.expect("the shell is ended with its window");
+
+    arl(&world, &["pool", "scale", "p", "3"]).await.out();
+    browser.until("document.querySelector('#pools .numbers').textContent.startsWith('3 of 3 ready')").await;
+    let light = browser.value("getComputedStyle(document.body).backgroundColor").await;
+    let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    browser.call("Emulation.setEmulatedMedia", dark).await;
+    assert_ne!(browser.value("getComputedStyle(document.body).backgroundColor").await, light);
+    let foreign = "performance.getEntriesByType('resource').filter((r) => !r.name.startsWith(location.origin)).length";
+    assert_eq!(browser.value(foreign).await, 0, "all of it comes from the binary");
+    browser.call("Page.reload", json!({})).await;
+    browser.until("document.getElementById('link').textContent === 'live'").await;
+    assert_eq!(browser.errors, Vec::<String>::new());
+
+    browser
+        .until("document.querySelector('#sandboxes button') && !document.querySelector('#sandboxes button').disabled")
+        .await;
+    browser.value("document.querySelector('#sandboxes button').click()").await;
+    browser.until(&format!("{SCREEN}.includes('$') || {SCREEN}.includes('#')")).await;
+    assert_eq!(signalled(child, "-TERM").await, Some(143));
+    assert_eq!(arl(&world, &["ps", "s", "--no-headers"]).await.out(), "", "shells end with it");
+    browser.until("document.getElementById('link').className === 'lost'").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terminal_of_the_page_shows_what_programs_print() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let world = World::served("cli-ui-screen").await;
+    let (_child, address) = ui(&world).await;
+    browser.open(&address).await;
+    browser.until("document.getElementById('link').textContent === 'live'").await;
+    for (printed, shown) in [
+        ("one\\r\\ntwo", "one\ntwo"),
+        ("progress 10%\\rprogress 99%", "progress 99%"),
+        ("abc\\b\\bX", "aXc"),
+        ("a\\tb", "a       b"),
+        ("abcdef\\r\\x1b[3C\\x1b[K", "abc"),
+        ("abc\\x1b[2D\\x1b[1P", "ac"),
+        ("ac\\b\\x1b[@b", "abc"),
+        ("\\x1b]0;title\\x07x\\x1b[?2004hy", "xy"),
+        ("\\x1b[1;31mred\\x1b[0m\\x1b[38;5;12mblue", "redblue"),
+        ("old\\x1b[H\\x1b[2Jnew", "new"),
+        ("<b>&amp;</b>", "<b>&amp;</b>"),
+        ("\\u20ac", "\u{20ac}"),
+    ] {
+        let script = format!(
+            "import('/terminal.js').then(({{ Terminal }}) => {{ const screen = document.createElement('div'); \
+             const terminal = new Terminal(screen); const bytes = new TextEncoder().encode(`{printed}`); \
+             for (const byte of bytes) terminal.write(new Uint8Array([byte])); terminal.draw(false); \
+             return [...screen.children].map((line) => line.textContent.replaceAll('\\u200b', '')).join('\\n'); }})"
+        );
+        assert_eq!(browser.value(&script).await, shown, "{printed}");
+    }
+    let bold = "import('/terminal.js').then(({ Terminal }) => { const screen = document.createElement('div'); \
+        new Terminal(screen).write(new TextEncoder().encode('\\x1b[1;31mred')); return screen.querySelector('span').className; })";
+    assert_eq!(browser.value(bold).await, "strong c1");
+    assert_eq!(browser.errors, Vec::<String>::new());
+}
