@@ -1,6 +1,6 @@
 //! The cluster's own controllers: the garbage collector and the namespace controller.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,8 @@ enum Owners {
     Some(Vec<Value>),
 }
 
+/// A change of owners is noticed within this time.
+const NOTICED: Duration = Duration::from_secs(1);
 /// The finalizer of a deletion in the foreground.
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -47,10 +49,18 @@ impl State {
             Kind::WarmPool | Kind::Sandbox if going || entry.after.is_none() => {
                 self.soon((5, 800), Action::CollectGarbage);
             }
-            // A pod may be made for an owner that has just gone.
+            // A pod may be made for an owner that has just gone, or be given to one.
             Kind::Pod if entry.before.is_none() => self.soon((200, 2_000), Action::CollectGarbage),
+            Kind::Pod if self.is_given_to_nobody(entry) => self.agenda.after(NOTICED, Action::CollectGarbage),
             _ => {}
         }
+    }
+
+    /// Whether a pod was given to owners that are not there any more.
+    fn is_given_to_nobody(&self, entry: &Entry) -> bool {
+        let (Some(before), Some(pod)) = (&entry.before, &entry.after) else { return false };
+        before["metadata"]["ownerReferences"] != pod["metadata"]["ownerReferences"]
+            && matches!(self.owners(&entry.id, pod), Owners::Gone)
     }
 
     /// Deletes what has lost its owners, and lets go those that wait for it.

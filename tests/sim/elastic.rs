@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// They take turns with the others.
-pub const ELASTIC: &[Scenario] = scenarios![elastic_bursts, elastic_limits, elastic_troubles];
+pub const ELASTIC: &[Scenario] = scenarios![elastic_bursts, elastic_limits, elastic_troubles, elastic_rolls, elastic_falls, elastic_full];
 
 /// The quiet time of these pools is short, so that they are at rest when the history is.
 fn scaling(max_replicas: i64, max_pods: Option<i64>, rng: &mut Rng) -> Value {
@@ -98,5 +98,41 @@ fn elastic_troubles(rng: &mut Rng) -> Deeds {
             (45_000, edit("p", json!({ "template": template("v2") }))),
         ]),
     }
+    deeds
+}
+
+/// A template that changes where the pods that Sandboxes hold and the idle ones are as many as there may be.
+fn elastic_rolls(rng: &mut Rng) -> Deeds {
+    let (held, idle) = (rng.u32(1..4), rng.i64(1..3));
+    let scaling = scaling(idle, Some(idle + i64::from(held)), rng);
+    let mut deeds = vec![(0, pool("p", idle, &scaling))];
+    for n in 0..held {
+        deeds.push((2_000 + rng.u64(..8_000), sandbox(&format!("s{n}"), "p", true, None)));
+    }
+    deeds.push((rng.u64(35_000..40_000), edit("p", json!({ "template": template("v2") }))));
+    deeds
+}
+
+/// A burst, after which the pool goes down in steps that its replicas are no multiple of.
+fn elastic_falls(rng: &mut Rng) -> Deeds {
+    let scaling = scaling(8, None, rng);
+    let mut deeds = vec![(0, pool("p", 1, &scaling))];
+    for n in 0..rng.u32(7..10) {
+        let name = format!("s{n}");
+        deeds.push((3_000 + rng.u64(..500), sandbox(&name, "p", true, None)));
+        deeds.push((rng.u64(8_000..12_000), delete(Kind::Sandbox, &name)));
+    }
+    deeds
+}
+
+/// More Sandboxes than there may ever be pods: some wait until the end.
+fn elastic_full(rng: &mut Rng) -> Deeds {
+    let most = rng.i64(2..5);
+    let scaling = scaling(most, Some(most), rng);
+    let mut deeds = vec![(0, pool("p", rng.i64(0..2), &scaling))];
+    for n in 0..rng.u64(7..10) {
+        deeds.push((2_000 + rng.u64(..3_000), sandbox(&format!("s{n}"), "p", true, None)));
+    }
+    deeds.push((rng.u64(25_000..30_000), delete(Kind::Sandbox, "s0")));
     deeds
 }

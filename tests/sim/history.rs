@@ -64,12 +64,23 @@ pub struct Deal {
     pub stories: usize,
     /// Of eleven seeds those that play a story.
     pub places: &'static [u64],
+    /// How many stories of elastic pools take turns.
+    pub elastic: usize,
+    /// Of the other seeds, and of seventeen, those that play one of these.
+    pub elastic_places: &'static [u64],
     pub is_varied: bool,
 }
 
 impl Deal {
-    pub const FIRST: Self = Self { stories: 13, places: &[4, 5, 8], is_varied: false };
-    pub const NOW: Self = Self { stories: stories::CONTRACT.len(), places: &[1, 3, 4, 5, 8], is_varied: true };
+    pub const FIRST: Self =
+        Self { stories: 13, places: &[4, 5, 8], elastic: 3, elastic_places: &[9], is_varied: false };
+    pub const SECOND: Self = Self { stories: 17, places: &[1, 3, 4, 5, 8], is_varied: true, ..Self::FIRST };
+    pub const NOW: Self = Self {
+        stories: stories::CONTRACT.len(),
+        elastic: elastic::ELASTIC.len(),
+        elastic_places: &[2, 9, 14],
+        ..Self::SECOND
+    };
 }
 
 impl Plan {
@@ -78,7 +89,7 @@ impl Plan {
         Self::dealt(seed, Deal::NOW)
     }
 
-    pub fn dealt(seed: u64, Deal { stories, places, is_varied }: Deal) -> Self {
+    pub fn dealt(seed: u64, Deal { stories, places, elastic, elastic_places, is_varied }: Deal) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let number = usize::try_from(seed).unwrap_or(0);
         if let Some(place) = places.iter().position(|rest| seed % 11 == *rest) {
@@ -94,11 +105,11 @@ impl Plan {
             };
             return Self { seed, scenario, faults, death: None, is_varied };
         }
-        if seed % 17 == 9 {
-            let turn = number / 17;
-            let scenario = elastic::ELASTIC[turn % elastic::ELASTIC.len()];
+        if let Some(place) = elastic_places.iter().position(|rest| seed % 17 == *rest) {
+            let turn = number / 17 * elastic_places.len() + place;
+            let scenario = elastic::ELASTIC[turn % elastic];
             let drawn = Faults::drawn(&mut rng);
-            let faults = if (turn / elastic::ELASTIC.len()).is_multiple_of(2) { drawn.orderly() } else { drawn };
+            let faults = if (turn / elastic).is_multiple_of(2) { drawn.orderly() } else { drawn };
             return Self { seed, scenario, faults, death: None, is_varied };
         }
         let scenario = match seed {

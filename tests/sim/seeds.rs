@@ -27,15 +27,20 @@ pub struct Total {
     pub fields: Fields,
     cores: usize,
     took: Duration,
+    /// The first of the histories that broke a rule, and how: the same whatever the threads do.
+    first: Option<(usize, String)>,
 }
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, events, crashes, faults, violations, rules, fields, cores, took } = self;
+        let Self { seeds, events, crashes, faults, violations, rules, fields, cores, took, first } = self;
         write!(f, "{rules}")?;
         for (field, count) in fields.of_all_kinds() {
             #[allow(clippy::cast_precision_loss)] // a number of histories
             writeln!(f, "field: {:>5.1}% {field}", count as f64 * 100.0 / *seeds as f64)?;
+        }
+        if let Some((number, what)) = first {
+            writeln!(f, "first: history {}: {what}", number + 1)?;
         }
         let took = took.as_secs_f64();
         #[allow(clippy::cast_precision_loss)] // a number of histories
@@ -58,7 +63,9 @@ pub fn run_plans(plans: &[Plan]) -> Total {
     // Mutants are caught once.
     let stop = std::env::var_os("SIM_STOP").is_some();
     let work = || {
-        while let Some(plan) = plans.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(plan) = plans.get(number) else { return };
             let began = Instant::now();
             let report = std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|_| Report::panicked());
             let took = began.elapsed().as_millis();
@@ -71,6 +78,11 @@ pub fn run_plans(plans: &[Plan]) -> Total {
             total.crashes += report.crashes;
             total.faults += report.faults;
             total.violations += report.violations.len() as u64;
+            if let Some(what) = report.violations.first()
+                && total.first.as_ref().is_none_or(|(first, _)| number < *first)
+            {
+                total.first = Some((number, what.clone()));
+            }
             total.rules.add(&report.rules);
             total.fields.add(&report.fields);
             if stop && total.violations > 0 {

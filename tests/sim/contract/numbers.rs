@@ -203,11 +203,13 @@ impl Numbers {
             });
         }
         let now = store.time();
-        let old = |other: &Value| {
-            let created = super::time(&other["metadata"]["creationTimestamp"]);
-            !is_ready(other) && created.is_some_and(|at| now.duration_since(at).as_secs() > 15)
+        // One that was ready until a moment ago may still look so.
+        let is_known = |other: &Value| {
+            let ceased = super::time(&other["status"]["conditions"][0]["lastTransitionTime"]);
+            let since = super::time(&other["metadata"]["creationTimestamp"]).max(ceased);
+            !is_ready(other) && since.is_some_and(|at| now.duration_since(at).as_secs() > 15)
         };
-        let unready = others().find(|(_, other)| old(other)).map(|(id, _)| id.clone());
+        let unready = others().find(|(_, other)| is_known(other)).map(|(id, _)| id.clone());
         ledger.test(Rule::ScaleDownUnreadyFirst, unready.is_none(), || {
             format!("{} is ready and goes, and {unready:?} stays", entry.id)
         });

@@ -273,8 +273,12 @@ fn reason(
         "SandboxReleased" => sandbox.is_none_or(|s| s["status"]["phase"] == "Released"),
         "PodLost" => !pod.is_some_and(|pod| is_alive(pod)) || ran_elsewhere,
         "ContainerRestarted" | "OOMKilled" => restarted || !facts.is_alone(),
-        // Where there is an agent, whatever happened to the operator can be found out.
-        "Interrupted" => run.is_none_or(|(_, run)| run.is_exec() || restarted) || ran_elsewhere || !facts.is_alone(),
+        // Where there is an agent, whatever happened to the operator can be found out, but not why one that died had a run ended.
+        "Interrupted" => {
+            let is_lost = |run: &AgentRun| matches!(run.end, Some(RunEnd::Lost(_) | RunEnd::Cancelled));
+            let known = |run: &AgentRun| !run.is_exec() && !restarted && !(is_lost(run) && facts.processes > 1);
+            !run.is_some_and(|(_, run)| known(run)) || ran_elsewhere || facts.operators > 1
+        }
         _ => true,
     };
     ledger.test(Rule::ReasonIsTrue, is_true, || format!("{id} says {reason}: {}", task["status"]));
