@@ -113,9 +113,9 @@ fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
     let of_it = events.iter().filter(|event| event.involved_object.name.as_deref() == Some(&name));
     let warnings: Vec<_> = of_it.filter(|event| event.type_.as_deref() == Some("Warning")).collect();
     for event in &warnings[warnings.len().saturating_sub(EVENTS_MAX)..] {
-        let (reason, words) =
+        let (reason, message) =
             (event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
-        lines.push(format!("    Event {reason}: {words}"));
+        lines.push(format!("    Event {reason}: {message}"));
     }
     lines.iter().map(|line| printable(line, MESSAGE_MAX)).collect()
 }

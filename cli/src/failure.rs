@@ -122,16 +122,16 @@ fn reason(error: &kube::Error) -> String {
 
 /// The error with what caused it: kube's own words leave that out.
 fn causes(error: &kube::Error) -> String {
-    let mut words = vec![error.to_string()];
+    let mut messages = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_words = cause.to_string();
-        if !words.iter().any(|words| words.contains(&cause_words)) {
-            words.push(cause_words);
+        let message = cause.to_string();
+        if !messages.iter().any(|before| before.contains(&message)) {
+            messages.push(message);
         }
         source = cause.source();
     }
-    format!("{}; is the cluster there? --context and --kubeconfig choose another", words.join(": "))
+    format!("{}; is the cluster there? --context and --kubeconfig choose another", messages.join(": "))
 }
 
 #[cfg(test)]

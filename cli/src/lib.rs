@@ -74,11 +74,11 @@ pub fn main() -> ExitCode {
     code.map_or_else(Failure::show, ExitCode::from)
 }
 
-fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let called = words.next().unwrap_or_default();
+fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let called = arguments.next().unwrap_or_default();
     let stem = std::path::Path::new(&called).file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or(PLUGIN);
     let name = if stem == PLUGIN { "kubectl arl".to_owned() } else { stem.to_owned() };
     let mut command = Arguments::command().bin_name(&name);
-    let matches = command.try_get_matches_from_mut([called.clone()].into_iter().chain(words))?;
+    let matches = command.try_get_matches_from_mut([called.clone()].into_iter().chain(arguments))?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

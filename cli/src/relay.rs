@@ -222,8 +222,8 @@ impl Relay {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        for words in remarks(exit) {
-            print::note(format!("[{words}]"));
+        for remark in remarks(exit) {
+            print::note(format!("[{remark}]"));
         }
         Ok(code(exit))
     }

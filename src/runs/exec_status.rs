@@ -24,7 +24,7 @@ pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEn
     if was_not_delivered(message) {
         return None;
     }
-    let is = |words: &[&str]| words.iter().any(|w| message.contains(w));
+    let is = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
     if is(&NOT_FOUND) {
         return Some(match shell {
             Some(needed) => StepEnd::StartError(format!("this image has no `sh`, which plain exec needs for {needed}")),

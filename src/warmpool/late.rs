@@ -122,7 +122,7 @@ fn being_created(pod: &Pod) -> String {
     )
 }
 
-/// Another's words, made fit to be shown.
-fn quoted(words: &str) -> String {
-    printable(words, QUOTED_MAX)
+/// Another's message, made fit to be shown.
+fn quoted(message: &str) -> String {
+    printable(message, QUOTED_MAX)
 }

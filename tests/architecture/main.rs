@@ -187,6 +187,28 @@ fn the_files_that_the_crates_root_names_are_there() {
     assert_none("files that src/lib.rs names", &missing);
 }
 
+/// Code that a row of a table names beside files, and that is in none of these.
+fn named_in_vain(root: &str, code_of: impl Fn(&str) -> String) -> Vec<String> {
+    let mut found = Vec::new();
+    for row in root.lines().filter(|line| line.starts_with("//! |")) {
+        let (files, names): (Vec<_>, Vec<_>) =
+            row.split('`').skip(1).step_by(2).partition(|name| name.ends_with(".rs"));
+        let code: String = files.iter().map(|file| code_of(file)).collect();
+        let missing = names.iter().filter(|name| !files.is_empty() && occurrences(&code, name).is_empty());
+        found.extend(missing.map(|name| format!("{name} in {}", files.join(", "))));
+    }
+    found
+}
+
+#[test]
+fn the_functions_that_the_crates_root_names_are_where_it_says() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let code_of = |file: &str| fs::read_to_string(root().join("src").join(file)).unwrap();
+    assert_none("what src/lib.rs names", &named_in_vain(&text, code_of));
+    let row = "//! | who? | `f` in `a.rs`, `g` |";
+    assert_eq!(named_in_vain(row, |_| "fn f() { h() }".to_owned()), ["g in a.rs"]);
+}
+
 #[test]
 fn neither_the_api_crate_nor_the_agent_has_a_runtime_or_a_client() {
     assert_none("crds/Cargo.toml", &heavy_dependencies(&fs::read_to_string(root().join("crds/Cargo.toml")).unwrap()));
@@ -237,7 +259,8 @@ fn every_module_is_named_for_what_it_is() {
 
 #[test]
 fn names_are_those_of_the_field() {
-    let found: Vec<_> = source::sources(&ALL).iter().flat_map(coinages).collect();
+    let folders = [&ALL[..], &["tests", "agent/tests", "client/tests"]].concat();
+    let found: Vec<_> = source::sources(&folders).iter().flat_map(coinages).collect();
     assert_none("names that a reader has to look up", &found);
     assert_eq!(
         coinages(&Source::new("src/x.rs", "enum Said { Left(Lefty) } // Wish")),

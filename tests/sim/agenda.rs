@@ -12,7 +12,7 @@ use crate::{agent::RunId, outages::Outage, users::Deed};
 #[derive(Clone, Debug)]
 pub enum Action {
     /// The kubelet's next look at the pod with this uid.
-    Kubelet(crate::kubelet::Look, String),
+    Kubelet(crate::kubelet::PodEvent, String),
     /// The garbage collector looks at everything.
     CollectGarbage,
     /// The namespace controller empties a namespace that is going.

@@ -45,9 +45,9 @@ impl<'a> Related<'a> {
 
 /// Rules that were looked at, and what is not as they ask.
 #[derive(Default)]
-pub struct Look(pub Vec<(Rule, Option<String>)>);
+pub struct Findings(pub Vec<(Rule, Option<String>)>);
 
-impl Look {
+impl Findings {
     fn test(&mut self, rule: Rule, holds: bool, what: impl FnOnce() -> String) {
         self.0.push((rule, (!holds).then(what)));
     }
@@ -59,27 +59,27 @@ impl Look {
 }
 
 /// Looks at everything.
-pub fn look(state: &State) -> Look {
-    let mut look = Look::default();
+pub fn check(state: &State) -> Findings {
+    let mut findings = Findings::default();
     let related = Related::of(state);
-    pools(state, &related, &mut look);
-    sandboxes(state, &related, &mut look);
-    tasks(state, &mut look);
-    pods(state, &mut look);
+    pools(state, &related, &mut findings);
+    sandboxes(state, &related, &mut findings);
+    tasks(state, &mut findings);
+    pods(state, &mut findings);
     for kind in [Kind::WarmPool, Kind::Sandbox, Kind::Task] {
         for (id, object) in state.store.of(kind).filter(|(_, object)| !is_deleting(object)) {
             let (generation, observed) = (&object["metadata"]["generation"], &object["status"]["observedGeneration"]);
-            look.test(Rule::GenerationAtRest, observed == generation, || format!("{id}'s status is of {observed}"));
+            findings.test(Rule::GenerationAtRest, observed == generation, || format!("{id}'s status is of {observed}"));
             let stalled = condition(object, STALLED);
-            look.test(Rule::StalledOnlyMeanwhile, stalled.is_none(), || format!("{id} says {stalled:?}"));
+            findings.test(Rule::StalledOnlyMeanwhile, stalled.is_none(), || format!("{id} says {stalled:?}"));
         }
     }
     // What one of several operators had started, and died, another finds only when it opens its stream.
     let is_alone = state.contract.facts.operators == 1;
     for what in state.contract.runs.left(&state.store, &state.agents).into_iter().filter(|_| is_alone) {
-        look.test(Rule::DeletedTaskEnds, what.is_none(), || what.unwrap_or_default());
+        findings.test(Rule::DeletedTaskEnds, what.is_none(), || what.unwrap_or_default());
     }
-    look
+    findings
 }
 
 /// Whether a pool can have what it asks for.
@@ -101,7 +101,7 @@ pub fn is_obstructed(state: &State) -> bool {
     state.store.of(Kind::WarmPool).any(|(_, pool)| obstruction(state, pool).is_some())
 }
 
-fn pools(state: &State, related: &Related<'_>, look: &mut Look) {
+fn pools(state: &State, related: &Related<'_>, findings: &mut Findings) {
     for (id, pool) in state.store.of(Kind::WarmPool) {
         let (uid, replicas) = (uid_of(pool), elastic::at_rest(id, pool, &state.store));
         let mine = related.pods_of("WarmPool", uid);
@@ -119,8 +119,12 @@ fn pools(state: &State, related: &Related<'_>, look: &mut Look) {
         };
         let held = state.store.of(Kind::Pod).filter(held).count() as u64;
         let status = &pool["status"];
+        // What cannot be had may be one more, of a template that rolls.
+        let most = u64::try_from(elastic::most(&pool["spec"])).unwrap_or(0);
+        let has_surplus = idle > most + u64::from(obstruction(state, pool).is_some());
+        findings.test(Rule::SurplusGoes, !has_surplus, || format!("{id} has {idle} idle pods, and {most} at most"));
         match obstruction(state, pool) {
-            None => look.test(
+            None => findings.test(
                 Rule::PoolFull,
                 ready == replicas && mine.len() as u64 == replicas && fresh == mine.len(),
                 || {
@@ -133,7 +137,7 @@ fn pools(state: &State, related: &Related<'_>, look: &mut Look) {
             Some(reasons) if ready < replicas => {
                 let failing = condition(pool, "PodsFailing").cloned().unwrap_or_default();
                 let says = failing["status"] == "True" && reasons.iter().any(|reason| failing["reason"] == *reason);
-                look.test(Rule::PoolSaysWhy, says, || {
+                findings.test(Rule::PoolSaysWhy, says, || {
                     format!("{id} is short of pods for {reasons:?} and says {failing}")
                 });
                 // What breaks and is made again is counted a moment later.
@@ -142,13 +146,13 @@ fn pools(state: &State, related: &Related<'_>, look: &mut Look) {
             Some(_) => continue,
         }
         let counts = [("ready", ready), ("allocated", held), ("replicas", idle), ("total", idle + held)];
-        look.test(Rule::CountsTrueAtRest, counts.iter().all(|(field, count)| status[field] == *count), || {
+        findings.test(Rule::CountsTrueAtRest, counts.iter().all(|(field, count)| status[field] == *count), || {
             format!("{id} has {counts:?} and says {status}")
         });
     }
 }
 
-fn sandboxes(state: &State, related: &Related<'_>, look: &mut Look) {
+fn sandboxes(state: &State, related: &Related<'_>, findings: &mut Findings) {
     for (id, sandbox) in state.store.of(Kind::Sandbox) {
         let (spec, status) = (&sandbox["spec"], &sandbox["status"]);
         let (owned, tasks) = (related.pods_of("Sandbox", uid_of(sandbox)), related.tasks_of(id));
@@ -157,36 +161,36 @@ fn sandboxes(state: &State, related: &Related<'_>, look: &mut Look) {
         let unfinished = tasks.iter().any(|t| !is_finished(t));
         let ttl = spec.get("ttlSecondsAfterFinished").and_then(Value::as_i64);
         match status["phase"].as_str() {
-            None => look.test(Rule::SandboxSaysWhy, false, || format!("{id} has no phase")),
+            None => findings.test(Rule::SandboxSaysWhy, false, || format!("{id} has no phase")),
             Some("Released") => {
                 let expired = is_short(ttl) && !unfinished;
-                look.test(Rule::ExpiredAtRest, !expired, || format!("{id} is Released and should have gone"));
-                look.test(Rule::ReleasedAtRest, owned.is_empty(), || format!("{id} is Released and still owns a pod"));
+                findings.test(Rule::ExpiredAtRest, !expired, || format!("{id} is Released and should have gone"));
+                findings.test(Rule::ReleasedAtRest, owned.is_empty(), || format!("{id} is Released and still owns a pod"));
             }
-            Some("Pending") => pending(state, id, spec, sandbox, look),
+            Some("Pending") => pending(state, id, spec, sandbox, findings),
             Some(phase) => {
-                look.test(Rule::SandboxServed, true, String::new);
+                findings.test(Rule::SandboxServed, true, String::new);
                 let [pod] = owned else {
                     let what = || format!("{id} has {} on record and owns {} pods", status["podUID"], owned.len());
-                    look.test(Rule::RecordTrueAtRest, false, what);
+                    findings.test(Rule::RecordTrueAtRest, false, what);
                     continue;
                 };
                 let same = status["podUID"] == uid_of(pod)
                     && is_alive(pod)
                     && status["podName"] == pod["metadata"]["name"]
                     && status.get("podIP") == pod["status"].get("podIP");
-                look.test(Rule::RecordTrueAtRest, same, || format!("{id} says {status} of {pod}"));
+                findings.test(Rule::RecordTrueAtRest, same, || format!("{id} says {status} of {pod}"));
                 let usable = is_ready(pod) && is_running(pod);
                 let ready = condition(sandbox, "Ready").is_some_and(|c| c["status"] == "True");
-                look.test(Rule::ReadyFollowsPod, ready == usable, || {
+                findings.test(Rule::ReadyFollowsPod, ready == usable, || {
                     format!("{id} says {status} of {}", pod["status"])
                 });
                 let ran_out = spec["keepAlive"] != true && ttl.is_none() && ended && !unfinished;
-                look.test(Rule::ReleasedAtRest, !ran_out, || format!("{id} should be Released: its Tasks have ended"));
+                findings.test(Rule::ReleasedAtRest, !ran_out, || format!("{id} should be Released: its Tasks have ended"));
                 let idle = is_short(ttl) && (ttl > Some(0) || ended) && !unfinished;
-                look.test(Rule::ExpiredAtRest, !idle, || format!("{id} should have expired"));
+                findings.test(Rule::ExpiredAtRest, !idle, || format!("{id} should have expired"));
                 let runs = tasks.iter().any(|t| t["status"]["state"] == "Running");
-                look.test(Rule::RecordTrueAtRest, runs || phase != "Bound", || {
+                findings.test(Rule::RecordTrueAtRest, runs || phase != "Bound", || {
                     format!("{id} is Bound and nothing runs")
                 });
             }
@@ -194,24 +198,24 @@ fn sandboxes(state: &State, related: &Related<'_>, look: &mut Look) {
     }
 }
 
-fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, look: &mut Look) {
+fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, findings: &mut Findings) {
     let name = spec["poolRef"].as_str().unwrap_or_default();
     let reason = &condition(sandbox, "Ready").map(|c| c["reason"].clone()).unwrap_or_default();
     match state.store.get(&Id::new(Kind::WarmPool, &id.namespace, name)) {
         None => {
-            look.test(Rule::SandboxSaysWhy, reason == "PoolNotFound", || format!("{id} has no pool and says {reason}"));
+            findings.test(Rule::SandboxSaysWhy, reason == "PoolNotFound", || format!("{id} has no pool and says {reason}"));
         }
         Some(pool) if is_full(state, id, pool) => {
-            look.test(Rule::SandboxSaysWhy, reason == "PoolAtLimit", || {
+            findings.test(Rule::SandboxSaysWhy, reason == "PoolAtLimit", || {
                 format!("{id} waits for a pool at its limit and says {reason}")
             });
         }
         Some(pool) if elastic::most(&pool["spec"]) == 0 || obstruction(state, pool).is_some() => {
-            look.test(Rule::SandboxSaysWhy, reason == "PoolEmpty", || {
+            findings.test(Rule::SandboxSaysWhy, reason == "PoolEmpty", || {
                 format!("{id} waits for a pod and says {reason}")
             });
         }
-        Some(_) => look.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}")),
+        Some(_) => findings.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}")),
     }
 }
 
@@ -222,12 +226,12 @@ fn is_full(state: &State, beside: &Id, pool: &Value) -> bool {
     most.is_some_and(|most| elastic::held(beside, name, &state.store) >= most)
 }
 
-fn tasks(state: &State, look: &mut Look) {
+fn tasks(state: &State, findings: &mut Findings) {
     for (id, task) in state.store.of(Kind::Task) {
         if is_finished(task) {
             let expired = is_short(task["spec"]["ttlSecondsAfterFinished"].as_i64());
-            look.test(Rule::ExpiredAtRest, !expired, || format!("{id} has ended and should have gone"));
-            look.test(Rule::TaskEndsOrSaysWhy, true, String::new);
+            findings.test(Rule::ExpiredAtRest, !expired, || format!("{id} has ended and should have gone"));
+            findings.test(Rule::TaskEndsOrSaysWhy, true, String::new);
             continue;
         }
         let sandbox = Id::new(Kind::Sandbox, &id.namespace, task["spec"]["sandboxRef"].as_str().unwrap_or_default());
@@ -239,12 +243,12 @@ fn tasks(state: &State, look: &mut Look) {
                 sandbox["status"]["phase"] == "Pending" && (reason == "SandboxNotReady" || reason == "Queued")
             }
         };
-        look.test(Rule::TaskEndsOrSaysWhy, waits && task["status"]["state"] == "Pending", || {
+        findings.test(Rule::TaskEndsOrSaysWhy, waits && task["status"]["state"] == "Pending", || {
             format!("{id} has not ended: {} {reason}", task["status"]["state"])
         });
         let recorded = task["status"]["sandboxUID"].as_str();
         let gone = recorded.is_some() && found.is_none_or(|found| Some(uid_of(found)) != recorded);
-        look.test(Rule::TasksEndWithSandbox, !gone, || format!("{id} is of a Sandbox that was deleted, and waits"));
+        findings.test(Rule::TasksEndWithSandbox, !gone, || format!("{id} is of a Sandbox that was deleted, and waits"));
     }
 }
 
@@ -253,14 +257,14 @@ fn is_short(ttl: Option<i64>) -> bool {
     ttl.is_some_and(|seconds| seconds < 60)
 }
 
-fn pods(state: &State, look: &mut Look) {
+fn pods(state: &State, findings: &mut Findings) {
     for (id, pod) in state.store.of(Kind::Pod) {
         let owner = controller(pod).and_then(|(kind, uid)| match kind {
             "WarmPool" => state.store.by_uid(Kind::WarmPool, uid),
             _ => state.store.by_uid(Kind::Sandbox, uid),
         });
-        look.test(Rule::NothingLeftOver, owner.is_some(), || format!("{id} is left over"));
+        findings.test(Rule::NothingLeftOver, owner.is_some(), || format!("{id} is left over"));
         let breaks = crate::kubelet::breaks_by_itself(pod);
-        look.test(Rule::NothingLeftOver, breaks || !is_deleting(pod), || format!("{id} has not gone yet"));
+        findings.test(Rule::NothingLeftOver, breaks || !is_deleting(pod), || format!("{id} has not gone yet"));
     }
 }

@@ -62,7 +62,7 @@ impl State {
 
     pub fn act(&mut self, action: Action) {
         match action {
-            Action::Kubelet(look, uid) => self.kubelet_looks(look, &uid),
+            Action::Kubelet(event, uid) => self.kubelet_acts(event, &uid),
             Action::CollectGarbage => self.collect_garbage(),
             Action::EmptyNamespace(namespace) => self.empty_namespace(&namespace),
             Action::EndStep(run) => self.end_step(&run),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::Kind,
-    kubelet::{Look, NO_SUCH_IMAGE},
+    kubelet::{PodEvent, NO_SUCH_IMAGE},
     scenario::{Deeds, Scenario, delete, sandbox, task},
     users::{Deed, Fortune, Which},
 };
@@ -83,7 +83,7 @@ fn elastic_troubles(rng: &mut Rng) -> Deeds {
     burst(&mut deeds, 3_000, 0..rng.u32(3..9), rng);
     burst(&mut deeds, 24_000, 10..10 + rng.u32(3..9), rng);
     let strikes =
-        [Fortune::Delete, Fortune::ForceDelete, Fortune::Kubelet(Look::Evict), Fortune::Kubelet(Look::Unready)];
+        [Fortune::Delete, Fortune::ForceDelete, Fortune::Kubelet(PodEvent::Evict), Fortune::Kubelet(PodEvent::Unready)];
     for _ in 0..rng.u8(..5) {
         let which = if rng.bool() { Which::Idle } else { Which::Any };
         deeds.push((rng.u64(3_000..35_000), Deed::Pod { which, what: strikes[rng.usize(..strikes.len())] }));

@@ -195,13 +195,13 @@ impl History {
             if !self.drive(Duration::from_millis(500)).await {
                 return;
             }
-            let look = self.world.with(|s| converged::look(s));
-            if look.missing().is_empty() {
+            let findings = self.world.with(|s| converged::check(s));
+            if findings.missing().is_empty() {
                 break;
             }
             if Instant::now() > deadline {
                 return self.world.with(|s| {
-                    for (rule, what) in look.0 {
+                    for (rule, what) in findings.0 {
                         let said = format!("not within {patience:?}: {}", what.clone().unwrap_or_default());
                         s.contract.ledger.test(rule, what.is_none(), || said);
                     }
@@ -231,7 +231,7 @@ impl History {
             let ledger = &mut s.contract.ledger;
             ledger
                 .test(Rule::SilentAtRest, requests <= most, || format!("{requests} requests with nothing left to do"));
-            for (rule, what) in converged::look(s).0 {
+            for (rule, what) in converged::check(s).0 {
                 let said = what.clone().map(|what| format!("converged, and then: {what}"));
                 s.contract.ledger.test(rule, what.is_none(), || said.unwrap_or_default());
             }

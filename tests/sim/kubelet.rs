@@ -15,7 +15,7 @@ use crate::{
 
 /// What the kubelet, or the scheduler before it, does next with a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum PodEvent {
     Schedule,
     Start,
     /// The containers have ended and the pod goes.
@@ -83,52 +83,52 @@ impl State {
         let uid = crate::store::uid_of(pod).to_owned();
         let (schedule, finish) = (self.kubelet.schedule, self.kubelet.finish);
         if was.is_none() {
-            self.soon(schedule, Action::Kubelet(Look::Schedule, uid));
+            self.soon(schedule, Action::Kubelet(PodEvent::Schedule, uid));
         } else if is_deleting(pod) && !was.is_some_and(is_deleting) {
             let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0) * 1_000;
-            self.soon((finish.0.min(grace), finish.1.min(grace)), Action::Kubelet(Look::Finish, uid));
+            self.soon((finish.0.min(grace), finish.1.min(grace)), Action::Kubelet(PodEvent::Finish, uid));
         }
     }
 
-    pub fn kubelet_looks(&mut self, look: Look, uid: &str) {
+    pub fn kubelet_acts(&mut self, event: PodEvent, uid: &str) {
         let Some((id, pod)) = self.store.by_uid(Kind::Pod, uid).map(|(id, pod)| (id.clone(), Arc::clone(pod))) else {
             return;
         };
         let over = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
         let runs = pod["status"]["containerStatuses"][0]["state"].get("running").is_some();
         let (start, restart) = (self.kubelet.start, self.kubelet.restart);
-        match look {
+        match event {
             // What a node that is away does is seen when it answers again.
-            _ if self.is_away(&pod) => self.soon((500, 1_500), Action::Kubelet(look, uid.to_owned())),
-            Look::Finish => {
+            _ if self.is_away(&pod) => self.soon((500, 1_500), Action::Kubelet(event, uid.to_owned())),
+            PodEvent::Finish => {
                 self.end_container(&pod);
                 self.store.remove(&id, Actor::Kubelet);
             }
             _ if is_deleting(&pod) || over => {}
-            Look::Schedule => {
+            PodEvent::Schedule => {
                 let name = NODES[self.rng.usize(..NODES.len())];
                 let node =
                     self.store.modify(&id, Part::Main, Actor::Kubelet, |pod| pod["spec"]["nodeName"] = json!(name));
                 if node.is_ok() {
-                    self.soon(start, Action::Kubelet(Look::Start, uid.to_owned()));
+                    self.soon(start, Action::Kubelet(PodEvent::Start, uid.to_owned()));
                 }
             }
-            Look::Start => self.start(&id, &pod, uid),
-            Look::EndContainer { oom } if runs => {
+            PodEvent::Start => self.start(&id, &pod, uid),
+            PodEvent::EndContainer { oom } if runs => {
                 self.end_container(&pod);
                 let reason = if oom { "OOMKilled" } else { "Error" };
                 let ended = json!({ "terminated": { "reason": reason, "exitCode": 137, "containerID": pod["status"]["containerStatuses"][0]["containerID"] } });
                 self.set_status(&id, |status| status["containerStatuses"][0]["state"] = ended, Some(false));
-                self.soon(restart, Action::Kubelet(Look::StartContainer, uid.to_owned()));
+                self.soon(restart, Action::Kubelet(PodEvent::StartContainer, uid.to_owned()));
             }
-            Look::StartContainer if !runs => self.start_again(&id, &pod, uid),
-            Look::Evict | Look::Fail => self.end_pod(&id, &pod, look == Look::Evict),
-            Look::Unready if runs => {
+            PodEvent::StartContainer if !runs => self.start_again(&id, &pod, uid),
+            PodEvent::Evict | PodEvent::Fail => self.end_pod(&id, &pod, event == PodEvent::Evict),
+            PodEvent::Unready if runs => {
                 self.set_status(&id, |_| {}, Some(false));
-                self.soon((100, 3_000), Action::Kubelet(Look::ReadyAgain, uid.to_owned()));
+                self.soon((100, 3_000), Action::Kubelet(PodEvent::ReadyAgain, uid.to_owned()));
             }
-            Look::ReadyAgain if runs => self.set_status(&id, |_| {}, Some(true)),
-            Look::EndContainer { .. } | Look::StartContainer | Look::Unready | Look::ReadyAgain => {}
+            PodEvent::ReadyAgain if runs => self.set_status(&id, |_| {}, Some(true)),
+            PodEvent::EndContainer { .. } | PodEvent::StartContainer | PodEvent::Unready | PodEvent::ReadyAgain => {}
         }
     }
 
@@ -140,9 +140,9 @@ impl State {
             return self.set_status(id, |status| status["containerStatuses"] = waiting, Some(false));
         }
         let soon = match image {
-            ENDS => Some(Look::Evict),
-            FAILS => Some(Look::Fail),
-            CRASHES => Some(Look::EndContainer { oom: false }),
+            ENDS => Some(PodEvent::Evict),
+            FAILS => Some(PodEvent::Fail),
+            CRASHES => Some(PodEvent::EndContainer { oom: false }),
             _ => None,
         };
         let executor = container(pod, 0, &json!({}));
@@ -151,8 +151,8 @@ impl State {
             status["containerStatuses"] = json!([executor]);
         };
         self.set_status(id, running, Some(true));
-        if let Some(look) = soon {
-            self.agenda.after(Duration::from_millis(300), Action::Kubelet(look, uid.to_owned()));
+        if let Some(event) = soon {
+            self.agenda.after(Duration::from_millis(300), Action::Kubelet(event, uid.to_owned()));
         }
     }
 
@@ -170,8 +170,8 @@ impl State {
         let executor = container(pod, count, &ended);
         self.set_status(id, |status| status["containerStatuses"][0] = executor, Some(true));
         if image_of(pod) == CRASHES {
-            let look = Action::Kubelet(Look::EndContainer { oom: false }, uid.to_owned());
-            self.agenda.after(Duration::from_millis(300), look);
+            let event = Action::Kubelet(PodEvent::EndContainer { oom: false }, uid.to_owned());
+            self.agenda.after(Duration::from_millis(300), event);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     call::{Call, Verb},
     contract::{Rule, condition},
     kind::{Actor, Id, Kind},
-    kubelet::Look,
+    kubelet::PodEvent,
     refusal::Refusal,
     store::{Part, is_deleting, uid_of},
     world::{NS, State},
@@ -31,7 +31,7 @@ pub struct Outage {
     kind: Option<Kind>,
     status: bool,
     code: u16,
-    words: &'static str,
+    message: &'static str,
 }
 
 /// Who is refused, and since when.
@@ -96,13 +96,13 @@ impl Outage {
             Verb::Create | Verb::List | Verb::Watch => &[(403, RIGHT)][..],
             _ => &[(403, RIGHT), (422, POLICY), (500, WEBHOOK), (403, POLICY)][..],
         };
-        let (code, words) = refusals[rng.usize(..refusals.len())];
-        Self { verb, kind, status, code, words }
+        let (code, message) = refusals[rng.usize(..refusals.len())];
+        Self { verb, kind, status, code, message }
     }
 
     /// That Tasks may not be listed.
     pub fn of_task_lists() -> Self {
-        Self { verb: Verb::List, kind: Some(Kind::Task), status: false, code: 403, words: RIGHT }
+        Self { verb: Verb::List, kind: Some(Kind::Task), status: false, code: 403, message: RIGHT }
     }
 
     fn is_of(&self, call: &Call) -> bool {
@@ -129,14 +129,14 @@ impl State {
                 self.refusal_is_said(&id, &outage, spell.last - spell.first);
             }
         }
-        let Outage { code, words, .. } = outage;
+        let Outage { code, message, .. } = outage;
         let reason = match code {
             403 => "Forbidden",
             409 => "Conflict",
             422 => "Invalid",
             _ => "InternalError",
         };
-        Some(Refusal::new(code, reason, words))
+        Some(Refusal::new(code, reason, message))
     }
 
     /// A call is refused, as it was for so long before: its object says so by now.
@@ -176,7 +176,7 @@ impl State {
 
     fn says(&self, object: &Value, outage: &Outage) -> bool {
         let said: Vec<&Value> = object["status"]["conditions"].as_array().into_iter().flatten().collect();
-        let word = outage.words.split_whitespace().next().unwrap_or_default();
+        let word = outage.message.split_whitespace().next().unwrap_or_default();
         let in_words = said.iter().any(|c| c["message"].as_str().is_some_and(|message| message.contains(word)));
         let failing = condition(object, "PodsFailing").is_some_and(|c| c["status"] == "True");
         in_words || failing || self.contract.events.has(uid_of(object), "Stalled")
@@ -217,7 +217,7 @@ impl State {
         self.trace.say(&format!("{node} answers again"));
         for id in self.pods_on(node) {
             let uid = self.store.get(&id).map(|pod| uid_of(pod).to_owned()).unwrap_or_default();
-            self.soon((50, 2_000), Action::Kubelet(Look::ReadyAgain, uid));
+            self.soon((50, 2_000), Action::Kubelet(PodEvent::ReadyAgain, uid));
         }
     }
 

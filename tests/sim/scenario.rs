@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::Kind,
-    kubelet::{ENDS, Look, NO_SUCH_IMAGE},
+    kubelet::{ENDS, PodEvent, NO_SUCH_IMAGE},
     users::{Deed, Fortune, Which},
 };
 
@@ -129,8 +129,8 @@ fn pool_life(rng: &mut Rng) -> Deeds {
         let fates = [
             Fortune::Delete,
             Fortune::ForceDelete,
-            Fortune::Kubelet(Look::Evict),
-            Fortune::Kubelet(Look::Unready),
+            Fortune::Kubelet(PodEvent::Evict),
+            Fortune::Kubelet(PodEvent::Unready),
             Fortune::Annotate,
         ];
         deeds.push((rng.u64(500..16_000), strike(fates[rng.usize(..fates.len())])));
@@ -319,10 +319,10 @@ fn any(rng: &mut Rng) -> Deed {
                 Fortune::Delete,
                 Fortune::ForceDelete,
                 Fortune::Annotate,
-                Fortune::Kubelet(Look::Evict),
-                Fortune::Kubelet(Look::Unready),
-                Fortune::Kubelet(Look::EndContainer { oom: false }),
-                Fortune::Kubelet(Look::EndContainer { oom: true }),
+                Fortune::Kubelet(PodEvent::Evict),
+                Fortune::Kubelet(PodEvent::Unready),
+                Fortune::Kubelet(PodEvent::EndContainer { oom: false }),
+                Fortune::Kubelet(PodEvent::EndContainer { oom: true }),
             ];
             Deed::Pod { which, what: fates[rng.usize(..fates.len())] }
         }

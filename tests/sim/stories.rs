@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     kind::Kind,
-    kubelet::{CRASHES, ENDS, FAILS, Look, NO_SUCH_IMAGE},
+    kubelet::{CRASHES, ENDS, FAILS, PodEvent, NO_SUCH_IMAGE},
     outages::Outage,
     scenario::{Deeds, Scenario, delete, pool, sandbox, task, task_with},
     specs,
@@ -259,7 +259,7 @@ fn long_runs(rng: &mut Rng) -> Deeds {
     // A Task comes while its pod is not ready.
     for n in 0..12 {
         let at = 30_000 + n * 3_000;
-        let what = Fortune::Kubelet(Look::Unready);
+        let what = Fortune::Kubelet(PodEvent::Unready);
         deeds.push((at, Deed::Pod { which: Which::Allocated, what }));
         deeds.push((at + rng.u64(1_500..2_800), task(&format!("v{n}"), &format!("s{}", n % 4), &[(50, 0)])));
     }

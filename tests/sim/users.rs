@@ -7,7 +7,7 @@ use crate::{
     agenda::Action,
     controllers::remove_finalizer,
     kind::{Actor, Id, Kind},
-    kubelet::Look,
+    kubelet::PodEvent,
     outages::Outage,
     store::{Deletion, Part, label, uid_of},
     world::{NS, State},
@@ -98,7 +98,7 @@ pub enum Which {
 pub enum Fortune {
     Delete,
     ForceDelete,
-    Kubelet(Look),
+    Kubelet(PodEvent),
     Annotate,
 }
 
@@ -213,7 +213,7 @@ impl State {
             Fortune::Delete => drop(self.store.delete(&id, &delete(None), Actor::User)),
             Fortune::ForceDelete => drop(self.store.delete(&id, &delete(Some(0)), Actor::User)),
             Fortune::Annotate => drop(self.annotate(&id)),
-            Fortune::Kubelet(look) => self.agenda.after(std::time::Duration::ZERO, Action::Kubelet(look, uid)),
+            Fortune::Kubelet(event) => self.agenda.after(std::time::Duration::ZERO, Action::Kubelet(event, uid)),
         }
     }
 }

@@ -19,8 +19,8 @@ pub fn exit_code(status: &Status) -> Option<i32> {
 
 /// Whether a command reached its container and could not be started there.
 pub fn failed_to_start(message: &str) -> bool {
-    let mut words = NOT_FOUND.iter().chain(&NOT_EXECUTABLE).chain(&NOT_STARTED);
-    !was_not_delivered(message) && words.any(|words| message.contains(words))
+    let mut phrases = NOT_FOUND.iter().chain(&NOT_EXECUTABLE).chain(&NOT_STARTED);
+    !was_not_delivered(message) && phrases.any(|phrase| message.contains(phrase))
 }
 
 /// Whether the words are of somebody on the way to the container (API server, kubelet) who could not pass the command on: then
@@ -34,5 +34,5 @@ pub fn was_not_delivered(message: &str) -> bool {
         "failed calling webhook",
     ]
     .iter()
-    .any(|words| message.contains(words))
+    .any(|phrase| message.contains(phrase))
 }
