@@ -147,7 +147,7 @@ impl State {
         }
         let Some(object) = self.store.get(id).filter(|object| !is_deleting(object)) else { return };
         // Whom no pod was left for said that a moment ago.
-        let waits = |reason: &Value| reason == "PoolEmpty" || reason == "PoolNotFound";
+        let waits = |reason: &Value| ["PoolEmpty", "PoolAtLimit", "PoolNotFound"].iter().any(|word| reason == word);
         if condition(object, "Ready").is_some_and(|c| waits(&c["reason"])) {
             return;
         }

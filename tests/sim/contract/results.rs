@@ -131,7 +131,9 @@ fn is_shown(
     let bound = sandbox.filter(|(_, s)| !is_deleting(s) && s["status"]["podUID"] == pod.as_str());
     let bound = bound.is_none_or(|(_, s)| ["Bound", "Released"].iter().any(|phase| s["status"]["phase"] == *phase));
     let is_running = was["status"]["state"] == "Running";
-    ledger.test(Rule::RunningIsShown, is_running && bound, || {
+    let last = run.done.last().filter(|step| ended.duration_since(step.started_at) > moment);
+    let step = last.and(run.steps.get(run.done.len() - 1)).is_none_or(|step| was["status"]["step"] == *step.name);
+    ledger.test(Rule::RunningIsShown, is_running && bound && step, || {
         format!("{id} ran for a while, and this was on record: {} and {sandbox:?}", was["status"])
     });
 }
@@ -237,7 +239,8 @@ fn times(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger) {
         steps.filter(|(said, did)| did.ended_at.is_some() && said.get("exitCode").is_some()).all(|(said, did)| {
             same(&said["startedAt"], did.started_at) && did.ended_at.is_none_or(|at| same(&said["completedAt"], at))
         });
-    ledger.test(Rule::TimesAreThePods, true_steps && within(begins, &status["startedAt"], run.started_at), || {
+    let begun = status["startedAt"].is_string() && within(begins, &status["startedAt"], run.started_at);
+    ledger.test(Rule::TimesAreThePods, true_steps && begun, || {
         format!("{id}: {status}; {run:?}")
     });
 }

@@ -129,7 +129,7 @@ rules! {
     StepsStopAtFailure,
     /// What is reported is what happened in the pod.
     ResultIsTheRuns,
-    /// What has been running for a moment is shown: the Task as Running, its Sandbox as Bound.
+    /// What has been running for a moment is shown: the Task as Running and at which step, its Sandbox as Bound.
     RunningIsShown,
     /// exitCode and outputs at the top are those of the last command that ran.
     TopIsLastCommand,
