@@ -165,7 +165,8 @@ fn sandboxes(state: &State, related: &Related<'_>, findings: &mut Findings) {
             Some("Released") => {
                 let expired = is_short(ttl) && !unfinished;
                 findings.test(Rule::ExpiredAtRest, !expired, || format!("{id} is Released and should have gone"));
-                findings.test(Rule::ReleasedAtRest, owned.is_empty(), || format!("{id} is Released and still owns a pod"));
+                findings
+                    .test(Rule::ReleasedAtRest, owned.is_empty(), || format!("{id} is Released and still owns a pod"));
             }
             Some("Pending") => pending(state, id, spec, sandbox, findings),
             Some(phase) => {
@@ -186,7 +187,8 @@ fn sandboxes(state: &State, related: &Related<'_>, findings: &mut Findings) {
                     format!("{id} says {status} of {}", pod["status"])
                 });
                 let ran_out = spec["keepAlive"] != true && ttl.is_none() && ended && !unfinished;
-                findings.test(Rule::ReleasedAtRest, !ran_out, || format!("{id} should be Released: its Tasks have ended"));
+                findings
+                    .test(Rule::ReleasedAtRest, !ran_out, || format!("{id} should be Released: its Tasks have ended"));
                 let idle = is_short(ttl) && (ttl > Some(0) || ended) && !unfinished;
                 findings.test(Rule::ExpiredAtRest, !idle, || format!("{id} should have expired"));
                 let runs = tasks.iter().any(|t| t["status"]["state"] == "Running");
@@ -203,7 +205,8 @@ fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, findings: &mut
     let reason = &condition(sandbox, "Ready").map(|c| c["reason"].clone()).unwrap_or_default();
     match state.store.get(&Id::new(Kind::WarmPool, &id.namespace, name)) {
         None => {
-            findings.test(Rule::SandboxSaysWhy, reason == "PoolNotFound", || format!("{id} has no pool and says {reason}"));
+            findings
+                .test(Rule::SandboxSaysWhy, reason == "PoolNotFound", || format!("{id} has no pool and says {reason}"));
         }
         Some(pool) if is_full(state, id, pool) => {
             findings.test(Rule::SandboxSaysWhy, reason == "PoolAtLimit", || {
@@ -215,7 +218,9 @@ fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, findings: &mut
                 format!("{id} waits for a pod and says {reason}")
             });
         }
-        Some(_) => findings.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}")),
+        Some(_) => {
+            findings.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}"))
+        }
     }
 }
 

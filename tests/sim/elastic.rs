@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::Kind,
-    kubelet::{PodEvent, NO_SUCH_IMAGE},
+    kubelet::{NO_SUCH_IMAGE, PodEvent},
     scenario::{Deeds, Scenario, delete, sandbox, task},
     users::{Deed, Fortune, Which},
 };
 
 /// They take turns with the others.
-pub const ELASTIC: &[Scenario] = scenarios![elastic_bursts, elastic_limits, elastic_troubles, elastic_rolls, elastic_falls, elastic_full];
+pub const ELASTIC: &[Scenario] =
+    scenarios![elastic_bursts, elastic_limits, elastic_troubles, elastic_rolls, elastic_falls, elastic_full];
 
 /// The quiet time of these pools is short, so that they are at rest when the history is.
 fn scaling(max_replicas: i64, max_pods: Option<i64>, rng: &mut Rng) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::Kind,
-    kubelet::{ENDS, PodEvent, NO_SUCH_IMAGE},
+    kubelet::{ENDS, NO_SUCH_IMAGE, PodEvent},
     users::{Deed, Fortune, Which},
 };
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     kind::Kind,
-    kubelet::{CRASHES, ENDS, FAILS, PodEvent, NO_SUCH_IMAGE},
+    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE, PodEvent},
     outages::Outage,
     scenario::{Deeds, Scenario, delete, pool, sandbox, task, task_with},
     specs,

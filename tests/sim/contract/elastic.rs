@@ -91,9 +91,8 @@ impl Elastic {
         let scaling = &now["spec"]["scaling"];
         if scaling.is_object() && now["status"]["observedGeneration"] == now["metadata"]["generation"] {
             let (most, least) = (scaling["maxReplicas"].as_i64(), now["spec"]["replicas"].as_i64());
-            let in_bounds = |wanted: i64| {
-                Some(wanted) <= most && (Some(wanted) >= least || scaling.get("maxPods").is_some())
-            };
+            let in_bounds =
+                |wanted: i64| Some(wanted) <= most && (Some(wanted) >= least || scaling.get("maxPods").is_some());
             ledger.test(Rule::WantedInBounds, wanted(now).is_none_or(in_bounds), || {
                 format!("{} wants {:?} of {}", entry.id, wanted(now), now["spec"])
             });

@@ -240,9 +240,7 @@ fn times(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger) {
             same(&said["startedAt"], did.started_at) && did.ended_at.is_none_or(|at| same(&said["completedAt"], at))
         });
     let begun = status["startedAt"].is_string() && within(begins, &status["startedAt"], run.started_at);
-    ledger.test(Rule::TimesAreThePods, true_steps && begun, || {
-        format!("{id}: {status}; {run:?}")
-    });
+    ledger.test(Rule::TimesAreThePods, true_steps && begun, || format!("{id}: {status}; {run:?}"));
 }
 
 /// Whether the reason of an end is so.

@@ -188,7 +188,8 @@ pub struct Ledger {
 }
 
 /// The one rule that counts, where the environment says so: whether it alone notices that something is broken.
-static ONLY: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("SIM_RULE").ok().filter(|rule| !rule.is_empty()));
+static ONLY: LazyLock<Option<String>> =
+    LazyLock::new(|| std::env::var("SIM_RULE").ok().filter(|rule| !rule.is_empty()));
 
 impl Ledger {
     /// Puts a rule to the test.
