@@ -115,6 +115,10 @@ impl Streams {
                     return Some(None);
                 }
                 seen = now;
+                let known = report.lock().steps.len();
+                if let Some(step) = done.last().filter(|_| done.len() > known) {
+                    report.begin_step(step.started_at);
+                }
                 report.lock().steps = done;
                 Some(end).filter(Option::is_some).or_else(|| {
                     report.started(started_at);
