@@ -219,7 +219,7 @@ fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, findings: &mut
             });
         }
         Some(_) => {
-            findings.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}"))
+            findings.test(Rule::SandboxServed, false, || format!("{id} waits for a pool that is there: {reason}"));
         }
     }
 }

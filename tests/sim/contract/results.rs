@@ -277,7 +277,7 @@ fn reason(
         // Where there is an agent, whatever happened to the operator can be found out, but not why one that died had a run ended.
         "Interrupted" => {
             let is_lost = |run: &AgentRun| matches!(run.end, Some(RunEnd::Lost(_) | RunEnd::Cancelled));
-            let known = |run: &AgentRun| !run.is_exec() && !restarted && !(is_lost(run) && facts.processes > 1);
+            let known = |run: &AgentRun| !(run.is_exec() || restarted || is_lost(run) && facts.processes > 1);
             !run.is_some_and(|(_, run)| known(run)) || ran_elsewhere || facts.operators > 1
         }
         _ => true,
