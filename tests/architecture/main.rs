@@ -192,7 +192,7 @@ fn named_in_vain(root: &str, code_of: impl Fn(&str) -> String) -> Vec<String> {
     let mut found = Vec::new();
     for row in root.lines().filter(|line| line.starts_with("//! |")) {
         let (files, names): (Vec<_>, Vec<_>) =
-            row.split('`').skip(1).step_by(2).partition(|name| name.ends_with(".rs"));
+            row.split('`').skip(1).step_by(2).partition(|name| name.rsplit('.').next() == Some("rs"));
         let code: String = files.iter().map(|file| code_of(file)).collect();
         let missing = names.iter().filter(|name| !files.is_empty() && occurrences(&code, name).is_empty());
         found.extend(missing.map(|name| format!("{name} in {}", files.join(", "))));
