@@ -1,5 +1,7 @@
 //! Claims of Sandboxes.
 
+mod adopt;
+
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
 use arl_crds::{Sandbox as SandboxObject, SandboxSpec, WarmPool, reason::SandboxReason};
@@ -36,6 +38,7 @@ pub struct Claim {
     client: Client,
     pool: String,
     name: Option<String>,
+    adopts: bool,
     labels: BTreeMap<String, String>,
     keep: bool,
     idle_ttl: Duration,
@@ -77,7 +80,7 @@ fn named(pool: &str, number: u64) -> String {
 impl Claim {
     fn new(client: Client, pool: String) -> Self {
         let (name, labels) = (None, BTreeMap::new());
-        Self { client, pool, name, labels, keep: true, idle_ttl: IDLE_TTL, wait: WAIT, files: None }
+        Self { client, pool, name, adopts: false, labels, keep: true, idle_ttl: IDLE_TTL, wait: WAIT, files: None }
     }
 
     /// Gives the Sandbox this name; otherwise it has one that nothing else has.
@@ -124,9 +127,17 @@ impl Claim {
     }
 
     async fn claim(self) -> Result<Sandbox, Error> {
-        let (sandbox, provisional) = self.provisionally().await?;
-        provisional.keep();
-        Ok(sandbox)
+        if self.adopts && self.name.is_none() {
+            return Err(Error::Usage("a claim adopts a Sandbox by its name: give it one".into()));
+        }
+        match (self.clone().provisionally().await, &self.name) {
+            (Ok((sandbox, provisional)), _) => {
+                provisional.keep();
+                Ok(sandbox)
+            }
+            (Err(error), Some(name)) if self.adopts(&error) => self.clone().existing(name).await,
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Claims it for a caller who may still give it up.
@@ -162,13 +173,22 @@ impl Claim {
         let seen = self.client.watched_sandboxes().object(name);
         let provisional = self.client.create(self.client.sandboxes(), object, named_by).await?;
         let awaited = Awaited { name, uid: provisional.uid(), has_pool: false };
-        let object = tokio::select! {
+        let object = self.ready_or_hopeless(seen, awaited, last).await?;
+        Ok((object, provisional))
+    }
+
+    async fn ready_or_hopeless(
+        &self,
+        seen: watch::Receiver<Seen<SandboxObject>>,
+        awaited: Awaited<'_>,
+        last: &mut Option<Arc<SandboxObject>>,
+    ) -> Result<Arc<SandboxObject>, Error> {
+        tokio::select! {
             ready = self.ready(seen.clone(), awaited, last) => ready,
             (reason, message) = self.hopeless(seen) => {
-                Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault: Fault::Usage })
+                Err(Error::NotReady { sandbox: awaited.name.to_owned(), reason, message, fault: Fault::Usage })
             }
-        };
-        Ok((object?, provisional))
+        }
     }
 
     /// See [`ready`]. An operator that has not heard of a new pool yet says that there is none.

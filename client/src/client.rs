@@ -6,6 +6,7 @@ use arl_crds::{Sandbox as SandboxObject, Task as TaskObject, WarmPool, labels};
 use kube::{
     Api, Config,
     api::{DeleteParams, ListParams},
+    runtime::watcher,
 };
 
 use tokio_util::task::TaskTracker;
@@ -117,19 +118,19 @@ impl Client {
 
     /// Begins once a claim waits for a pool that is empty.
     pub(crate) fn watched_pools(&self) -> &Watch<WarmPool> {
-        self.inner.pools.get_or_init(|| Watch::start(self.pools(), ""))
+        self.inner.pools.get_or_init(|| Watch::start(self.pools(), watcher::Config::default()))
     }
 
     pub(crate) fn watched_sandboxes(&self) -> &Watch<SandboxObject> {
-        self.inner.sandboxes.get_or_init(|| Watch::start(self.sandboxes(), &self.selector()))
+        self.inner.sandboxes.get_or_init(|| Watch::start(self.sandboxes(), self.selector()))
     }
 
     pub(crate) fn watched_tasks(&self) -> &Watch<TaskObject> {
-        self.inner.tasks.get_or_init(|| Watch::start(self.tasks(), &self.selector()))
+        self.inner.tasks.get_or_init(|| Watch::start(self.tasks(), self.selector()))
     }
 
-    fn selector(&self) -> String {
-        format!("{RUN_ID}={}", self.inner.run_id)
+    fn selector(&self) -> watcher::Config {
+        watcher::Config::default().labels(&format!("{RUN_ID}={}", self.inner.run_id))
     }
 
     /// The labels of all that is created.

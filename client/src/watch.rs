@@ -47,10 +47,9 @@ impl<K> Watch<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Of the objects that this selector takes.
-    pub(crate) fn start(api: Api<K>, labels: &str) -> Self {
+    /// Of the objects that this selects.
+    pub(crate) fn start(api: Api<K>, config: watcher::Config) -> Self {
         let entries = Arc::new(Mutex::new(Entries::new()));
-        let config = watcher::Config::default().labels(labels);
         let work = tokio::spawn(follow(api, config, Arc::clone(&entries))).abort_handle();
         Self { entries, work }
     }

@@ -68,13 +68,26 @@ fn failure(code: u16, reason: &str) -> Answer {
     reply(code, &status)
 }
 
+/// The status of a Sandbox that has one.
+fn with_pod() -> Value {
+    let ready = json!({
+        "type": "Ready", "status": "True", "reason": "Allocated", "message": "m", "lastTransitionTime": "2024-01-01T00:00:00Z",
+    });
+    json!({ "phase": "Ready", "podName": "p", "podUID": "u", "conditions": [ready] })
+}
+
 impl Server {
     fn with(change: impl FnOnce(&mut State)) -> (Self, Client) {
         let server = Self::default();
         change(&mut server.state());
-        let requests = server.clone();
+        let client = Client::new(server.kube(), "default");
+        (server, client)
+    }
+
+    fn kube(&self) -> kube::Client {
+        let requests = self.clone();
         let service = tower::service_fn(move |request| requests.clone().answer(request).map(Ok::<_, Infallible>));
-        (server, Client::new(kube::Client::new(service, "default"), "default"))
+        kube::Client::new(service, "default")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -84,6 +97,14 @@ impl Server {
     /// What is there, by the path of its kind and its name.
     fn left(&self) -> Vec<String> {
         self.state().objects.keys().cloned().collect()
+    }
+
+    fn give_pod(&self, at: &str) {
+        let mut state = self.state();
+        let object = state.objects.get_mut(at).unwrap();
+        object["status"] = with_pod();
+        let object = object.clone();
+        state.tell("MODIFIED", &object);
     }
 
     async fn answer(self, request: Request<Body>) -> Answer {
@@ -125,10 +146,7 @@ impl Server {
             object["metadata"]["resourceVersion"] = json!(state.created.to_string());
             if path == "sandboxes" && state.pods > 0 {
                 state.pods -= 1;
-                let ready = json!({
-                    "type": "Ready", "status": "True", "reason": "Allocated", "message": "m", "lastTransitionTime": "2024-01-01T00:00:00Z",
-                });
-                object["status"] = json!({ "phase": "Ready", "podName": "p", "podUID": "u", "conditions": [ready] });
+                object["status"] = with_pod();
             }
             state.objects.insert(at, object.clone());
             for gone in std::mem::take(&mut state.untold) {
@@ -208,6 +226,40 @@ async fn a_claim_that_is_given_up_leaves_anothers_sandbox_alone() {
     assert_eq!(refused.fault(), Fault::Usage, "{refused}");
     client.settled().await;
     assert_eq!(server.left(), ["sandboxes/shared"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_adopts_the_sandbox_of_its_name_where_there_is_one() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let other = Client::in_run(server.kube(), "default", "other");
+    let claim = |pool: &str| other.claim(pool).name("shared").adopt().wait(Duration::from_secs(60));
+    let nameless = client.claim("pool").adopt().await.unwrap_err();
+    assert_eq!(nameless.fault(), Fault::Usage, "{nameless}");
+    // It creates the Sandbox where there is none,
+    let made = client.claim("pool").name("shared").adopt().await.unwrap();
+    // takes the one that another run has made,
+    let adopted = claim("pool").await.unwrap();
+    assert_eq!((adopted.name(), adopted.pod()), (made.name(), made.pod()));
+    // and none of another pool.
+    let refused = claim("elsewhere").await.unwrap_err();
+    assert!(refused.fault() == Fault::Usage && refused.to_string().contains("is of pool pool"), "{refused}");
+    assert_eq!(server.left(), ["sandboxes/shared"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_adopts_waits_until_the_sandbox_is_ready_and_never_deletes_it() {
+    let (server, client) = Server::with(|_| ());
+    let other = Client::in_run(server.kube(), "default", "other");
+    let first = tokio::spawn(client.claim("pool").name("shared").into_future());
+    until(|| !server.left().is_empty()).await;
+    let late = other.claim("pool").name("shared").adopt().wait(Duration::from_secs(5)).await.unwrap_err();
+    assert!(matches!(late, Error::NotReady { .. }), "{late}");
+    other.settled().await;
+    assert_eq!(server.left(), ["sandboxes/shared"]);
+    let adopted = tokio::spawn(other.claim("pool").name("shared").adopt().into_future());
+    server.give_pod("sandboxes/shared");
+    assert_eq!(adopted.await.unwrap().unwrap().pod(), "p");
+    first.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
