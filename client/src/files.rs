@@ -60,11 +60,9 @@ impl Files {
         let stdin = handle.take_stdin();
         let sending = async {
             let Some(mut stdin) = stdin else { return Ok::<(), Error>(()) };
-            match stdin.copy_from(content).await {
-                Ok(_) => stdin.close(),
-                // The call has ended, and says why.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-                Err(error) => return Err(error.into()),
+            // Where nobody reads it any more, the call has ended, and says why.
+            if stdin.try_copy_from(content).await?.is_some() {
+                stdin.close();
             }
             Ok(())
         };

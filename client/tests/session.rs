@@ -3,10 +3,13 @@
 
 use std::{
     future::Future,
+    io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,7 +23,10 @@ use arl_agent::{
 use arl_client::{Command, Error, Fault, Session, kind::Kind, stream::Place};
 use futures::{FutureExt, SinkExt, StreamExt};
 use kube::{Client, Config};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,
     tungstenite::{
@@ -303,4 +309,26 @@ async fn of_a_call_that_is_cut_off_it_is_said_whose_fault_that_is_and_whether_it
         assert_eq!(error.fault(), fault, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+/// What cannot be read, with the error that a write has where nobody reads.
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+#[tokio::test]
+async fn content_that_cannot_be_read_is_not_taken_for_the_end_of_the_call() {
+    let (session, _) = session(PATIENCE, |_, mut stream| async move {
+        stream.greet(INSTANCE).await;
+        while stream.hear().await.is_some() {}
+    })
+    .await;
+    let (files, mut content) = (session.files(), Broken);
+    let written = tokio::time::timeout(Duration::from_secs(20), files.write_from("f", None, &mut content));
+    let error = written.await.expect("it ends").unwrap_err();
+    assert_eq!(error.fault(), Fault::Usage, "{error}");
 }

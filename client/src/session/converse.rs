@@ -22,13 +22,11 @@ pub(super) async fn converse(
 ) -> Option<StreamError> {
     let mut keepalive = Keepalive::start();
     loop {
-        let requests = std::mem::take(&mut state.unsent);
-        let frames: Vec<u8> = requests.into_iter().flat_map(|request| frame::encode(&ToAgent::Live(request))).collect();
-        if !frames.is_empty()
-            && let Err(error) = socket.send(&frames).await
-        {
-            return Some(error);
+        let mut frames = Vec::new();
+        for request in state.unsent.drain(..) {
+            frame::append(&ToAgent::Live(request), &mut frames);
         }
+        socket.queue(&frames);
         let turn = async {
             tokio::select! {
                 biased;
@@ -37,7 +35,7 @@ pub(super) async fn converse(
             }
         };
         match timeout_at(keepalive.at(), turn).await {
-            Ok(Turn::Command(None)) => return None,
+            Ok(Turn::Command(None)) => return socket.finish().await.err(),
             Ok(Turn::Command(Some(command))) => state.take(command),
             Ok(Turn::Message(Ok(message))) => {
                 keepalive.heard();
@@ -47,13 +45,77 @@ pub(super) async fn converse(
             }
             Ok(Turn::Message(Err(error))) => return Some(error),
             Err(_) => match keepalive.ping() {
-                Ok(ping) => {
-                    if let Err(error) = socket.send(&ping).await {
-                        return Some(error);
-                    }
-                }
+                Ok(ping) => socket.queue(&ping),
                 Err(error) => return Some(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arl_agent::message::{
+        file::Success,
+        live::{CHUNK, Event, Id, Output, Request, WINDOW},
+    };
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        session::{Session, flow::StreamEnd, link::Link},
+        stream::{Place, testing::Pod},
+    };
+
+    /// The call that this begins.
+    async fn call(pod: &mut Pod) -> Id {
+        match pod.hear().await {
+            Some(ToAgent::Live(Request::File { id, .. })) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A pod that takes nothing before it is rid of what it has to say.
+    async fn serve(mut pod: Pod) {
+        let (download, upload) = (call(&mut pod).await, call(&mut pod).await);
+        let live = |event| [FromAgent::Live(event)];
+        pod.say(live(Event::InputRoom { id: upload, received: 0, until: WINDOW as u64 })).await;
+        for number in 0..WINDOW / CHUNK {
+            let (output, offset) = (Output::Stdout, (number * CHUNK) as u64);
+            pod.say(live(Event::Output { id: download, output, offset, data: vec![7; CHUNK] })).await;
+        }
+        pod.say(live(Event::Done { id: download, result: Success::Count((WINDOW / CHUNK * CHUNK) as u64) })).await;
+        let mut received = 0;
+        while received < WINDOW {
+            match pod.hear().await.unwrap() {
+                ToAgent::Live(Request::Input { id, data, .. }) if id == upload => received += data.len(),
+                ToAgent::Live(Request::Acknowledge { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        pod.say(live(Event::Done { id: upload, result: Success::Count(received as u64) })).await;
+        // Until the client has heard it.
+        while pod.hear().await.is_some() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_and_downloads_at_once_do_not_wait_for_each_other() {
+        let (pod, socket) = Pod::connected().await;
+        let (sender, mut commands) = mpsc::unbounded_channel();
+        let place = Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), container: None };
+        let session = Session(Link::new(place, sender));
+        let mut state = State::of("p");
+        state.resume(Some(1), &StreamEnd::Broken);
+        let calls = async move {
+            let files = session.files();
+            let (read, written) = tokio::join!(files.read("/from"), files.write("/to", vec![8; WINDOW]));
+            (read.unwrap().len(), written.unwrap())
+        };
+        let talk = converse(socket, &mut state, &mut commands);
+        let all = timeout(Duration::from_secs(3600), async { tokio::join!(serve(pod), calls, talk) });
+        let ((), (read, ()), end) = all.await.expect("neither waits for the other");
+        assert!(end.is_none(), "{end:?}");
+        assert_eq!(read, WINDOW / CHUNK * CHUNK);
     }
 }

@@ -97,7 +97,6 @@ impl Stdin {
     /// # Errors
     /// [`io::ErrorKind::BrokenPipe`] where nobody reads it any more.
     pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        let closed = || io::Error::new(io::ErrorKind::BrokenPipe, "the process does not read its standard input");
         for piece in data.chunks(WINDOW / 4) {
             let ahead = (WINDOW - piece.len()) as u64;
             let sent = self.sent;
@@ -113,14 +112,24 @@ impl Stdin {
 
     /// Writes all that there is to read.
     pub async fn copy_from(&mut self, reader: &mut (dyn AsyncRead + Unpin + Send)) -> io::Result<u64> {
+        self.try_copy_from(reader).await?.ok_or_else(closed)
+    }
+
+    /// The same; none where nobody reads it any more, so that an error is always the reader's.
+    pub(crate) async fn try_copy_from(
+        &mut self,
+        reader: &mut (dyn AsyncRead + Unpin + Send),
+    ) -> io::Result<Option<u64>> {
         let mut buffer = vec![0; WINDOW / 4];
         let mut total = 0;
         loop {
             let count = reader.read(&mut buffer).await?;
             if count == 0 {
-                return Ok(total);
+                return Ok(Some(total));
             }
-            self.write_all(&buffer[..count]).await?;
+            if self.write_all(&buffer[..count]).await.is_err() {
+                return Ok(None);
+            }
             total += count as u64;
         }
     }
@@ -129,6 +138,10 @@ impl Stdin {
     pub fn close(self) {
         self.link.send(Command::CloseInput(self.id));
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the process does not read its standard input")
 }
 
 impl From<io::Error> for Error {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_agent::{frame, message::ToAgent};
 use tokio::time::Instant;
 
-use super::socket::StreamError;
+use super::error::StreamError;
 
 /// Proxies and load balancers cut streams that are idle for a minute or more.
 const PING_EVERY: Duration = Duration::from_secs(20);

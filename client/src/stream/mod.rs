@@ -1,5 +1,6 @@
 //! The stream to the agent of one pod, through pods/exec: opened, greeted and kept alive. The operator and clients share it.
 
+mod error;
 mod keepalive;
 mod place;
 mod protocol;
@@ -18,11 +19,12 @@ use arl_agent::{
 use kube::Client;
 use tokio::time::timeout;
 
+pub use error::{MESSAGE_MAX, StreamError};
 pub use keepalive::{Keepalive, SILENCE_MAX};
 pub use place::Place;
 pub use protocol::with_protocol_v4;
 pub use retry::{PROTOCOL_ERRORS_MAX, backoff, retry_delay};
-pub use socket::{MESSAGE_MAX, Meter, Socket, StreamError};
+pub use socket::{Meter, Socket};
 
 /// exec on a pod that is being removed can hang for ever (kubernetes#129144).
 const OPENING_MAX: Duration = Duration::from_secs(15);

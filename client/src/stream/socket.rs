@@ -1,20 +1,25 @@
 //! The websocket of a pods/exec call: frames of the agent's protocol in channels of the exec protocol.
 //! <https://kubernetes.io/docs/reference/using-api/websockets/>
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use arl_agent::{
     BINARY, DIRECTORY,
     frame::{FROM_AGENT_MAX, Frames},
     message::{FromAgent, live::Event},
 };
-use arl_crds::text::printable;
 use futures::{SinkExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::{Client, api::AttachParams, core::Request};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_tungstenite::{
     WebSocketStream,
@@ -24,15 +29,17 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{place::Place, status};
+use super::{
+    error::{MESSAGE_MAX, StreamError},
+    place::Place,
+    status,
+};
 
-/// The most bytes of the agent's own words that are passed on.
-pub const MESSAGE_MAX: usize = 1024;
 pub(super) const STDIN: u8 = 0;
 pub(super) const STDOUT: u8 = 1;
 pub(super) const STDERR: u8 = 2;
 const STATUS: u8 = 3;
-/// What is sent in one piece.
+/// The most that is sent in one piece.
 pub(super) const PIECE: usize = 64 * 1024;
 /// The default of 128 KiB would be most of a stream's memory.
 const READ_BUFFER: usize = 4 * 1024;
@@ -40,53 +47,8 @@ const READ_BUFFER: usize = 4 * 1024;
 const ITEMS_MAX: usize = 1024;
 /// The relay says why it ends, and no more, on standard error.
 const STDERR_MAX: usize = 64 * 1024;
+/// How long one piece may take.
 const SENDING_MAX: Duration = Duration::from_secs(20);
-
-/// Why there is no stream.
-#[derive(Debug)]
-pub enum StreamError {
-    /// The pod cannot be reached now; in words.
-    Transient(String),
-    /// The caller has no right to pods/exec there; in words.
-    Forbidden(String),
-    /// The pod's node answers, and cannot start the relay now; in words.
-    Unstarted(String),
-    /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
-    /// pod, is in the way; in words.
-    Protocol(String),
-    /// There never will be one: the pod is gone; in words.
-    Permanent(String),
-    /// There never will be one: the agent cannot be executed; in words.
-    NotExecutable(String),
-}
-
-impl StreamError {
-    /// The same, in words that can be shown: some are those of code in the pod.
-    #[must_use]
-    pub fn printable(self) -> Self {
-        let printable = |message: String| printable(&message, MESSAGE_MAX);
-        match self {
-            Self::Transient(message) => Self::Transient(printable(message)),
-            Self::Forbidden(message) => Self::Forbidden(printable(message)),
-            Self::Unstarted(message) => Self::Unstarted(printable(message)),
-            Self::Protocol(message) => Self::Protocol(printable(message)),
-            Self::Permanent(message) => Self::Permanent(printable(message)),
-            Self::NotExecutable(message) => Self::NotExecutable(printable(message)),
-        }
-    }
-
-    /// In words.
-    pub fn into_message(self) -> String {
-        match self {
-            Self::Transient(message)
-            | Self::Forbidden(message)
-            | Self::Unstarted(message)
-            | Self::Protocol(message)
-            | Self::Permanent(message)
-            | Self::NotExecutable(message) => message,
-        }
-    }
-}
 
 /// Any connection: the client's own type has no name here.
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -99,6 +61,10 @@ pub type Meter = Box<dyn FnMut(usize) -> bool + Send>;
 pub struct Socket {
     raw: WebSocketStream<Box<dyn Io>>,
     frames: Frames,
+    /// Pieces that wait to be sent, each with its channel.
+    outgoing: VecDeque<Vec<u8>>,
+    /// When the piece that is being sent is given up; none where all is sent.
+    sending: Option<Pin<Box<Sleep>>>,
     /// What the relay said on standard error, for whoever asks why the stream ended.
     message: String,
     /// How much it said there, each piece counted as one byte more.
@@ -145,7 +111,8 @@ impl Socket {
             .max_message_size(Some(FROM_AGENT_MAX))
             .max_frame_size(Some(FROM_AGENT_MAX));
         let raw = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-        Self { raw, frames: Frames::new(FROM_AGENT_MAX), message: String::new(), stderr: 0, has_worked, meter: None }
+        let (frames, outgoing) = (Frames::new(FROM_AGENT_MAX), VecDeque::new());
+        Self { raw, frames, outgoing, sending: None, message: String::new(), stderr: 0, has_worked, meter: None }
     }
 
     /// The same, bounded by what `meter` allows.
@@ -160,17 +127,80 @@ impl Socket {
         self.meter.as_mut().is_none_or(|meter| meter(held))
     }
 
-    /// Sends frames to the agent.
+    /// Sends frames to the agent. Nothing is read meanwhile: an agent that says a lot takes nothing until that is read.
     pub async fn send(&mut self, frames: &[u8]) -> Result<(), StreamError> {
+        self.queue(frames);
+        poll_fn(|cx| self.poll_send(cx)).await
+    }
+
+    /// Has frames sent while [`Socket::next`] waits.
+    pub fn queue(&mut self, frames: &[u8]) {
         for piece in frames.chunks(PIECE) {
-            let message = [&[STDIN], piece].concat();
-            match timeout(SENDING_MAX, self.raw.send(Message::Binary(message.into()))).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(StreamError::Transient(error.to_string())),
-                Err(_) => return Err(StreamError::Transient("the stream takes nothing".into())),
+            match self.outgoing.back_mut() {
+                Some(last) if last.len() + piece.len() <= PIECE => last.extend_from_slice(piece),
+                _ => self.outgoing.push_back([&[STDIN], piece].concat()),
             }
         }
-        Ok(())
+    }
+
+    /// Sends what is left, and passes over what the agent says meanwhile.
+    pub async fn finish(&mut self) -> Result<(), StreamError> {
+        poll_fn(|cx| {
+            let sent = self.poll_send(cx);
+            while sent.is_pending() {
+                match self.raw.poll_next_unpin(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(_) => return Poll::Ready(Err(StreamError::Transient("the stream was closed".into()))),
+                    Poll::Pending => break,
+                }
+            }
+            sent
+        })
+        .await
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        loop {
+            let is_last = self.outgoing.is_empty();
+            if is_last && self.sending.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            let polled = if is_last { self.raw.poll_flush_unpin(cx) } else { self.raw.poll_ready_unpin(cx) };
+            match polled {
+                Poll::Ready(Ok(())) => self.sending = None,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(StreamError::Transient(error.to_string()))),
+                Poll::Pending => {
+                    let given_up =
+                        self.sending.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + SENDING_MAX)));
+                    let stalled = || StreamError::Transient("the stream takes nothing".into());
+                    return given_up.as_mut().poll(cx).map(|()| Err(stalled()));
+                }
+            }
+            if let Some(piece) = self.outgoing.pop_front() {
+                self.sending = Some(Box::pin(sleep_until(Instant::now() + SENDING_MAX)));
+                if let Err(error) = self.raw.start_send_unpin(Message::Binary(piece.into())) {
+                    return Poll::Ready(Err(StreamError::Transient(error.to_string())));
+                }
+            }
+        }
+    }
+
+    /// What arrives next, while what is queued is sent.
+    async fn receive(&mut self) -> Result<Option<Message>, StreamError> {
+        poll_fn(|cx| {
+            let sent = self.poll_send(cx);
+            match (self.raw.poll_next_unpin(cx), sent) {
+                (Poll::Ready(Some(Ok(message))), _) => Poll::Ready(Ok(Some(message))),
+                // What arrived before says why.
+                (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+                (Poll::Ready(Some(Err(error))), _) => {
+                    Poll::Ready(Err(StreamError::Transient(self.ended(&error.to_string()))))
+                }
+                (Poll::Ready(None), _) => Poll::Ready(Ok(None)),
+                (Poll::Pending, _) => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// The next message of the agent. Nothing is lost where this is dropped before it is done.
@@ -190,13 +220,12 @@ impl Socket {
                 }
                 Err(malformed) => return Err(StreamError::Protocol(malformed.to_string())),
             }
-            let data = match self.raw.next().await {
-                Some(Ok(Message::Binary(data))) => data,
-                Some(Ok(Message::Close(_))) | None => {
+            let data = match self.receive().await? {
+                Some(Message::Binary(data)) => data,
+                Some(Message::Close(_)) | None => {
                     return Err(StreamError::Transient(self.ended("the stream was closed")));
                 }
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(StreamError::Transient(self.ended(&error.to_string()))),
+                Some(_) => continue,
             };
             match data.split_first() {
                 Some((&STDOUT, bytes)) => self.frames.push(bytes),

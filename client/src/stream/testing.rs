@@ -26,18 +26,32 @@ use super::socket::{PIECE, STDERR, STDIN, STDOUT, Socket};
 
 /// What stands in a pod's place, as the API server passes it on.
 #[derive(Debug)]
-pub struct Pod(WebSocketStream<DuplexStream>);
+pub struct Pod(WebSocketStream<DuplexStream>, Frames);
 
 impl Pod {
     /// One, and the socket to it.
     pub async fn connected() -> (Self, Socket) {
         let (near, far) = tokio::io::duplex(PIECE);
         let far = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
-        (Self(far), Socket::over(Box::new(near), true).await)
+        (Self(far, Frames::new(TO_AGENT_MAX)), Socket::over(Box::new(near), true).await)
     }
 
     async fn send(&mut self, channel: u8, bytes: &[u8]) -> bool {
         self.0.send(Message::Binary([&[channel], bytes].concat().into())).await.is_ok()
+    }
+
+    /// What it is told next; none where the stream has ended, or what comes is no message.
+    pub async fn hear(&mut self) -> Option<ToAgent> {
+        loop {
+            if let Some(message) = self.1.take().ok()? {
+                return Some(message);
+            }
+            if let Message::Binary(data) = self.0.next().await?.ok()?
+                && let Some((&STDIN, bytes)) = data.split_first()
+            {
+                self.1.push(bytes);
+            }
+        }
     }
 
     /// Prints this on the relay's standard error.
