@@ -211,6 +211,21 @@ def test_reap_removes_what_a_killed_program_left(world: World, client: Client) -
     assert client.reap("crashed") == 0
 
 
+def test_what_a_killed_program_left_goes_by_itself(world: World) -> None:
+    crashes = CRASHES.replace('client.acquire("p")', 'client.acquire("p", timeout=3)').replace("sleep 1000", "sleep 1")
+    program = subprocess.Popen(
+        [sys.executable, "-c", crashes + "input()", world.kubeconfig, "left"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None
+    assert len(json.loads(program.stdout.readline())) == 2
+    program.kill()
+    program.wait()
+    until(lambda: not world.sandboxes("left"), "idle, they are deleted")
+
+
 FORKS = """
 import os, sys, multiprocessing
 from arl_sandbox import Client
