@@ -43,7 +43,8 @@ impl Process {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+/// A variable as the command line has it.
+pub fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as NAME=VALUE".to_owned()),

@@ -40,6 +40,7 @@ pub struct Claim {
     name: Option<String>,
     adopts: bool,
     labels: BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
     keep: bool,
     idle_ttl: Duration,
     wait: Duration,
@@ -79,8 +80,9 @@ fn named(pool: &str, number: u64) -> String {
 
 impl Claim {
     fn new(client: Client, pool: String) -> Self {
-        let (name, labels) = (None, BTreeMap::new());
-        Self { client, pool, name, adopts: false, labels, keep: true, idle_ttl: IDLE_TTL, wait: WAIT, files: None }
+        let (name, labels, env) = (None, BTreeMap::new(), BTreeMap::new());
+        let (adopts, keep, files) = (false, true, None);
+        Self { client, pool, name, adopts, labels, env, keep, idle_ttl: IDLE_TTL, wait: WAIT, files }
     }
 
     /// Gives the Sandbox this name; otherwise it has one that nothing else has.
@@ -92,6 +94,13 @@ impl Claim {
     /// Adds a label to the Sandbox.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Gives every live process and every command step of the Sandbox a variable; one that a command names itself wins. Not for secrets:
+    /// whoever may read Sandboxes reads it.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
         self
     }
 
@@ -167,6 +176,7 @@ impl Claim {
             pool_ref: self.pool.clone(),
             keep_alive: self.keep,
             ttl_seconds_after_finished: Some(ttl_seconds(self.idle_ttl)),
+            env: self.env.clone(),
         };
         let mut object = SandboxObject::new(name, spec);
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
@@ -233,6 +243,7 @@ impl Claim {
         let container = status.and_then(|status| status.container.clone());
         let place = Place { namespace: self.client.inner.namespace.clone(), pod, pod_uid, container };
         let session = Session::new(self.client.inner.kube.0.clone(), place, PATIENCE);
+        let session = session.with_env(object.spec.env.clone());
         Ok(Sandbox::new(self.client.clone(), name, self.pool.clone(), session, self.keep))
     }
 

@@ -14,11 +14,15 @@ use crate::{
 const PIPE: usize = 256 * 1024;
 
 impl Sandbox {
-    /// Claims so many Sandboxes of the same pool and copies `directory` into all of them at once, from one pass over it and without keeping
+    /// Claims so many Sandboxes of the same pool, with the same variables, and copies `directory` into all of them at once, from one pass over it and without keeping
     /// it. Each succeeds or fails alone; one that fails is released, and all are where this is dropped. The copying begins when all claims
     /// have succeeded or failed; one that then lets the others wait for 30 s is given up. Processes are not copied.
     pub async fn fork(&self, count: usize, directory: &str) -> Vec<Result<Self, Error>> {
-        let claims = join_all((0..count).map(|_| self.client().claim(self.pool()).provisionally())).await;
+        let claim = || {
+            let claim = self.client().claim(self.pool());
+            self.session().env().iter().fold(claim, |claim, (name, value)| claim.env(name, value)).provisionally()
+        };
+        let claims = join_all((0..count).map(|_| claim())).await;
         let (mut to, mut readers) = branches(claims.iter().filter(|claim| claim.is_ok()).count());
         let copies = join_all(claims.into_iter().map(|claim| {
             let reader = claim.is_ok().then(|| readers.pop()).flatten();

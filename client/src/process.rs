@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use arl_agent::message::live::{Cause, End, GRACE_MS, Output, Request, Size, Status};
+use arl_agent::message::{
+    Variable,
+    live::{Cause, End, GRACE_MS, Output, Request, Size, Status},
+};
 
 use crate::{
     command::Command,
@@ -229,6 +232,10 @@ impl Session {
     pub async fn start(&self, command: Command) -> Result<Process, Error> {
         let Command { mut start, input, .. } = command;
         start.stdin |= input.is_some();
+        // The last of a name counts: the command's own.
+        let of_sandbox = self.env().iter();
+        let of_sandbox = of_sandbox.map(|(name, value)| Variable { name: name.clone(), value: value.clone() });
+        start.env = of_sandbox.chain(start.env).collect();
         let mut process = Process::started(self.open(start.id, Opening::Process(Box::new(start)))).await?;
         if let Some(bytes) = input
             && let Some(mut stdin) = process.take_stdin()

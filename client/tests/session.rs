@@ -332,3 +332,18 @@ async fn content_that_cannot_be_read_is_not_taken_for_the_end_of_the_call() {
     let error = written.await.expect("it ends").unwrap_err();
     assert_eq!(error.fault(), Fault::Usage, "{error}");
 }
+
+#[tokio::test]
+async fn a_process_gets_the_variables_of_its_sandbox_and_its_own_win() {
+    let (session, _) = session(PATIENCE, |_, mut stream| async move {
+        stream.greet(INSTANCE).await;
+        let Some(ToAgent::Live(Request::Start(start))) = stream.hear().await else { return };
+        let env: Vec<_> = start.env.iter().map(|v| format!("{}={}", v.name, v.value)).collect();
+        // The last of a name counts.
+        let is_right = env == ["A=b", "OF=sandbox", "A=own"];
+        stream.ran(start.id, i32::from(!is_right)).await;
+    })
+    .await;
+    let session = session.with_env([("OF".into(), "sandbox".into()), ("A".into(), "b".into())].into());
+    assert_eq!(session.run(Command::new(["true"]).env("A", "own")).await.unwrap().exit.code, 0);
+}

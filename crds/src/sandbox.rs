@@ -1,5 +1,7 @@
 //! Sandbox: a workspace, that is, one pod claimed from a pool.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -30,6 +32,10 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "IP", type_ = "string", json_path = ".status.podIP", priority = 1)
 )]
+#[x_kube(
+    validation = Rule::new("has(self.env) == has(oldSelf.env) && (!has(self.env) || self.env == oldSelf.env)")
+        .message("env cannot be changed, since steps may have run with it; create another Sandbox"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxSpec {
     /// Name of the WarmPool to allocate from, in the same namespace; it may be created later. Cannot be changed. Example: python-pool.
@@ -46,6 +52,40 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,
+    /// Environment variables of every command step and every live process of this Sandbox, added to the container's own; those of
+    /// a step or a process win. The pod is not restarted for them. Not for secrets: whoever may read Sandboxes reads them. Cannot be
+    /// changed. At most 32, with names of 64 and values of 1024 characters, and 4096 characters in all. Example: {"SEED": "7"}.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "env_schema")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// Written by hand, since the rules on the names need the bounds on the map beside them. Every Sandbox is in memory with its variables, and
+/// each step gets them: the bounds are narrower than those of a step's own.
+fn env_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": { "type": "string", "maxLength": 1024, "pattern": r"^[^\x00]*$" },
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.all(name, name.size() <= 64 && name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))",
+                "message": "names of variables are letters, digits and underscores, do not start with a digit and have at most 64 \
+                    characters, such as PYTHONPATH",
+            },
+            {
+                "rule": "self.map(name, name.size() + self[name].size()).sum() <= 4096",
+                "message": "the names and values of env may have 4096 characters together; write larger input into a file of the Sandbox",
+            },
+        ],
+    })
+}
+
+impl SandboxSpec {
+    /// The bytes of its variables.
+    pub fn env_size(&self) -> usize {
+        self.env.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
 }
 
 /// What a Sandbox has.

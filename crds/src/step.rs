@@ -138,6 +138,14 @@ impl Step {
         one.chain(self.command.iter().flatten()).chain(env).map(|text| text.len() + size_of::<String>()).sum()
     }
 
+    /// Gives a command the variables of its Sandbox; its own win.
+    pub fn add_env(&mut self, env: &BTreeMap<String, String>) {
+        if self.type_ == StepType::Command {
+            let own = std::mem::replace(&mut self.env, env.clone());
+            self.env.extend(own);
+        }
+    }
+
     /// What the step does.
     pub fn action(&self) -> Result<Action<'_>, InvalidSpec> {
         let incomplete = || InvalidSpec::Incomplete(self.name.clone());
@@ -151,5 +159,30 @@ impl Step {
                 content: self.content.as_deref().ok_or_else(incomplete)?,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_gets_its_sandboxs_variables_and_its_own_win() {
+        let map = |all: &[(&str, &str)]| all.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let step = |type_| Step {
+            name: "s".into(),
+            type_,
+            command: None,
+            path: None,
+            content: None,
+            work_dir: None,
+            env: map(&[("A", "own")]),
+        };
+        let mut command = step(StepType::Command);
+        command.add_env(&map(&[("A", "of"), ("B", "of")]));
+        assert_eq!(command.env, map(&[("A", "own"), ("B", "of")]));
+        let mut file = step(StepType::FilePatch);
+        file.add_env(&map(&[("B", "of")]));
+        assert_eq!(file.env, map(&[("A", "own")]), "nothing reads them");
     }
 }

@@ -31,7 +31,7 @@ class Client:
         self,
         pool: str,
         name: str | None,
-        labels: list[tuple[str, str]],
+        labels_and_envs: tuple[list[tuple[str, str]], list[tuple[str, str]]],
         idle_ttl: timedelta,
         wait: timedelta,
         files: tuple[int, str, bytes | str] | None,

@@ -99,12 +99,12 @@ impl Client {
     }
 
     /// Claims a Sandbox. One that nobody has waited for to the end is given up. `files`: a snapshot that it starts from.
-    #[pyo3(signature = (pool, name, labels, idle_ttl, wait, files))]
+    #[pyo3(signature = (pool, name, labels_and_envs, idle_ttl, wait, files))]
     fn claim(
         &self,
         pool: String,
         name: Option<String>,
-        labels: Vec<(String, String)>,
+        labels_and_envs: (Vec<(String, String)>, Vec<(String, String)>),
         idle_ttl: Duration,
         wait: Duration,
         files: Option<(u64, String, Kept)>,
@@ -115,8 +115,12 @@ impl Client {
             if let Some(name) = name {
                 claim = claim.name(name);
             }
+            let (labels, envs) = labels_and_envs;
             for (name, value) in labels {
                 claim = claim.label(name, value);
+            }
+            for (name, value) in envs {
+                claim = claim.env(name, value);
             }
             if let Some((bytes, sha256, kept)) = files {
                 claim = claim.snapshot(Snapshot { bytes, sha256 }, kept);

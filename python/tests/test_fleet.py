@@ -178,6 +178,13 @@ def test_a_task_is_the_audited_way(sandbox: Sandbox) -> None:
     assert (status["state"], status["stdout"]) == ("Succeeded", "hi\n")
 
 
+def test_variables_of_a_sandbox_are_those_of_its_tasks_too(client: Client) -> None:
+    with client.acquire("p", sandbox_envs={"A": "sandbox's", "B": "sandbox's"}, envs={"B": "own"}) as sandbox:
+        assert sandbox.commands.run("echo $A $B").stdout == "sandbox's own\n"
+        show = {"name": "a", "type": "Command", "command": ["sh", "-c", "echo $A $B"]}
+        assert sandbox.task([show], timeout=60)["stdout"] == "sandbox's sandbox's\n"
+
+
 def test_set_timeout_changes_the_idle_time(world: World, client: Client) -> None:
     sandbox = client.acquire("p", timeout=100, labels={"a": "b"})
     spec = next(one for one in world.get("sandboxes", "-l", "a=b"))["spec"]

@@ -107,12 +107,12 @@ impl Tasks {
     async fn start(&self, observed: &Observed, target: &Target) -> Result<(), Failure> {
         let version = Version::of(&*observed.row.task);
         let is_started = observed.row.started_at().is_some();
-        let left_out = if is_started { 0 } else { observed.row.left_out };
-        let room = if left_out > 0 { self.runs.room(&version.key, left_out) } else { None };
-        if left_out > 0 && room.is_none() {
+        let carried = if is_started { 0 } else { observed.carried() };
+        let room = if carried > 0 { self.runs.room(&version.key, carried) } else { None };
+        if carried > 0 && room.is_none() {
             return self.put_status(observed, &status::without_room(observed, self.clock.now())).await;
         }
-        let steps = match target.mode {
+        let mut steps = match target.mode {
             ExecutorMode::Exec => {
                 let wanted = status::starting(observed, target, self.clock.now());
                 let task = match self.effects.write_status::<Task>(&version, &wanted).await? {
@@ -124,7 +124,7 @@ impl Tasks {
                 self.watch.learn::<TaskRow>(task);
                 steps
             }
-            ExecutorMode::Agent if room.is_some() => {
+            ExecutorMode::Agent if !is_started && observed.row.left_out > 0 => {
                 match self.effects.read::<Task>(&version.key).await? {
                     Some(task) if Uid::of(&task) == version.uid => task.spec.steps,
                     // Its watch will tell that it is gone.
@@ -133,6 +133,11 @@ impl Tasks {
             }
             ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
         };
+        if let Some(sandbox) = sandbox(observed) {
+            for step in &mut steps {
+                step.add_env(&sandbox.spec.env);
+            }
+        }
         let timeout = observed.row.task.spec.timeout().unwrap_or_default();
         if is_started {
             self.metrics.runs_reattached.inc();

@@ -11,6 +11,9 @@ use crate::{
     runs::{RunView, Runs},
 };
 
+/// The most bytes that a Sandbox's variables may add to a Task's steps without room being asked for: about what the cache keeps of steps.
+const ADDED_ENV_FREE: usize = 4 * 1024;
+
 /// From caches, so possibly old, except the run, which is this process's own.
 pub(super) struct Observed {
     pub(super) row: Arc<TaskRow>,
@@ -183,6 +186,14 @@ impl Observed {
     pub(super) fn is_behind(&self) -> bool {
         let generation = self.row.task.metadata.generation;
         self.row.status().is_some_and(|s| s.observed_generation != generation)
+    }
+
+    /// How many bytes its steps will take that are not in memory: those that the cache leaves out, and what its Sandbox's variables add
+    /// to each, where that is much.
+    pub(super) fn carried(&self) -> usize {
+        let env = self.sandbox.as_ref().map_or(0, |row| row.sandbox.spec.env_size());
+        let added = env.saturating_mul(self.row.task.spec.steps.len());
+        self.row.left_out.saturating_add(if added > ADDED_ENV_FREE { added } else { 0 })
     }
 
     /// Whether a step may have been started.

@@ -182,7 +182,7 @@ async fn a_reader_that_leaves_ends_the_command_quietly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_trees_are_copied_both_ways() {
     let world = served("cli-cp", 1).await;
-    arl(&world, &["claim", "p", "--name", "s"]).await.out();
+    arl(&world, &["claim", "p", "--name", "s", "-e", "TREE=/workspace/tree"]).await.out();
     let here = tempfile::tempdir().unwrap();
     let at = |name: &str| here.path().join(name).to_str().unwrap().to_owned();
     std::fs::create_dir_all(here.path().join("tree/deep")).unwrap();
@@ -190,7 +190,7 @@ async fn files_and_trees_are_copied_both_ways() {
     std::fs::write(at("tree/deep/large"), &content).unwrap();
     std::os::unix::fs::symlink("deep/large", at("tree/link")).unwrap();
     arl(&world, &["cp", &at("tree"), "s:/workspace"]).await.out();
-    let sum = "cd /workspace/tree && cmp link deep/large && readlink link && wc -c <deep/large";
+    let sum = "cd $TREE && cmp link deep/large && readlink link && wc -c <deep/large";
     assert_eq!(arl(&world, &["exec", "s", "--", "sh", "-c", sum]).await.out(), "deep/large\n5000000\n");
     arl(&world, &["cp", "s:/workspace/tree", &at("back")]).await.out();
     assert!(std::fs::read(at("back/deep/large")).unwrap() == content);

@@ -59,3 +59,4 @@ mod templates;
 mod tenant;
 mod terminating;
 mod traces;
+mod variables;

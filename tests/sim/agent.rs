@@ -140,12 +140,20 @@ impl State {
             });
         }
         let Some((_, task)) = self.store.by_uid(Kind::Task, &request.task_uid.0) else { return };
-        let spec: arl_crds::TaskSpec = serde_json::from_value(task["spec"].clone()).expect("a Task has a spec");
+        let mut spec: arl_crds::TaskSpec = serde_json::from_value(task["spec"].clone()).expect("a Task has a spec");
+        let owner = pod["metadata"]["ownerReferences"][0]["uid"].as_str().unwrap_or_default();
+        let Some((_, sandbox)) = self.store.by_uid(Kind::Sandbox, owner) else { return };
+        for step in spec.steps.iter_mut().filter(|step| step.type_ == StepType::Command) {
+            for (name, value) in sandbox["spec"]["env"].as_object().into_iter().flatten() {
+                let value = value.as_str().unwrap_or_default();
+                step.env.entry(name.clone()).or_insert_with(|| value.to_owned());
+            }
+        }
         let same = spec.steps == request.steps && spec.timeout().ok() == Some(request.timeout);
         ledger.test(Rule::StepsAsAsked, same && is_there, || {
             format!(
-                "{:?} for {:?} in {}, and asked for is {}",
-                request.steps, request.timeout, request.target.container, task["spec"]
+                "{:?} for {:?} in {}, and asked for is {} with {}",
+                request.steps, request.timeout, request.target.container, task["spec"], sandbox["spec"]
             )
         });
     }

@@ -43,6 +43,9 @@ pub fn sandbox(name: &str, pool: &str, rng: &mut Rng) -> Deed {
     if rng.bool() {
         spec["ttlSecondsAfterFinished"] = json!(rng.i64(0..9));
     }
+    if rng.bool() {
+        spec["env"] = json!({ "A": "sandbox", "B": "sandbox" });
+    }
     Deed::Sandbox { name: name.into(), pool: pool.into(), spec }
 }
 

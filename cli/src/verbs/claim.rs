@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use arl_client::{Client, Sandbox};
+use arl_client::{Claim, Sandbox};
 use arl_crds::{
     WarmPool,
     condition::{self, PODS_FAILING},
@@ -11,7 +11,7 @@ use arl_crds::{
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::{connect::Connection, copy, failure::Failure, interrupt::Interrupts, print};
+use crate::{connect::Connection, copy, failure::Failure, interrupt::Interrupts, options::variable, print};
 
 /// How long a claim may take before we say why.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -24,6 +24,9 @@ pub struct Flags {
     /// Name of the Sandbox; unset: the pool's with a random end.
     #[arg(long)]
     name: Option<String>,
+    /// Give every command that is run in it a variable, Tasks included; may be repeated. Not for secrets: it is in the Sandbox object.
+    #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
     #[command(flatten)]
     limits: Limits,
     /// Unpack this tar archive in it first, such as one of `kubectl arl snapshot`.
@@ -47,7 +50,10 @@ pub struct Limits {
 
 /// Claims a Sandbox and prints its name.
 pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<(), Failure> {
-    let sandbox = obtain(connection, &connection.client(), &flags.pool, flags.name, &flags.limits, interrupts).await?;
+    let client = connection.client();
+    let request = named(client.claim(&flags.pool), flags.name);
+    let request = flags.env.into_iter().fold(request, |claim, (name, value)| claim.env(name, value));
+    let sandbox = obtain(connection, request, &flags.pool, &flags.limits, interrupts).await?;
     if let Some(archive) = &flags.from
         && let Err(failure) = interrupts.or(copy::unpack(&sandbox.files(), archive, &flags.into)).await
     {
@@ -62,20 +68,23 @@ pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupt
     printed
 }
 
+/// A claim of a Sandbox that is to have this name, if one was given.
+pub fn named(claim: Claim, name: Option<String>) -> Claim {
+    match name {
+        Some(name) => claim.name(name),
+        None => claim,
+    }
+}
+
 /// Claims a Sandbox. Where we are interrupted, the library deletes it, which is waited for before we end.
 pub async fn obtain(
     connection: &Connection,
-    client: &Client,
+    claim: Claim,
     pool: &str,
-    name: Option<String>,
     limits: &Limits,
     interrupts: &Interrupts,
 ) -> Result<Sandbox, Failure> {
-    let claim = client.claim(pool).idle_ttl(limits.ttl).wait(limits.wait);
-    let claim = match name {
-        Some(name) => claim.name(name),
-        None => claim,
-    };
+    let claim = claim.idle_ttl(limits.ttl).wait(limits.wait);
     let began = Instant::now();
     let sandbox = {
         let _waiting = print::Waiting::on(format!("waiting for a Sandbox of pool {pool}"));

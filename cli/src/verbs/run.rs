@@ -75,7 +75,8 @@ async fn obtain(
     flags: &Flags,
     interrupts: &Interrupts,
 ) -> Result<Sandbox, Failure> {
-    claim::obtain(connection, client, &flags.pool, flags.name.clone(), &flags.limits, interrupts).await
+    let request = claim::named(client.claim(&flags.pool), flags.name.clone());
+    claim::obtain(connection, request, &flags.pool, &flags.limits, interrupts).await
 }
 
 async fn inside(sandbox: &Sandbox, flags: &Flags, interrupts: &Interrupts) -> Result<u8, Failure> {

@@ -104,7 +104,7 @@ mod tests {
         let (pod, socket) = Pod::connected().await;
         let (sender, mut commands) = mpsc::unbounded_channel();
         let place = Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), container: None };
-        let session = Session(Link::new(place, sender));
+        let session = Session { link: Link::new(place, sender), env: std::sync::Arc::default() };
         let mut state = State::of("p");
         state.resume(Some(1), &StreamEnd::Broken);
         let calls = async move {

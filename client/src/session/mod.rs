@@ -9,7 +9,7 @@ mod link;
 mod queue;
 mod state;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arl_agent::message::live::{Id, Process as Listed, Request};
 use kube::Client;
@@ -33,7 +33,10 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A session with one pod. Clones share its stream, which is closed when the last of them, and of their processes, is dropped.
 #[derive(Clone, Debug)]
-pub struct Session(Link);
+pub struct Session {
+    link: Link,
+    env: Arc<BTreeMap<String, String>>,
+}
 
 impl Session {
     /// With the agent at `place`. Nothing is opened yet.
@@ -42,28 +45,38 @@ impl Session {
     pub fn new(client: Client, place: Place, patience: Duration) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         tokio::spawn(drive(with_protocol_v4(client), place.clone(), patience, received));
-        Self(Link::new(place, commands))
+        Self { link: Link::new(place, commands), env: Arc::default() }
+    }
+
+    /// Gives every process that it starts these variables, those of its Sandbox; one that a command names itself wins.
+    #[must_use]
+    pub fn with_env(self, env: BTreeMap<String, String>) -> Self {
+        Self { env: Arc::new(env), ..self }
+    }
+
+    pub(crate) fn env(&self) -> &BTreeMap<String, String> {
+        &self.env
     }
 
     /// Where its pod is.
     pub fn place(&self) -> &Place {
-        self.0.place()
+        self.link.place()
     }
 
     /// The processes that run in the pod, and those that have ended and were not waited for.
     pub async fn list(&self) -> Result<Vec<Listed>, Error> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Command::List(answer));
-        answered.await.unwrap_or_else(|_| Err(self.0.lost()))
+        self.link.send(Command::List(answer));
+        answered.await.unwrap_or_else(|_| Err(self.link.lost()))
     }
 
     /// Ends a process of the pod and all that it started, whoever follows it: TERM, this grace, KILL. One that is not there is left so.
     pub fn kill(&self, id: u64, grace: Duration) {
-        self.0.send(Command::Send(Request::Kill { id: Id(id), grace_ms: millis(grace) }));
+        self.link.send(Command::Send(Request::Kill { id: Id(id), grace_ms: millis(grace) }));
     }
 
     pub(crate) fn open(&self, id: Id, opening: Opening) -> Handle {
-        Handle::open(self.0.clone(), id, opening)
+        Handle::open(self.link.clone(), id, opening)
     }
 }
 

@@ -72,12 +72,13 @@ class Client:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
+        sandbox_envs: Mapping[str, str] | None = None,
         timeout: float = 3600,
         wait: float = 300,
         snapshot: Snapshot | None = None,
     ) -> Sandbox:
         """Claims a Sandbox: see :meth:`Sandbox.create`."""
-        marks = list((labels or {}).items())
+        marks = list((labels or {}).items()), list((sandbox_envs or {}).items())
         files = None if snapshot is None else snapshot.kept()
         began = now()
         call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"), files)

@@ -33,6 +33,7 @@ class Owner(Protocol):
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
+        sandbox_envs: Mapping[str, str] | None = None,
         timeout: float = 3600,
         wait: float = 300,
         snapshot: Snapshot | None = None,
@@ -69,6 +70,7 @@ class Sandbox:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
+        sandbox_envs: Mapping[str, str] | None = None,
         timeout: float = 3600,
         wait: float = 300,
         snapshot: Snapshot | None = None,
@@ -77,7 +79,8 @@ class Sandbox:
 
         ``client``: whose it is; otherwise one for the kubeconfig of the environment (in a pod: its ServiceAccount) and ``namespace``.
         ``name``: of the Sandbox; otherwise one that nothing else has. ``labels``: added to it. ``envs``: variables for all commands that are run
-        by this object. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
+        by this object, which go nowhere else. ``sandbox_envs``: variables in the Sandbox object, for all commands in it, Tasks and other clients included;
+        not for secrets. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
         it is not idle while commands run. ``wait``: seconds that the claim may take. ``snapshot``: files that it starts with, from :meth:`snapshot`.
 
         Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for),
@@ -85,7 +88,14 @@ class Sandbox:
         """
         owner = client or cls._default(namespace)
         return owner.acquire(
-            pool, name=name, labels=labels, envs=envs, timeout=timeout, wait=wait, snapshot=snapshot
+            pool,
+            name=name,
+            labels=labels,
+            envs=envs,
+            sandbox_envs=sandbox_envs,
+            timeout=timeout,
+            wait=wait,
+            snapshot=snapshot,
         )
 
     @classmethod

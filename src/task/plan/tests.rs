@@ -102,6 +102,16 @@ fn reason(observed: &Observed, now: Timestamp) -> Option<TaskReason> {
 }
 
 #[test]
+fn many_variables_of_a_sandbox_count_as_what_a_task_carries() {
+    let carried = |length: usize| {
+        let mut object = (*sandbox("Ready").sandbox).clone();
+        object.spec.env = [("A".to_owned(), "x".repeat(length))].into();
+        Observed { sandbox: Some(Arc::new(SandboxRow::new(object))), ..fresh(&json!({})) }.carried()
+    };
+    assert_eq!((fresh(&json!({})).carried(), carried(4095), carried(4096)), (0, 0, 4097));
+}
+
+#[test]
 fn a_task_waits_with_a_reason_and_starts_when_it_is_its_turn() {
     let waits = |observed: &Observed| match plan(observed, at(0)).decision {
         Decision::Wait(reason) => Some(reason),
