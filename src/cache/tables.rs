@@ -63,6 +63,17 @@ impl Tables {
         self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref)
     }
 
+    /// How many Sandboxes have no pod of `pool`. One whose claim is seen has one, though that is not on record yet.
+    pub fn without_pod(&self, pool: &Key) -> usize {
+        let claimers = self.pods.under(&PodIndex::Allocated(pool.clone())).filter_map(|pod| {
+            let row = self.sandboxes.get(&pod.owning_sandbox()?)?;
+            let is_its = row.is_waiting() && pod.is_alive() && pod.controller() == Some(Uid::of(&*row.sandbox));
+            is_its.then(|| row.key())
+        });
+        let served = claimers.collect::<BTreeSet<_>>().len();
+        self.sandboxes.count(&SandboxIndex::Waiting(pool.clone())).saturating_sub(served)
+    }
+
     /// How many Sandboxes would take a pod of `pool` if there were one.
     pub fn would_claim(&self, pool: &Key) -> usize {
         self.pairing.would_claim(pool)
@@ -72,7 +83,7 @@ impl Tables {
     pub fn is_at_limit(&self, pool: &Key) -> bool {
         let scaling = self.pools.get(pool).and_then(|pool| pool.spec.scaling.as_ref());
         let Some(most) = scaling.and_then(|scaling| usize::try_from(scaling.max_pods?).ok()) else { return false };
-        let waiting = self.sandboxes.count(&SandboxIndex::Waiting(pool.clone()));
+        let waiting = self.without_pod(pool);
         let allocated = PodIndex::Allocated(pool.clone());
         let exceeds = |allocated: usize| waiting > most.saturating_sub(allocated);
         // Those that are on their way out are only told apart where it matters.

@@ -15,7 +15,7 @@ use super::{
     setback::Setback,
 };
 use crate::{
-    cache::{Cache, PodIndex, PoolDemand, SandboxIndex},
+    cache::{Cache, PodIndex, PoolDemand},
     object::{Key, Uid},
     pod::Pod,
 };
@@ -67,7 +67,7 @@ impl Observed {
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
         let asked_of_it = tables.demand.get(key);
         let demand = Demand {
-            waiting: tables.sandboxes.count(&SandboxIndex::Waiting(key.clone())),
+            waiting: tables.without_pod(key),
             would_claim: tables.would_claim(key),
             claimed_lately: asked_of_it.map_or(0, |demand| demand.claimed_lately(now)),
             start: asked_of_it.map(PoolDemand::start).unwrap_or_default(),

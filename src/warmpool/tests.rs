@@ -146,6 +146,25 @@ fn a_pool_that_sleeps_wakes_with_the_sandbox_that_waits() {
 }
 
 #[test]
+fn a_sandbox_whose_claim_is_seen_waits_no_more_before_that_is_on_record() {
+    let scene = Scene::new(0, &scaling(None));
+    scene.sandbox("a", &Value::Null);
+    scene.pod(1, true, None);
+    scene.pod(1, true, Some("a"));
+    let (_, status) = scene.reconciled();
+    assert_eq!((status.waiting, status.wanted), (Some(0), Some(2)), "half as many again as were claimed, rounded up");
+
+    let scene = Scene::new(0, &scaling(Some(2)));
+    for name in ["a", "b"] {
+        scene.sandbox(name, &Value::Null);
+    }
+    scene.pod(1, true, Some("a"));
+    assert!(!scene.cache.read().is_at_limit(&Key::new("ns", "p")), "there may be one for the other");
+    scene.pod(2, true, Some("c"));
+    assert!(scene.cache.read().is_at_limit(&Key::new("ns", "p")));
+}
+
+#[test]
 fn pods_that_somebody_waits_for_are_not_put_off_in_a_burst() {
     let scene = Scene::new(0, &scaling(None));
     (1..5).for_each(|number| drop(scene.pod(number, true, None)));
