@@ -146,6 +146,14 @@ fn queries() -> Vec<(String, String)> {
     panels.flat_map(of_panel).collect()
 }
 
+/// What the sample for KEDA asks, of this pool.
+fn keda_query(namespace: &str, pool: &str) -> String {
+    let text = std::fs::read_to_string(root().join("examples/autoscaling/keda.yaml")).unwrap();
+    let sample: Value = serde_saphyr::from_str(&text).unwrap();
+    let query = sample["spec"]["triggers"][0]["metadata"]["query"].as_str().unwrap();
+    query.replace("\"default\"", &format!("\"{namespace}\"")).replace("python-pool", pool)
+}
+
 #[ignore = "needs Prometheus: make test-prometheus"]
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_scrapes_evaluates_every_alert_and_answers_the_dashboard() {
@@ -196,6 +204,12 @@ async fn prometheus_scrapes_evaluates_every_alert_and_answers_the_dashboard() {
         };
         prometheus.comes_to(&format!("query?query={}", encoded(query)), answered).await;
     }
+    let wanted = format!("query?query={}", encoded(&keda_query(&world.ns, "p")));
+    let half_of_three = |data: &Value| {
+        let value = data["result"][0]["value"][1].as_str();
+        (value == Some("1.5")).then_some(()).ok_or_else(|| format!("three pods are held and nobody waits: {data}"))
+    };
+    prometheus.comes_to(&wanted, half_of_three).await;
     let metric = encoded("arl_warmpool_desired_pods");
     let namespaces = prometheus.ask(&format!("label/namespace/values?match[]={metric}")).await;
     assert_eq!(namespaces, Ok(json!([world.ns])), "the dashboard's variable");

@@ -1,6 +1,7 @@
 //! The documentation: what is made from the code is up to date, and what is written by hand names things that exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod autoscalers;
 mod diagram;
 mod diagrams;
 mod generated;
