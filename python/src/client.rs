@@ -15,6 +15,9 @@ use crate::{
     sandbox::{Claimed, Sandbox},
 };
 
+/// Names and values.
+type Pairs = Vec<(String, String)>;
+
 /// Which namespace of which cluster.
 struct Target {
     kubeconfig: Option<String>,
@@ -104,7 +107,7 @@ impl Client {
         &self,
         pool: String,
         name: Option<String>,
-        labels_and_envs: (Vec<(String, String)>, Vec<(String, String)>),
+        labels_and_envs: (Pairs, Pairs),
         idle_ttl: Duration,
         wait: Duration,
         files: Option<(u64, String, Kept)>,
