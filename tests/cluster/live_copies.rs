@@ -75,3 +75,33 @@ async fn a_sandbox_for_one_task_is_never_left() {
     assert_eq!(status.exit_code, Some(0));
     world.all::<SandboxObject>("it is released", <[_]>::is_empty).await;
 }
+
+/// 500 files with 20 MB, and what a copy can lose: links of both kinds, modes, empty directories, times, names of any bytes.
+const MANY: &str = "mkdir -p /workspace/many && cd /workspace/many && for n in $(seq 500); do head -c 40000 /dev/urandom >file-$n; done && \
+                    mkdir -p deep/er/empty odd && for n in 4 5 6 7; do mkdir d$n && ln file-$n d$n/hard && ln -s ../file-2 d$n/soft; done && \
+                    ln file-1 odd/hard && ln -s /no/where odd/dangling && ln -s . odd/loop && echo x >\"odd/$(printf '\\377\\001\\n b')\" && \
+                    echo y >'odd/ quoted \"$' && chmod 4750 file-1 && chmod 000 file-2 && chmod 1777 deep/er/empty && chmod 500 odd && \
+                    touch -d '2001-02-03 04:05:06' file-3 deep; find . -type f | wc -l";
+
+/// Of all that can be seen of a tree from inside, apart from our own archives.
+const DIGEST: &str = "cd /workspace/many && { find . -print0 | sort -z | xargs -0 stat -c '%n|%a|%F|%h|%u|%g|%Y' && \
+                      find . -type f -print0 | sort -z | xargs -0 sha256sum && find . -type l -print0 | sort -z | xargs -0 -n 1 readlink; } | sha256sum";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forks_of_many_files_have_the_same_digest() {
+    let (_world, client) = served("live-forks", 5).await;
+    let sandbox = client.claim("p").await.unwrap();
+    let made = sandbox.run(Command::shell(MANY)).await.unwrap();
+    let files: u32 = made.stdout_text().trim().parse().unwrap();
+    assert!(made.exit.success() && files > 500, "{made:?}");
+    let digest = async |sandbox: &Sandbox| {
+        let seen = sandbox.run(Command::shell(DIGEST)).await.unwrap();
+        assert!(seen.stderr.is_empty(), "{}", seen.stderr_text());
+        let archive = sandbox.files().snapshot(["/workspace/many"], &mut tokio::io::sink()).await.unwrap();
+        (seen.stdout_text().into_owned(), archive)
+    };
+    let before = digest(&sandbox).await;
+    for fork in sandbox.fork(4, "/workspace/many").await {
+        assert_eq!(digest(&fork.unwrap()).await, before);
+    }
+}

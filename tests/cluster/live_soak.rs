@@ -1,4 +1,5 @@
-//! Many live processes, with a client that is cut off: the way to the API server is gone for a while, the client itself is stopped. Whatever the moment, every line arrives once or is said to be in a gap, and every end is true.
+//! Many live processes, with a client that is cut off: its connections are reset again and again, the way to the API server is gone for a
+//! while, the client itself is stopped. Whatever the moment, every line arrives once or is said to be in a gap, and every end is true.
 
 use std::{
     path::PathBuf,
@@ -59,18 +60,20 @@ impl Proxy {
         Self { kubeconfig: path, state }
     }
 
-    /// Resets all connections.
-    fn cut(&self) -> usize {
-        let open = std::mem::take(&mut self.state.lock().unwrap().open);
-        let open = open.into_iter().filter(|connection| !connection.is_finished());
-        open.map(|connection| connection.abort()).count()
+    /// Resets so many connections of those that are open, or all; returns how many there were.
+    fn cut(&self, count: usize, random: &mut fastrand::Rng) -> usize {
+        let mut state = self.state.lock().unwrap();
+        state.open.retain(|connection| !connection.is_finished());
+        random.shuffle(&mut state.open);
+        let kept = state.open.len().saturating_sub(count);
+        state.open.drain(kept..).map(|connection| connection.abort()).count()
     }
 
     /// Takes no connections, or takes them again.
     fn set_away(&self, is_away: bool) {
         self.state.lock().unwrap().is_away = is_away;
         if is_away {
-            self.cut();
+            self.cut(usize::MAX, &mut fastrand::Rng::new());
         }
     }
 
@@ -104,46 +107,65 @@ async fn pass(listener: TcpListener, address: String, state: Arc<Mutex<State>>) 
     }
 }
 
-/// A process that prints so many numbered lines in some seconds, and its exit code.
-fn printer(number: usize, lines: usize) -> (Command, i32) {
+/// A process that prints numbered lines, some every moment, as long as this holds, and then how many there were; and its exit code.
+fn printer(number: usize, holds: &str) -> (Command, i32) {
     let script = format!(
-        "i=0; while [ $i -lt {lines} ]; do echo {number}-$i; i=$((i+1)); [ $((i%10)) = 0 ] && sleep 0.1; done; exit {}",
+        "i=0; while {holds}; do echo {number}-$i; i=$((i+1)); [ $((i%25)) = 0 ] && sleep 0.4; done; echo $i >&2; exit {}",
         number % 50
     );
     // A client that is cut off more often than a stream takes to open is gone for longer than a foreground process may be alone.
     (Command::shell(script).background(), i32::try_from(number % 50).unwrap())
 }
 
-/// What is wrong with what came of it; nothing where each line is there once, or in a gap.
-async fn followed(mut process: Process, number: usize, lines: usize, code: i32) -> Result<usize, String> {
-    let all: Vec<u8> = (0..lines).flat_map(|line| format!("{number}-{line}\n").into_bytes()).collect();
+/// So many lines.
+fn lines(count: usize) -> String {
+    format!("[ $i -lt {count} ]")
+}
+
+/// What is wrong with what came of it, or how many bytes are in gaps, where each line is there once, or in a gap.
+async fn followed(mut process: Process, number: usize, code: i32) -> Result<usize, String> {
+    let (mut all, mut lines, mut count) = (Vec::new(), 0, Vec::new());
     let (mut at, mut missing) = (0, 0);
     loop {
-        match process.next().await {
-            Ok(ProcessEvent::Output(Output::Stdout, data)) => {
-                if all.get(at..at + data.len()) != Some(&data[..]) {
-                    return Err(format!("printer {number}: at {at} came {:?}", String::from_utf8_lossy(&data)));
-                }
-                at += data.len();
-            }
+        let event = process.next().await;
+        let until = match &event {
+            Ok(ProcessEvent::Output(Output::Stdout, data)) => at + data.len(),
+            Ok(ProcessEvent::Gap(gap)) if gap.output == Output::Stdout => usize::try_from(gap.until).unwrap(),
+            _ => at,
+        };
+        while all.len() < until {
+            all.extend(format!("{number}-{lines}\n").into_bytes());
+            lines += 1;
+        }
+        match event {
+            Ok(ProcessEvent::Output(Output::Stdout, data)) if all[at..until] == data[..] => {}
+            Ok(ProcessEvent::Output(Output::Stderr, data)) => count.extend(data),
             Ok(ProcessEvent::Gap(gap)) if gap.output == Output::Stdout && gap.from == at as u64 => {
-                missing += usize::try_from(gap.until).unwrap() - at;
-                at = usize::try_from(gap.until).unwrap();
+                missing += until - at;
             }
-            Ok(ProcessEvent::Ended(exit)) if at == all.len() && (exit.code, exit.cause) == (code, None) => {
+            Ok(ProcessEvent::Ended(exit))
+                if at == all.len()
+                    && count == format!("{lines}\n").as_bytes()
+                    && (exit.code, exit.cause) == (code, None) =>
+            {
                 return Ok(missing);
             }
-            other => return Err(format!("printer {number}: at {at} of {}: {other:?}", all.len())),
+            other => {
+                let count = String::from_utf8_lossy(&count);
+                return Err(format!("printer {number}: at {at}, line {lines} of {count}: {other:?}"));
+            }
         }
+        at = until;
     }
 }
 
 /// Runs so many processes in all Sandboxes to their end; how many bytes were in gaps.
-async fn print(sandboxes: &[Sandbox], processes: usize, lines: usize) -> usize {
+async fn print(sandboxes: &[Sandbox], processes: usize, holds: String) -> usize {
+    let holds = &holds;
     let all = (0..processes).map(|number| async move {
-        let (command, code) = printer(number, lines);
+        let (command, code) = printer(number, holds);
         let process = sandboxes[number % sandboxes.len()].start(command).await.map_err(|e| format!("{number}: {e}"))?;
-        followed(process, number, lines, code).await
+        followed(process, number, code).await
     });
     let missing =
         timeout(3 * DEADLINE, try_join_all(all)).await.expect("they end").unwrap_or_else(|wrong| panic!("{wrong}"));
@@ -168,13 +190,42 @@ async fn world(name: &str, sandboxes: usize) -> World {
     world
 }
 
+/// ARL_LIVE_CUTS: how often, by chance of ARL_LIVE_SEED.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_cut_off_two_hundred_times_misses_nothing() {
+    let (cuts, seed) = (setting("ARL_LIVE_CUTS", 200), setting("ARL_LIVE_SEED", 17));
+    println!("ARL_LIVE_CUTS={cuts} ARL_LIVE_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed as u64);
+    let world = world("live-cuts", SANDBOXES).await;
+    let claimed = claimed(&Client::new(world.client.clone(), world.ns.as_str()), SANDBOXES).await;
+    let proxy = Proxy::start(&world).await;
+    // One that only has sessions: a watch that breaks begins again later each time, and would not be there to be cut.
+    let client = proxy.client(&world).await;
+    let sandboxes = try_join_all(claimed.iter().map(|sandbox| client.open(sandbox.name()))).await.unwrap();
+    let printing = print(&sandboxes, 50, "[ ! -e /tmp/enough ]".into());
+    let cutting = async {
+        let mut done = 0;
+        while done < cuts {
+            sleep_until(Instant::now() + Duration::from_millis(random.u64(..500))).await;
+            // Now and then all at once.
+            let count = if random.u8(..10) == 0 { usize::MAX } else { 1 };
+            done += proxy.cut(count, &mut random);
+        }
+        let enough = sandboxes.iter().map(|sandbox| sandbox.run(Command::new(["touch", "/tmp/enough"])));
+        try_join_all(enough).await.unwrap();
+    };
+    let (missing, ()) = tokio::join!(printing, cutting);
+    assert_eq!(missing, 0, "so little is printed that it is all kept");
+    nothing_is_left(&world, &sandboxes).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_away_delays_and_loses_nothing() {
     let world = world("live-away", SANDBOXES).await;
     let proxy = Proxy::start(&world).await;
     let client = proxy.client(&world).await;
     let sandboxes = claimed(&client, SANDBOXES).await;
-    let printing = print(&sandboxes, 50, 600);
+    let printing = print(&sandboxes, 50, lines(600));
     let away = async {
         sleep_until(Instant::now() + Duration::from_secs(2)).await;
         proxy.set_away(true);
@@ -216,7 +267,7 @@ async fn a_client_of_other_tests() {
     let Some((_, client)) = told().await else { return };
     let sandbox = client.open("s").await.unwrap();
     let begun = async { sandbox.run(Command::shell("sleep 1; echo begun >/tmp/begun")).await.unwrap() };
-    let printing = print(std::slice::from_ref(&sandbox), 50, 1000);
+    let printing = print(std::slice::from_ref(&sandbox), 50, lines(1000));
     let (missing, _) = tokio::join!(printing, begun);
     assert_eq!(missing, 0, "so little is printed that it is all kept");
     assert!(sandbox.session().list().await.unwrap().is_empty());
