@@ -68,7 +68,7 @@ impl<S: Sink> Outputs<S> {
             for (output, text) in [(Output::Stdout, &step.stdout), (Output::Stderr, &step.stderr)] {
                 let rest = self.live.rest(index, output, text.as_deref().unwrap_or_default());
                 if !rest.is_empty() {
-                    self.sink.put(&step.name, output, rest.as_bytes()).await?;
+                    self.sink.put(&step.name, output, rest).await?;
                 }
             }
         }

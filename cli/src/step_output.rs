@@ -85,33 +85,71 @@ impl StepOutput {
 #[derive(Debug, Default)]
 pub struct Position {
     step: u32,
-    printed: [u64; 2],
+    printed: [Extent; 2],
+}
+
+/// How much of one output has been printed.
+#[derive(Debug, Default)]
+struct Extent {
+    /// As the pod counts it.
+    bytes: u64,
+    /// As its record counts it, which is text: in it each sequence that is no character is a U+FFFD, and longer.
+    text: usize,
+    /// The beginning of a character whose end has not come; not in `text`.
+    unfinished: Vec<u8>,
+}
+
+impl Extent {
+    fn take(&mut self, piece: &Printed) -> u64 {
+        let missing = piece.offset.saturating_sub(self.bytes);
+        self.bytes = piece.offset.saturating_add(piece.data.len() as u64);
+        let mut bytes = std::mem::take(&mut self.unfinished);
+        if missing > 0 {
+            let missing = usize::try_from(missing).unwrap_or(usize::MAX);
+            self.text = self.text.saturating_add(String::from_utf8_lossy(&bytes).len()).saturating_add(missing);
+            bytes.clear();
+        }
+        bytes.extend_from_slice(&piece.data);
+        self.unfinished = bytes.split_off(whole(&bytes));
+        self.text = self.text.saturating_add(String::from_utf8_lossy(&bytes).len());
+        missing
+    }
+
+    /// The bytes of an unfinished character have been printed, so that the rest of it completes them.
+    fn rest<'a>(&self, recorded: &'a str) -> &'a [u8] {
+        let rest = recorded.get(self.text.min(recorded.len())..).unwrap_or_default();
+        if self.unfinished.is_empty() {
+            return rest.as_bytes();
+        }
+        let unfinished = rest.as_bytes().strip_prefix(self.unfinished.as_slice());
+        unfinished.unwrap_or_else(|| rest.strip_prefix(char::REPLACEMENT_CHARACTER).unwrap_or(rest).as_bytes())
+    }
 }
 
 impl Position {
     /// Takes a piece; how many bytes are missing before it.
     pub fn take(&mut self, piece: &Printed) -> u64 {
         if piece.step != self.step {
-            (self.step, self.printed) = (piece.step, [0, 0]);
+            (self.step, self.printed) = (piece.step, <[Extent; 2]>::default());
         }
-        let printed = &mut self.printed[usize::from(piece.output == Output::Stderr)];
-        let missing = piece.offset.saturating_sub(*printed);
-        *printed = piece.offset + piece.data.len() as u64;
-        missing
+        self.printed[usize::from(piece.output == Output::Stderr)].take(piece)
     }
 
     /// What of a step's recorded output has not been printed.
-    pub fn rest<'a>(&self, step: usize, output: Output, recorded: &'a str) -> &'a str {
+    pub fn rest<'a>(&self, step: usize, output: Output, recorded: &'a str) -> &'a [u8] {
         match u32::try_from(step).unwrap_or(u32::MAX).cmp(&self.step) {
-            std::cmp::Ordering::Less => "",
-            std::cmp::Ordering::Greater => recorded,
-            std::cmp::Ordering::Equal => {
-                let printed =
-                    usize::try_from(self.printed[usize::from(output == Output::Stderr)]).unwrap_or(usize::MAX);
-                recorded.get(printed.min(recorded.len())..).unwrap_or_default()
-            }
+            std::cmp::Ordering::Less => b"",
+            std::cmp::Ordering::Greater => recorded.as_bytes(),
+            std::cmp::Ordering::Equal => self.printed[usize::from(output == Output::Stderr)].rest(recorded),
         }
     }
+}
+
+/// Where a character begins whose end is not there; the length where there is none.
+pub fn whole(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last().map_or(&b""[..], |chunk| chunk.invalid());
+    let can_go_on = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    if can_go_on { bytes.len() - last.len() } else { bytes.len() }
 }
 
 #[cfg(test)]
@@ -121,13 +159,45 @@ mod tests {
     #[test]
     fn what_was_printed_live_is_not_printed_again() {
         let mut position = Position::default();
-        assert_eq!(position.rest(0, Output::Stdout, "abc"), "abc");
+        assert_eq!(position.rest(0, Output::Stdout, "abc"), b"abc");
         let piece = |step, offset, data: &str| Printed { step, output: Output::Stdout, offset, data: data.into() };
         assert_eq!((position.take(&piece(1, 0, "ab")), position.take(&piece(1, 5, "f"))), (0, 3));
-        assert_eq!(position.rest(0, Output::Stdout, "of the step before"), "");
-        assert_eq!(position.rest(1, Output::Stdout, "abcdefgh"), "gh");
-        assert_eq!(position.rest(1, Output::Stderr, "e"), "e");
-        assert_eq!(position.rest(1, Output::Stdout, "ab"), "");
-        assert_eq!(position.rest(2, Output::Stdout, "abc"), "abc");
+        assert_eq!(position.rest(0, Output::Stdout, "of the step before"), b"");
+        assert_eq!(position.rest(1, Output::Stdout, "abcdefgh"), b"gh");
+        assert_eq!(position.rest(1, Output::Stderr, "e"), b"e");
+        assert_eq!(position.rest(1, Output::Stdout, "ab"), b"");
+        assert_eq!(position.rest(2, Output::Stdout, "abc"), b"abc");
+    }
+
+    /// What came live, in pieces; what is printed in all; what of the record is left.
+    type Case = (&'static str, &'static [&'static [u8]], &'static [u8], &'static [u8]);
+
+    #[test]
+    fn what_is_no_text_counts_as_it_is_recorded() {
+        let cases: [Case; 12] = [
+            ("all of it is text", &[b"a\xe2\x82\xac"], b"a\xe2\x82\xacb", b"b"),
+            ("an invalid byte", &[b"a\xffb"], b"a\xffb", b""),
+            ("invalid bytes, and more", &[b"\xff\xfe\x80"], b"\xff\xfe\x80end", b"end"),
+            ("a character cut over two pieces", &[b"a\xe2\x82", b"\xac"], b"a\xe2\x82\xacb", b"b"),
+            ("a character cut over four pieces", &[b"\xf0", b"\x9f", b"\x98", b"\x80"], b"\xf0\x9f\x98\x80b", b"b"),
+            ("a character that is broken off by the next piece", &[b"\xe2\x82", b"a"], b"\xe2\x82ab", b"b"),
+            ("one broken off by a lead byte", &[b"\xe2\x82", b"\xe2", b"\x82\xac"], b"\xe2\x82\xe2\x82\xacb", b"b"),
+            ("an empty piece", &[b"\xe2", b"", b"\x82\xac"], b"\xe2\x82\xacb", b"b"),
+            ("an incomplete end", &[b"a\xe2\x82"], b"a\xe2\x82", b""),
+            ("an incomplete end of a piece, whose rest is recorded", &[b"a\xe2\x82"], b"a\xe2\x82\xacb", b"\xacb"),
+            ("an incomplete end of a piece, which stays so", &[b"a\xe2\x82"], b"a\xe2\x82b", b"b"),
+            ("a surrogate", &[b"\xed", b"\xa0\x80"], b"\xed\xa0\x80b", b"b"),
+        ];
+        for (name, pieces, printed, expected) in cases {
+            for output in [Output::Stdout, Output::Stderr] {
+                let (mut position, mut offset) = (Position::default(), 0);
+                for data in pieces {
+                    assert_eq!(position.take(&Printed { step: 0, output, offset, data: data.to_vec() }), 0, "{name}");
+                    offset += data.len() as u64;
+                }
+                let recorded = String::from_utf8_lossy(printed);
+                assert_eq!(position.rest(0, output, &recorded), expected, "{name}");
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::{answer::body, context::Page};
 use crate::{
     failure::Failure,
     outcome::{Outputs, Sink, follow},
+    step_output::whole,
 };
 
 /// Lines that wait for a browser which is slow; the Task does not wait for it.
@@ -95,22 +96,6 @@ impl Unfinished {
     }
 }
 
-/// Where a character begins whose end is not there; the length where there is none.
-fn whole(bytes: &[u8]) -> usize {
-    for back in 1..=3.min(bytes.len()) {
-        let at = bytes.len() - back;
-        let length = match bytes[at] {
-            0xc0..=0xdf => 2,
-            0xe0..=0xef => 3,
-            0xf0..=0xf7 => 4,
-            0x80..=0xbf => continue,
-            _ => 1,
-        };
-        return if length > back { at } else { bytes.len() };
-    }
-    bytes.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +112,7 @@ mod tests {
         assert_eq!(put("a", &euro[..2]), "a");
         assert_eq!(put("b", b"x"), "x", "another step has another text");
         assert_eq!(put("b", "ü€😀".as_bytes()), "ü€😀");
+        assert_eq!(put("b", b"\xc0"), "\u{fffd}", "what begins no character does not wait for its end");
         assert_eq!(put("b", b"\x80\x80\x80"), "\u{fffd}\u{fffd}\u{fffd}");
     }
 }
