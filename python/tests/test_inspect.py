@@ -129,7 +129,7 @@ async def test_an_evaluation_leaves_no_sandbox(
     else:
         assert log.status == "success", log.error
         assert log.results is not None
-        assert log.results.scores[0].metrics["mean"].value == 1
+        assert log.results.scores[0].metrics["accuracy"].value == 1
     assert not world.sandboxes(default_client.run_id)
 
 
