@@ -34,7 +34,11 @@ pub(super) async fn converse(
                 message = socket.next() => Turn::Message(message),
             }
         };
-        match timeout_at(keepalive.at(), turn).await {
+        let turn = timeout_at(keepalive.at(), turn).await;
+        if socket.has_sent_all() {
+            state.sent();
+        }
+        match turn {
             Ok(Turn::Command(None)) => return socket.finish().await.err(),
             Ok(Turn::Command(Some(command))) => state.take(command),
             Ok(Turn::Message(Ok(message))) => {
@@ -117,5 +121,35 @@ mod tests {
         let ((), (read, ()), end) = all.await.expect("neither waits for the other");
         assert!(end.is_none(), "{end:?}");
         assert_eq!(read, WINDOW / CHUNK * CHUNK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kill_that_waits_behind_input_when_the_stream_breaks_is_said_on_the_next() {
+        let (_sender, mut commands) = mpsc::unbounded_channel();
+        let mut state = State::of("p");
+        let (pod, socket) = Pod::connected().await;
+        state.resume(Some(1), &StreamEnd::Broken);
+        // More than is on its way at once.
+        state.take(Command::Send(Request::Input { id: Id(1), offset: 0, data: vec![0; 1 << 20] }));
+        let kill = Request::Kill { id: Id(2), grace_ms: 5 };
+        state.take(Command::Send(kill.clone()));
+        let breaks = async move {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            drop(pod);
+        };
+        let (end, ()) = tokio::join!(converse(socket, &mut state, &mut commands), breaks);
+        state.disconnected();
+        assert!(end.is_some() && state.has_kill(), "it was not sent: {end:?}");
+
+        let (mut pod, socket) = Pod::connected().await;
+        state.resume(Some(1), &StreamEnd::Broken);
+        let hears = async move {
+            assert_eq!(pod.hear().await, Some(ToAgent::Live(kill)));
+        };
+        let (end, ()) = tokio::join!(converse(socket, &mut state, &mut commands), hears);
+        state.disconnected();
+        assert!(end.is_some() && state.is_idle(), "one that was sent is not said again: {end:?}");
     }
 }

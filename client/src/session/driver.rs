@@ -57,7 +57,7 @@ pub(crate) async fn drive(
                 let since = Instant::now();
                 state.resume(instance, &end);
                 let Some(error) = converse(socket, &mut state, &mut commands).await else { return };
-                state.connected = None;
+                state.disconnected();
                 end = match &error {
                     StreamError::Protocol(message) => StreamEnd::Exited(message.clone()),
                     _ => StreamEnd::Broken,

@@ -35,6 +35,8 @@ pub(super) struct State {
     lists: BTreeMap<u64, oneshot::Sender<Result<Vec<Process>, Error>>>,
     /// Requests that no stream has taken.
     pub(super) unsent: Vec<Request>,
+    /// Kills that no stream is known to have taken: they may be among those unsent, or have been lost with what they waited in.
+    kills: Vec<Request>,
     next_list: u64,
     /// Processes whose end was taken on this stream: that they may be forgotten can get lost with it.
     ended: Vec<Id>,
@@ -73,6 +75,9 @@ impl State {
                     && let Some(flow) = self.flows.get_mut(&id)
                 {
                     flow.killed(grace_ms);
+                }
+                if matches!(request, Request::Kill { .. }) && !self.kills.contains(&request) {
+                    self.kills.push(request.clone());
                 }
                 self.unsent.push(request);
             }
@@ -118,6 +123,21 @@ impl State {
         requests.extend(self.lists.keys().map(|request| Request::List { request: *request }));
         requests.append(&mut self.unsent);
         self.unsent = requests;
+    }
+
+    /// The stream is no more. Who asked for a kill may be gone, and waits for no answer: it is said again.
+    pub(super) fn disconnected(&mut self) {
+        self.connected = None;
+        for kill in &self.kills {
+            if !self.unsent.contains(kill) {
+                self.unsent.push(kill.clone());
+            }
+        }
+    }
+
+    /// The stream has taken all that it was given.
+    pub(super) fn sent(&mut self) {
+        self.kills.clear();
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -176,7 +196,7 @@ impl State {
     }
 
     pub(super) fn has_kill(&self) -> bool {
-        self.unsent.iter().any(|request| matches!(request, Request::Kill { .. }))
+        self.unsent.iter().any(|request| matches!(request, Request::Kill { .. })) || !self.kills.is_empty()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -191,5 +211,6 @@ impl State {
             let _ = answer.send(Err(error()));
         }
         self.unsent.clear();
+        self.kills.clear();
     }
 }

@@ -39,7 +39,6 @@ pub(super) const STDIN: u8 = 0;
 pub(super) const STDOUT: u8 = 1;
 pub(super) const STDERR: u8 = 2;
 const STATUS: u8 = 3;
-/// The most that is sent in one piece.
 pub(super) const PIECE: usize = 64 * 1024;
 /// The default of 128 KiB would be most of a stream's memory.
 const READ_BUFFER: usize = 4 * 1024;
@@ -47,7 +46,6 @@ const READ_BUFFER: usize = 4 * 1024;
 const ITEMS_MAX: usize = 1024;
 /// The relay says why it ends, and no more, on standard error.
 const STDERR_MAX: usize = 64 * 1024;
-/// How long one piece may take.
 const SENDING_MAX: Duration = Duration::from_secs(20);
 
 /// Any connection: the client's own type has no name here.
@@ -141,6 +139,11 @@ impl Socket {
                 _ => self.outgoing.push_back([&[STDIN], piece].concat()),
             }
         }
+    }
+
+    /// Whether all that was queued has been passed on.
+    pub fn has_sent_all(&self) -> bool {
+        self.outgoing.is_empty() && self.sending.is_none()
     }
 
     /// Sends what is left, and passes over what the agent says meanwhile.
