@@ -49,6 +49,9 @@ pub(crate) async fn ready(
         }
         Seen::There(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
             *last = Some(Arc::clone(object));
+            if object.metadata.deletion_timestamp.is_some() {
+                return Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage));
+            }
             if is_allocated(object) {
                 return Some(Ok(Arc::clone(object)));
             }

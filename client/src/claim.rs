@@ -9,7 +9,10 @@ use futures::{
     FutureExt,
     future::{BoxFuture, pending},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::{
     awaited::{Awaited, is_allocated, ready, ready_condition},
@@ -28,6 +31,8 @@ use crate::{
 pub const IDLE_TTL: Duration = Duration::from_secs(3600);
 /// How long a claim waits, where it says nothing else.
 pub const WAIT: Duration = Duration::from_secs(300);
+/// A claim that adopts tries so often to create the Sandbox or to take that which is there, where that goes meanwhile.
+const ADOPTIONS: u32 = 4;
 /// So much of a pool's name is in that of a Sandbox, which fits into a label.
 const POOL_MAX: usize = 50;
 
@@ -135,18 +140,29 @@ impl Claim {
         self
     }
 
-    async fn claim(self) -> Result<Sandbox, Error> {
+    async fn claim(mut self) -> Result<Sandbox, Error> {
         if self.adopts && self.name.is_none() {
             return Err(Error::Usage("a claim adopts a Sandbox by its name: give it one".into()));
         }
-        match (self.clone().provisionally().await, &self.name) {
-            (Ok((sandbox, provisional)), _) => {
-                provisional.keep();
-                Ok(sandbox)
+        let begun = Instant::now();
+        for _ in 0..ADOPTIONS {
+            match (self.clone().provisionally().await, &self.name) {
+                (Ok((sandbox, provisional)), _) => {
+                    provisional.keep();
+                    return Ok(sandbox);
+                }
+                (Err(error), Some(name)) if self.adopts(&error) => {
+                    if let Some(sandbox) = self.clone().existing(name).await? {
+                        return Ok(sandbox);
+                    }
+                }
+                (Err(error), _) => return Err(error),
             }
-            (Err(error), Some(name)) if self.adopts(&error) => self.clone().existing(name).await,
-            (Err(error), _) => Err(error),
+            self.wait = self.wait.saturating_sub(begun.elapsed());
         }
+        let message = format!("somebody deleted it each of the {ADOPTIONS} times that it was found there");
+        let sandbox = self.name.unwrap_or_default();
+        Err(Error::NotReady { sandbox, reason: "Deleted".into(), message, fault: Fault::Usage })
     }
 
     /// Claims it for a caller who may still give it up.

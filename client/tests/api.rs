@@ -34,6 +34,8 @@ struct State {
     /// Deletions are told to watches only when the next object is created.
     tells_of_deletions_late: bool,
     untold: Vec<Value>,
+    /// So often what is in the way of a creation is deleted right after it was.
+    vanishing: usize,
     watches: Vec<mpsc::UnboundedSender<Bytes>>,
 }
 
@@ -138,7 +140,12 @@ impl Server {
         let at = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
         {
             let mut state = self.state();
-            if state.objects.contains_key(&at) {
+            if let Some(there) = state.objects.get(&at).cloned() {
+                if state.vanishing > 0 {
+                    state.vanishing -= 1;
+                    state.objects.remove(&at);
+                    state.tell("DELETED", &there);
+                }
                 return failure(409, "AlreadyExists");
             }
             state.created += 1;
@@ -260,6 +267,54 @@ async fn a_claim_that_adopts_waits_until_the_sandbox_is_ready_and_never_deletes_
     server.give_pod("sandboxes/shared");
     assert_eq!(adopted.await.unwrap().unwrap().pod(), "p");
     first.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_adopts_creates_the_sandbox_again_where_it_goes_meanwhile() {
+    let (server, client) = Server::with(|state| state.pods = 2);
+    client.claim("pool").name("shared").await.unwrap();
+    server.state().vanishing = 1;
+    client.claim("pool").name("shared").adopt().await.unwrap();
+    assert_eq!((server.left(), server.state().created), (vec!["sandboxes/shared".to_owned()], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_does_not_adopt_a_sandbox_that_is_going() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    client.claim("pool").name("shared").await.unwrap();
+    let going = {
+        let mut state = server.state();
+        let object = state.objects.get_mut("sandboxes/shared").unwrap();
+        object["metadata"]["deletionTimestamp"] = json!("2024-01-01T00:00:00Z");
+        object.clone()
+    };
+    let claim = || client.claim("pool").name("shared").adopt().wait(Duration::from_secs(5)).into_future();
+    let stays = claim().await.unwrap_err();
+    assert!(stays.to_string().contains("is being deleted"), "{stays}");
+    let watches = server.state().watches.len();
+    let adopting = tokio::spawn(claim());
+    // Its own, and that for the end of the one that is going.
+    until(|| server.state().watches.len() >= watches + 2).await;
+    {
+        let mut state = server.state();
+        state.pods = 1;
+        state.objects.remove("sandboxes/shared");
+        state.tell("DELETED", &going);
+    }
+    adopting.await.unwrap().unwrap();
+    assert_eq!((server.left(), server.state().created), (vec!["sandboxes/shared".to_owned()], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_is_deleted_while_a_claim_waits_for_it_is_not_ready_though_it_is_still_there() {
+    let (server, client) = Server::with(|_| ());
+    let claim = tokio::spawn(client.claim("pool").name("s").wait(Duration::from_secs(60)).into_future());
+    until(|| !server.left().is_empty()).await;
+    server.state().objects.get_mut("sandboxes/s").unwrap()["metadata"]["deletionTimestamp"] =
+        json!("2024-01-01T00:00:00Z");
+    server.give_pod("sandboxes/s");
+    let deleted = claim.await.unwrap().unwrap_err();
+    assert!(matches!(&deleted, Error::NotReady { reason, .. } if reason == "Deleted"), "{deleted}");
 }
 
 #[tokio::test(start_paused = true)]
