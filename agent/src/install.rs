@@ -42,10 +42,11 @@ fn fill(bin: &Path, state: &Path, pod: &str) -> std::io::Result<()> {
 }
 
 /// Operators of before the two folders mount the volume whole, and look for these files in it. Where the folders are mounted, the
-/// links are out of reach.
+/// links are out of reach. A volume that has no links gets copies.
 fn link(file: &Path, link: &Path) -> std::io::Result<()> {
     let _ = fs::remove_file(link);
-    fs::hard_link(file, link)
+    // With the mode of the file, too.
+    fs::hard_link(file, link).or_else(|_| fs::copy(file, link).map(drop))
 }
 
 /// Found here, it is the pool that says so; later it would be each Task.
@@ -59,4 +60,23 @@ fn try_out(agent: &Path) -> Result<(), String> {
     };
     let tried = Command::new(agent).arg("version").output().map_err(|error| forbidden(error.to_string()))?;
     if tried.status.success() { Ok(()) } else { Err(forbidden(tried.status.to_string())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a file of /proc there can be no hard link anywhere.
+    #[test]
+    fn a_volume_without_hard_links_gets_copies() {
+        let folder = std::env::temp_dir().join(format!("arl-agent-{}-links", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, copy) = (Path::new("/proc/self/limits"), folder.join("copy"));
+        for _ in 0..2 {
+            link(file, &copy).unwrap();
+            assert_eq!(fs::read(&copy).unwrap(), fs::read(file).unwrap());
+            assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o444, "as of the file");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
