@@ -54,7 +54,7 @@ fn waiting(pod: &Pod) -> Option<Problem> {
         let how = ended.map(|end| format!("it {}; ", end.description())).unwrap_or_default();
         let advice = match reason {
             WarmPoolReason::ImagePullBackOff => CHECK_IMAGE,
-            WarmPoolReason::CrashLoopBackOff => duty.advice(ended),
+            WarmPoolReason::CrashLoopBackOff => &duty.advice(pod, container, ended),
             _ => CORRECT,
         };
         let message = format!("pod {}, container {}: {how}{said}; {advice}", name(pod), container.name);
@@ -106,17 +106,16 @@ const CORRECT: &str = "correct what the message names";
 
 impl Duty {
     /// What helps a container that crashes, and last ended like this.
-    fn advice(self, ended: Option<&Terminated>) -> &'static str {
+    fn advice(self, pod: &Pod, container: &ContainerStatus, ended: Option<&Terminated>) -> String {
+        let logs = format!("see kubectl logs {} -c {} --previous", name(pod), container.name);
         match self {
-            _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template",
-            Self::End => "this init container has to end with exit code 0; see kubectl logs --previous",
-            Self::Run if ended.is_some_and(Terminated::was_signalled) => {
+            _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template".to_owned(),
+            Self::End => format!("this init container has to end with exit code 0; {logs}"),
+            Self::Run if ended.is_some_and(Terminated::was_signalled) => format!(
                 "a liveness or startup probe that fails ends it like this: see kubectl describe pod; else its command must keep \
-                 running: see kubectl logs --previous"
-            }
-            Self::Run => {
-                "its command must keep running, such as [\"sleep\", \"infinity\"]; see kubectl logs --previous"
-            }
+                 running: {logs}"
+            ),
+            Self::Run => format!("its command must keep running, such as [\"sleep\", \"infinity\"]; {logs}"),
         }
     }
 }
@@ -135,7 +134,7 @@ fn unsteady(pod: &Pod, now: Timestamp) -> Option<Problem> {
         "pod {}, container {}: it {how} and is started again and again; {}",
         name(pod),
         container.name,
-        duty.advice(ended)
+        duty.advice(pod, container, ended)
     );
     Some(Problem { reason: WarmPoolReason::CrashLoopBackOff, message })
 }

@@ -241,6 +241,8 @@ fn init_containers_that_crash_are_told_by_what_is_expected_of_them() {
             let problem = of(&with(name, state), None, at(1)).unwrap_or_else(|| panic!("{name}: {state}"));
             assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff, "{name}: {state}");
             assert!(problem.message.contains(advice), "{name}: {state}: {}", problem.message);
+            let command = format!("kubectl logs p -c {name} --previous");
+            assert!(problem.message.contains(&command), "{name}: {state}: {}", problem.message);
         }
         assert_eq!(changes_at(&with(name, &running()), at(31)), Some(at(120)), "{name}");
     }
