@@ -99,9 +99,23 @@ impl Effects {
     }
 
     /// Replaces the status of an object, unless it changed since. A write of unknown end is looked up: it may have taken effect.
-    pub async fn write_status<K: Ours>(&self, version: &Version, status: &K::Status) -> Result<Written<K>, Failure> {
+    /// `besides`: about how many bytes the object has besides its status, where that is much; the answer has them too.
+    pub async fn write_status<K: Ours>(
+        &self,
+        version: &Version,
+        status: &K::Status,
+        besides: usize,
+    ) -> Result<Written<K>, Failure> {
         let whole = Change { op: "add", path: "/status", value: Part::Whole(status) };
-        match self.patch_status("patch the status of", version, weight(json_size(status)), vec![whole]).await {
+        match self
+            .patch_status(
+                "patch the status of",
+                version,
+                weight(json_size(status).saturating_add(besides)),
+                vec![whole],
+            )
+            .await
+        {
             Err(failure) if !failure.is_refusal() => match self.read::<K>(&version.key).await? {
                 Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
                     Ok(Written::Done(found))
@@ -268,4 +282,49 @@ fn by_old_definitions(failure: Failure) -> Failure {
 
 fn is_finished(task: &Task) -> bool {
     task.status.as_ref().and_then(|status| status.state).is_some_and(TaskState::is_finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use arl_crds::TaskStatus;
+    use futures::{FutureExt, future::join_all};
+    use kube::client::{Body, Client};
+    use tower::service_fn;
+
+    use super::*;
+    use crate::effects::EventSink;
+
+    /// How many of many writes are sent at a time.
+    async fn in_flight(besides: usize) -> usize {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        let silent = service_fn(move |_: http::Request<Body>| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<http::Response<Body>, Infallible>>()
+        });
+        let effects = Effects::new(Client::new(silent, "ns"), EventSink::new());
+        let version = Version { key: Key::new("ns", "t"), uid: Uid("t".into()), resource_version: "1".into() };
+        let status = TaskStatus::default();
+        let mut writes = join_all((0..40).map(|_| effects.write_status::<Task>(&version, &status, besides)));
+        // The client hands requests on to a task of its own.
+        for _ in 0..100 {
+            assert!((&mut writes).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        count.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_small_statuses_of_large_objects_few_are_written_at_a_time() {
+        let (small, large) = (in_flight(0).await, in_flight(1024 * 1024).await);
+        assert!(small > 20 && (1..=4).contains(&large), "small: {small}, large: {large}");
+    }
 }

@@ -63,6 +63,7 @@ fn request() -> Request {
         task_uid: Uid("task-uid".into()),
         created: None,
         steps: Vec::new(),
+        sandbox_env: std::collections::BTreeMap::new(),
         room: None,
         timeout: Duration::from_secs(1),
         target,

@@ -5,7 +5,7 @@
 
 mod broken;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use arl_crds::{Action, Step};
 use futures::{FutureExt, future::BoxFuture};
@@ -17,7 +17,7 @@ use kube::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     sync::watch,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, MissedTickBehavior, timeout_at},
 };
 
 use super::{
@@ -45,6 +45,15 @@ const MESSAGE_MAX: usize = 1024;
 /// What may wait in memory between the connection and the output kept of a stream.
 const PIPE: usize = 64 * 1024;
 
+/// What the steps of a run have in common.
+struct Run<'a> {
+    target: &'a Target,
+    sandbox_env: &'a BTreeMap<String, String>,
+    report: &'a Report,
+    /// When its timeout comes.
+    deadline: Instant,
+}
+
 /// The runner that uses pods/exec.
 pub struct Exec {
     client: Client,
@@ -57,37 +66,35 @@ impl Exec {
         Self { client, clock }
     }
 
-    async fn run_step(&self, target: &Target, step: &Step, report: &Report) -> Result<StepEnd, Broken> {
+    async fn run_step(&self, run: &Run<'_>, step: &Step) -> Result<StepEnd, Broken> {
         let action = match step.action() {
             Ok(action) => action,
             Err(invalid) => return Ok(StepEnd::StartError(invalid.to_string())),
         };
         match action {
-            Action::Command(command) => self.exec(target, script::command(step, command), None, report).await,
+            Action::Command(command) => self.exec(run, script::command(step, command, run.sandbox_env), None).await,
             Action::FilePatch { path, content } => {
                 let call = script::file_patch(step, path, content.len());
-                let end = self.exec(target, call, Some(content.as_bytes()), report).await?;
-                Ok(file_end(&end, path, report))
+                let end = self.exec(run, call, Some(content.as_bytes())).await?;
+                Ok(file_end(&end, path, run.report))
             }
         }
     }
 
-    async fn exec(
-        &self,
-        target: &Target,
-        call: Call,
-        input: Option<&[u8]>,
-        report: &Report,
-    ) -> Result<StepEnd, Broken> {
+    async fn exec(&self, run: &Run<'_>, call: Call, input: Option<&[u8]>) -> Result<StepEnd, Broken> {
         let size = call.encoded_size();
         if size > URL_MAX {
+            let of_sandbox = match call.of_sandbox {
+                0 => String::new(),
+                bytes => format!(" ({bytes} of them those of the variables in spec.env of the Sandbox)"),
+            };
             return Ok(StepEnd::StartError(format!(
-                "the command and its variables need {size} bytes in the URL of pods/exec, which carries {URL_MAX}; write a \
-                 script with a FilePatch step and run that"
+                "the command and its variables need {size} bytes{of_sandbox} in the URL of pods/exec, which carries {URL_MAX}; \
+                 write a script with a FilePatch step and run that"
             )));
         }
         let params = AttachParams {
-            container: Some(target.container.clone()),
+            container: Some(run.target.container.clone()),
             stdin: input.is_some(),
             max_stdin_buf_size: Some(PIPE),
             max_stdout_buf_size: Some(PIPE),
@@ -96,15 +103,20 @@ impl Exec {
         };
         let mut ticks = tokio::time::interval(RETRY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = Instant::now() + PATIENCE;
+        let begun = Instant::now();
         loop {
             ticks.tick().await;
-            match self.attempt(target, &call, &params, input, report).await {
-                Err(broken) => match broken.end() {
-                    Some(end) if Instant::now() >= patience => return Ok(end),
-                    Some(_) => {}
-                    None => return Err(broken),
-                },
+            match self.attempt(run, &call, &params, input).await {
+                Err(broken) => {
+                    let (now, tried) = (Instant::now(), begun.elapsed());
+                    // Where the timeout would come before another attempt, it would say that something was started.
+                    let is_over = tried >= PATIENCE || now + RETRY >= run.deadline;
+                    match broken.end(tried) {
+                        Some(end) if is_over => return Ok(end),
+                        Some(_) => {}
+                        None => return Err(broken),
+                    }
+                }
                 ended => return ended,
             }
         }
@@ -112,12 +124,12 @@ impl Exec {
 
     async fn attempt(
         &self,
-        target: &Target,
+        run: &Run<'_>,
         call: &Call,
         params: &AttachParams,
         input: Option<&[u8]>,
-        report: &Report,
     ) -> Result<StepEnd, Broken> {
+        let (target, report) = (run.target, run.report);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
         match api.exec(&target.pod.name, call.arguments.clone(), params).await {
             Ok(process) => {
@@ -133,13 +145,14 @@ impl Exec {
 }
 
 impl Exec {
-    async fn run_steps(&self, request: Request, report: &Report) -> RunEnd {
-        let Request { target, steps, mut room, .. } = request;
+    async fn run_steps(&self, request: Request, report: &Report, deadline: Instant) -> RunEnd {
+        let Request { target, steps, sandbox_env, mut room, .. } = request;
+        let run = Run { target: &target, sandbox_env: &sandbox_env, report, deadline };
         report.started(self.clock.now());
         let mut steps = steps.into_iter();
         while let Some(step) = steps.next() {
             report.begin_step(self.clock.now());
-            let end = match self.run_step(&target, &step, report).await {
+            let end = match self.run_step(&run, &step).await {
                 Ok(end) => end,
                 Err(broken) => {
                     return RunEnd::Lost(format!("the connection to the pod was lost ({})", broken.into_message()));
@@ -168,10 +181,10 @@ impl Runner for Exec {
         mut control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         async move {
-            let timeout = request.timeout;
+            let deadline = Instant::now() + request.timeout;
             let end = tokio::select! {
                 biased;
-                end = tokio::time::timeout(timeout, self.run_steps(request, report)) => {
+                end = timeout_at(deadline, self.run_steps(request, report, deadline)) => {
                     end.unwrap_or(RunEnd::TimedOut)
                 }
                 asked = more_than(&mut control, RunControl::Continue) => match asked {
@@ -282,7 +295,86 @@ pub(super) fn said(stderr: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, sync::Arc};
+
+    use arl_crds::ExecutorMode;
+    use jiff::Timestamp;
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
     use super::*;
+    use crate::{object::Key, runs::quota::Share};
+
+    /// How a run of one step ends that the API server refuses to pass on with these words.
+    async fn refused(
+        code: u16,
+        message: &str,
+        timeout: Duration,
+        sandbox_env: &[(&str, &str)],
+    ) -> (RunEnd, Leftovers, Option<StepEnd>) {
+        let status =
+            json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message });
+        let answer = service_fn(move |_: http::Request<Body>| {
+            let body = Body::from(status.to_string().into_bytes());
+            let answer = http::Response::builder().status(code).body(body).unwrap();
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let exec = Exec::new(Client::new(answer, "ns"), clock);
+        let report = Report::new(Share::default(), Arc::new(|| {}));
+        let mut step: Step =
+            serde_json::from_value(json!({"name": "a", "type": "Command", "command": ["true"]})).unwrap();
+        let sandbox_env = sandbox_env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        step.add_env(&sandbox_env);
+        let request = Request {
+            task: Key::new("ns", "t"),
+            task_uid: Uid("t".into()),
+            created: None,
+            steps: vec![step],
+            sandbox_env,
+            room: None,
+            timeout,
+            target: Target {
+                pod: Key::new("ns", "pod"),
+                pod_uid: Uid("pod".into()),
+                container: "c".into(),
+                container_id: "id".into(),
+                mode: ExecutorMode::Exec,
+            },
+            is_started: false,
+        };
+        let (_control, controls) = watch::channel(RunControl::Continue);
+        let (end, left) = exec.run(request, &report, controls).await;
+        let step = report.lock().steps.last().and_then(|step| step.end.clone());
+        (end, left, step)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_that_ends_before_a_command_was_taken_is_not_the_tasks() {
+        for (code, message) in [(403, "no exec for you"), (500, "error dialing backend: dial tcp")] {
+            for (timeout, tried) in [(100, "0.0 s"), (3000, "2.5 s"), (30_000, "15.0 s")] {
+                let (end, left, step) = refused(code, message, Duration::from_millis(timeout), &[]).await;
+                assert_eq!((end, left), (RunEnd::Completed, Leftovers::None), "{code} {timeout}");
+                let Some(StepEnd::NotDelivered(said)) = step else { panic!("{code} {timeout}: {step:?}") };
+                assert!(said.contains(tried) && said.contains("nothing was started"), "{code} {timeout}: {said}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_variables_of_the_sandbox_need_is_said_of_them() {
+        let message = "exec: \"sh\": executable file not found in $PATH: unknown";
+        let long = "\u{1f980}".repeat(5000);
+        for (value, words) in [
+            ("1", "this image has no `sh`, which plain exec needs for spec.env of the Sandbox"),
+            (&long, "60013 of them those of the variables in spec.env of the Sandbox"),
+        ] {
+            let (_, _, step) = refused(500, message, Duration::from_secs(30), &[("V", value)]).await;
+            let Some(StepEnd::StartError(said)) = step else { panic!("{step:?}") };
+            assert!(said.contains(words), "{said}");
+        }
+    }
 
     #[test]
     fn a_file_is_written_where_the_script_says_so_and_not_where_only_the_runtime_does() {
@@ -290,7 +382,7 @@ mod tests {
         let patch = step(serde_json::json!({"name": "a", "type": "FilePatch", "path": "f", "content": "x"}));
         let plain = step(serde_json::json!({"name": "a", "type": "Command", "command": ["true"]}));
         let patch = script::file_patch(&patch, "f", 1);
-        let plain = script::command(&plain, &["true".to_owned()]);
+        let plain = script::command(&plain, &["true".to_owned()], &BTreeMap::new());
         let ended = |call: &Call, code, printed: &str| confirmed(StepEnd::Exited(code), call, || printed.to_owned());
         assert_eq!(ended(&patch, 0, "arl: written"), Ok(StepEnd::Exited(0)));
         assert!(matches!(ended(&patch, 0, ""), Err(Broken::NotDelivered(_))), "it is tried again");

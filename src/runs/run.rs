@@ -1,6 +1,6 @@
 //! A run: what is asked for, and how it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arl_crds::Step;
 use jiff::Timestamp;
@@ -38,6 +38,8 @@ pub struct Request {
     pub created: Option<Timestamp>,
     /// Its steps.
     pub steps: Vec<Step>,
+    /// The variables of its Sandbox, which the steps have among theirs.
+    pub sandbox_env: BTreeMap<String, String>,
     /// The room that they take in memory, if it is much.
     pub room: Option<Room>,
     /// How long all of them may take together.

@@ -2,6 +2,8 @@
 //!
 //! Whatever a user wrote travels as an argument and is never part of a script's text, so nothing in it can be read as shell.
 
+use std::collections::BTreeMap;
+
 use arl_crds::Step;
 
 /// `$1` the working directory or empty, `$2` the number of variables, then the variables as NAME=VALUE, then the command.
@@ -22,6 +24,8 @@ pub(super) struct Call {
     /// Where the program is the image's `sh`, and not one that the user named: what it is needed for, and what helps where
     /// there is none.
     pub(super) shell: Option<&'static str>,
+    /// The bytes in a URL of the variables among them that are the Sandbox's.
+    pub(super) of_sandbox: usize,
     /// What it prints last where it succeeds, if it is known.
     pub(super) last_word: Option<&'static str>,
 }
@@ -29,14 +33,18 @@ pub(super) struct Call {
 impl Call {
     /// Its bytes in a URL.
     pub(super) fn encoded_size(&self) -> usize {
-        let encoded = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) { 1 } else { 3 };
-        self.arguments.iter().map(|a| "command=&".len() + a.bytes().map(encoded).sum::<usize>()).sum()
+        self.arguments.iter().map(|argument| encoded_size(argument)).sum()
     }
+}
+
+fn encoded_size(argument: &str) -> usize {
+    let encoded = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._*".contains(&byte) { 1 } else { 3 };
+    "command=&".len() + argument.bytes().map(encoded).sum::<usize>()
 }
 
 fn script(text: &str, shell: &'static str, arguments: impl IntoIterator<Item = String>) -> Call {
     let arguments = ["sh", "-c", text, "arl"].into_iter().map(str::to_owned).chain(arguments).collect();
-    Call { arguments, shell: Some(shell), last_word: None }
+    Call { arguments, shell: Some(shell), of_sandbox: 0, last_word: None }
 }
 
 /// The working directory for `cd`, which would take `-` for the one before and look for `x` in CDPATH. Empty where none is named.
@@ -49,15 +57,25 @@ fn directory(step: &Step) -> String {
 }
 
 /// What runs a Command step: the command itself where it needs neither variables nor a directory, so that it works in images
-/// without a shell.
-pub(super) fn command(step: &Step, command: &[String]) -> Call {
+/// without a shell. The step has the variables of its Sandbox among its own.
+pub(super) fn command(step: &Step, command: &[String], sandbox_env: &BTreeMap<String, String>) -> Call {
     let directory = directory(step);
     if directory.is_empty() && step.env.is_empty() {
-        return Call { arguments: command.to_vec(), shell: None, last_word: None };
+        return Call { arguments: command.to_vec(), shell: None, of_sandbox: 0, last_word: None };
     }
-    let variables = step.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let variable = |(name, value): (&String, &String)| format!("{name}={value}");
+    let is_of_sandbox = |(name, value): &(&String, &String)| sandbox_env.get(*name) == Some(*value);
+    let of_sandbox = step.env.iter().filter(is_of_sandbox).map(variable).map(|argument| encoded_size(&argument)).sum();
+    let shell = if of_sandbox == 0 {
+        "env and workDir; leave both out, or use a pool whose image has a shell"
+    } else if directory.is_empty() && step.env.iter().all(|variable| is_of_sandbox(&variable)) {
+        "spec.env of the Sandbox; use a Sandbox without it, or a pool whose image has a shell"
+    } else {
+        "env, workDir and spec.env of the Sandbox; leave all of them out, or use a pool whose image has a shell"
+    };
+    let variables = step.env.iter().map(variable);
     let arguments = [directory, step.env.len().to_string()].into_iter().chain(variables).chain(command.iter().cloned());
-    script(COMMAND, "env and workDir; leave both out, or use a pool whose image has a shell", arguments)
+    Call { of_sandbox, ..script(COMMAND, shell, arguments) }
 }
 
 /// What writes a file of `size` bytes from standard input.

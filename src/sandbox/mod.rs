@@ -158,7 +158,7 @@ impl Sandboxes {
             return Ok(true);
         }
         let version = Version::of(observed.sandbox());
-        let sandbox = match self.effects.write_status::<Sandbox>(&version, &wanted).await? {
+        let sandbox = match self.effects.write_status::<Sandbox>(&version, &wanted, 0).await? {
             Written::Done(sandbox) => sandbox,
             Written::Changed | Written::Gone => return Ok(false),
             Written::TooLarge(failure) => return Err(failure),

@@ -115,7 +115,7 @@ impl Tasks {
         let mut steps = match target.mode {
             ExecutorMode::Exec => {
                 let wanted = status::starting(observed, target, self.clock.now());
-                let task = match self.effects.write_status::<Task>(&version, &wanted).await? {
+                let task = match self.effects.write_status::<Task>(&version, &wanted, observed.row.left_out).await? {
                     Written::Done(task) => task,
                     Written::Changed | Written::Gone => return Ok(()),
                     Written::TooLarge(failure) => return Err(failure),
@@ -133,10 +133,9 @@ impl Tasks {
             }
             ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
         };
-        if let Some(sandbox) = sandbox(observed) {
-            for step in &mut steps {
-                step.add_env(&sandbox.spec.env);
-            }
+        let sandbox_env = sandbox(observed).map(|sandbox| sandbox.spec.env.clone()).unwrap_or_default();
+        for step in &mut steps {
+            step.add_env(&sandbox_env);
         }
         let timeout = observed.row.task.spec.timeout().unwrap_or_default();
         if is_started {
@@ -144,7 +143,8 @@ impl Tasks {
         }
         let (task, task_uid) = (version.key, version.uid);
         let created = observed.row.task.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        self.runs.start(Request { task, task_uid, created, steps, room, timeout, target: target.clone(), is_started });
+        let target = target.clone();
+        self.runs.start(Request { task, task_uid, created, steps, sandbox_env, room, timeout, target, is_started });
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Tasks {
             return Ok(Written::Done(()));
         }
         let version = Version::of(&*observed.row.task);
-        Ok(match self.effects.write_status::<Task>(&version, wanted).await? {
+        Ok(match self.effects.write_status::<Task>(&version, wanted, observed.row.left_out).await? {
             Written::Done(task) => {
                 if let Some((reason, note)) = status::event(wanted) {
                     self.effects.event(Event::about(&task, reason, note));

@@ -167,6 +167,7 @@ async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
             task_uid: Uid("t".into()),
             created: None,
             steps,
+            sandbox_env: BTreeMap::new(),
             room: None,
             timeout: Duration::from_secs(30),
             target: pod.target().unwrap(),

@@ -169,7 +169,7 @@ impl WarmPools {
         if observed.pool.status.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        match self.effects.write_status::<WarmPool>(&Version::of(&*observed.pool), &wanted).await? {
+        match self.effects.write_status::<WarmPool>(&Version::of(&*observed.pool), &wanted, 0).await? {
             Written::Done(pool) => {
                 self.watch.learn::<WarmPool>(pool);
                 for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {

@@ -55,15 +55,15 @@ pub(super) struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    /// Nothing where the Task's uid cannot be a run's.
-    pub(super) fn new(agent: &'a Arc<Agent>, request: Request, report: &'a Report) -> Option<Self> {
-        let run = Sent::of(&request)?;
+    /// Fails, in words, for what no pod can be sent.
+    pub(super) fn new(agent: &'a Arc<Agent>, request: Request, report: &'a Report) -> Result<Self, String> {
+        let run = Sent::of(&request).ok_or("the Task's uid is none")?;
         let (stage, limit) = if request.is_started {
             (Stage::Started, Limit::new(run.timeout + PATIENCE))
         } else {
-            (Stage::Waiting(sent::start(request, &run.id)), Limit::none())
+            (Stage::Waiting(sent::start(request, &run.id)?), Limit::none())
         };
-        Some(Self { agent, report, run, stage, asked: RunControl::Continue, limit })
+        Ok(Self { agent, report, run, stage, asked: RunControl::Continue, limit })
     }
 
     /// Resolves with the run's end.

@@ -41,8 +41,8 @@ impl Runner for Arc<Agent> {
         let follower = Follower::new(self, request, report);
         async move {
             match follower {
-                Some(follower) => follower.follow(control).await,
-                None => (RunEnd::NotStarted("the Task's uid is none".into()), Leftovers::None),
+                Ok(follower) => follower.follow(control).await,
+                Err(message) => (RunEnd::NotStarted(message), Leftovers::None),
             }
         }
         .boxed()

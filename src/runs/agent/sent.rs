@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arl_agent::{
-    frame,
+    frame::{self, TO_AGENT_MAX},
     message::{self, RunId, Start, ToAgent, Variable},
 };
 use arl_crds::{Action, Step};
@@ -42,8 +42,8 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The frame that asks for a run.
-pub(super) fn start(request: Request, run: &RunId) -> Bytes {
+/// The frame that asks for a run. The agent closes a stream on which a longer one comes.
+pub(super) fn start(request: Request, run: &RunId) -> Result<Bytes, String> {
     let start = ToAgent::Start(Start {
         run: run.clone(),
         task: request.task.name,
@@ -51,7 +51,15 @@ pub(super) fn start(request: Request, run: &RunId) -> Bytes {
         steps: request.steps.iter().map(step).collect(),
         created: request.created.and_then(|at| u64::try_from(at.as_second()).ok()),
     });
-    Bytes::from_owner(Held { frame: frame::encode(&start), _room: request.room })
+    let frame = frame::encode(&start);
+    if frame.len() > TO_AGENT_MAX {
+        return Err(format!(
+            "the steps, each with the variables in spec.env of the Sandbox, have {} bytes, and the agent takes {TO_AGENT_MAX}; \
+             split the Task, or use a Sandbox with fewer variables",
+            frame.len()
+        ));
+    }
+    Ok(Bytes::from_owner(Held { frame, _room: request.room }))
 }
 
 fn step(step: &Step) -> message::Step {
@@ -65,4 +73,47 @@ fn step(step: &Step) -> message::Step {
     };
     let variable = |(name, value): (&String, &String)| Variable { name: name.clone(), value: value.clone() };
     message::Step { action, work_dir: step.work_dir.clone(), env: step.env.iter().map(variable).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use arl_crds::ExecutorMode;
+    use serde_json::json;
+
+    use super::*;
+    use crate::object::{Key, Uid};
+
+    /// A spec near its limit, of a Sandbox whose variables are near theirs: the API server counts characters, of four bytes.
+    #[test]
+    fn a_run_that_is_more_than_the_agent_takes_is_refused_in_words() {
+        let start = |spec: usize, value: usize| {
+            let step = json!({ "name": "a", "type": "Command", "command": ["true", "x".repeat(spec / 64)] });
+            let mut step: Step = serde_json::from_value(step).unwrap();
+            let value = "\u{1f980}".repeat(value);
+            let sandbox_env = (0..32).map(|number| (format!("V{number}"), value.clone())).collect();
+            step.add_env(&sandbox_env);
+            let target = Target {
+                pod: Key::new("ns", "pod"),
+                pod_uid: Uid("pod".into()),
+                container: "c".into(),
+                container_id: "id".into(),
+                mode: ExecutorMode::Agent,
+            };
+            let request = Request {
+                task: Key::new("ns", "t"),
+                task_uid: Uid("t".into()),
+                created: None,
+                steps: vec![step; 64],
+                sandbox_env,
+                room: None,
+                timeout: Duration::from_secs(1),
+                target,
+                is_started: false,
+            };
+            super::start(request, &RunId::new("t").unwrap()).map(|frame| frame.len())
+        };
+        assert!(start(1000 * 1024, 16).is_ok());
+        let refused = start(1048 * 1024, 126).unwrap_err();
+        assert!(refused.contains("spec.env of the Sandbox"), "{refused}");
+    }
 }

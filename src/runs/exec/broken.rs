@@ -46,9 +46,9 @@ impl Broken {
         }
     }
 
-    /// What it means once it has been so for as long as that is waited for; none where more is to be found out.
-    pub(super) fn end(&self) -> Option<StepEnd> {
-        let tried = PATIENCE.as_secs();
+    /// What it means once it has been so for this long, and no more of that is waited for; none where more is to be found out.
+    pub(super) fn end(&self, tried: Duration) -> Option<StepEnd> {
+        let tried = format!("{:.1}", tried.as_secs_f64());
         let unreached = |message: &str| {
             let message = format!(
                 "the pod's node did not take the command within {tried} s ({message}), so nothing was started; see kubectl get nodes, \
@@ -104,7 +104,7 @@ mod tests {
             ),
             (500, "error dialing backend: dial tcp", "did not take the command"),
         ] {
-            match answer(code, message).end() {
+            match answer(code, message).end(PATIENCE) {
                 Some(StepEnd::NotDelivered(said)) => {
                     assert!(
                         said.contains(words) && said.contains(message) && said.contains("nothing was started"),
@@ -115,9 +115,9 @@ mod tests {
             }
         }
         let own_words = Broken::new("exec: \"error dialing backend\": executable file not found in $PATH".into());
-        assert!(matches!(own_words.end(), Some(StepEnd::StartError(_))), "a program may have any name");
+        assert!(matches!(own_words.end(PATIENCE), Some(StepEnd::StartError(_))), "a program may have any name");
         for (code, message) in [(404, "pods \"p\" not found"), (500, "container not found"), (502, "")] {
-            assert_eq!(answer(code, message).end(), None, "{code} {message}: nobody knows");
+            assert_eq!(answer(code, message).end(PATIENCE), None, "{code} {message}: nobody knows");
         }
     }
 }

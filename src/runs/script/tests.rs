@@ -34,7 +34,7 @@ fn run(call: &Call, input: &str) -> Output {
 #[test]
 fn a_plain_command_needs_no_shell() {
     let plain = step(json!({"name": "a", "type": "Command", "command": ["prog", "$HOME", ""]}));
-    let call = command(&plain, plain.command.as_ref().unwrap());
+    let call = command(&plain, plain.command.as_ref().unwrap(), &BTreeMap::new());
     assert_eq!(call.arguments, ["prog", "$HOME", ""]);
     assert_eq!(call.shell, None);
 }
@@ -45,16 +45,19 @@ fn nothing_a_user_writes_is_read_as_shell() {
     let words: Vec<String> = ["printf", "<%s>"].into_iter().chain(nasty).map(str::to_owned).collect();
     let with_env =
         step(json!({"name": "a", "type": "Command", "command": words, "workDir": "/", "env": {"V": "a b\n$(id)='\""}}));
-    let output = run(&command(&with_env, &words), "");
+    let output = run(&command(&with_env, &words, &BTreeMap::new()), "");
     let expected = format!("<{}>", nasty.join("><"));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     let show: Vec<String> = ["printenv", "V"].map(str::to_owned).to_vec();
-    assert_eq!(String::from_utf8(run(&command(&with_env, &show), "").stdout).unwrap(), "a b\n$(id)='\"\n");
+    assert_eq!(
+        String::from_utf8(run(&command(&with_env, &show, &BTreeMap::new()), "").stdout).unwrap(),
+        "a b\n$(id)='\"\n"
+    );
 }
 
 #[test]
 fn a_bad_directory_is_126_and_a_missing_program_127() {
-    let code = |step: &Step| run(&command(step, step.command.as_ref().unwrap()), "").status.code();
+    let code = |step: &Step| run(&command(step, step.command.as_ref().unwrap(), &BTreeMap::new()), "").status.code();
     let bad_directory = step(json!({"name": "a", "type": "Command", "command": ["true"], "workDir": "/no/such"}));
     let missing = step(json!({"name": "a", "type": "Command", "command": ["no-such-program"], "workDir": "/"}));
     assert_eq!((code(&bad_directory), code(&missing)), (Some(126), Some(127)));
@@ -66,10 +69,10 @@ fn a_work_dir_is_what_it_says_even_where_cd_knows_a_short_form() {
     std::fs::create_dir_all(base.join("-")).unwrap();
     let dash = step(json!({"name": "a", "type": "Command", "command": ["pwd"], "workDir": "-"}));
     let unset = step(json!({"name": "a", "type": "Command", "command": ["pwd"], "workDir": ""}));
-    let call = command(&dash, dash.command.as_ref().unwrap());
+    let call = command(&dash, dash.command.as_ref().unwrap(), &BTreeMap::new());
     let output = Command::new("sh").args(&call.arguments[1..]).current_dir(&base).env("OLDPWD", "/").output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{}\n", base.join("-").display()));
-    assert_eq!(command(&unset, unset.command.as_ref().unwrap()).arguments, ["pwd"], "empty is unset");
+    assert_eq!(command(&unset, unset.command.as_ref().unwrap(), &BTreeMap::new()).arguments, ["pwd"], "empty is unset");
     std::fs::remove_dir_all(&base).unwrap();
 }
 
