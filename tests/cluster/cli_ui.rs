@@ -130,3 +130,70 @@ async fn the_terminal_of_the_page_shows_what_programs_print() {
     assert_eq!(browser.value(bold).await, "strong c1");
     assert_eq!(browser.errors, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_that_are_given_up_while_they_open_end() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let world = served("cli-ui-gone", 1).await;
+    arl(&world, &["claim", "p", "--name", "s"]).await.out();
+    let (_child, address) = ui(&world).await;
+    browser.open(&address).await;
+    browser.until("document.getElementById('link').textContent === 'live'").await;
+    // Some are given up while they open: each has an end, and leaves its place to others.
+    let given_up = "Promise.all([5, 10, 20, 40].map((after, n) => { const stop = new AbortController(); \
+        setTimeout(() => stop.abort(), after); \
+        return fetch(`/api/open/s/gone${n}/80/24`, { method: 'POST', signal: stop.signal, \
+        headers: { 'x-arl-token': sessionStorage.getItem('token') } }).catch(() => {}); })).then(() => true)";
+    browser.value(given_up).await;
+    let ended = async { while !arl(&world, &["ps", "s", "--no-headers"]).await.out().is_empty() {} };
+    tokio::time::timeout(DEADLINE, ended).await.expect("no shell is left");
+    browser
+        .until("document.querySelector('#sandboxes button') && !document.querySelector('#sandboxes button').disabled")
+        .await;
+    browser.value("document.querySelector('#sandboxes button').click()").await;
+    browser.until(&format!("{SCREEN}.includes('$') || {SCREEN}.includes('#')")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_holds_no_more_than_is_seen() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let world = World::served("cli-ui-bounds").await;
+    let (_child, address) = ui(&world).await;
+    browser.open(&address).await;
+    browser.until("document.getElementById('link').textContent === 'live'").await;
+    for (printed, most, lines) in [
+        ("'\\x1b[1000C'.repeat(10000)", 4097, 1),
+        ("'x'.repeat(10000)", 4097, 3),
+        ("'x\\r\\x1b[1000@'.repeat(100)", 4096, 1),
+    ] {
+        let script = format!(
+            "import('/terminal.js').then(({{ Terminal }}) => {{ const screen = document.createElement('div'); \
+             new Terminal(screen).write(new TextEncoder().encode({printed})); const lines = [...screen.children]; \
+             return [lines.every((line) => line.textContent.length <= {most}), lines.length]; }})"
+        );
+        assert_eq!(browser.value(&script).await, json!([true, lines]), "{printed}");
+    }
+    for (key, sent) in [
+        ("key: 'Tab', shiftKey: true", json!(null)),
+        ("key: 'Tab'", json!("\t")),
+        ("key: 'b', altKey: true", json!("\u{1b}b")),
+        ("key: 'b'", json!("b")),
+    ] {
+        let script = format!("import('/terminal.js').then(({{ bytesOf }}) => bytesOf({{ {key} }}))");
+        assert_eq!(browser.value(&script).await, sent, "{key}");
+    }
+    let focus = "import('/elements.js').then(({ keyed }) => { const list = document.createElement('ul'); document.body.append(list); \
+        const show = (names) => keyed(list, names.map((name) => ({ name })), 'li', (element) => { element.tabIndex = 0; }); \
+        show(['a', 'b', 'c']); list.children[1].focus(); show(['b', 'c', 'd']); \
+        const kept = document.activeElement.dataset.name; list.remove(); return kept; })";
+    assert_eq!(browser.value(focus).await, "b", "a row keeps the focus when the first one goes");
+    for (hidden, class) in [(true, "lost"), (false, "live")] {
+        let script = format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); \
+             document.dispatchEvent(new Event('visibilitychange'))"
+        );
+        browser.value(&script).await;
+        browser.until(&format!("document.getElementById('link').className === '{class}'")).await;
+    }
+    assert_eq!(browser.errors, Vec::<String>::new());
+}

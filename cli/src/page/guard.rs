@@ -50,7 +50,9 @@ impl Guard {
 
     /// Why a request is refused. The page itself is no secret, what it asks for is.
     pub fn refuses(&self, path: &str, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
-        let ours = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{}", self.port));
+        // Browsers leave out the port that http has anyway.
+        let port = if self.port == 80 { String::new() } else { format!(":{}", self.port) };
+        let ours = ["127.0.0.1", "localhost"].map(|host| format!("{host}{port}"));
         let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         if !text(header::HOST).is_some_and(|host| ours.iter().any(|own| own == host)) {
             return Some((StatusCode::MISDIRECTED_REQUEST, "this is not the name of kubectl arl ui\n"));
@@ -109,5 +111,13 @@ mod tests {
             let refused = guard.refuses(path, &headers).map(|(code, _)| code.as_u16());
             assert_eq!(refused, expected, "{path} {host} {origin:?}");
         }
+    }
+    #[test]
+    fn browsers_leave_out_port_80() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "127.0.0.1".parse().unwrap());
+        headers.insert(header::ORIGIN, "http://127.0.0.1".parse().unwrap());
+        assert_eq!(Guard::new(80).unwrap().refuses("/", &headers), None);
+        assert!(Guard::new(81).unwrap().refuses("/", &headers).is_some());
     }
 }

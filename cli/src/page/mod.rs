@@ -42,6 +42,8 @@ pub async fn serve(page: Arc<Page>, listener: TcpListener) -> Result<(), Failure
         .route("/page.css", get(|| async { asset("text/css", include_str!("assets/page.css")) }))
         .route("/page.js", get(|| async { asset("text/javascript", include_str!("assets/page.js")) }))
         .route("/terminal.js", get(|| async { asset("text/javascript", include_str!("assets/terminal.js")) }))
+        .route("/chart.js", get(|| async { asset("text/javascript", include_str!("assets/chart.js")) }))
+        .route("/elements.js", get(|| async { asset("text/javascript", include_str!("assets/elements.js")) }))
         .route("/api/state", get(state))
         .route("/api/output/{task}", get(output::output))
         .route("/api/open/{sandbox}/{id}/{columns}/{rows}", post(terminal::open))

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     answer::{Refusal, body, refusal},
@@ -29,24 +29,29 @@ pub async fn open(
     let (input, typed) = mpsc::channel(WAITING_MAX);
     let (size, sizes) = watch::channel((columns, rows));
     let alive = page.terminals.insert(id.clone(), Terminal { input, size })?;
-    let started = async {
-        let sandbox = page.connection.sandbox(&sandbox).await?;
-        let process = start(&sandbox, (columns, rows)).await?;
-        Ok::<_, Failure>((sandbox, process))
-    };
-    let (sandbox, process) = match started.await {
-        Ok(started) => started,
-        Err(failure) => {
-            page.terminals.remove(&id);
-            return Err(refusal(&failure));
-        }
-    };
     let (to, bytes) = mpsc::channel(WAITING_MAX);
+    let (told, started) = oneshot::channel();
+    // A request that is given up is dropped where it waits: this is not, and ends the shell of one that nobody waits for.
     tokio::spawn(async move {
-        follow(process, Typed { typed, sizes }, to, page.terminals.closing()).await;
-        page.terminals.remove(&id);
-        drop((sandbox, alive));
+        let started = async {
+            let sandbox = page.connection.sandbox(&sandbox).await?;
+            let process = start(&sandbox, (columns, rows)).await?;
+            Ok::<_, Failure>((sandbox, process))
+        };
+        match started.await {
+            Ok((_sandbox, process)) => {
+                let _ = told.send(Ok(()));
+                follow(process, Typed { typed, sizes }, to, page.terminals.closing()).await;
+                page.terminals.remove(&id);
+            }
+            Err(failure) => {
+                page.terminals.remove(&id);
+                let _ = told.send(Err(refusal(&failure)));
+            }
+        }
+        drop(alive);
     });
+    started.await.map_err(|_| (StatusCode::BAD_GATEWAY, "the shell was not started; open it again".to_owned()))??;
     Ok(body(bytes))
 }
 
@@ -111,7 +116,10 @@ async fn follow(mut process: Process, from: Typed, to: mpsc::Sender<Bytes>, mut 
                     Err(error) => (note(&Failure::from(error).message), true),
                 };
                 // Of one that was closed nobody hears.
-                let heard = is_killed || to.send(text).await.is_ok();
+                let heard = is_killed || tokio::select! {
+                    sent = to.send(text) => sent.is_ok(),
+                    () = closed(&mut closing) => false,
+                };
                 if is_over {
                     return;
                 }

@@ -14,8 +14,8 @@ use tokio::{
 
 use super::answer::Refusal;
 
-/// Open at once, in all windows.
-const TERMINALS_MAX: usize = 32;
+/// Open at once, in all windows. A browser has six connections to a server; each holds one, and what is typed needs one more.
+const TERMINALS_MAX: usize = 4;
 /// A shell is killed after a grace; its end needs its way.
 const ENDED_MAX: Duration = Duration::from_secs(5);
 
@@ -64,7 +64,9 @@ impl Terminals {
         let refused = |why: &str| (StatusCode::CONFLICT, why.to_owned());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= TERMINALS_MAX {
-            return Err(refused("too many terminals are open; close one"));
+            return Err(refused(
+                "too many terminals are open (a browser has six connections to one server, and each takes one); close one",
+            ));
         }
         if open.contains_key(&id) {
             return Err(refused("this terminal is open already"));

@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     net::Ipv4Addr,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
@@ -68,12 +69,16 @@ fn open(address: &str) -> Option<NamedTempFile> {
             "<!doctype html><meta http-equiv=\"refresh\" content=\"0;url={address}\"><a href=\"{address}\">kubectl arl ui</a>"
         )?;
         file.flush()?;
-        Command::new(OPENER)
+        // In a group of its own: Ctrl-C ends us, not the user's browser.
+        let mut child = Command::new(OPENER)
             .arg(file.path())
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
+        // Not a task's: the runtime would wait for it at its end.
+        std::thread::spawn(move || child.wait());
         Ok::<_, std::io::Error>(file)
     };
     match opened() {

@@ -68,6 +68,8 @@ fn only_the_page_itself_is_answered() {
     for (method, path, headers, code) in [
         ("GET", "/page.js", "", 200),
         ("GET", "/terminal.js", "", 200),
+        ("GET", "/chart.js", "", 200),
+        ("GET", "/elements.js", "", 200),
         ("GET", "/page.css", "", 200),
         ("GET", "/nosuch", "", 404),
         ("GET", "/api/state", "", 401),
@@ -95,12 +97,15 @@ fn only_the_page_itself_is_answered() {
 fn the_browser_gets_the_address_by_a_file_that_others_cannot_read() {
     let (home, _) = home();
     let opener = home.path().join(if cfg!(target_os = "macos") { "open" } else { "xdg-open" });
-    std::fs::write(&opener, "#!/bin/sh\n/bin/stat -c %a \"$1\" >\"$HOME/mode\"\n/bin/cp \"$1\" \"$HOME/new\"\n/bin/mv \"$HOME/new\" \"$HOME/page\"\n").unwrap();
+    std::fs::write(&opener, "#!/bin/sh\necho $$ $(/bin/ps -o pgid= -p $$) >\"$HOME/group\"\n/bin/stat -c %a \"$1\" >\"$HOME/mode\"\n/bin/cp \"$1\" \"$HOME/new\"\n/bin/mv \"$HOME/new\" \"$HOME/page\"\n").unwrap();
     std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut served = Served::start(home.path(), &[]);
     let page = unread::eventually("the browser is opened", || std::fs::read_to_string(home.path().join("page")).ok());
     assert!(page.contains(&format!("url=http://{}/#{}", served.host, served.token)), "{page}");
     assert_eq!(std::fs::read_to_string(home.path().join("mode")).unwrap(), "600\n");
+    let group = std::fs::read_to_string(home.path().join("group")).unwrap();
+    let (process, group) = group.trim().split_once(' ').unwrap();
+    assert_eq!(process, group, "Ctrl-C does not reach it");
     unread::signal(&served.child, rustix::process::Signal::INT);
     assert_eq!(unread::code(&mut served.child), Some(130));
 }

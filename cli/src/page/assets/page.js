@@ -1,9 +1,9 @@
 // What the page shows: the state of a namespace as it comes, a Task's outputs, a shell. All text is set as text, never as HTML.
 
+import { chart, drawChart } from "/chart.js";
+import { button, keyed, part, row, say } from "/elements.js";
 import { Terminal, bytesOf, lineOf } from "/terminal.js";
 
-const SPAN = 10 * 60 * 1000;
-const LEAST = 60 * 1000;
 const RETRY = 2000;
 const $ = (id) => document.getElementById(id);
 
@@ -11,6 +11,8 @@ const $ = (id) => document.getElementById(id);
 const token = location.hash.slice(1) || sessionStorage.getItem("token") || "";
 sessionStorage.setItem("token", token);
 history.replaceState(null, "", "/");
+// Another address in the same tab: only its # differs.
+addEventListener("hashchange", () => location.reload());
 
 const call = (path, options = {}) => fetch(path, { ...options, headers: { "x-arl-token": token } });
 
@@ -32,10 +34,20 @@ async function* lines(response) {
 let state = null;
 let fill = {};
 
+const shown = () => new Promise((resume) => {
+  if (!document.hidden) resume();
+  else document.addEventListener("visibilitychange", resume, { once: true });
+});
+
+// A browser has six connections to a server, for all its windows: one that is not seen gives its own back.
 async function follow() {
   for (;;) {
+    await shown();
+    const stop = new AbortController();
+    const { signal } = stop;
+    document.addEventListener("visibilitychange", () => document.hidden && stop.abort(), { signal });
     try {
-      const response = await call("/api/state");
+      const response = await call("/api/state", { signal });
       if (!response.ok) throw new Error(await response.text());
       for await (const line of lines(response)) {
         if (line.fill) fill = line.fill;
@@ -44,8 +56,13 @@ async function follow() {
       throw new Error("the stream has ended");
     } catch (error) {
       $("link").className = "lost";
-      $("link").textContent = `not connected (${error.message}); does kubectl arl ui still run?`;
+      if (signal.aborted) {
+        say($("link"), "paused while this window is hidden");
+        continue;
+      }
+      say($("link"), `not connected (${error.message}); does kubectl arl ui still run?`);
     }
+    stop.abort();
     await new Promise((resume) => setTimeout(resume, RETRY));
   }
 }
@@ -53,7 +70,7 @@ async function follow() {
 function show(now) {
   state = now;
   $("link").className = "live";
-  $("link").textContent = "live";
+  say($("link"), "live");
   $("namespace").textContent = now.namespace;
   document.title = `ARL ${now.namespace}`;
   const { pools, sandboxes, waiting, running, pending } = now.counts;
@@ -73,35 +90,6 @@ function show(now) {
   tick();
 }
 
-// One element an object, kept while the object is there, so that what has the focus keeps it.
-function keyed(parent, objects, tag, render) {
-  const old = new Map([...parent.children].map((element) => [element.dataset.name, element]));
-  let before = parent.firstElementChild;
-  for (const object of objects) {
-    let element = old.get(object.name);
-    old.delete(object.name);
-    if (!element) {
-      element = document.createElement(tag);
-      element.dataset.name = object.name;
-    }
-    render(element, object);
-    if (element === before) before = before.nextElementSibling;
-    else parent.insertBefore(element, before);
-  }
-  for (const element of old.values()) element.remove();
-}
-
-function part(parent, tag, className, text) {
-  let element = parent.querySelector(`:scope > .${className}`);
-  if (!element) {
-    element = document.createElement(tag);
-    element.className = className;
-    parent.append(element);
-  }
-  if (text !== undefined && element.textContent !== text) element.textContent = text;
-  return element;
-}
-
 const MOODS = {
   good: ["Ready", "Bound", "Succeeded", "Allocated"],
   warn: ["Pending", "Running", "Scaling", "Queued", "PoolEmpty", "Cancelled", "Unserved"],
@@ -115,68 +103,6 @@ function fillCard(card, pool) {
   chart(card, pool);
   part(card, "div", "numbers", `${pool.ready} of ${pool.wanted} ready, ${pool.allocated} allocated, ${pool.waiting} waiting`);
   part(card, "div", "message", pool.state === "Ready" ? "" : pool.message);
-}
-
-const svg = (tag) => document.createElementNS("http://www.w3.org/2000/svg", tag);
-
-function chart(card, pool) {
-  let picture = card.querySelector("svg");
-  if (!picture) {
-    picture = svg("svg");
-    picture.setAttribute("viewBox", "0 0 600 100");
-    picture.setAttribute("preserveAspectRatio", "none");
-    picture.setAttribute("role", "img");
-    for (const name of ["ready", "wanted", "waiting"]) {
-      const path = svg("path");
-      path.setAttribute("class", name);
-      picture.append(path);
-    }
-    card.append(picture);
-  }
-  picture.setAttribute("aria-label", `Pool ${pool.name}: ${pool.ready} of ${pool.wanted} ready`);
-}
-
-// Steps: a value holds until the next.
-function drawChart(picture, samples, until) {
-  // As far as is known, or ten minutes.
-  const from = Math.max(until - SPAN, Math.min(samples[0]?.[0] ?? until, until - LEAST));
-  while (samples.length > 1 && samples[1][0] <= until - SPAN) samples.shift();
-  const most = Math.max(1, ...samples.flatMap((sample) => sample.slice(1)));
-  const x = (at) => Math.max(0, (at - from) / (until - from) * 600).toFixed(1);
-  const y = (value) => (97 - value / most * 92).toFixed(1);
-  const path = (index) => samples.map((sample, n) => {
-    const end = n + 1 < samples.length ? samples[n + 1][0] : until;
-    return `${n ? "L" : "M"}${x(sample[0])} ${y(sample[index])}L${x(end)} ${y(sample[index])}`;
-  }).join("");
-  if (!samples.length) return;
-  picture.querySelector(".ready").setAttribute("d", `${path(1)}L600 97L${x(samples[0][0])} 97Z`);
-  picture.querySelector(".wanted").setAttribute("d", path(2));
-  picture.querySelector(".waiting").setAttribute("d", samples.some((s) => s[3]) ? path(3) : "");
-}
-
-function row(element, cells, created, message) {
-  cells.forEach(([text, className], index) => {
-    const cell = element.cells[index] || element.insertCell();
-    if (cell.textContent !== text) cell.textContent = text;
-    cell.className = className || "";
-  });
-  element.dataset.created = created;
-  const cell = element.cells[cells.length] || element.insertCell();
-  if (cell.textContent !== message) cell.textContent = message;
-  cell.className = "message";
-}
-
-function button(element, words, label, act, disabled) {
-  let found = element.querySelector("button");
-  if (!found) {
-    found = document.createElement("button");
-    found.type = "button";
-    found.addEventListener("click", act);
-    element.insertCell().append(found);
-  }
-  found.textContent = words;
-  found.setAttribute("aria-label", label);
-  found.disabled = disabled;
 }
 
 function fillSandbox(element, { name, pool, phase, reason, pod, message, created, usable }) {
@@ -230,7 +156,7 @@ function closePanel() {
 }
 $("close").addEventListener("click", closePanel);
 
-const note = (words) => { $("panel-note").textContent = words; };
+const note = (words) => say($("panel-note"), words);
 const unless = (signal, words) => { if (!signal.aborted) note(words); };
 
 async function openOutput(task) {

@@ -2,18 +2,19 @@
 // that it is "dumb", and ask for no more. Nothing that comes from a pod is ever read as HTML.
 
 const LINES_MAX = 5000;
+// A pod decides how long its lines are, not how much a browser holds and draws again.
+const COLUMNS_MAX = 4096;
 
 // Of [text, class] runs, as one element.
 export function lineOf(cells) {
   const line = document.createElement("div");
-  let run = null;
-  for (const cell of cells) {
-    if (!run || run.className !== cell.style) {
-      run = document.createElement("span");
-      run.className = cell.style;
-      line.append(run);
-    }
-    run.textContent += cell.char;
+  for (let at = 0; at < cells.length;) {
+    const run = document.createElement("span");
+    run.className = cells[at].style;
+    let text = "";
+    for (; at < cells.length && cells[at].style === run.className; at += 1) text += cells[at].char;
+    run.textContent = text;
+    line.append(run);
   }
   if (!cells.length) line.textContent = "\u200b";
   return line;
@@ -68,6 +69,10 @@ export class Terminal {
   }
 
   set(char) {
+    if (this.column >= COLUMNS_MAX) {
+      this.feed();
+      this.column = 0;
+    }
     while (this.cells.length < this.column) this.cells.push({ char: " ", style: "" });
     this.cells[this.column] = { char, style: this.style };
     this.column += 1;
@@ -102,13 +107,16 @@ export class Terminal {
     const numbers = parameters.split(";").map((n) => parseInt(n, 10) || 0);
     const count = Math.min(Math.max(1, numbers[0]), 1000);
     if (final === "m") this.colour(numbers);
-    else if (final === "C") this.column += count;
+    else if (final === "C") this.column = Math.min(this.column + count, COLUMNS_MAX);
     else if (final === "D") this.column = Math.max(0, this.column - count);
     else if (final === "G") this.column = count - 1;
     else if (final === "K" && numbers[0] === 0) this.cells.length = Math.min(this.cells.length, this.column);
     else if (final === "K" && numbers[0] === 2) this.cells = [];
     else if (final === "P") this.cells.splice(this.column, count);
-    else if (final === "@") this.cells.splice(this.column, 0, ...Array.from({ length: count }, () => ({ char: " ", style: "" })));
+    else if (final === "@") {
+      this.cells.splice(this.column, 0, ...Array.from({ length: count }, () => ({ char: " ", style: "" })));
+      this.cells.length = Math.min(this.cells.length, COLUMNS_MAX);
+    }
     else if (final === "J" && numbers[0] >= 2) this.clear();
   }
 
@@ -156,6 +164,9 @@ export function bytesOf(event) {
     const code = event.key.toUpperCase().charCodeAt(0);
     return event.key.length === 1 && code >= 64 && code < 96 ? String.fromCharCode(code - 64) : null;
   }
+  // It leaves the screen, as it leaves any other element.
+  if (event.shiftKey && event.key === "Tab") return null;
+  if (event.altKey && !event.ctrlKey && /^[a-z]$/i.test(event.key)) return `\x1b${event.key}`;
   if (KEYS[event.key]) return KEYS[event.key];
   return event.key.length === 1 ? event.key : null;
 }
