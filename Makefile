@@ -193,6 +193,10 @@ test-harbor: $(PYTHON312) ## a part of test-python: the adapter for Harbor, with
 	cd python && ../$(VENV)/mypy --python-executable $(abspath $(HARBOR_VENV)/python) --python-version 3.12 arl_sandbox/harbor.py tests/test_harbor.py
 	cd python && $(abspath $(HARBOR_VENV))/python -m pytest tests/test_harbor.py
 
+.PHONY: screenshot
+screenshot: agent-image ## take docs/images/ui.png, the picture of `kubectl arl ui` (needs Chromium)
+	cargo test -p arl-operator --test cluster -- --ignored cli_ui::screenshot
+
 # Minutes that `make soak` takes.
 SOAK_MINUTES ?= 15
 

@@ -1,7 +1,8 @@
 //! `kubectl arl ui` in a browser, where this machine has one.
 
 use arl_crds::TaskState;
-use serde_json::json;
+use k8s_openapi::ByteString;
+use serde_json::{from_value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
@@ -13,6 +14,7 @@ use crate::{
     harness::{
         World,
         make::shell,
+        setup::root,
         wait::{DEADLINE, state},
     },
 };
@@ -196,4 +198,49 @@ async fn the_page_holds_no_more_than_is_seen() {
         browser.until(&format!("document.getElementById('link').className === '{class}'")).await;
     }
     assert_eq!(browser.errors, Vec::<String>::new());
+}
+
+/// What a repository may hold of a picture.
+const PICTURE_MAX: usize = 150_000;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "writes docs/images/ui.png: make screenshot"]
+async fn screenshot() {
+    let mut browser = Browser::start().await.expect("a Chromium");
+    let world = World::new("demo").await;
+    for (name, replicas) in [("python", 4), ("build", 2)] {
+        world.pool(name, replicas).await;
+        world.pool_is_ready(name, replicas).await;
+    }
+    let (_child, address) = ui(&world).await;
+    let size = json!({ "width": 1100, "height": 1280, "deviceScaleFactor": 1, "mobile": false });
+    browser.call("Emulation.setDeviceMetricsOverride", size).await;
+    browser.open(&address).await;
+    for (pool, sandbox) in [("python", "alice"), ("python", "bob"), ("build", "nightly")] {
+        arl(&world, &["claim", pool, "--name", sandbox]).await.out();
+    }
+    world.run("alice-numbers", "alice", json!([shell("sum", "echo $((6 * 7))")])).await;
+    world.run("bob-fails", "bob", json!([shell("check", "echo no such file >&2; exit 3")])).await;
+    let script =
+        "for n in $(seq 17); do echo \"test $n of 40: ok\"; done; while ! [ -e /workspace/go ]; do sleep 0.1; done";
+    world.task("nightly-tests", "nightly", json!([shell("tests", script)])).await;
+    world.one("nightly-tests", "it runs", |task| state(task) == Some(TaskState::Running)).await;
+    browser.until("document.querySelectorAll('#tasks button').length === 3").await;
+    browser.until("document.querySelectorAll('#pools .numbers').length === 2").await;
+    let of = "[...document.querySelectorAll('#tasks tr')].find((row) => row.textContent.includes('nightly-tests'))";
+    browser.value(&format!("{of}.querySelector('button').click()")).await;
+    browser.until(&format!("{SCREEN}.includes('test 17')")).await;
+    browser.until("document.querySelectorAll('#sandboxes button:not([disabled])').length === 3").await;
+    browser.until("document.getElementById('counts').textContent.includes('1 Tasks running')").await;
+    for ready in ["4 of 4 ready", "2 of 2 ready"] {
+        let of = "[...document.querySelectorAll('#pools .numbers')]";
+        browser.until(&format!("{of}.some((numbers) => numbers.textContent.startsWith('{ready}'))")).await;
+    }
+    let taken = browser.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+    let picture: ByteString = from_value(taken["data"].clone()).unwrap();
+    assert!(picture.0.len() < PICTURE_MAX, "{} bytes", picture.0.len());
+    let directory = root().join("docs/images");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("ui.png"), &picture.0).unwrap();
+    arl(&world, &["exec", "nightly", "--", "touch", "/workspace/go"]).await.out();
 }
