@@ -115,18 +115,23 @@ impl State {
             .filter(|(_, object)| is_deleting(object) && has_finalizer(object, FOREGROUND))
             .map(|(id, _)| id.clone())
             .collect();
+        let mut some_wait = false;
         for id in waiting {
             let uid = self.store.get(&id).map(|o| uid_of(o).to_owned()).unwrap_or_default();
             let owns = |pod: &Value| {
                 pod["metadata"]["ownerReferences"].as_array().is_some_and(|o| o.iter().any(|o| o["uid"] == uid))
             };
             if self.store.of(Kind::Pod).any(|(_, pod)| owns(pod)) {
-                self.soon((50, 500), Action::CollectGarbage);
+                some_wait = true;
             } else {
                 drop(self.store.modify(&id, Part::Main, Actor::Controllers, |o| {
                     remove_finalizer(o, FOREGROUND);
                 }));
             }
+        }
+        // Once for all: one look for each would be twice as many at the next, and so on.
+        if some_wait {
+            self.soon((50, 500), Action::CollectGarbage);
         }
     }
 
