@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use arl_client::watch_answer;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
@@ -46,13 +47,5 @@ where
 
 /// Why a watch will not come again by itself.
 fn refused(error: watcher::Error) -> Option<kube::Error> {
-    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    let (InitialListFailed(kube::Error::Api(status))
-    | WatchStartFailed(kube::Error::Api(status))
-    | WatchFailed(kube::Error::Api(status))
-    | WatchError(status)) = error
-    else {
-        return None;
-    };
-    matches!(status.code, 401 | 403 | 404).then_some(kube::Error::Api(status))
+    watch_answer(error).filter(|status| matches!(status.code, 401 | 403 | 404)).map(kube::Error::Api)
 }

@@ -30,6 +30,7 @@ pub use process::{Exit, Finished, GRACE, Gap, Process, ProcessEvent};
 pub use sandbox::Sandbox;
 pub use session::{Session, Stdin};
 pub use snapshot::{Archive, Snapshot};
+pub use watch::watch_answer;
 
 /// What live processes are told and say.
 pub mod live {

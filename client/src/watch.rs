@@ -125,6 +125,11 @@ where
 
 /// What the API server says to a caller who lacks the right to list or watch.
 fn refusal(error: watcher::Error) -> Option<Box<Status>> {
+    watch_answer(error).filter(|status| matches!(status.code, 401 | 403))
+}
+
+/// What the API server answered where a watch fails by its answer, and not for want of one.
+pub fn watch_answer(error: watcher::Error) -> Option<Box<Status>> {
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
     let (InitialListFailed(kube::Error::Api(status))
     | WatchStartFailed(kube::Error::Api(status))
@@ -133,7 +138,7 @@ fn refusal(error: watcher::Error) -> Option<Box<Status>> {
     else {
         return None;
     };
-    matches!(status.code, 401 | 403).then_some(status)
+    Some(status)
 }
 
 /// The error of one who waits for something that the caller may not watch.

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import threading
 
 import pytest
 from arl_sandbox import (
@@ -19,7 +16,7 @@ from arl_sandbox import (
     StdinClosedError,
     UsageError,
 )
-from world import until
+from world import ends_by_interrupt, interrupt_us, until
 
 
 def running(sandbox: Sandbox, word: str) -> bool:
@@ -118,20 +115,10 @@ def test_a_terminal_is_one(sandbox: Sandbox) -> None:
 def test_interrupted_it_ends_the_command(sandbox: Sandbox) -> None:
     def interrupt() -> None:
         until(lambda: running(sandbox, "sleep 1111"), "the command runs")
-        os.kill(os.getpid(), signal.SIGUSR1)
+        interrupt_us()
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, interrupted)
-    other = threading.Thread(target=interrupt)
-    try:
-        other.start()
-        with pytest.raises(KeyboardInterrupt):
-            sandbox.commands.run("sleep 1111; true")
-    finally:
-        other.join()
-        signal.signal(signal.SIGUSR1, before)
+    with ends_by_interrupt(interrupt):
+        sandbox.commands.run("sleep 1111; true")
     until(lambda: not running(sandbox, "sleep 1111"), "the command was ended")
 
 

@@ -69,24 +69,13 @@ impl Effects {
         object: &Key,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
-        self.call_in(Haste::Awaited, verb, kind, object, request).await
+        self.call_in(Haste::Awaited, 1, verb, kind, object, request).await
     }
 
     async fn call_in<T>(
         &self,
         haste: Haste,
-        verb: &'static str,
-        kind: &'static str,
-        object: &Key,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Failure> {
-        self.call_weighing(1, haste, verb, kind, object, request).await
-    }
-
-    async fn call_weighing<T>(
-        &self,
         weight: u32,
-        haste: Haste,
         verb: &'static str,
         kind: &'static str,
         object: &Key,

@@ -168,7 +168,7 @@ impl Effects {
             let request = request.patch_subresource("status", &key.name, &none, &nothing);
             self.client.request::<K>(request.map_err(kube::Error::BuildRequest)?.map(|_| body)).await
         };
-        let written = self.call_weighing(weight, K::HASTE, verb, K::KIND, key, request).await;
+        let written = self.call_in(K::HASTE, weight, verb, K::KIND, key, request).await;
         self.written(version, written).await
     }
 

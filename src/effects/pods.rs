@@ -102,7 +102,7 @@ impl Effects {
 
     /// Creates a pod of a pool, which a Sandbox waits for or nobody does.
     pub async fn create_pod(&self, pod: &NewPod, haste: Haste) -> Result<Created, Failure> {
-        match self.call_in(haste, "create", "Pod", &pod.key, self.post_pod(pod)).await {
+        match self.call_in(haste, 1, "create", "Pod", &pod.key, self.post_pod(pod)).await {
             Ok(warnings) => Ok(Created::Done { warnings }),
             Err(failure) if failure.exists() => Ok(Created::Exists),
             Err(failure) => Err(failure),
@@ -213,7 +213,7 @@ impl Effects {
         };
         let mut newest = None;
         for _ in 0..EVENTS_MAX / PAGE {
-            let page = self.call_in(Haste::Unhurried, "list", "Events about", key, api.list(&params)).await?;
+            let page = self.call_in(Haste::Unhurried, 1, "list", "Events about", key, api.list(&params)).await?;
             newest = newest.into_iter().chain(page.items).max_by_key(when);
             let Some(next) = next_page(params, page.metadata) else { break };
             params = next;

@@ -33,6 +33,21 @@ async fn ui(world: &World) -> (Child, String) {
 
 const SCREEN: &str = "document.getElementById('screen').textContent";
 
+/// By the button of the first Sandbox; it shows its prompt.
+async fn opens_a_shell(browser: &mut Browser) {
+    browser
+        .until("document.querySelector('#sandboxes button') && !document.querySelector('#sandboxes button').disabled")
+        .await;
+    browser.value("document.querySelector('#sandboxes button').click()").await;
+    browser.until(&format!("{SCREEN}.includes('$') || {SCREEN}.includes('#')")).await;
+}
+
+/// Waits until the Sandbox `s` has no live process.
+async fn has_no_process(world: &World, why: &str) {
+    let ended = async { while !arl(world, &["ps", "s", "--no-headers"]).await.out().is_empty() {} };
+    tokio::time::timeout(DEADLINE, ended).await.expect(why);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_shows_what_is_there_and_has_shells() {
     let Some(mut browser) = Browser::start().await else { return };
@@ -73,8 +88,7 @@ async fn a_browser_shows_what_is_there_and_has_shells() {
     browser.press("Enter", "\r", 0).await;
     browser.until("document.getElementById('panel').hidden").await;
     assert_eq!(browser.value("document.activeElement.textContent").await, "Terminal", "the focus is back");
-    let ended = async { while !arl(&world, &["ps", "s", "--no-headers"]).await.out().is_empty() {} };
-    tokio::time::timeout(DEADLINE, ended).await.expect("the shell is ended with its window");
+    has_no_process(&world, "the shell is ended with its window").await;
 
     arl(&world, &["pool", "scale", "p", "3"]).await.out();
     browser.until("document.querySelector('#pools .numbers').textContent.startsWith('3 of 3 ready')").await;
@@ -88,11 +102,7 @@ async fn a_browser_shows_what_is_there_and_has_shells() {
     browser.until("document.getElementById('link').textContent === 'live'").await;
     assert_eq!(browser.errors, Vec::<String>::new());
 
-    browser
-        .until("document.querySelector('#sandboxes button') && !document.querySelector('#sandboxes button').disabled")
-        .await;
-    browser.value("document.querySelector('#sandboxes button').click()").await;
-    browser.until(&format!("{SCREEN}.includes('$') || {SCREEN}.includes('#')")).await;
+    opens_a_shell(&mut browser).await;
     assert_eq!(signalled(child, "-TERM").await, Some(143));
     assert_eq!(arl(&world, &["ps", "s", "--no-headers"]).await.out(), "", "shells end with it");
     browser.until("document.getElementById('link').className === 'lost'").await;
@@ -147,13 +157,8 @@ async fn shells_that_are_given_up_while_they_open_end() {
         return fetch(`/api/open/s/gone${n}/80/24`, { method: 'POST', signal: stop.signal, \
         headers: { 'x-arl-token': sessionStorage.getItem('token') } }).catch(() => {}); })).then(() => true)";
     browser.value(given_up).await;
-    let ended = async { while !arl(&world, &["ps", "s", "--no-headers"]).await.out().is_empty() {} };
-    tokio::time::timeout(DEADLINE, ended).await.expect("no shell is left");
-    browser
-        .until("document.querySelector('#sandboxes button') && !document.querySelector('#sandboxes button').disabled")
-        .await;
-    browser.value("document.querySelector('#sandboxes button').click()").await;
-    browser.until(&format!("{SCREEN}.includes('$') || {SCREEN}.includes('#')")).await;
+    has_no_process(&world, "no shell is left").await;
+    opens_a_shell(&mut browser).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ use crate::{failure::Failure, verbs::shell::SHELLS};
 const WAITING_MAX: usize = 16;
 /// What our page can draw. Programs leave out what it cannot.
 const KIND: &str = "dumb";
+
 /// Starts a shell; what it prints.
 pub async fn open(
     State(page): State<Arc<Page>>,
@@ -106,7 +107,7 @@ async fn follow(mut process: Process, from: Typed, to: mpsc::Sender<Bytes>, mut 
     }
     let mut is_killed = false;
     loop {
-        tokio::select! {
+        let is_wanted = tokio::select! {
             event = process.next() => {
                 let (text, is_over) = match event {
                     Ok(ProcessEvent::Output(_, data)) => (data.into(), false),
@@ -116,30 +117,26 @@ async fn follow(mut process: Process, from: Typed, to: mpsc::Sender<Bytes>, mut 
                     Err(error) => (note(&Failure::from(error).message), true),
                 };
                 // Of one that was closed nobody hears.
-                let heard = is_killed || tokio::select! {
+                let is_taken = is_killed || tokio::select! {
                     sent = to.send(text) => sent.is_ok(),
                     () = closed(&mut closing) => false,
                 };
                 if is_over {
                     return;
                 }
-                if !heard {
-                    process.kill(GRACE);
-                    is_killed = true;
-                }
+                is_taken
             }
-            () = to.closed(), if !is_killed => {
-                process.kill(GRACE);
-                is_killed = true;
-            }
-            () = closed(&mut closing), if !is_killed => {
-                process.kill(GRACE);
-                is_killed = true;
-            }
+            () = to.closed(), if !is_killed => false,
+            () = closed(&mut closing), if !is_killed => false,
             Ok(()) = sizes.changed() => {
                 let (columns, rows) = *sizes.borrow_and_update();
                 process.resize(columns, rows);
+                true
             }
+        };
+        if !is_wanted {
+            process.kill(GRACE);
+            is_killed = true;
         }
     }
 }
