@@ -120,7 +120,7 @@ unit: ## tests that need no cluster
 	PROPTEST_CASES=$(FUZZ_CASES) cargo test --workspace --lib --bins
 	cargo test -p arl-agent --test agent
 	cargo test -p arl-client --doc
-	cargo test -p arl-client --test session
+	cargo test -p arl-client --test api --test session
 	cargo test -p arl-cli --test messages
 	cargo test -p arl-operator --test manifests --test architecture --test docs --test metrics --test sim
 
