@@ -4,9 +4,10 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::{
+    deeds::{Deeds, delete, sandbox, task},
     kind::Kind,
     kubelet::{NO_SUCH_IMAGE, PodEvent},
-    scenario::{Deeds, Scenario, delete, sandbox, task},
+    scenario::Scenario,
     users::{Deed, Fortune, Which},
 };
 

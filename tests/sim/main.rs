@@ -13,6 +13,7 @@ mod call;
 mod contract;
 mod controllers;
 mod converged;
+mod deeds;
 #[path = "../docs/diagram.rs"]
 mod diagram;
 mod disturbances;
@@ -25,6 +26,8 @@ mod kubelet;
 mod live;
 mod outages;
 mod patch;
+mod plan;
+mod pools;
 mod process;
 mod refusal;
 #[macro_use]
@@ -44,7 +47,8 @@ mod watch;
 mod world;
 
 use faults::Faults;
-use history::{Deal, Plan, run};
+use history::run;
+use plan::{Deal, Plan};
 use process::Death;
 use seeds::{explain, verdict};
 

@@ -2,16 +2,14 @@
 
 use arl_crds::ExecutorMode;
 use fastrand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
+    deeds::{Deeds, crowd, delete, pool, sandbox, task, task_with},
     kind::Kind,
     kubelet::{ENDS, NO_SUCH_IMAGE, PodEvent},
     users::{Deed, Fortune, Which},
 };
-
-/// Deeds and their times.
-pub type Deeds = Vec<(u64, Deed)>;
 
 /// A named story.
 #[derive(Clone, Copy)]
@@ -71,33 +69,6 @@ pub const THOUSAND: Scenario = Scenario { name: "thousand", deeds: thousand };
 
 /// A hundred of them.
 pub const HUNDRED: Scenario = Scenario { name: "hundred", deeds: hundred };
-
-pub fn pool(name: &str, replicas: i64) -> Deed {
-    Deed::Pool { name: name.into(), replicas, image: "v1".into(), mode: ExecutorMode::Agent }
-}
-
-pub fn sandbox(name: &str, pool: &str, keep_alive: bool, ttl: Option<i64>) -> Deed {
-    let mut spec = json!({ "keepAlive": keep_alive });
-    if let Some(ttl) = ttl {
-        spec["ttlSecondsAfterFinished"] = json!(ttl);
-    }
-    Deed::Sandbox { name: name.into(), pool: pool.into(), spec }
-}
-
-/// A Task of steps that take so long and exit with these codes.
-pub fn task(name: &str, sandbox: &str, steps: &[(u32, u8)]) -> Deed {
-    task_with(name, sandbox, steps, json!({}))
-}
-
-pub fn task_with(name: &str, sandbox: &str, steps: &[(u32, u8)], mut spec: Value) -> Deed {
-    let step = |(n, (takes, exit)): (usize, &(u32, u8))| json!({ "name": format!("step-{n}"), "type": "Command", "command": ["sim", takes.to_string(), exit.to_string()] });
-    spec["steps"] = steps.iter().enumerate().map(step).collect();
-    Deed::Task { name: name.into(), sandbox: sandbox.into(), spec }
-}
-
-pub fn delete(kind: Kind, name: &str) -> Deed {
-    Deed::Delete { kind, name: name.into(), foreground: false }
-}
 
 fn smoke(_: &mut Rng) -> Deeds {
     vec![(0, pool("p", 1)), (10, sandbox("s", "p", false, None)), (20, task("t", "s", &[(100, 0), (50, 0)]))]
@@ -264,16 +235,6 @@ fn thousand(rng: &mut Rng) -> Deeds {
 
 fn hundred(rng: &mut Rng) -> Deeds {
     crowd(100, rng)
-}
-
-fn crowd(sandboxes: u32, rng: &mut Rng) -> Deeds {
-    let mut deeds = vec![(0, pool("p", 20)), (10, pool("q", 5))];
-    for n in 0..sandboxes {
-        let name = format!("s{n}");
-        deeds.push((rng.u64(..20_000), sandbox(&name, if n % 4 == 0 { "q" } else { "p" }, n % 3 == 0, None)));
-        deeds.push((rng.u64(..20_000), task(&format!("t{n}"), &name, &[(rng.u32(..50), 0)])));
-    }
-    deeds
 }
 
 fn chaos(rng: &mut Rng) -> Deeds {

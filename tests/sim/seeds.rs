@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     contract::Counts,
-    history::{Plan, Report, run},
+    history::{Report, run},
+    plan::Plan,
     specs::Fields,
 };
 

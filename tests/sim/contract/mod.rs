@@ -10,6 +10,7 @@ mod results;
 mod rule;
 mod runs;
 mod statuses;
+mod times;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -135,6 +136,11 @@ pub fn time(value: &Value) -> Option<Timestamp> {
 /// The reason and message of a condition.
 pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
     condition_of(&object["status"], type_)
+}
+
+/// Why a Task has ended.
+fn reason_of(task: &Value) -> &str {
+    condition(task, "Finished").and_then(|c| c["reason"].as_str()).unwrap_or_default()
 }
 
 fn condition_of<'a>(status: &'a Value, type_: &str) -> Option<&'a Value> {
