@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod imports;
+mod mutants;
 mod source;
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use imports::{Crate, circles, floors};
-use source::{Source, arguments, is_word, line_of, occurrences, root};
+use source::{Source, arguments, is_word, line_of, occurrences, root, squeezed};
 
 const KINDS: [&str; 3] = ["warmpool", "sandbox", "task"];
 const MAX_LINES: usize = 300;
@@ -54,7 +55,7 @@ fn writes(source: &Source) -> Vec<String> {
 
 /// The modules of the crate's root that the code names, in paths and in `use crate::{..}`.
 fn modules_named(code: &str) -> Vec<String> {
-    let tight: String = code.split_whitespace().collect::<Vec<_>>().join(" ").replace(" ::", "::").replace(":: ", "::");
+    let tight: String = squeezed(code).replace(" ::", "::").replace(":: ", "::");
     let mut found = Vec::new();
     for prefix in ["crate::", "super::", "arl_operator::"] {
         for at in occurrences(&tight, prefix) {
@@ -241,8 +242,26 @@ fn the_image_is_built_with_every_crate() {
 
 #[test]
 fn no_file_is_too_long() {
-    let found: Vec<_> = source::sources(&ALL).iter().filter_map(too_long).collect();
+    // The simulator is a program of its own.
+    let folders = [&ALL[..], &["tests/sim"]].concat();
+    let found: Vec<_> = source::sources(&folders).iter().filter_map(too_long).collect();
     assert_none(&format!("files with more than {MAX_LINES} lines, tests not counted, are two files"), &found);
+}
+
+#[test]
+fn every_mutant_of_the_simulator_breaks_something() {
+    let list = fs::read_to_string(root().join("dev/sim-mutants.list")).unwrap();
+    let text = |source: Source| (fs::read_to_string(root().join(&source.path)).unwrap(), source.path);
+    let texts = source::sources(&["src", "tests/sim"]).into_iter().map(text);
+    let mut files: BTreeMap<_, _> = texts.map(|(text, path)| (path, squeezed(&text))).collect();
+    assert_none("dev/sim-mutants.list is to be changed with the code", &mutants::stale(&list, &mut files));
+
+    let of = |list| mutants::stale(list, &mut BTreeMap::from([("a".into(), "x y x".into()), ("b".into(), "z".into())]));
+    assert_eq!(of("== m Rule\n- y\n- x\n+ q\n== n Rule\n- q\n+ r\n- z\n+ s\n"), [""; 0]);
+    assert_eq!(
+        of("== m Rule\n- x\n+ q\n- u\n+ z\n").join("; "),
+        "m: `x` is there 2 times, and has to be once; m: `u` is there 0 times, and has to be once"
+    );
 }
 
 #[test]

@@ -22,6 +22,11 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A text with one space for each run of white space.
+pub fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// All files in the `src/` of these crates, except modules that are tests as a whole.
 pub fn sources(folders: &[&str]) -> Vec<Source> {
     let mut found = Vec::new();
