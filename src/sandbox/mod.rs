@@ -25,7 +25,7 @@ use arl_crds::{
 use jiff::Timestamp;
 
 use crate::{
-    cache::{Row, SandboxRow, Wake, Watch},
+    cache::{ClaimRefusal, Row, SandboxRow, Wake, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written},
@@ -81,13 +81,19 @@ impl Sandboxes {
 
     /// Claims a pod, one after the other where they are refused, and decides on what came of that.
     async fn claim(&self, observed: &mut Observed, mut plan: Plan) -> Result<Plan, Failure> {
+        let mut refusal = None;
         for left in (0..CLAIMS).rev() {
             let Decision::Claim(claim) = &plan.decision else { break };
             match self.claim_one(observed, &claim.clone()).await? {
                 Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
                 // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
-                Claimed::Lost => return Ok(Plan::outrun(observed)),
+                Claimed::Lost => {
+                    observed.refusal = refusal;
+                    return Ok(Plan::outrun(observed));
+                }
                 Claimed::Refused(failure) => {
+                    let message = failure.cause().to_string();
+                    refusal = Some(ClaimRefusal { message, retry_at: self.clock.now() });
                     observed.look_again(&self.watch.cache, self.clock.now());
                     if left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
                         self.sit_out(&observed.row, &failure);

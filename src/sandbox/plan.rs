@@ -75,9 +75,10 @@ impl Plan {
     }
 
     /// What follows from a claim of a pod that had changed or gone, so that nobody knows yet whether there is another: the pods'
-    /// changes wake it when it is its turn.
+    /// changes wake it when it is its turn. Where another's claim was refused just before, that is what it waits for.
     pub(super) fn outrun(observed: &Observed) -> Self {
-        Self::of(Decision::Wait(without_pods(observed)), None)
+        let reason = if observed.refusal.is_some() { SandboxReason::ClaimRefused } else { without_pods(observed) };
+        Self::of(Decision::Wait(reason), None)
     }
 }
 
