@@ -28,7 +28,7 @@ pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};
 pub use size::json_size;
 pub use step::{Action, InvalidSpec, Step, StepType};
 pub use task::{Blame, StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};
-pub use warmpool::{Executor, ExecutorMode, Scaling, WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};
+pub use warmpool::{Connect, Executor, ExecutorMode, Scaling, WarmPool, WarmPoolPhase, WarmPoolSpec, WarmPoolStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,

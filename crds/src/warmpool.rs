@@ -98,6 +98,10 @@ fn scale_down_after() -> i32 {
 
 /// How steps are run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.mode != 'Exec' || self.connect != 'Idle'",
+    "message": "spec.executor.connect: Idle needs mode Agent, since plain exec has no stream that could be kept open; leave connect out or set mode: Agent",
+}]))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Executor {
     /// Agent: a small static program, put into the pod by an init container, runs the steps; Tasks take milliseconds, outlive the
@@ -110,6 +114,20 @@ pub struct Executor {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub container: Option<String>,
+    /// When the operator opens its stream to the agent in a pod. Claimed: when a Sandbox gets the pod. Idle: as soon as the pod is
+    /// ready, so that a Task that is created together with its Sandbox does not wait for it; each idle pod then costs memory in the
+    /// operator and on its node. Changing it replaces no pods, and closes no streams. Idle needs mode Agent.
+    pub connect: Connect,
+}
+
+/// When a stream is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Connect {
+    /// When a Sandbox gets the pod.
+    #[default]
+    Claimed,
+    /// As soon as the pod is ready.
+    Idle,
 }
 
 /// The two ways to run steps.
@@ -134,10 +152,11 @@ impl WarmPoolSpec {
     /// A fingerprint of all that idle pods are replaced for: the template, and an executor that is not the default.
     pub fn fingerprint(&self) -> String {
         let template = self.template.fingerprint();
-        if self.executor == Executor::default() {
+        let Executor { mode, container, connect: _ } = &self.executor;
+        if (*mode, container.as_ref()) == (ExecutorMode::default(), None) {
             return template;
         }
-        let executor = format!("{template} {:?} {:?}", self.executor.mode, self.executor.container);
+        let executor = format!("{template} {mode:?} {container:?}");
         format!("{:016x}", fnv1a(executor.as_bytes()))
     }
 }

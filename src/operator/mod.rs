@@ -178,6 +178,7 @@ impl Scope {
             Arc::clone(&effects),
             clock.clone(),
             agent,
+            Arc::clone(runs),
             Arc::clone(&metrics),
         ));
         let sandboxes = Arc::new(Sandboxes::new(

@@ -51,6 +51,10 @@ impl Runner for ByMode {
         self.of(target).prepare(target, live);
     }
 
+    fn connect(&self, target: &Target) {
+        self.of(target).connect(target);
+    }
+
     fn ask_live(&self, target: &Target) {
         self.of(target).ask_live(target);
     }

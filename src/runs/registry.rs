@@ -100,6 +100,11 @@ impl Runs {
         }
     }
 
+    /// A Sandbox may get this pod soon.
+    pub fn connect(&self, target: &Target) {
+        self.runner.connect(target);
+    }
+
     /// What is known of live processes in the pod of a Sandbox.
     pub fn live(&self, sandbox: &Key, pod: &Uid) -> LiveView {
         self.live.view(sandbox, pod)

@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn pool(name: &str, template: Value) -> WarmPool {
-        pool_with(name, template, Executor { mode: ExecutorMode::Exec, container: None })
+        pool_with(name, template, Executor { mode: ExecutorMode::Exec, ..Executor::default() })
     }
 
     fn pool_with(name: &str, template: Value, executor: Executor) -> WarmPool {
@@ -161,7 +161,7 @@ mod tests {
             for mode in [ExecutorMode::Agent, ExecutorMode::Exec] {
                 let mut spec = fields.clone();
                 spec["containers"] = json!([{ "name": "c" }]);
-                let pool = pool_with("p", json!({ "spec": spec }), Executor { mode, container: None });
+                let pool = pool_with("p", json!({ "spec": spec }), Executor { mode, ..Executor::default() });
                 let made = made(&pool, 1).manifest;
                 assert_eq!(made["spec"]["automountServiceAccountToken"], expected, "{mode:?}, {fields}");
             }
@@ -196,7 +196,7 @@ mod tests {
                 ],
             },
         });
-        let executor = Executor { mode: ExecutorMode::Agent, container: Some("main".into()) };
+        let executor = Executor { container: Some("main".into()), ..Executor::default() };
         let made = made(&pool_with("p", template.clone(), executor), 1).manifest;
         let annotations = &made["metadata"]["annotations"];
         assert_eq!(
@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn with_agent(template: Value) -> Value {
-        made(&pool_with("p", template, Executor { mode: ExecutorMode::Agent, container: None }), 1).manifest
+        made(&pool_with("p", template, Executor::default()), 1).manifest
     }
 
     #[test]
@@ -286,7 +286,8 @@ mod tests {
     fn what_an_injector_adds_does_not_change_where_steps_run() {
         let template = json!({ "spec": { "containers": [{ "name": "main" }, { "name": "helper" }] } });
         for mode in [ExecutorMode::Agent, ExecutorMode::Exec] {
-            let mut injected = made(&pool_with("p", template.clone(), Executor { mode, container: None }), 1).manifest;
+            let mut injected =
+                made(&pool_with("p", template.clone(), Executor { mode, ..Executor::default() }), 1).manifest;
             injected["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({ "name": "linkerd-proxy" }));
             injected["metadata"]["annotations"][labels::DEFAULT_CONTAINER] = json!("helper");
             let pod: crate::pod::Pod = serde_json::from_value(injected).unwrap();

@@ -12,6 +12,7 @@ use super::{record::Record, scaling::Level, setback::Setback};
 use crate::{
     clock::backoff,
     object::{Key, Uid},
+    pod::Target,
 };
 
 /// A late pod's Events are looked at again after so long, growing.
@@ -27,6 +28,8 @@ pub(super) struct Memory {
     pub(super) setback: Option<Setback>,
     /// The pods that had ended at the last look. They are there still where they cannot be deleted.
     pub(super) ended: BTreeSet<Uid>,
+    /// The idle pods that a stream was to be opened to, at the last look.
+    connected: BTreeSet<Uid>,
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when the last pod was created, if one was.
     pub(super) warnings: Option<Vec<String>>,
@@ -64,6 +67,12 @@ impl Memory {
             None => {}
         }
         self.setback.clone()
+    }
+
+    /// Takes note of the pods that a stream is to be open to; returns those of which that is new.
+    pub(super) fn connect(&mut self, pods: Vec<Target>) -> Vec<Target> {
+        let known = std::mem::replace(&mut self.connected, pods.iter().map(|pod| pod.pod_uid.clone()).collect());
+        pods.into_iter().filter(|pod| !known.contains(&pod.pod_uid)).collect()
     }
 }
 
@@ -109,5 +118,25 @@ mod tests {
         assert_eq!(attempts("b", ended()), Some(1));
         memories.forget(&key);
         assert_eq!(attempts("b", None), None);
+    }
+
+    #[test]
+    fn a_stream_is_opened_once_to_each_pod_and_again_to_one_that_was_not_ready_meanwhile() {
+        let mut memory = Memory::default();
+        let mut connected = |pods: &[&str]| -> Vec<String> {
+            let targets = pods.iter().map(|pod| Target {
+                pod: Key::new("ns", pod),
+                pod_uid: Uid((*pod).into()),
+                container: "executor".into(),
+                container_id: "c".into(),
+                mode: arl_crds::ExecutorMode::Agent,
+            });
+            memory.connect(targets.collect()).into_iter().map(|target| target.pod.name).collect()
+        };
+        assert_eq!(connected(&["a"]), ["a"]);
+        assert_eq!(connected(&["a", "b"]), ["b"]);
+        assert!(connected(&["b"]).is_empty());
+        assert_eq!(connected(&["a", "b"]), ["a"]);
+        assert!(connected(&[]).is_empty());
     }
 }

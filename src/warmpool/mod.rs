@@ -29,7 +29,8 @@ use crate::{
     effects::{Created, Deleted, Effects, Event, Failure, Haste, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
-    pod::Pod,
+    pod::{Pod, Target},
+    runs::Runs,
     stalled::{self, Obstacle},
 };
 use arl_crds::{WarmPool, reason::EventReason};
@@ -52,20 +53,22 @@ pub struct WarmPools {
     effects: Arc<Effects>,
     clock: Clock,
     agent: AgentImage,
+    runs: Arc<Runs>,
     metrics: Arc<Metrics>,
     memories: Memories,
 }
 
 impl WarmPools {
-    /// Reads what `watch` knows, writes through `effects`; pods get their agent from `agent`.
+    /// Reads what `watch` knows, writes through `effects`; pods get their agent from `agent`; `runs` may open streams to them.
     pub fn new(
         watch: Arc<Watch>,
         effects: Arc<Effects>,
         clock: Clock,
         agent: AgentImage,
+        runs: Arc<Runs>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { watch, effects, clock, agent, metrics, memories: Memories::default() }
+        Self { watch, effects, clock, agent, runs, metrics, memories: Memories::default() }
     }
 
     /// Does what the plan says, as far as the API lets it.
@@ -78,6 +81,16 @@ impl WarmPools {
                 // A refusal has its pause and its condition; it is not the API that fails.
                 Progress { setback, failure: deleted.err().or(Some(failure).filter(|f| !f.is_refusal())) }
             }
+        }
+    }
+
+    /// Once for each pod, and again where it was not ready meanwhile: a stream that breaks is opened again by itself, and one that
+    /// is given up, since the pod is of no use or gone, is not tried at each of the pool's changes.
+    fn connect(&self, observed: &Observed, pods: Vec<Target>) {
+        let key = Key::of(&*observed.pool);
+        let new = self.memories.of(&key, &observed.uid(), |memory| memory.connect(pods));
+        for target in &new {
+            self.runs.connect(target);
         }
     }
 
@@ -202,7 +215,8 @@ impl Reconcile for WarmPools {
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
-        let plan = plan::plan(&observed, now);
+        let mut plan = plan::plan(&observed, now);
+        self.connect(&observed, std::mem::take(&mut plan.connect));
         let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
         let is_taken = self.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use arl_crds::reason::WarmPoolReason;
+use arl_crds::{Connect, reason::WarmPoolReason};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{late, observe::Observed, problem, refill::Refill, setback::Setback};
 use crate::{
     clock::after,
     object::{Uid, Version},
-    pod::{Cause, Pod, how_lost},
+    pod::{Cause, Pod, Target, how_lost},
 };
 
 /// The most pods that are created, and the most that are deleted, before the pool is looked at again: what `replicas` is by then
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) create: Vec<i64>,
     /// How many of these a Sandbox waits for: they go before what nobody waits for.
     pub(super) awaited: usize,
+    /// Idle pods that a stream is to be open to.
+    pub(super) connect: Vec<Target>,
     /// Pods to delete, as they were seen.
     pub(super) delete: Vec<Version>,
     /// How many pods are missing, whether they may be created now or not.
@@ -79,6 +81,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         awaited: observed.demand.would_claim.saturating_sub(alive.len()).min(create.len()),
         rolling_begins: surge == 1 && old == alive.len() && !create.is_empty(),
         create,
+        connect: connect(observed, &alive),
         delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),
         short,
         yields_until: yields_until.filter(|_| short > allowed),
@@ -93,6 +96,14 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             None => false,
         },
         ask: ask(observed, &alive, now),
+    }
+}
+
+/// The pods that may be claimed, where their pool asks for streams to them.
+fn connect(observed: &Observed, alive: &[&Pod]) -> Vec<Target> {
+    match observed.pool.spec.executor.connect {
+        Connect::Claimed => Vec::new(),
+        Connect::Idle => alive.iter().filter(|pod| pod.is_ready()).filter_map(|pod| pod.target()).collect(),
     }
 }
 

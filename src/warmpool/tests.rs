@@ -64,9 +64,12 @@ impl Scene {
                 "annotations": { labels::TEMPLATE_HASH: hash },
                 "ownerReferences": [{ "apiVersion": "v1", "kind": kind, "name": owner, "uid": owner, "controller": true }],
             },
-            "status": { "phase": "Running", "conditions": [
-                { "type": "Ready", "status": status, "lastTransitionTime": self.now.to_string() },
-            ] },
+            "spec": { "containers": [{ "name": "executor" }] },
+            "status": {
+                "phase": "Running",
+                "conditions": [{ "type": "Ready", "status": status, "lastTransitionTime": self.now.to_string() }],
+                "containerStatuses": [{ "name": "executor", "containerID": "c", "state": { "running": {} } }],
+            },
         })))
     }
 
@@ -112,6 +115,24 @@ fn a_pool_without_scaling_says_and_does_what_it_did() {
     let (plan, status) = scene.reconciled();
     assert_eq!(plan.create, [1, 2]);
     assert_eq!((status.wanted, status.waiting, status.hit_rate, limit(&status)), (None, None, None, None));
+}
+
+#[test]
+fn streams_are_opened_to_the_ready_idle_pods_of_a_pool_that_keeps_them_and_no_pod_is_replaced_for_that() {
+    let scene = Scene::new(2, &Value::Null);
+    scene.pod(1, true, None);
+    scene.pod(2, false, None);
+    scene.pod(3, true, Some("s"));
+    for (connect, connected) in [("Claimed", &[][..]), ("Idle", &["p-1"])] {
+        scene.apply::<WarmPool>(object(&json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool",
+            "metadata": { "name": "p", "namespace": "ns", "uid": "pool", "generation": 2 },
+            "spec": { "replicas": 2, "template": template("v1"), "executor": { "connect": connect } },
+        })));
+        let (plan, _) = scene.reconciled();
+        let pods: Vec<_> = plan.connect.iter().map(|target| target.pod.name.as_str()).collect();
+        assert_eq!((&pods[..], plan.create.len(), plan.delete.len()), (connected, 0, 0), "{connect}");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod cli_browser;
 mod cli_operation;
 mod cli_streams;
 mod cli_ui;
+mod connect;
 mod crashes;
 mod elastic;
 mod endings;

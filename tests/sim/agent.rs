@@ -5,14 +5,17 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use arl_crds::{ExecutorMode, Step, StepType, labels};
-use arl_operator::runs::{Request, RunEnd, StepEnd, StepRun};
+use arl_operator::{
+    pod::Target,
+    runs::{Request, RunEnd, StepEnd, StepRun},
+};
 use jiff::Timestamp;
 
 use crate::{
     agenda::Action,
     contract::{Contract, InFlight, Rule, is_finished, time},
-    kind::Kind,
-    store::is_deleting,
+    kind::{Actor, Id, Kind},
+    store::{is_deleting, label, uid_of},
     world::State,
 };
 
@@ -123,6 +126,22 @@ impl State {
         self.agenda.after(request.timeout, Action::EndRun(id.clone(), RunEnd::TimedOut));
         self.next_step(&id);
         id
+    }
+
+    /// A stream is opened to a pod that no Sandbox has, as far as the operator knows.
+    pub fn connect(&mut self, who: Actor, target: &Target) {
+        let Actor::Operator(number) = who else { return };
+        if !self.processes[number].alive {
+            return;
+        }
+        self.processes[number].connected.insert(target.pod_uid.0.clone());
+        let Some((id, pod)) = self.store.by_uid(Kind::Pod, &target.pod_uid.0) else { return };
+        let pool = label(pod, labels::WARMPOOL).map(|name| Id::new(Kind::WarmPool, &id.namespace, name));
+        let Some(pool) = pool.and_then(|pool| self.store.get(&pool)) else { return };
+        let Contract { ledger, pods, .. } = &mut self.contract;
+        ledger.test(Rule::ConnectedAsAsked, pods.asked_for_streams(uid_of(pool)), || {
+            format!("{who} opens a stream to {id}, and its pool is {}", pool["spec"]["executor"])
+        });
     }
 
     /// A run begins as its spec says, where it may.

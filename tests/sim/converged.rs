@@ -123,6 +123,13 @@ fn pools(state: &State, related: &Related<'_>, findings: &mut Findings) {
         let most = u64::try_from(elastic::most(&pool["spec"])).unwrap_or(0);
         let has_surplus = idle > most + u64::from(obstruction(state, pool).is_some());
         findings.test(Rule::SurplusGoes, !has_surplus, || format!("{id} has {idle} idle pods, and {most} at most"));
+        let asks = pool["spec"]["executor"]["connect"] == "Idle" && !is_deleting(pool);
+        for pod in mine.iter().filter(|p| asks && is_alive(p) && is_ready(p) && is_running(p)) {
+            let is_connected = state.alive().iter().any(|n| state.processes[*n].connected.contains(uid_of(pod)));
+            findings.test(Rule::ConnectedAtRest, is_connected, || {
+                format!("{id} has no stream to its idle pod {}", pod["metadata"]["name"])
+            });
+        }
         match obstruction(state, pool) {
             None => findings.test(
                 Rule::PoolFull,

@@ -1,5 +1,7 @@
 //! The operator processes: who lives, who stands still, and when who dies.
 
+use std::collections::BTreeSet;
+
 /// When a process dies by plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Death {
@@ -20,10 +22,12 @@ pub struct Process {
     pub lag: [u64; 5],
     /// Requests other than watches and the lists before them, since the count was last set to 0.
     pub requests: u64,
+    /// The pods that it opened a stream to before a Sandbox had them, by uid.
+    pub connected: BTreeSet<String>,
 }
 
 impl Process {
     pub fn new(lag: [u64; 5], death: Option<Death>) -> Self {
-        Self { alive: true, paused: false, writes: 0, death, lag, requests: 0 }
+        Self { alive: true, paused: false, writes: 0, death, lag, requests: 0, connected: BTreeSet::new() }
     }
 }

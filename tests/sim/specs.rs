@@ -23,6 +23,9 @@ pub fn pool(name: &str, rng: &mut Rng) -> Deed {
     if let Some(container) = container {
         executor["container"] = json!(container);
     }
+    if mode == ExecutorMode::Agent && rng.bool() {
+        executor["connect"] = json!("Idle");
+    }
     let mut spec = json!({ "replicas": rng.i64(1..4), "template": template, "executor": executor });
     if rng.bool() {
         spec["scaling"] = json!({ "maxReplicas": rng.i64(3..9) });
@@ -88,7 +91,10 @@ pub fn enrich(deed: &mut Deed, rng: &mut Rng) {
     if let Deed::Pool { name, replicas, image, mode } = deed
         && rng.u8(..3) == 0
     {
-        let executor = json!({ "mode": mode, "container": "executor" });
+        let mut executor = json!({ "mode": mode, "container": "executor" });
+        if *mode == ExecutorMode::Agent && rng.bool() {
+            executor["connect"] = json!("Idle");
+        }
         let spec = json!({ "replicas": replicas, "template": template(image), "executor": executor });
         *deed = Deed::Any { kind: crate::kind::Kind::WarmPool, name: name.clone(), spec };
         return;

@@ -242,6 +242,10 @@ impl Runner for Streams {
         });
     }
 
+    fn connect(&self, target: &Target) {
+        self.world.with(|s| s.connect(self.who, target));
+    }
+
     fn ask_live(&self, target: &Target) {
         if let Some(asked) = self.asked_live.lock().unwrap().get(&target.pod_uid) {
             asked.store(true, Ordering::SeqCst);

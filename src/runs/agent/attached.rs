@@ -65,8 +65,12 @@ pub(super) enum StreamCommand {
     Cancel(RunId),
     /// Say this with what is said next: nobody waits for it.
     Deferred(ToAgent),
-    /// Tell of live processes from now on.
-    WatchLive(LiveReport),
+    /// A Sandbox has the pod: tell of live processes from now on.
+    WatchLive {
+        report: LiveReport,
+        /// Whether the claim was one of many at once.
+        in_burst: bool,
+    },
     /// Ask whether there are live processes; somebody waits for the answer.
     AskLive,
     /// Open another stream: this one is of no use.
@@ -82,6 +86,8 @@ pub(super) struct Attached {
     /// Frames that go out with the next one.
     deferred: Vec<u8>,
     pub(super) activity: Activity,
+    /// Whether a Sandbox has the pod whose claim was alone, or the first of a burst: its stream need not wait for the others.
+    pub(super) is_first_claim: bool,
 }
 
 impl Attached {
@@ -107,7 +113,10 @@ impl Attached {
                 }
                 Bytes::new()
             }
-            StreamCommand::WatchLive(report) => self.activity.watch(report),
+            StreamCommand::WatchLive { report, in_burst } => {
+                self.is_first_claim = !in_burst;
+                self.activity.watch(report)
+            }
             StreamCommand::AskLive => self.activity.ask(),
             StreamCommand::Reopen => Bytes::new(),
         }

@@ -52,6 +52,10 @@ impl Runner for Arc<Agent> {
         self.watch_live(target, live);
     }
 
+    fn connect(&self, target: &Target) {
+        self.open(target);
+    }
+
     fn ask_live(&self, target: &Target) {
         self.command(target, StreamCommand::AskLive);
     }
@@ -100,6 +104,33 @@ mod tests {
             all.push(told.recv().await.unwrap());
         }
         (all, report.state())
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_opened_before_a_sandbox_got_the_pod_is_its_stream() {
+        let (client, mut told) = agents_of(VERSION).await.unwrap();
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
+        let metrics = Metrics::unread();
+        let agent = Agent::new(client, clock.clone(), still_wanted, Arc::clone(&metrics), InFlight::default());
+        let target = Target {
+            pod: Key::new("ns", "p"),
+            pod_uid: Uid("pod".into()),
+            container: "executor".into(),
+            container_id: "c".into(),
+            mode: ExecutorMode::Agent,
+        };
+        agent.connect(&target);
+        let opened = async {
+            while metrics.open_streams.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.unwrap();
+        agent.connect(&target);
+        agent.prepare(&target, &LiveReport::new(clock, Arc::new(|| {})));
+        assert_eq!(told.recv().await, Some(ToAgent::Live(live::Request::WatchActivity)), "it is the Sandbox's now");
+        assert_eq!(metrics.run_streams.with(["opened"]).get(), 1);
     }
 
     /// One of version 1 closes the stream at what it does not know, and with it the way of its Tasks.

@@ -51,10 +51,9 @@ impl Agent {
         let (mut failures, mut unfit) = (0, 0);
         let mut has_worked = false;
         let mut asked = Asked::default();
-        let in_burst = self.lull.claimed();
         let place = place(&target);
         loop {
-            let Some(permit) = self.permit(&mut attached, &mut commands, in_burst).await else { break };
+            let Some(permit) = self.permit(&mut attached, &mut commands).await else { break };
             has_worked |= attached.has_started();
             let opened = arl_client::stream::open(&self.client, &place, has_worked).await;
             drop(permit);
@@ -139,20 +138,19 @@ impl Agent {
         &self,
         attached: &mut Attached,
         commands: &mut mpsc::UnboundedReceiver<StreamCommand>,
-        in_burst: bool,
     ) -> Option<SemaphorePermit<'_>> {
         while attached.is_idle() {
             tokio::select! {
                 biased;
                 command = commands.recv() => drop(attached.take(command?)),
-                permit = self.idle_permit(in_burst) => return permit,
+                permit = self.idle_permit(attached.is_first_claim) => return permit,
             }
         }
         self.opening_busy.acquire().await.ok()
     }
 
-    async fn idle_permit(&self, in_burst: bool) -> Option<SemaphorePermit<'_>> {
-        if in_burst {
+    async fn idle_permit(&self, is_first_claim: bool) -> Option<SemaphorePermit<'_>> {
+        if !is_first_claim {
             self.lull.comes().await;
         }
         let permit = self.opening_idle.acquire().await.ok();

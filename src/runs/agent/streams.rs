@@ -110,12 +110,18 @@ impl Agent {
         self.with_stream(target, |stream| stream.send(command));
     }
 
+    /// Opens the stream of a pod where there is none, once nothing that somebody waits for is in the way.
+    pub(super) fn open(self: &Arc<Self>, target: &Target) {
+        self.with_stream(target, |_| {});
+    }
+
     /// Opens the stream of a pod where there is none, and has it tell of live processes there.
     pub(super) fn watch_live(self: &Arc<Self>, target: &Target, report: &LiveReport) {
         self.with_stream(target, |stream| {
             // One more command would cut short what it waits for before it tries again.
             if !std::mem::replace(&mut stream.watches_live, true) {
-                stream.send(StreamCommand::WatchLive(report.clone()));
+                let in_burst = self.lull.claimed();
+                stream.send(StreamCommand::WatchLive { report: report.clone(), in_burst });
             }
         });
     }

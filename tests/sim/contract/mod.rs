@@ -76,7 +76,7 @@ impl Facts {
 pub struct Contract {
     pub ledger: Ledger,
     pub facts: Facts,
-    pods: pods::Pods,
+    pub pods: pods::Pods,
     claims: claims::Claims,
     elastic: elastic::Elastic,
     pub numbers: numbers::Numbers,

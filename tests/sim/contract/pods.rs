@@ -52,6 +52,11 @@ impl Pods {
         }
     }
 
+    /// Whether a pool ever asked for streams to its idle pods.
+    pub fn asked_for_streams(&self, pool: &str) -> bool {
+        self.specs.get(pool).is_some_and(|specs| specs.iter().any(|spec| spec["executor"]["connect"] == "Idle"))
+    }
+
     /// A pod serves one Sandbox at most, ever.
     fn served(&mut self, pod: &str, sandbox: &str, how: &str, ledger: &mut Ledger) {
         let served = self.serves.entry(pod.to_owned()).or_insert_with(|| sandbox.to_owned());

@@ -61,6 +61,10 @@ rules! {
     ReadyBeforeOld,
     /// Scale-down takes pods that are not ready first.
     ScaleDownUnreadyFirst,
+    /// A stream is opened to a pod that no Sandbox has only where its pool asks for that.
+    ConnectedAsAsked,
+    /// A pool that asks for streams to its idle pods has one to each that is ready.
+    ConnectedAtRest,
     /// A pool that is being deleted gets no pods.
     NoPodsForGonePool,
     /// Counts are present, possible and agree with the phase.
