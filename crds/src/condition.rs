@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_is_found_by_its_type_and_holds_where_it_is_true() {
+        let ready = |truth| merge(&[], ready(truth, "a"), None, Timestamp::UNIX_EPOCH);
+        let found = |conditions: &[Condition], type_| {
+            (find(conditions, type_).is_some(), find_true(conditions, type_).is_some())
+        };
+        assert_eq!(found(&ready(Truth::True), "Ready"), (true, true));
+        assert_eq!(found(&ready(Truth::False), "Ready"), (true, false));
+        assert_eq!(found(&ready(Truth::True), STALLED), (false, false));
+        assert_eq!(of_generation(&ready(Truth::True), Some(2))[0].observed_generation, Some(2));
+    }
+
+    #[test]
     fn what_is_wanted_again_is_what_was_written() {
         let now = Timestamp::from_nanosecond(1_234_567_890_123_456_789).unwrap();
         let written = merge(&[], ready(Truth::True, "x"), None, now);
