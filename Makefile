@@ -141,6 +141,15 @@ sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FRO
 sim-mutants: ## break the operator on purpose, one way at a time: the simulator has to notice each
 	SEEDS=$(SEEDS) dev/sim-mutants
 
+CARGO_MUTANTS_VERSION := 27.1.0
+# For other files: make mutants MUTANTS='-p arl-operator --file src/task/plan.rs'
+MUTANTS ?= -p arl-crds --file crds/src/condition.rs
+
+.PHONY: mutants
+mutants: ## small pure files broken by cargo-mutants, before their own tests: what survives is in target/mutants.out
+	@cargo mutants --version 2>/dev/null | grep -qF '$(CARGO_MUTANTS_VERSION)' || cargo install --locked cargo-mutants@$(CARGO_MUTANTS_VERSION)
+	cargo mutants $(MUTANTS) --timeout 60 -o target -- --lib
+
 .PHONY: test-packaging
 test-packaging: cluster-up $(HELM) $(HELM3) $(KUBECONFORM) ## tests of the chart, of deploy/kustomize and of deploy/install.yaml
 	cargo test -p arl-operator --test packaging
