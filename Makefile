@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_DENY_VERSION := 0.20.2
 CRDS := warmpools sandboxes tasks
-SCRIPTS := .ci/run dev/agent-image dev/apply-crds dev/krew-manifest dev/demo dev/image dev/manifests dev/sim-mutants dev/cluster/cluster
+SCRIPTS := .ci/run dev/agent-image dev/apply-crds dev/cli-archive dev/krew-manifest dev/demo dev/image dev/manifests dev/sim-mutants dev/cluster/cluster
 
 # Built by Go at these versions, so that everybody renders the same; HELM=/usr/bin/helm uses another.
 HELM_VERSION := v4.3.1

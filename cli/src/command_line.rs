@@ -10,8 +10,8 @@ use crate::{
     failure::Failure,
     interrupt::Interrupts,
     verbs::{
-        claim, completion, cp, doctor, exec, get, kill, pool, ps, reap, release, report, run, shell, snapshot, task,
-        top, ui, version, wait, why,
+        claim, completion, cp, doctor, exec, get, kill, man, pool, ps, reap, release, report, run, shell, snapshot,
+        task, top, ui, version, wait, why,
     },
 };
 
@@ -60,6 +60,7 @@ enum Verb {
     Report(report::Flags),
     Version(version::Flags),
     Completion(completion::Flags),
+    Man(man::Flags),
 }
 
 /// How long the API server may take to delete what we give up.
@@ -98,6 +99,7 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Version(flags) if flags.client => version::version(None, &flags).await.map(done),
         Verb::Version(flags) => interrupts.or(version::version(Some(&connect().await?), &flags)).await.map(done),
         Verb::Completion(flags) => completion::completion(&flags, Arguments::command()).map(done),
+        Verb::Man(flags) => man::man(&flags, Arguments::command()).map(done),
     };
     if let Some(connection) = used.get() {
         // What was given up is deleted beside us.

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod exec;
 pub mod get;
 pub mod kill;
+pub mod man;
 pub mod pool;
 pub mod ps;
 pub mod reap;

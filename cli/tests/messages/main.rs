@@ -104,6 +104,8 @@ fn what_is_written_wrongly_is_said() {
             "pool scale p -- -1",
             "pool create",
             "completion nosuch",
+            "man",
+            "man /dev/null",
         ],
     );
 }
