@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use arl_crds::{Sandbox, Task, TaskState, WarmPool};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use kube::{Resource, ResourceExt};
 
 use crate::{
+    live_objects::Stale,
     screen::{Objects, of_pool, of_task, recent},
     table::{Table, age},
     usage::Usage,
@@ -26,6 +27,8 @@ pub struct Frame<'a> {
     pub objects: &'a Objects,
     /// What their pods use.
     pub usage: &'a BTreeMap<String, Usage>,
+    /// Why they may be old.
+    pub stale: Option<&'a Stale>,
     /// The time.
     pub now: Timestamp,
     /// Columns; none: as wide as it gets.
@@ -41,7 +44,7 @@ pub fn draw(frame: Frame<'_>) -> String {
     let tasks = tasks.as_deref().unwrap_or_default();
     let count = |state| tasks.iter().filter(|task| state_of(task) == Some(state)).count();
     let headline = format!(
-        "{}   {} pools, {} Sandboxes ({} waiting), {} Tasks running, {} pending\n",
+        "{}   {} pools, {} Sandboxes ({} waiting), {} Tasks running, {} pending",
         frame.namespace,
         pools.len(),
         sandboxes.len(),
@@ -50,42 +53,58 @@ pub fn draw(frame: Frame<'_>) -> String {
         count(TaskState::Pending),
     );
     let mut of_pools = Table::new(&["POOL", "FILL", "READY", "WANTED", "WAITING", "ALLOCATED", "STATE"]);
-    for pool in pools {
+    // More than there are lines is not even drawn.
+    let most = frame.rows.map_or(usize::MAX, usize::from);
+    for pool in pools.iter().take(most) {
         let [name, ready, wanted, waiting, allocated, state, ..] = of_pool(pool, waiting, frame.now);
         of_pools.row([name, bar(pool), ready, wanted, waiting, allocated, state]);
     }
     let mut of_sandboxes = Table::new(&["SANDBOX", "POOL", "PHASE", "CPU", "MEMORY", "TASK", "AGE"]);
-    for sandbox in sandboxes {
+    for sandbox in sandboxes.iter().take(most) {
         of_sandboxes.row(row(sandbox, tasks, frame));
     }
     let mut of_tasks = Table::new(&["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE"]);
     let mut shown = recent(tasks);
     // Those that have not finished come first, then the newest.
     shown.sort_by_key(|task| (state_of(task).is_some_and(TaskState::is_finished), std::cmp::Reverse(created(*task))));
-    for task in shown {
+    let unfinished_and_recent = shown.len();
+    for task in shown.into_iter().take(most) {
         let [cells @ .., _] = of_task(task, frame.now);
         of_tasks.row(cells);
     }
-    let parts = [of_pools, of_sandboxes, of_tasks];
-    let parts = parts.iter().filter(|table| !table.is_empty()).map(|table| table.fitted(true, frame.columns));
-    fit(headline, &parts.collect::<Vec<_>>(), frame.rows)
+    let parts = [(of_pools, pools.len()), (of_sandboxes, sandboxes.len()), (of_tasks, unfinished_and_recent)];
+    let parts = parts.iter().filter(|(table, _)| !table.is_empty());
+    let parts = parts.map(|(table, all)| (table.fitted(true, frame.columns), all.saturating_sub(most)));
+    fit(&head(headline, frame), &parts.collect::<Vec<_>>(), frame.rows)
 }
 
-/// The lines of the tables that there is room for, and how many there is none for.
-fn fit(headline: String, tables: &[String], rows: Option<u16>) -> String {
-    let mut text = headline;
-    let mut room = rows.map_or(usize::MAX, |rows| usize::from(rows).saturating_sub(2));
-    for (index, table) in tables.iter().enumerate() {
+/// The first lines, broken where they must be.
+fn head(headline: String, frame: Frame<'_>) -> String {
+    let mut lines = Table::new(&[""]);
+    lines.row([headline]);
+    if let Some(Stale { since, why }) = frame.stale {
+        let since = since.to_zoned(TimeZone::system()).strftime("%H:%M:%S");
+        lines.row([format!("not updated since {since}: {why}")]);
+    }
+    lines.fitted(false, frame.columns)
+}
+
+/// The lines of the tables that there is room for, and how many there is none for: those, and rows that were not drawn.
+fn fit(head: &str, tables: &[(String, usize)], rows: Option<u16>) -> String {
+    let mut text = head.to_owned();
+    let mut room = rows.map_or(usize::MAX, |rows| usize::from(rows).saturating_sub(head.lines().count() + 1));
+    for (index, (table, undrawn)) in tables.iter().enumerate() {
         let behind = (tables.len() - index - 1) * (LEAST + 1);
         let lines: Vec<_> = table.lines().collect();
         let most = room.saturating_sub(behind + 1);
         text.push('\n');
-        let shown = if lines.len() <= most { lines.len() } else { most.saturating_sub(1) };
+        let is_all = lines.len() <= most && *undrawn == 0;
+        let shown = if is_all { lines.len() } else { lines.len().min(most.saturating_sub(1)) };
         for line in &lines[..shown] {
             text.extend([line, "\n"]);
         }
-        if shown < lines.len() {
-            text.extend(["... ", &(lines.len() - shown).to_string(), " more\n"]);
+        if !is_all {
+            text.extend(["... ", &(lines.len() - shown + undrawn).to_string(), " more\n"]);
         }
         room = room.saturating_sub(lines.len().min(most) + 1);
     }
@@ -162,7 +181,7 @@ mod tests {
 
     fn frame<'a>(objects: &'a Objects, usage: &'a BTreeMap<String, Usage>, rows: Option<u16>) -> Frame<'a> {
         let now = Timestamp::from_second(60).unwrap();
-        Frame { namespace: "n", objects, usage, now, columns: None, rows }
+        Frame { namespace: "n", objects, usage, stale: None, now, columns: None, rows }
     }
 
     #[test]
@@ -181,6 +200,19 @@ TASK   SANDBOX   STATE     REASON   STEP   EXIT   DURATION   AGE
 t0     s         Running                                     30s
 ";
         assert_eq!(draw(frame(&objects(1), &usage, None)), expected);
+    }
+
+    #[test]
+    fn what_may_be_old_is_said_to_be() {
+        let (objects, usage) = (objects(1), BTreeMap::new());
+        let why = "cannot watch tasks: connection refused".to_owned();
+        let stale = Stale { since: Timestamp::from_second(30).unwrap(), why };
+        let text = draw(Frame { stale: Some(&stale), columns: Some(40), ..frame(&objects, &usage, Some(20)) });
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let since = stale.since.to_zoned(TimeZone::system()).strftime("%H:%M:%S");
+        let expected = format!("not updated since {since}: cannot watch tasks: connection refused POOL");
+        assert!(words.contains(&expected), "{text}");
+        assert!(text.lines().count() <= 20 && text.lines().all(|line| line.chars().count() <= 40), "{text}");
     }
 
     #[test]

@@ -9,11 +9,17 @@
 //! | 128+n | we were ended by signal n, such as 130 by Ctrl-C |
 //! | 141 | nobody reads our output any more |
 
-use std::{error::Error as _, io, process::ExitCode};
+use std::{
+    error::Error as _,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use anstyle::{AnsiColor, Style};
 use arl_client::{Error, kind::Kind};
 use arl_crds::text::printable;
+
+use crate::terminal;
 
 /// Of failures that are not the command's.
 pub const OURS: u8 = 125;
@@ -21,8 +27,12 @@ pub const OURS: u8 = 125;
 pub const TIMED_OUT: u8 = 124;
 /// Of a command that is not there.
 pub const NOT_FOUND: u8 = 127;
+/// As a process that SIGHUP ended: its terminal was closed.
+pub const HANG_UP: u8 = 129;
 /// As a process that SIGPIPE ended.
 const BROKEN_PIPE: u8 = 141;
+/// What a terminal that was closed says: the same on Linux and macOS.
+const EIO: i32 = 5;
 /// Far more than a message needs.
 const MESSAGE_MAX: usize = 8192;
 
@@ -52,7 +62,8 @@ impl Failure {
     pub fn show(self) -> ExitCode {
         if !self.message.is_empty() {
             let message = printable(&self.message, MESSAGE_MAX);
-            anstream::eprintln!("{ERROR}error:{ERROR:#} {message}");
+            // Nobody may hear it.
+            let _ = writeln!(anstream::stderr().lock(), "{ERROR}error:{ERROR:#} {message}");
         }
         self.code.into()
     }
@@ -76,6 +87,8 @@ impl Failure {
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::quiet(BROKEN_PIPE),
+            // The signal that says so may come later.
+            _ if error.raw_os_error() == Some(EIO) && terminal::is_output() => Self::quiet(HANG_UP),
             _ => Self::ours(format!("the output cannot be written: {error}")),
         }
     }

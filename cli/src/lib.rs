@@ -52,6 +52,8 @@ const PLUGIN: &str = "kubectl-arl";
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    // While it is sure to be there.
+    terminal::is_output();
     let arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {

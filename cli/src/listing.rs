@@ -4,7 +4,10 @@ use std::fmt::Debug;
 
 use arl_crds::Task;
 use clap::ValueEnum;
-use kube::{Api, Resource, api::ListParams};
+use kube::{
+    Api, Resource,
+    api::{ListParams, WatchParams},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -56,13 +59,17 @@ where
     }
 }
 
-/// Asks whether these may be listed: a watch tries for ever what is not allowed.
+/// Asks whether these may be listed and watched: a watch tries for ever what is not allowed.
 pub async fn allowed<K>(api: &Api<K>, selected: &ListParams) -> Result<(), Failure>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let listed = api.list_metadata(&selected.clone().limit(1)).await;
-    listed.map(drop).map_err(|error| Failure::api(&format!("list {}", K::plural(&())), &error))
+    let refused = |verb: &str, error: &kube::Error| Failure::api(&format!("{verb} {}", K::plural(&())), error);
+    let listed = api.list_metadata(&selected.clone().limit(1)).await.map_err(|error| refused("list", &error))?;
+    let version = listed.metadata.resource_version.unwrap_or_default();
+    let parameters = WatchParams { label_selector: selected.label_selector.clone(), ..WatchParams::default() };
+    // What it would say is not waited for.
+    api.watch_metadata(&parameters, &version).await.map(drop).map_err(|error| refused("watch", &error))
 }
 
 /// Outputs and contents are most of a Task, and no table shows them.

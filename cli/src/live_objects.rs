@@ -1,28 +1,50 @@
 //! The pools, Sandboxes and Tasks of a namespace, kept as they change by one watch a kind.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
 use arl_crds::{Sandbox, SandboxPhase, Task, WarmPool};
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    Resource,
+    Api, Resource,
     api::ListParams,
     runtime::{
         WatchStreamExt,
-        reflector::{self, Lookup, Store},
-        watcher,
+        reflector::{self, Lookup, Store, store::Writer},
+        watcher::{self, watcher},
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+    try_join,
+};
 
 use crate::{
     connect::Connection,
     failure::Failure,
     listing::{self, without_outputs},
     screen::Objects,
+    table,
 };
+
+/// Before a watch that failed is tried again, at first and at most: somebody looks at the screen.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// Why objects may have changed without our knowing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// When the watch failed.
+    pub since: Timestamp,
+    /// How it failed the last time.
+    pub why: String,
+}
+
+/// The kinds whose watch fails now.
+pub type Failing = BTreeMap<String, Stale>;
 
 /// They end with this.
 #[derive(Debug)]
@@ -30,28 +52,37 @@ pub struct LiveObjects {
     pools: Store<WarmPool>,
     sandboxes: Store<Sandbox>,
     tasks: Store<Task>,
-    changes: watch::Receiver<()>,
+    failing: watch::Receiver<Failing>,
     watches: [AbortHandle; 3],
 }
 
 impl LiveObjects {
     /// All that are there now, and each change from now on.
     pub async fn watch(connection: &Connection) -> Result<Self, Failure> {
-        let (sender, changes) = watch::channel(());
+        let (sender, failing) = watch::channel(Failing::new());
         let sender = Arc::new(sender);
-        let (pools, of_pools) = follow(connection, &sender, |_: &mut WarmPool| ()).await?;
-        let (sandboxes, of_sandboxes) = follow(connection, &sender, |_: &mut Sandbox| ()).await?;
-        let (tasks, of_tasks) = follow(connection, &sender, without_outputs).await?;
+        let ((pools, of_pools), (sandboxes, of_sandboxes), (tasks, of_tasks)) = try_join!(
+            follow(connection, &sender, |_: &mut WarmPool| ()),
+            follow(connection, &sender, |_: &mut Sandbox| ()),
+            follow(connection, &sender, without_outputs),
+        )?;
+        let watches = [of_pools, of_sandboxes, of_tasks];
+        let objects = Self { pools, sandboxes, tasks, failing, watches };
         let gone = |_| Failure::ours("the watch has ended");
-        pools.wait_until_ready().await.map_err(gone)?;
-        sandboxes.wait_until_ready().await.map_err(gone)?;
-        tasks.wait_until_ready().await.map_err(gone)?;
-        Ok(Self { pools, sandboxes, tasks, changes, watches: [of_pools, of_sandboxes, of_tasks] })
+        objects.pools.wait_until_ready().await.map_err(gone)?;
+        objects.sandboxes.wait_until_ready().await.map_err(gone)?;
+        objects.tasks.wait_until_ready().await.map_err(gone)?;
+        Ok(objects)
     }
 
-    /// Told of each change, several at once where they come fast.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.changes.clone()
+    /// Told of each change, several at once where they come fast, and of watches that fail or go on again.
+    pub fn changes(&self) -> watch::Receiver<Failing> {
+        self.failing.clone()
+    }
+
+    /// Why what is shown may be old; none while all watches go on.
+    pub fn stale(&self) -> Option<Stale> {
+        self.failing.borrow().values().min_by_key(|stale| stale.since).cloned()
     }
 
     /// They as they are now, by name.
@@ -86,34 +117,77 @@ where
     objects
 }
 
-async fn follow<K>(
-    connection: &Connection,
-    sender: &Arc<watch::Sender<()>>,
-    strip: impl FnMut(&mut K) + Send + 'static,
-) -> Result<(Store<K>, AbortHandle), Failure>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-    <K as Lookup>::DynamicType: Hash + Eq + Clone,
+/// A kind that can be kept.
+trait Kept:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Lookup<DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
+}
+
+impl Kept for WarmPool {}
+impl Kept for Sandbox {}
+impl Kept for Task {}
+
+async fn follow<K: Kept>(
+    connection: &Connection,
+    sender: &Arc<watch::Sender<Failing>>,
+    strip: impl FnMut(&mut K) + Send + 'static,
+) -> Result<(Store<K>, AbortHandle), Failure> {
     let api = connection.api::<K>();
     listing::allowed(&api, &ListParams::default()).await?;
     let (store, writer) = reflector::store();
-    let sender = Arc::clone(sender);
-    let events = watcher(api, watcher::Config::default()).modify(strip);
-    let watching = async move {
-        let mut events = std::pin::pin!(reflector::reflector(writer, events.default_backoff()));
-        while let Some(event) = events.next().await {
-            if event.is_ok() {
-                sender.send_replace(());
-            }
-        }
-    };
+    let watching = keep(api, writer, strip, Arc::clone(sender));
     Ok((store, tokio::spawn(watching).abort_handle()))
+}
+
+/// Watches again and again. After a failure it lists anew, for a watch that goes on where it was does not say so before the next change.
+async fn keep<K: Kept>(
+    api: Api<K>,
+    mut store: Writer<K>,
+    mut strip: impl FnMut(&mut K),
+    sender: Arc<watch::Sender<Failing>>,
+) {
+    let plural = <K as Resource>::plural(&()).into_owned();
+    let mut delay = RETRY.0;
+    loop {
+        let started = Instant::now();
+        let error = {
+            let mut events = pin!(watcher(api.clone(), watcher::Config::default()).modify(&mut strip));
+            loop {
+                match events.next().await {
+                    Some(Ok(event)) => {
+                        store.apply_watcher_event(&event);
+                        if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
+                            sender.send_modify(|failing| drop(failing.remove(&plural)));
+                        }
+                    }
+                    Some(Err(error)) => break error,
+                    None => return,
+                }
+            }
+        };
+        let why = failure(&plural, &error).message;
+        sender.send_modify(|failing| {
+            let stale = failing.entry(plural.clone());
+            stale.and_modify(|stale| stale.why.clone_from(&why)).or_insert(Stale { since: table::now(), why });
+        });
+        delay = if started.elapsed() > RETRY.1 { RETRY.0 } else { RETRY.1.min(delay * 2) };
+        sleep_until(Instant::now() + delay).await;
+    }
+}
+
+fn failure(plural: &str, error: &watcher::Error) -> Failure {
+    let watch = format!("watch {plural}");
+    match error {
+        watcher::Error::InitialListFailed(error) => Failure::api(&format!("list {plural}"), error),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => Failure::api(&watch, error),
+        watcher::Error::WatchError(status) => Failure::api(&watch, &kube::Error::Api(status.clone())),
+        watcher::Error::NoResourceVersion => Failure::ours(format!("cannot {watch}: {error}")),
+    }
 }

@@ -10,6 +10,25 @@ use crate::terminal;
 const CELL_MAX: usize = 2048;
 /// Between two columns.
 const GAP: u16 = 3;
+/// Cells are not broken into pieces that are shorter, as long as a column can be left out instead.
+const PIECE: usize = 10;
+/// Columns that a narrow terminal goes without, the first of them first.
+const DISPENSABLE: [&str; 14] = [
+    "AGE",
+    "ALLOCATED",
+    "DURATION",
+    "POD",
+    "STARTED",
+    "WAITING",
+    "FILL",
+    "WANTED",
+    "STEP",
+    "EXIT",
+    "MEMORY",
+    "CPU",
+    "TASK",
+    "SANDBOX",
+];
 
 /// A table with a name for each column.
 #[derive(Debug)]
@@ -40,14 +59,17 @@ impl Table {
         self.fitted(has_header, width)
     }
 
-    /// As lines of this width: cells are broken where they must be.
+    /// As lines of this width: columns are left out, and cells broken, where they must be.
     pub fn fitted(&self, has_header: bool, width: Option<u16>) -> String {
+        let shown = self.columns(width);
         let mut drawn = Drawn::new();
         drawn.load_style(presets::NOTHING);
         if has_header {
-            drawn.add_row(&self.header);
+            drawn.add_row(shown.iter().map(|column| self.header[*column]));
         }
-        drawn.add_rows(&self.rows);
+        for row in &self.rows {
+            drawn.add_row(shown.iter().filter_map(|column| row.get(*column)));
+        }
         for column in drawn.column_iter_mut() {
             column.set_padding((0, GAP));
         }
@@ -62,6 +84,26 @@ impl Table {
             _ => whole,
         };
         if text.is_empty() { text } else { text + "\n" }
+    }
+
+    /// Those that there is room for.
+    fn columns(&self, width: Option<u16>) -> Vec<usize> {
+        let mut shown: Vec<usize> = (0..self.header.len()).collect();
+        let room = width.map_or(usize::MAX, usize::from);
+        let needed: Vec<usize> = shown.iter().map(|column| self.needed(*column)).collect();
+        for name in DISPENSABLE {
+            if shown.iter().map(|column| needed[*column]).sum::<usize>() <= room {
+                break;
+            }
+            // The first one has the names.
+            shown.retain(|column| *column == 0 || self.header[*column] != name);
+        }
+        shown
+    }
+
+    fn needed(&self, column: usize) -> usize {
+        let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count().min(PIECE));
+        cells.max().unwrap_or_default().max(self.header[column].len()) + usize::from(GAP)
     }
 }
 
@@ -114,6 +156,18 @@ mod tests {
         table.row(["pool".to_owned(), "the image cannot be pulled: its name is wrong ".repeat(3)]);
         let text = table.fitted(true, Some(40));
         assert!(text.lines().count() > 3 && text.lines().all(|line| line.chars().count() <= 40), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_goes_without_what_matters_least() {
+        let mut table = Table::new(&["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE"]);
+        let cells = ["compile-and-test", "builder-1", "Failed", "StepFailed", "tests", "1", "12s", "5m"];
+        table.row(cells.map(str::to_owned));
+        assert_eq!(
+            table.fitted(true, Some(50)),
+            "TASK               SANDBOX     STATE    REASON\ncompile-and-test   builder-1   Failed   StepFailed\n"
+        );
+        assert!(table.fitted(true, Some(90)).contains("AGE"), "{}", table.fitted(true, Some(90)));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crossterm::{
@@ -18,10 +21,12 @@ use crossterm::{
 /// What a terminal has where it does not say.
 const USUAL: (u16, u16) = (80, 24);
 
-/// Whether standard output is one.
+/// Whether standard output is one, or was when we were started: one that was closed does not say what it was.
 pub fn is_output() -> bool {
-    io::stdout().is_terminal()
+    *IS_OUTPUT
 }
+
+static IS_OUTPUT: LazyLock<bool> = LazyLock::new(|| io::stdout().is_terminal());
 
 /// Whether standard error is one: only then there is progress to see.
 pub fn is_error() -> bool {

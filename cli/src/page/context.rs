@@ -80,6 +80,6 @@ impl Page {
 
     /// What is there.
     pub fn view(&self) -> View {
-        View::of(&self.connection.namespace, &self.objects.now(), table::now())
+        View::of(&self.connection.namespace, &self.objects.now(), self.objects.stale(), table::now())
     }
 }

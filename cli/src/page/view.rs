@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
-use crate::screen::{Objects, of_pool, of_sandbox, of_task, recent};
+use crate::{
+    live_objects::Stale,
+    screen::{Objects, of_pool, of_sandbox, of_task, recent},
+};
 
 /// Sandboxes and Tasks that are shown. What there is no room for is counted.
 const ROWS_MAX: usize = 200;
@@ -16,11 +19,19 @@ const MESSAGE_MAX: usize = 1024;
 pub struct View {
     namespace: String,
     at: i64,
+    stale: Option<StaleView>,
     counts: Counts,
     more: More,
     pools: Vec<PoolRow>,
     sandboxes: Vec<SandboxRow>,
     tasks: Vec<TaskRow>,
+}
+
+/// Since when what is shown may be old, and why.
+#[derive(Debug, Serialize)]
+struct StaleView {
+    since: i64,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,7 +87,7 @@ struct TaskRow {
 
 impl View {
     /// Of these objects.
-    pub fn of(namespace: &str, objects: &Objects, now: Timestamp) -> Self {
+    pub fn of(namespace: &str, objects: &Objects, outdated: Option<Stale>, now: Timestamp) -> Self {
         let Objects { pools, sandboxes, tasks, waiting } = objects;
         let (pools, sandboxes) = (pools.as_deref().unwrap_or_default(), sandboxes.as_deref().unwrap_or_default());
         let tasks = tasks.as_deref().unwrap_or_default();
@@ -90,6 +101,7 @@ impl View {
         Self {
             namespace: namespace.to_owned(),
             at: now.as_millisecond(),
+            stale: outdated.map(|Stale { since, why }| StaleView { since: since.as_millisecond(), why: said(&why) }),
             counts: Counts {
                 pools: pools.len(),
                 sandboxes: sandboxes.len(),
@@ -165,7 +177,7 @@ mod tests {
     fn a_namespace_that_is_full_makes_no_long_line() {
         let tasks = (0..10_000).map(|number| task(number, if number < 9_000 { "Pending" } else { "Succeeded" }));
         let objects = Objects { tasks: Some(tasks.collect()), ..Objects::default() };
-        let view = View::of("n", &objects, Timestamp::from_second(60).unwrap());
+        let view = View::of("n", &objects, None, Timestamp::from_second(60).unwrap());
         let line: Value = serde_json::to_value(&view).unwrap();
         assert_eq!(line["tasks"].as_array().unwrap().len(), ROWS_MAX);
         assert_eq!((&line["more"]["tasks"], &line["counts"]["pending"]), (&json!(9_800), &json!(9_000)));

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::{
     connect::Connection,
     dashboard::{Frame, draw},
-    failure::Failure,
+    failure::{Failure, HANG_UP},
     interrupt::Interrupts,
     live_objects::LiveObjects,
     print, table,
@@ -51,7 +51,8 @@ pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(),
             key = keys.next() => match key {
                 Some(Ok(event)) if leaves(&event) => return Ok(()),
                 Some(Ok(_)) => {}
-                _ => return Ok(()),
+                // The terminal is gone.
+                _ => return Err(Failure::quiet(HANG_UP)),
             },
             _ = measure.tick() => usage = usage::of_sandboxes(connection).await,
             _ = redraw.tick() => {}
@@ -70,8 +71,9 @@ fn text(
     size: Option<(u16, u16)>,
 ) -> String {
     let (columns, rows) = (size.map(|(columns, _)| columns), size.map(|(_, rows)| rows));
-    let objects = &objects.now();
-    draw(Frame { namespace: &connection.namespace, objects, usage, now: table::now(), columns, rows })
+    let (stale, objects) = (&objects.stale(), &objects.now());
+    let (namespace, now) = (&connection.namespace, table::now());
+    draw(Frame { namespace, objects, usage, stale: stale.as_ref(), now, columns, rows })
 }
 
 fn leaves(event: &Event) -> bool {

@@ -2,8 +2,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -12,16 +16,47 @@ use serde_json::{Value, json};
 /// In the namespace `many`.
 pub const TASKS: usize = 10_000;
 
-/// Starts one, which goes on until the test's process ends; its address.
-pub fn start() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            thread::spawn(move || answer(&stream.unwrap()));
+/// One that can be lost and come back.
+pub struct Api {
+    /// Where it listens.
+    pub address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_lost: AtomicBool,
+    /// The connections over which somebody watches.
+    watching: Mutex<Vec<TcpStream>>,
+}
+
+impl Api {
+    /// Starts one, which goes on until the test's process ends.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, state) = (listener.local_addr().unwrap(), Arc::<State>::default());
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let state = Arc::clone(&shared);
+                thread::spawn(move || answer(&stream.unwrap(), &state));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Cuts all watches, and answers nobody from now on.
+    pub fn lose(&self) {
+        self.state.is_lost.store(true, Ordering::SeqCst);
+        for stream in self.state.watching.lock().unwrap().drain(..) {
+            stream.shutdown(Shutdown::Both).unwrap();
         }
-    });
-    address
+    }
+
+    /// Answers again.
+    pub fn come_back(&self) {
+        self.state.is_lost.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Writes a kubeconfig for it.
@@ -35,7 +70,7 @@ pub fn kubeconfig(address: SocketAddr, file: &Path) {
     std::fs::write(file, config.to_string()).unwrap();
 }
 
-fn answer(stream: &TcpStream) {
+fn answer(stream: &TcpStream, state: &State) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -66,7 +101,17 @@ fn answer(stream: &TcpStream) {
             out.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             continue;
         }
+        if state.is_lost.load(Ordering::SeqCst) {
+            return;
+        }
         let (code, body) = respond(&words[0], &words[1], &authorization);
+        if code == 200 && words[1].contains("watch=true") {
+            // It goes on, and nothing changes.
+            state.watching.lock().unwrap().push(stream.try_clone().unwrap());
+            let head = "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+            out.write_all(head.as_bytes()).unwrap();
+            continue;
+        }
         let head =
             format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
         // A client that has what it wants may have left.
@@ -103,10 +148,12 @@ fn respond(method: &str, target: &str, authorization: &str) -> (u16, String) {
             refused(403, &words, &Value::Null)
         }
         _ if is_unknown => refused(401, "Unauthorized", &Value::Null),
-        ("many", None) if plural == "tasks" => page(query),
+        ("many", None) if plural == "tasks" && verb == "list" => page(query),
         ("bare", _) if group == arl_crds::GROUP => (404, "404 page not found\n".to_owned()),
         ("large", None) if plural == "warmpools" => (200, list(&(0..1000).map(pool).collect::<Vec<_>>())),
-        (_, None) if verb == "list" => (200, list(&[])),
+        ("wide", None) => (200, list(&wide(plural))),
+        ("wide", Some(_)) if !wide(plural).is_empty() => (200, wide(plural)[0].to_string()),
+        (_, None) if matches!(verb, "list" | "watch") => (200, list(&[])),
         (_, name) => {
             let name = name.unwrap_or_default();
             refused(
@@ -149,6 +196,31 @@ fn pool(number: usize) -> Value {
         "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": { "name": format!("p{number}") },
         "spec": { "replicas": 1, "template": { "spec": { "containers": [{ "name": "c", "image": "x".repeat(500) }] } } },
     })
+}
+
+/// Objects with much to say.
+fn wide(plural: &str) -> Vec<Value> {
+    let words = "the image cannot be pulled: its name is wrong, or the registry wants credentials ".repeat(2);
+    let name = "a-name-that-is-longer-than-others";
+    let why = |kind: &str, reason: &str| json!([{ "type": kind, "status": "False", "reason": reason, "message": words, "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+    let (kind, spec, status) = match plural {
+        "warmpools" => (
+            "WarmPool",
+            json!({ "replicas": 3, "template": { "spec": { "containers": [{ "name": "c", "image": name }] } } }),
+            json!({ "ready": 1, "allocated": 2, "phase": "Scaling", "conditions": why("Ready", "ImagePullBackOff") }),
+        ),
+        "sandboxes" => {
+            let status = json!({ "phase": "Pending", "conditions": why("Ready", "PoolEmpty") });
+            ("Sandbox", json!({ "poolRef": name }), status)
+        }
+        "tasks" => {
+            let status = json!({ "state": "Failed", "conditions": why("Succeeded", "StepFailed") });
+            ("Task", json!({ "sandboxRef": name, "steps": [] }), status)
+        }
+        _ => return Vec::new(),
+    };
+    vec![json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": kind, "spec": spec, "status": status,
+        "metadata": { "name": name, "namespace": "wide", "creationTimestamp": "2026-01-01T00:00:00Z" } })]
 }
 
 fn refused(code: u16, message: &str, details: &Value) -> (u16, String) {

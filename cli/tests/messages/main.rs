@@ -5,6 +5,8 @@
 mod fake_api;
 mod places;
 mod release;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod ui;
 mod unread;
 
@@ -15,6 +17,7 @@ use std::{
 
 use arl_cli::command_line::Arguments;
 use clap::CommandFactory;
+use fake_api::Api;
 use tempfile::TempDir;
 
 /// The binary in an environment that says nothing, below `home`.
@@ -26,10 +29,15 @@ fn kubectl_arl(home: &Path) -> Command {
 
 /// A home with a kubeconfig of an API server that refuses.
 fn home() -> (TempDir, String) {
-    let (home, address) = (tempfile::tempdir().unwrap(), fake_api::start());
+    let (home, api) = home_and_api();
+    (home, api.address.to_string())
+}
+
+fn home_and_api() -> (TempDir, Api) {
+    let (home, api) = (tempfile::tempdir().unwrap(), Api::start());
     std::fs::create_dir(home.path().join(".kube")).unwrap();
-    fake_api::kubeconfig(address, &home.path().join(".kube/config"));
-    (home, address.to_string())
+    fake_api::kubeconfig(api.address, &home.path().join(".kube/config"));
+    (home, api)
 }
 
 /// A call and what it says, as at a terminal.

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{home, kubectl_arl, unread};
+use crate::{home, home_and_api, kubectl_arl, unread};
 
 struct Served {
     child: Child,
@@ -89,6 +89,34 @@ fn only_the_page_itself_is_answered() {
     let (_, state) = served.ask("GET", "/api/state", &token);
     let line = state.lines().find(|line| line.starts_with("{\"fill\"")).unwrap_or_else(|| panic!("{state}"));
     assert_eq!(serde_json::from_str::<Value>(line).unwrap()["fill"], serde_json::json!({}));
+    unread::signal(&served.child, rustix::process::Signal::TERM);
+    assert_eq!(unread::code(&mut served.child), Some(143));
+}
+
+#[test]
+fn a_page_whose_watches_fail_says_so_and_goes_on_later() {
+    let (home, api) = home_and_api();
+    let mut served = Served::start(home.path(), &["--no-browser"]);
+    let stream = TcpStream::connect(&served.host).unwrap();
+    stream.set_read_timeout(Some(unread::DEADLINE)).unwrap();
+    let request = format!("GET /api/state HTTP/1.1\r\nHost: {}\r\nx-arl-token: {}\r\n\r\n", served.host, served.token);
+    (&stream).write_all(request.as_bytes()).unwrap();
+    let mut lines = BufReader::new(&stream).lines().map(Result::unwrap);
+    // The first state for which this holds.
+    let mut until = |holds: &dyn Fn(&Value) -> bool| {
+        let states = lines.by_ref().filter(|line| line.starts_with("{\"namespace\""));
+        states.map(|line| serde_json::from_str::<Value>(&line).unwrap()).find(holds).unwrap()
+    };
+    until(&|state| state["stale"].is_null());
+    api.lose();
+    let lost = until(&|state| !state["stale"].is_null());
+    let why = lost["stale"]["why"].as_str().unwrap();
+    assert!(why.starts_with("cannot watch ") && why.contains("is the cluster there?"), "{lost}");
+    assert!(lost["stale"]["since"].as_i64() <= lost["at"].as_i64(), "{lost}");
+    let again = until(&|state| state["stale"]["why"].as_str().is_some_and(|why| why.starts_with("cannot list ")));
+    assert_eq!(again["stale"]["since"], lost["stale"]["since"], "it has not been heard of since");
+    api.come_back();
+    until(&|state| state["stale"].is_null());
     unread::signal(&served.child, rustix::process::Signal::TERM);
     assert_eq!(unread::code(&mut served.child), Some(143));
 }

@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{home, kubectl_arl};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// For what is waited for.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// A pipe holds 64 KiB, in pages that need not be full.
 const FULL: u64 = 60_000;
 

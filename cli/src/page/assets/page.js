@@ -69,8 +69,9 @@ async function follow() {
 
 function show(now) {
   state = now;
-  $("link").className = "live";
-  say($("link"), "live");
+  const { stale } = now;
+  $("link").className = stale ? "lost" : "live";
+  say($("link"), stale ? `not updated since ${new Date(stale.since).toLocaleTimeString()}: ${stale.why}` : "live");
   $("namespace").textContent = now.namespace;
   document.title = `ARL ${now.namespace}`;
   const { pools, sandboxes, waiting, running, pending } = now.counts;
