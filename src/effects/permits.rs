@@ -1,7 +1,7 @@
 //! How many calls to the API server are in flight: each is a connection of its own over HTTP/1.1.
 //!
 //! What nobody waits for (refill, the status of pools) takes half of them at most, and so does not delay claims and results; one
-//! namespace, whose admission webhook may be slow, takes three quarters at most. A large call counts as several: its contents are
+//! namespace, whose admission webhook may be slow, takes three quarters of either at most. A large call counts as several: its contents are
 //! there some five times, from what is sent to what is read of the answer.
 
 use std::{
@@ -13,7 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 const CALLS: usize = 32;
 const UNHURRIED: usize = CALLS / 2;
-const OF_A_NAMESPACE: usize = CALLS / 4 * 3;
 /// A call counts as one more for each of so many bytes, and as so many at most.
 const LIGHT: usize = 64 * 1024;
 const WEIGHT_MAX: u32 = 8;
@@ -24,7 +23,7 @@ pub(super) fn weight(bytes: usize) -> u32 {
 }
 
 /// Whether somebody waits for what a call does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Haste {
     /// A Sandbox or a Task does.
     Awaited,
@@ -37,13 +36,14 @@ pub enum Haste {
 pub(super) struct Permits {
     all: Semaphore,
     unhurried: Semaphore,
-    namespaces: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    /// Of all calls of a namespace, and of those that nobody waits for.
+    namespaces: Mutex<BTreeMap<(String, Haste), Arc<Semaphore>>>,
 }
 
 /// A call may be made while this is held.
 pub(super) struct Permit<'a> {
-    _unhurried: Option<SemaphorePermit<'a>>,
     _namespace: Option<OwnedSemaphorePermit>,
+    _unhurried: Option<(OwnedSemaphorePermit, SemaphorePermit<'a>)>,
     _any: Option<SemaphorePermit<'a>>,
 }
 
@@ -55,22 +55,30 @@ impl Permits {
 
     /// Waits for a permit. The semaphores are never closed. Whoever waits for one holds only what is scarcer.
     pub(super) async fn acquire(&self, namespace: &str, haste: Haste, weight: u32) -> Permit<'_> {
-        let of_namespace = self.of(namespace).acquire_many_owned(weight).await.ok();
         let unhurried = match haste {
-            Haste::Unhurried => self.unhurried.acquire_many(weight).await.ok(),
+            Haste::Unhurried => self.of(namespace, haste).acquire_many_owned(weight).await.ok(),
             Haste::Awaited => None,
         };
-        Permit { _unhurried: unhurried, _namespace: of_namespace, _any: self.all.acquire_many(weight).await.ok() }
+        let of_namespace = self.of(namespace, Haste::Awaited).acquire_many_owned(weight).await.ok();
+        let unhurried = match unhurried {
+            Some(permit) => self.unhurried.acquire_many(weight).await.ok().map(|any| (permit, any)),
+            None => None,
+        };
+        Permit { _namespace: of_namespace, _unhurried: unhurried, _any: self.all.acquire_many(weight).await.ok() }
     }
 
-    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+    fn of(&self, namespace: &str, haste: Haste) -> Arc<Semaphore> {
         let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if !namespaces.contains_key(namespace) {
+        let key = (namespace.to_owned(), haste);
+        if !namespaces.contains_key(&key) {
             // Held by nobody but this map: no call of that namespace is in flight or waits.
             namespaces.retain(|_, permits| Arc::strong_count(permits) > 1);
         }
-        let new = || Arc::new(Semaphore::new(OF_A_NAMESPACE));
-        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(new))
+        let permits = match haste {
+            Haste::Awaited => CALLS,
+            Haste::Unhurried => UNHURRIED,
+        };
+        Arc::clone(namespaces.entry(key).or_insert_with(|| Arc::new(Semaphore::new(permits / 4 * 3))))
     }
 }
 
@@ -95,10 +103,11 @@ mod tests {
     async fn what_nobody_waits_for_leaves_calls_to_what_somebody_waits_for() {
         let permits = Permits::new();
         let refill = take(&permits, "a", Haste::Unhurried).await;
-        assert_eq!(refill.len(), 16);
-        assert_eq!(take(&permits, "b", Haste::Unhurried).await.len(), 0);
+        assert_eq!(refill.len(), 12);
+        let other = take(&permits, "b", Haste::Unhurried).await;
+        assert_eq!(other.len(), 4, "a namespace whose pods are made slowly leaves some to others");
         assert_eq!(take(&permits, "b", Haste::Awaited).await.len(), 16);
-        assert_eq!(take(&permits, "a", Haste::Awaited).await.len(), 8, "the same namespace's as well");
+        assert_eq!(take(&permits, "a", Haste::Awaited).await.len(), 12, "the same namespace's as well");
     }
 
     #[tokio::test(start_paused = true)]
@@ -111,7 +120,7 @@ mod tests {
                 std::future::pending::<()>().await;
             });
         }
-        while permits.of("many").available_permits() > 0 {
+        while permits.of("many", Haste::Awaited).available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         let other = tokio::time::timeout(Duration::from_millis(1), permits.acquire("other", Haste::Awaited, 1)).await;

@@ -1,7 +1,7 @@
 //! What ends pods and containers, or keeps them from being ready, is told in the words of whoever knows.
 
 use arl_crds::{Blame, Sandbox, SandboxPhase, WarmPool};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{LimitRange, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{EvictParams, ListParams, PostParams};
@@ -268,4 +268,25 @@ async fn the_disruption_budgets_of_the_documentation_work_after_a_claim() {
             })
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_range_is_not_called_an_invalid_template_and_its_defaults_replace_no_pod() {
+    let world = World::new("limit-range").await;
+    let range = json!({"metadata": {"name": "range"}, "spec": {"limits": [{
+        "type": "Container", "default": {"cpu": "200m"}, "defaultRequest": {"cpu": "10m"}, "max": {"cpu": "200m"},
+    }]}});
+    let range = serde_json::from_value::<LimitRange>(range).unwrap();
+    world.api::<LimitRange>().create(&PostParams::default(), &range).await.unwrap();
+    let mut large = template();
+    large["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1"}});
+    world.pool_of("large", 1, &large).await;
+    world.fails_with("large", "Refused", "maximum cpu usage per Container is 200m").await;
+
+    let mut plain = template();
+    plain["spec"]["containers"][0]["resources"] = json!({});
+    world.pool_of("p", 1, &plain).await;
+    world.pool_is_ready("p", 1).await;
+    world.sandbox("s", "p").await;
+    assert_eq!(world.output("t", "s", "echo fine").await, "fine\n");
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use arl_crds::{Sandbox, Task, WarmPool};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::harness::World;
 use crate::harness::make::template;
+use crate::harness::{World, setup};
+use crate::refusals::{create, mend, pool_says, webhook};
 
 const MEMORY_MAX: u64 = 160 << 20;
 
@@ -118,4 +119,49 @@ async fn what_was_counted_goes_with_the_last_object_of_a_namespace() {
         assert!(tokio::time::Instant::now() < deadline, "{left:#?}");
         world.pass(Duration::from_millis(200)).await;
     }
+}
+
+/// A pod that takes connections and never answers, and where.
+async fn silent_server(world: &World) -> String {
+    let listen = "import socket, time; s = socket.create_server((\"\", 8443), backlog=128); time.sleep(3600)";
+    let pod = json!({"metadata": {"name": "silent"}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+        "name": "executor", "image": "python:3.9-slim", "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", listen],
+    }]}});
+    create::<Pod>(world.api(), pod).await.unwrap();
+    let address = |pod: &Pod| pod.status.as_ref().and_then(|s| s.pod_ip.clone());
+    let pod = world.one("silent", "it has an address", |pod: &Pod| address(pod).is_some()).await;
+    format!("https://{}:8443/", address(&pod).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_hangs_in_one_namespace_delays_no_pool_of_another() {
+    let world = World::without_operator("fair-slow").await;
+    let other = World::served("fair-other").await;
+    setup::admit_operator_of(&world.client, &world.ns, &other.ns).await;
+    let url = silent_server(&other).await;
+    let connections = async || {
+        let count = other.look_into("silent", "grep -c ':20FB .* 01 ' /proc/net/tcp || true").await;
+        count.trim().parse::<usize>().unwrap_or(0)
+    };
+    let webhook = webhook(&world, "CREATE", &url, 30).await;
+    let _operator = world.another_operator("both", &format!("{},{}", world.ns, other.ns), &[]).await;
+    world.pool_of("p", 1, &nowhere()).await;
+    for more in 1..20 {
+        world.pool_of(&format!("p-{more}"), 1, &nowhere()).await;
+    }
+    let many = async {
+        while connections().await < 12 {
+            world.pass(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), many).await.expect("calls that hang");
+
+    other.pool_of("p", 1, &nowhere()).await;
+    other.one("p", "it has made its pod", |p: &WarmPool| p.status.as_ref().is_some_and(|s| s.total == 1)).await;
+    let pools = world.api::<WarmPool>().list(&ListParams::default()).await.unwrap();
+    let failed = |pool: &WarmPool| pool.status.iter().flat_map(|s| &s.conditions).any(|c| c.reason == "ApiError");
+    assert!(!pools.items.iter().any(failed), "it waited until one of those was given up");
+    pool_says(&world, "ApiError", "failed calling webhook").await;
+    mend(&world, &webhook).await;
 }

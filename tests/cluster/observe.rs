@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use arl_crds::TaskState;
+use arl_crds::{TaskState, WarmPool};
 use arl_operator::collector::catalogue;
+use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::json;
 
 use crate::harness::World;
@@ -74,4 +75,19 @@ async fn probes_and_metrics_answer() {
     let is_missing = |name: &&str| !shown.contains(name.strip_suffix("_total").unwrap_or(name));
     let missing: Vec<_> = catalogue().entries().iter().map(|e| e.name).filter(is_missing).collect();
     assert!(missing.iter().all(|name| RARE.contains(name)), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_a_deletion_leaves_without_an_owner_are_counted() {
+    let world = World::new("orphans").await;
+    world.pool("p", 2).await;
+    world.pool_is_ready("p", 2).await;
+    let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    world.api::<WarmPool>().delete("p", &orphan).await.unwrap();
+    world.gone::<WarmPool>("p").await;
+    let line = |count: usize| format!("arl_orphaned_pods{{namespace=\"{}\"}} {count}.0", world.ns);
+    world.operator().metrics_with(&[&line(2)]).await;
+    let pods = world.pods("nobody deletes them", |pods| pods.len() == 2).await;
+    world.delete::<k8s_openapi::api::core::v1::Pod>(&kube::ResourceExt::name_any(&pods[0])).await;
+    world.operator().metrics_with(&[&line(1)]).await;
 }

@@ -67,17 +67,22 @@ async fn repeal(world: &World, name: &str) {
 
 /// A webhook that nobody serves, asked about what happens to pods of the namespace of the test.
 async fn broken_webhook(world: &World, operation: &str) -> String {
+    webhook(world, operation, "https://127.0.0.1:1/", 1).await
+}
+
+/// A webhook asked for so many seconds about what happens to pods of the namespace of the test.
+pub async fn webhook(world: &World, operation: &str, url: &str, seconds: u8) -> String {
     let name = format!("down-{}", world.ns);
     let object = json!({"metadata": {"name": name}, "webhooks": [{
         "name": "down.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
-        "timeoutSeconds": 1, "namespaceSelector": selector(world), "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "timeoutSeconds": seconds, "namespaceSelector": selector(world), "clientConfig": {"url": url},
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": [operation], "resources": ["pods"]}],
     }]});
     create::<MutatingWebhookConfiguration>(Api::all(world.client.clone()), object).await.unwrap();
     name
 }
 
-async fn mend(world: &World, name: &str) {
+pub async fn mend(world: &World, name: &str) {
     let api = Api::<MutatingWebhookConfiguration>::all(world.client.clone());
     api.delete(name, &DeleteParams::default()).await.unwrap();
 }
