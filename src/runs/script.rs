@@ -6,11 +6,47 @@ use std::collections::BTreeMap;
 
 use arl_crds::Step;
 
-/// `$1` the working directory or empty, `$2` the number of variables, then the variables as NAME=VALUE, then the command.
-const COMMAND: &str = r#"[ -z "$1" ] || cd -P -- "$1" || exit 126
-n=$2; shift 2
-while [ "$n" -gt 0 ]; do export "$1"; shift; n=$((n-1)); done
-exec "$@""#;
+/// What a Command step is run by. `$1` is the working directory or empty, then come the variables as NAME=VALUE, then the command of so
+/// many arguments. It has no variable of its own: the step's may have any name.
+fn command_text(env: &BTreeMap<String, String>, command: &[String]) -> String {
+    let directory = r#"[ -z "$1" ] || cd -P -- "$1" || exit 126"#;
+    let is_kept = |name: &String| KEPT_BY_SHELLS.contains(&name.as_str());
+    let is_for_env = env.keys().any(is_kept) && command.first().is_some_and(|program| !program.contains('='));
+    if is_for_env {
+        return format!("{directory}\nshift\nexec env \"$@\"");
+    }
+    let arguments = command.len();
+    format!("{directory}\nshift\nwhile [ $# -gt {arguments} ]; do export \"$1\"; shift; done\nexec \"$@\"")
+}
+
+/// Variables that a shell (bash, dash, busybox) does not let be set, or changes: another program has to set them.
+const KEPT_BY_SHELLS: [&str; 25] = [
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_ARGV0",
+    "BASH_COMMAND",
+    "BASH_SUBSHELL",
+    "BASH_VERSINFO",
+    "DIRSTACK",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "LINENO",
+    "OLDPWD",
+    "OPTIND",
+    "PPID",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHELLOPTS",
+    "SHLVL",
+    "SRANDOM",
+    "UID",
+    "_",
+];
 
 /// Says itself what its arguments are.
 const FILE_PATCH: &str = include_str!("script/file_patch.sh");
@@ -74,8 +110,8 @@ pub(super) fn command(step: &Step, command: &[String], sandbox_env: &BTreeMap<St
         "env, workDir and spec.env of the Sandbox; leave all of them out, or use a pool whose image has a shell"
     };
     let variables = step.env.iter().map(variable);
-    let arguments = [directory, step.env.len().to_string()].into_iter().chain(variables).chain(command.iter().cloned());
-    Call { of_sandbox, ..script(COMMAND, shell, arguments) }
+    let arguments = [directory].into_iter().chain(variables).chain(command.iter().cloned());
+    Call { of_sandbox, ..script(&command_text(&step.env, command), shell, arguments) }
 }
 
 /// What writes a file of `size` bytes from standard input.

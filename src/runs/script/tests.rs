@@ -55,6 +55,38 @@ fn nothing_a_user_writes_is_read_as_shell() {
     );
 }
 
+/// The shells of this machine that an image may have as its `sh`, and what each is called as.
+fn shells() -> Vec<(&'static str, std::path::PathBuf)> {
+    let known = ["dash", "bash", "busybox"].into_iter().filter_map(|name| {
+        let found = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output().unwrap();
+        let path = String::from_utf8(found.stdout).unwrap();
+        found.status.success().then(|| (name, path.trim().into()))
+    });
+    known.collect()
+}
+
+#[test]
+fn a_variable_of_any_name_arrives_as_it_is_whatever_the_shell() {
+    let letters = ('a'..='z').chain('A'..='Z').map(|letter| letter.to_string());
+    let kept =
+        ["UID", "EUID", "PPID", "SHLVL", "OPTIND", "RANDOM", "LINENO", "PWD", "OLDPWD", "SHELLOPTS", "IFS", "_X"];
+    let names: Vec<String> = letters.chain(kept.map(str::to_owned)).collect();
+    assert!(!shells().is_empty());
+    for (shell, path) in shells() {
+        for (name, value) in names.iter().flat_map(|name| ["0", "2", "5", "abc"].map(|value| (name, value))) {
+            let words = ["printenv", name, "z"].map(str::to_owned);
+            let with_env =
+                step(json!({"name": "a", "type": "Command", "command": words, "env": {name: value, "z": "last"}}));
+            let call = command(&with_env, &words, &BTreeMap::new());
+            let mut as_sh = Command::new(&path);
+            std::os::unix::process::CommandExt::arg0(&mut as_sh, "sh");
+            let output = as_sh.args(&call.arguments[1..]).output().unwrap();
+            let expected = if name == "z" { "last\nlast\n".to_owned() } else { format!("{value}\nlast\n") };
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{shell}: {name}={value}");
+        }
+    }
+}
+
 #[test]
 fn a_bad_directory_is_126_and_a_missing_program_127() {
     let code = |step: &Step| run(&command(step, step.command.as_ref().unwrap(), &BTreeMap::new()), "").status.code();
