@@ -30,6 +30,13 @@ use crate::metrics::Metrics;
 /// often: one that is silent for longer is dead, and would otherwise be waited on for ever.
 const SILENCE_MAX: Duration = Duration::from_secs(330);
 
+/// A watch sends nothing: where its peer is gone without a word (a balancer, a table of connections), only the kernel's questions find
+/// out. It asks after so long a silence, and so often.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long what was sent, these questions too, may stay without an answer.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
 /// Why there can be no client.
 #[derive(Debug, thiserror::Error)]
 pub enum NoClient {
@@ -51,6 +58,9 @@ pub fn client(config: Config, metrics: &Arc<Metrics>) -> Result<Client, NoClient
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
+    http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    http.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(http)?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(Some(SILENCE_MAX));
@@ -102,5 +112,38 @@ where
             metrics.request_seconds.with([method.as_str(), &host]).observe(sent.elapsed().as_secs_f64());
             answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The timer that the kernel has for the connection from this port: 2 is one for a question whether the peer is there.
+    fn timer(port: u16) -> Option<String> {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let from = format!(":{port:04X}");
+        let row =
+            table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| row[1].ends_with(&from));
+        row.map(|row| row[5].split(':').next().unwrap_or_default().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_silent_is_asked_by_the_kernel_whether_it_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = client(Config::new(url.parse().unwrap()), &Metrics::unread()).unwrap();
+        let call = tokio::spawn(async move { client.request_text(Request::get("/").body(Vec::new()).unwrap()).await });
+        let (_open, peer) = listener.accept().await.unwrap();
+        let asked = async {
+            // For a moment it is the timer of the request's acknowledgement.
+            while timer(peer.port()).as_deref() != Some("02") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asked).await.expect("a timer for a silent peer");
+        call.abort();
     }
 }
