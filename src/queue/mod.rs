@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{clock::backoff, metrics::Metrics};
+use crate::{burst::AT_MOST, clock::backoff, metrics::Metrics};
 pub use rotation::{Namespaced, Rotation};
 
 /// A queue of keys to reconcile.
@@ -35,10 +35,10 @@ pub struct Queue<K> {
 pub struct InFlight(watch::Sender<usize>);
 
 impl InFlight {
-    /// Resolves when there are none.
+    /// Resolves when there are none, and where there is always one, as of those that are refused again and again, as a burst ends.
     pub async fn none(&self) {
         // The sender is held here, so there is always one.
-        let _ = self.0.subscribe().wait_for(|keys| *keys == 0).await;
+        let _ = tokio::time::timeout(AT_MOST, self.0.subscribe().wait_for(|keys| *keys == 0)).await;
     }
 
     fn more(&self) {
@@ -331,6 +331,11 @@ mod tests {
         queue.next().await;
         queue.failed(&"a", 1.0);
         assert!(is_none().await, "what has its time to come is none yet");
+
+        queue.add("b");
+        let start = Instant::now();
+        load.none().await;
+        assert_eq!(start.elapsed(), AT_MOST, "one that is always there keeps nobody for ever");
     }
 
     async fn idle(queue: &Queue<&'static str>) -> bool {
