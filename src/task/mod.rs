@@ -195,13 +195,7 @@ impl Tasks {
             }
             match self.write(observed, &status).await? {
                 Written::Done(()) => {
-                    let traces = self.effects.traces();
-                    let trace = traces.id(|| trace(observed, Some(&status)));
-                    self.runs.read(&uid, |progress| {
-                        measure::finished(&self.metrics, &observed.row, &status, &progress.steps, trace);
-                    });
-                    traces.take(|| traces::task(&observed.row, &status, sandbox(observed)));
-                    self.runs.forget(&uid);
+                    self.settle(observed, &status);
                     return Ok(());
                 }
                 Written::Gone => {
@@ -213,6 +207,15 @@ impl Tasks {
             }
         }
         too_large.map_or(Ok(()), Err)
+    }
+
+    /// The end of the Task is on record: it is counted, and nothing is kept of its run.
+    fn settle(&self, observed: &Observed, status: &TaskStatus) {
+        let (uid, traces) = (observed.uid(), self.effects.traces());
+        let trace = traces.id(|| trace(observed, Some(status)));
+        self.runs.read(&uid, |run| measure::finished(&self.metrics, &observed.row, status, &run.steps, trace));
+        traces.take(|| traces::task(&observed.row, status, sandbox(observed)));
+        self.runs.forget(&uid);
     }
 
     async fn write(&self, observed: &Observed, wanted: &TaskStatus) -> Result<Written<()>, Failure> {
@@ -253,6 +256,9 @@ impl Reconcile for Tasks {
         let Some(mut observed) = observed else { return Ok(None) };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         self.effects.traces().name_in_log(|| trace(&observed, observed.row.status()));
+        if let Some(status) = observed.ended_unheard() {
+            self.settle(&observed, status);
+        }
         self.confirm(&mut observed).await?;
         let plan = plan::plan(&observed, self.clock.now());
         match &plan.decision {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::ExecutorMode;
+use arl_crds::{ExecutorMode, TaskStatus};
 
 use crate::{
     cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
@@ -180,6 +180,12 @@ impl Observed {
     pub(super) fn ttl(&self) -> Option<Duration> {
         let own = self.row.task.spec.ttl_seconds_after_finished;
         own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(self.finished_ttl)
+    }
+
+    /// The end on record, where its run has ended too and is still known: the answer to the call that wrote it never came.
+    pub(super) fn ended_unheard(&self) -> Option<&TaskStatus> {
+        let has_ended = self.run.as_ref().is_some_and(|run| run.ended.is_some());
+        self.row.status().filter(|_| has_ended && self.row.state().is_finished())
     }
 
     /// Whether the spec has changed since its status was written.

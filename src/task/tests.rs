@@ -192,3 +192,18 @@ async fn a_task_ended_when_its_last_step_did_however_late_that_is_noticed() {
     let row = TaskRow::new(serde_json::from_value(ended).unwrap());
     assert_eq!(row.ended_on_record(), Some(at(3700)), "a ttl runs from when there is a result");
 }
+
+#[tokio::test]
+async fn of_an_end_written_by_a_call_that_was_never_answered_nothing_is_kept() {
+    let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", task())]);
+    let tasks = tasks(&server, Some(task()), true);
+    follow(&tasks).await;
+    assert!(tasks.runs.view(&Uid("t".to_owned())).is_some_and(|run| run.ended.is_some()));
+    let mut ended = task();
+    ended["metadata"]["resourceVersion"] = json!("2");
+    ended["status"]["state"] = json!("Succeeded");
+    tasks.watch.cache.write().tasks.apply(TaskRow::new(serde_json::from_value(ended).unwrap()));
+    follow(&tasks).await;
+    assert!(tasks.runs.view(&Uid("t".to_owned())).is_none());
+    assert_eq!(server.reasons(), Vec::<String>::new(), "it is on record already");
+}
