@@ -6,7 +6,7 @@ use arl_crds::labels;
 use serde_json::{Map, Value, json};
 
 /// Name of the init container and the volume.
-const NAME: &str = "arl-agent";
+pub(super) const NAME: &str = "arl-agent";
 /// The init container's user where the pod's would be root: "restricted" wants another. Any will do, the volume can be written by
 /// all; elsewhere it is left to the image, or to a policy that sets one.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::late;
+use super::{inject, late};
 use crate::{
     clock::after,
     pod::{ContainerStatus, Pod, Terminated, Waiting},
@@ -53,6 +53,7 @@ fn waiting(pod: &Pod) -> Option<Problem> {
         let ended = container.last_state.terminated.as_ref().filter(|_| reason == WarmPoolReason::CrashLoopBackOff);
         let how = ended.map(|end| format!("it {}; ", end.description())).unwrap_or_default();
         let advice = match reason {
+            WarmPoolReason::ImagePullBackOff if container.name == inject::NAME => CHECK_AGENT_IMAGE,
             WarmPoolReason::ImagePullBackOff => CHECK_IMAGE,
             WarmPoolReason::CrashLoopBackOff => &duty.advice(pod, container, ended),
             _ => CORRECT,
@@ -102,6 +103,9 @@ fn cause(waiting: &Waiting) -> Option<WarmPoolReason> {
 }
 
 const CHECK_IMAGE: &str = "check the image's name and tag, the registry, and spec.template.spec.imagePullSecrets";
+/// The user has not named this one.
+const CHECK_AGENT_IMAGE: &str = "this is the operator's image of the agent: correct it there (--agent-image, or agent.image of the chart), \
+     or give the pool's pods the right to pull it by spec.template.spec.imagePullSecrets";
 const CORRECT: &str = "correct what the message names";
 
 impl Duty {

@@ -262,3 +262,16 @@ fn what_cannot_be_started_is_not_told_to_keep_running() {
         assert!(problem.message.contains(why) && !problem.message.contains("keep running"), "{}", problem.message);
     }
 }
+
+#[test]
+fn where_the_image_of_the_agent_cannot_be_pulled_the_operator_is_named_and_not_the_template() {
+    let waits = |name: &str| {
+        let state = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } });
+        pod(&json!({ "initContainerStatuses": [{ "name": name, "state": state }] }))
+    };
+    for (container, words) in [("arl-agent", "--agent-image"), ("mine", "check the image's name")] {
+        let problem = of(&waits(container), None, at(1)).unwrap();
+        assert_eq!(problem.reason, WarmPoolReason::ImagePullBackOff);
+        assert!(problem.message.contains(words), "{}", problem.message);
+    }
+}
