@@ -7,6 +7,7 @@
 mod events;
 mod failure;
 mod lease;
+mod marks;
 mod objects;
 mod permits;
 mod pods;
@@ -21,6 +22,7 @@ pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
 pub use failure::{Cause, Failure, Refusal};
 pub use lease::LeaseWrite;
+pub use marks::NOT_AS_ASKED;
 pub use objects::{Deleted, Ours, Written};
 pub use permits::Haste;
 use permits::Permits;

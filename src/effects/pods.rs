@@ -1,18 +1,19 @@
 //! Writes to pods: create, claim, delete.
 
 use arl_crds::labels::{self, PodState};
+use k8s_openapi::api::core::v1::Pod as CorePod;
 use k8s_openapi::api::events::v1::Event as CoreEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api,
-    api::{ListParams, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, PatchParams, PostParams, Preconditions},
     client::Body,
-    core::{Request, Status},
+    core::{PartialObjectMeta, Request, Status},
 };
 use serde_json::{Value, json};
 
 use super::{
-    Deleted, Effects, Failure, Haste, Since,
+    Deleted, Effects, Failure, Haste, Since, marks,
     objects::{json_patch, next_page},
 };
 use crate::{
@@ -109,7 +110,7 @@ impl Effects {
         }
     }
 
-    /// The library's client passes no headers on, and warnings are in them.
+    /// The library's client passes no headers on, and warnings are in them. A pod that its pool would not find again is refused.
     async fn post_pod(&self, pod: &NewPod) -> kube::Result<Vec<String>> {
         let pods = Request::new(format!("/api/v1/namespaces/{}/pods", pod.key.namespace));
         let manifest = serde_json::to_vec(&pod.manifest).map_err(kube::Error::SerdeError)?;
@@ -121,6 +122,12 @@ impl Effects {
             let status = serde_json::from_slice(&body)
                 .unwrap_or_else(|_| Status::failure(&String::from_utf8_lossy(&body), "").with_code(code.as_u16()));
             return Err(kube::Error::Api(status.boxed()));
+        }
+        let made: PartialObjectMeta<CorePod> = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
+        if let Some(words) = marks::changed(&pod.manifest, &made.metadata) {
+            let uid = Preconditions { uid: made.metadata.uid, ..Preconditions::default() };
+            self.pods(&pod.key.namespace).delete(&pod.key.name, &DeleteParams::default().preconditions(uid)).await?;
+            return Err(kube::Error::Api(Status::failure(&words, "Forbidden").with_code(403).boxed()));
         }
         let warnings = headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
         Ok(warnings.take(WARNINGS_MAX).collect())

@@ -5,7 +5,10 @@ use std::time::Duration;
 use arl_crds::{condition::is_alike, reason::WarmPoolReason};
 use jiff::Timestamp;
 
-use crate::{clock::backoff, effects::Failure};
+use crate::{
+    clock::backoff,
+    effects::{Failure, NOT_AS_ASKED},
+};
 
 /// The pauses between attempts grow from about this long to [`MAX`].
 const MIN: Duration = Duration::from_secs(1);
@@ -41,6 +44,10 @@ impl Setback {
             Some(403) if said.contains("exceeded quota") => {
                 (WarmPoolReason::QuotaExceeded, "raise the ResourceQuota of the namespace or lower spec.replicas")
             }
+            Some(403) if said.contains(NOT_AS_ASKED) => (
+                WarmPoolReason::Refused,
+                "let it leave what begins with arl.infra.io/, and the owners of pods, as they are",
+            ),
             Some(403) if said.contains("cannot create resource") => {
                 (WarmPoolReason::Refused, "give the operator's ServiceAccount this right: see docs/install.md")
             }
@@ -123,6 +130,12 @@ mod tests {
         for (code, said, reason, remedy) in [
             (403, "exceeded quota: q, requested: pods=1", QuotaExceeded, "raise the ResourceQuota"),
             (409, conflict, ApiError, "tried again"),
+            (
+                403,
+                "the label arl.infra.io/warmpool of the pod is not as it was asked for: an admission webhook or policy changes it",
+                Refused,
+                "leave what begins with arl.infra.io/",
+            ),
             (403, right, Refused, "give the operator's ServiceAccount this right"),
             (
                 403,
