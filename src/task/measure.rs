@@ -8,6 +8,13 @@ use crate::{
     runs::StepRun,
 };
 
+/// More than any step can print. What runs in the pod can say anything, and one counter is everybody's.
+const PRINTED_MAX: u64 = 1 << 50;
+
+fn printed(said: usize) -> u64 {
+    u64::try_from(said).unwrap_or(PRINTED_MAX).min(PRINTED_MAX)
+}
+
 /// Counts the end that `status` reports, of the steps that were run; `trace` is that of the Task.
 pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, runs: &[StepRun], trace: Option<String>) {
     let namespace = row.key().namespace;
@@ -31,10 +38,21 @@ pub(super) fn finished(metrics: &Metrics, row: &TaskRow, status: &TaskStatus, ru
     }
     for run in runs {
         for (stream, output) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
-            metrics.output_bytes.with([stream]).inc_by(u64::try_from(output.printed()).unwrap_or(u64::MAX));
+            metrics.output_bytes.with([stream]).inc_by(printed(output.printed()));
             if output.is_cut() {
                 metrics.output_truncated.with([stream]).inc();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_says_was_printed_wraps_no_counter() {
+        assert_eq!([0, 7].map(printed), [0, 7]);
+        assert!(printed(usize::MAX).checked_mul(1000).is_some());
     }
 }
