@@ -233,7 +233,8 @@ async fn the_ways_to_run_steps_are_explained() {
         world.pool("p", 0).await;
         world.untyped("WarmPool").get("p").await.unwrap().data["spec"]["executor"].clone()
     };
-    assert!(kept.is_null() || kept == json!({"mode": "Agent"}), "the agent is the default: {kept}");
+    let defaults = json!({"mode": "Agent", "connect": "Claimed"});
+    assert!(kept.is_null() || kept == defaults, "the agent is the default: {kept}");
     let explained = explain("warmpools.spec.executor.mode").await;
     for words in ["Agent", "Exec", "pods/exec"] {
         assert!(explained.contains(words), "{words} is not in {explained}");
