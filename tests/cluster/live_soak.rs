@@ -25,6 +25,9 @@ use crate::harness::{
 const CLIENT: &str = "live_soak::a_client_of_other_tests";
 const SANDBOXES: usize = 5;
 
+/// So many cuts come one after the other, whatever the client has reached between them.
+const CUTS_IN_A_ROW: usize = 20;
+
 /// A number from the environment.
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
@@ -204,15 +207,23 @@ async fn a_client_that_is_cut_off_two_hundred_times_misses_nothing() {
     let sandboxes = try_join_all(claimed.iter().map(|sandbox| client.open(sandbox.name()))).await.unwrap();
     let printing = print(&sandboxes, 50, "[ ! -e /tmp/enough ]".into());
     let cutting = async {
-        let mut done = 0;
+        let everywhere = |command: [&'static str; 2]| {
+            try_join_all(sandboxes.iter().map(move |sandbox| sandbox.run(Command::new(command))))
+        };
+        let (mut done, mut in_a_row) = (0, 0);
         while done < cuts {
+            // On a slow machine a stream takes longer to open than the next cut to come, and no session would ever get through.
+            if in_a_row >= CUTS_IN_A_ROW {
+                everywhere(["echo", "through"]).await.unwrap();
+                in_a_row = 0;
+            }
             sleep_until(Instant::now() + Duration::from_millis(random.u64(..500))).await;
             // Now and then all at once.
             let count = if random.u8(..10) == 0 { usize::MAX } else { 1 };
-            done += proxy.cut(count, &mut random);
+            let cut = proxy.cut(count, &mut random);
+            (done, in_a_row) = (done + cut, in_a_row + cut);
         }
-        let enough = sandboxes.iter().map(|sandbox| sandbox.run(Command::new(["touch", "/tmp/enough"])));
-        try_join_all(enough).await.unwrap();
+        everywhere(["touch", "/tmp/enough"]).await.unwrap();
     };
     let (missing, ()) = tokio::join!(printing, cutting);
     assert_eq!(missing, 0, "so little is printed that it is all kept");
