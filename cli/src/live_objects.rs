@@ -17,10 +17,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use tokio::{
+    join,
     sync::watch,
     task::AbortHandle,
     time::{Instant, sleep_until},
-    try_join,
 };
 
 use crate::{
@@ -61,11 +61,13 @@ impl LiveObjects {
     pub async fn watch(connection: &Connection) -> Result<Self, Failure> {
         let (sender, failing) = watch::channel(Failing::new());
         let sender = Arc::new(sender);
-        let ((pools, of_pools), (sandboxes, of_sandboxes), (tasks, of_tasks)) = try_join!(
+        let (pools, sandboxes, tasks) = join!(
             follow(connection, &sender, |_: &mut WarmPool| ()),
             follow(connection, &sender, |_: &mut Sandbox| ()),
             follow(connection, &sender, without_outputs),
-        )?;
+        );
+        // Of several failures that of the first kind is said, whichever came first.
+        let ((pools, of_pools), (sandboxes, of_sandboxes), (tasks, of_tasks)) = (pools?, sandboxes?, tasks?);
         let watches = [of_pools, of_sandboxes, of_tasks];
         let objects = Self { pools, sandboxes, tasks, failing, watches };
         let gone = |_| Failure::ours("the watch has ended");

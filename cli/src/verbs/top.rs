@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
-use crossterm::event::{Event, EventStream, KeyCode, KeyModifiers};
-use futures::StreamExt;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
 
 use crate::{
     connect::Connection,
@@ -24,6 +26,10 @@ const MEASURE_EVERY: Duration = Duration::from_secs(15);
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 /// Changes that come faster are drawn together.
 const DRAW_LEAST: Duration = Duration::from_millis(200);
+/// Bytes of keys read at once.
+const KEYS_MAX: usize = 64;
+const ESC: u8 = 0x1b;
+const CONTROL_C: u8 = 3;
 
 /// Show pools, Sandboxes with their CPU and memory, and Tasks, as they change; once, where the output is no terminal.
 #[derive(Args, Debug)]
@@ -38,7 +44,9 @@ pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(),
         return print::data(&text(connection, &objects, &usage, None));
     }
     let _screen = FullScreen::enter().map_err(|error| Failure::ours(format!("the terminal: {error}")))?;
-    let (mut changes, mut keys) = (objects.changes(), EventStream::new());
+    let mut resized =
+        signal(SignalKind::window_change()).map_err(|error| Failure::ours(format!("signals: {error}")))?;
+    let (mut changes, mut input, mut keys) = (objects.changes(), tokio::io::stdin(), [0; KEYS_MAX]);
     let (mut measure, mut redraw) = (interval(MEASURE_EVERY), interval(DRAW_EVERY));
     measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -48,12 +56,12 @@ pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(),
         let again = Instant::now() + DRAW_LEAST;
         tokio::select! {
             interrupt = interrupts.first() => return Err(interrupt.into()),
-            key = keys.next() => match key {
-                Some(Ok(event)) if leaves(&event) => return Ok(()),
-                Some(Ok(_)) => {}
+            read = input.read(&mut keys) => match read {
+                Ok(read) if read > 0 => if leaves(&keys[..read]) { return Ok(()) },
                 // The terminal is gone.
                 _ => return Err(Failure::quiet(HANG_UP)),
             },
+            _ = resized.recv() => {}
             _ = measure.tick() => usage = usage::of_sandboxes(connection).await,
             _ = redraw.tick() => {}
             told = changes.changed() => match told {
@@ -76,8 +84,31 @@ fn text(
     draw(Frame { namespace, objects, usage, stale: stale.as_ref(), now, columns, rows })
 }
 
-fn leaves(event: &Event) -> bool {
-    let Event::Key(key) = event else { return false };
-    let is_control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-    is_control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
+/// Keys as a terminal in raw mode sends them. One that sends several bytes, such as an arrow, begins with the byte of Esc.
+fn leaves(keys: &[u8]) -> bool {
+    match keys {
+        [ESC] => true,
+        [ESC, ..] => false,
+        _ => keys.iter().any(|key| [b'q', CONTROL_C].contains(key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arrow_does_not_leave() {
+        for (keys, expected) in [
+            (&b"q"[..], true),
+            (b"\x1b", true),
+            (b"\x03", true),
+            (b"jq", true),
+            (b"\x1b[A", false),
+            (b"\x1bOq", false),
+            (b"Q\r", false),
+        ] {
+            assert_eq!(leaves(keys), expected, "{keys:?}");
+        }
+    }
 }
