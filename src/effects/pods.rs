@@ -3,7 +3,7 @@
 use arl_crds::labels::{self, PodState};
 use k8s_openapi::api::core::v1::Pod as CorePod;
 use k8s_openapi::api::events::v1::Event as CoreEvent;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, PatchParams, PostParams, Preconditions},
@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{
-    Deleted, Effects, Failure, Haste, Since, marks,
+    Cause, Deleted, Effects, Failure, Haste, Refusal, Since, marks,
     objects::{json_patch, next_page},
 };
 use crate::{
@@ -104,14 +104,29 @@ impl Effects {
     /// Creates a pod of a pool, which a Sandbox waits for or nobody does.
     pub async fn create_pod(&self, pod: &NewPod, haste: Haste) -> Result<Created, Failure> {
         match self.call_in(haste, 1, "create", "Pod", &pod.key, self.post_pod(pod)).await {
-            Ok(warnings) => Ok(Created::Done { warnings }),
+            Ok((made, warnings)) => match marks::changed(&pod.manifest, &made) {
+                Some(words) => Err(self.refuse_unmarked(pod, made, words).await),
+                None => Ok(Created::Done { warnings }),
+            },
             Err(failure) if failure.exists() => Ok(Created::Exists),
             Err(failure) => Err(failure),
         }
     }
 
-    /// The library's client passes no headers on, and warnings are in them. A pod that its pool would not find again is refused.
-    async fn post_pod(&self, pod: &NewPod) -> kube::Result<Vec<String>> {
+    /// A pod that its pool would not find again is no pod of the pool. That is what is said of it, whatever becomes of its deletion.
+    async fn refuse_unmarked(&self, pod: &NewPod, made: ObjectMeta, words: String) -> Failure {
+        let uid = Preconditions { uid: made.uid, ..Preconditions::default() };
+        let (api, params) = (self.pods(&pod.key.namespace), DeleteParams::default().preconditions(uid));
+        let deleted = self.call("delete", "Pod", &pod.key, api.delete(&pod.key.name, &params)).await;
+        let words = match deleted {
+            Err(failure) if !failure.is_gone() => format!("{words}; that pod is still there: {}", failure.cause()),
+            _ => words,
+        };
+        Failure::new("create", "Pod", &pod.key, Cause::Refused(Refusal::new(403, words)))
+    }
+
+    /// The library's client passes no headers on, and warnings are in them.
+    async fn post_pod(&self, pod: &NewPod) -> kube::Result<(ObjectMeta, Vec<String>)> {
         let pods = Request::new(format!("/api/v1/namespaces/{}/pods", pod.key.namespace));
         let manifest = serde_json::to_vec(&pod.manifest).map_err(kube::Error::SerdeError)?;
         let request = pods.create(&PostParams::default(), manifest).map_err(kube::Error::BuildRequest)?;
@@ -124,13 +139,8 @@ impl Effects {
             return Err(kube::Error::Api(status.boxed()));
         }
         let made: PartialObjectMeta<CorePod> = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
-        if let Some(words) = marks::changed(&pod.manifest, &made.metadata) {
-            let uid = Preconditions { uid: made.metadata.uid, ..Preconditions::default() };
-            self.pods(&pod.key.namespace).delete(&pod.key.name, &DeleteParams::default().preconditions(uid)).await?;
-            return Err(kube::Error::Api(Status::failure(&words, "Forbidden").with_code(403).boxed()));
-        }
         let warnings = headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
-        Ok(warnings.take(WARNINGS_MAX).collect())
+        Ok((made.metadata, warnings.take(WARNINGS_MAX).collect()))
     }
 
     /// Deletes a pod, unless it changed since.

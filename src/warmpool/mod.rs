@@ -75,11 +75,12 @@ impl WarmPools {
     async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Progress {
         let deleted = self.delete_pods(observed, &plan.delete).await;
         match self.create_pods(observed, plan).await {
-            Ok(()) => Progress { setback: plan.ended.clone(), failure: deleted.err() },
+            Ok(created) => Progress { setback: plan.ended.clone(), created, failure: deleted.err() },
             Err(failure) => {
                 let setback = Some(Setback::of(&failure));
                 // A refusal has its pause and its condition; it is not the API that fails.
-                Progress { setback, failure: deleted.err().or(Some(failure).filter(|f| !f.is_refusal())) }
+                let failure = deleted.err().or(Some(failure).filter(|f| !f.is_refusal()));
+                Progress { setback, created: false, failure }
             }
         }
     }
@@ -112,13 +113,15 @@ impl WarmPools {
         failed
     }
 
-    /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist.
-    async fn create_pods(&self, observed: &Observed, plan: &plan::Plan) -> Result<(), Failure> {
+    /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist. Says
+    /// whether any was created.
+    async fn create_pods(&self, observed: &Observed, plan: &plan::Plan) -> Result<bool, Failure> {
+        let mut created = false;
         if plan.create.is_empty() {
-            return Ok(());
+            return Ok(created);
         }
         // Where it has changed meanwhile, its watch will tell.
-        let Some(pool) = self.with_template(observed).await? else { return Ok(()) };
+        let Some(pool) = self.with_template(observed).await? else { return Ok(created) };
         for (made, number) in plan.create.iter().enumerate() {
             if !observed.is_current(&self.watch.cache) {
                 break;
@@ -126,11 +129,14 @@ impl WarmPools {
             let pod = manifest::pod(&pool, *number, &self.agent);
             let haste = if made < plan.awaited { Haste::Awaited } else { Haste::Unhurried };
             match self.effects.create_pod(&pod, haste).await? {
-                Created::Done { warnings } => self.note_warnings(observed, warnings),
+                Created::Done { warnings } => {
+                    created = true;
+                    self.note_warnings(observed, warnings);
+                }
                 Created::Exists => self.note_taken(observed, &pod.key, *number).await?,
             }
         }
-        Ok(())
+        Ok(created)
     }
 
     /// The pod of this name is one of the pool's, which its watch will tell, or somebody else's, which it never will.
@@ -200,6 +206,8 @@ impl WarmPools {
 struct Progress {
     /// What stood in the way of pods, to be shown and waited for.
     setback: Option<Setback>,
+    /// Whether a pod was created.
+    created: bool,
     /// A call that is to be tried again.
     failure: Option<Failure>,
 }
@@ -217,11 +225,12 @@ impl Reconcile for WarmPools {
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         let mut plan = plan::plan(&observed, now);
         self.connect(&observed, std::mem::take(&mut plan.connect));
-        let Progress { setback, failure } = self.carry_out(&observed, &plan).await;
+        let Progress { setback, created, failure } = self.carry_out(&observed, &plan).await;
+        let is_over = plan.is_over || (created && observed.setback.as_ref().is_some_and(Setback::is_refusal));
         let is_taken = self.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
-            observed.setback = memory.update(setback, plan.is_over, now);
+            observed.setback = memory.update(setback, is_over, now);
             memory.ended = observed.ended().map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
@@ -240,7 +249,7 @@ impl Reconcile for WarmPools {
             ));
         }
         // A pool that did not grow for its setback may now that it is over.
-        if is_taken || (plan.is_over && observed.setback.is_none() && observed.scale.limit == Some(Limit::Held)) {
+        if is_taken || (is_over && observed.setback.is_none() && observed.scale.limit == Some(Limit::Held)) {
             return Ok(Some(now));
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));

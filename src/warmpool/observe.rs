@@ -61,7 +61,8 @@ impl Observed {
             .cloned()
             .collect();
         let allocated: Vec<&Arc<Pod>> = of_state(PodIndex::Allocated(key.clone())).collect();
-        let pods = idle.iter().chain(allocated.iter().copied()).map(|pod| &pod.metadata);
+        // A name is taken whoever controls its pod.
+        let pods = of_state(PodIndex::Idle(key.clone())).chain(allocated.iter().copied()).map(|pod| &pod.metadata);
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);

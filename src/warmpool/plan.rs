@@ -38,7 +38,8 @@ pub(super) struct Plan {
     pub(super) yields_until: Option<Timestamp>,
     /// What became of pods that ended instead of staying idle.
     pub(super) ended: Option<Setback>,
-    /// Whether an earlier setback is over.
+    /// Whether an earlier setback is over, whatever becomes of the pods to create: of a refusal, that it is over shows only once one
+    /// of them was created.
     pub(super) is_over: bool,
     /// A late pod whose Events are to be looked at.
     pub(super) ask: Option<Version>,
@@ -91,7 +92,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             // The template's own fault is what a person can do something about.
             .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional)),
         is_over: match &observed.setback {
-            Some(refusal) if refusal.is_refusal() => short == 0 || allowed > 0,
+            Some(refusal) if refusal.is_refusal() => short == 0,
             Some(ends) => ready >= replicas && over_at(ends) <= now,
             None => false,
         },

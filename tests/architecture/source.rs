@@ -40,9 +40,12 @@ pub fn sources(folders: &[&str]) -> Vec<Source> {
 fn collect(folder: &Path, found: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|stem| stem == "tests") {
+            continue;
+        }
         if path.is_dir() {
             collect(&path, found);
-        } else if path.extension().is_some_and(|e| e == "rs") && path.file_stem().is_some_and(|s| s != "tests") {
+        } else if path.extension().is_some_and(|e| e == "rs") {
             let name = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
             found.push(Source::new(&name, &fs::read_to_string(&path).unwrap()));
         }
