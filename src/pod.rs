@@ -196,6 +196,16 @@ impl Pod {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    /// What says that it was ended from outside, such as by a drain.
+    pub fn disruption(&self) -> Option<&PodCondition> {
+        self.condition("DisruptionTarget").filter(|c| c.status != "False")
+    }
+
+    /// Whether its deletion has begun from outside.
+    pub fn is_disrupted(&self) -> bool {
+        self.is_deleting() && self.disruption().is_some()
+    }
+
     /// Whether it has ended for good.
     pub fn is_terminal(&self) -> bool {
         matches!(self.status.phase.as_str(), "Failed" | "Succeeded")

@@ -48,6 +48,8 @@ pub fn how_lost(pod: Option<&Pod>) -> Loss {
     match (pod.is_terminal(), pod.status.reason.as_str()) {
         (false, _) if !pod.is_deleting() => given_away(pod),
         (false, _) => deleted(pod),
+        // Its containers ended since it is deleted.
+        (true, "") if pod.is_disrupted() => deleted(pod),
         (true, "") => by_a_container(pod),
         (true, reason) => by_the_node(reason, &pod.status.message),
     }
@@ -70,7 +72,7 @@ fn given_away(pod: &Pod) -> Loss {
 
 /// What a pod that is being deleted says of why.
 fn deleted(pod: &Pod) -> Loss {
-    let Some(target) = pod.condition("DisruptionTarget").filter(|c| c.status != "False") else {
+    let Some(target) = pod.disruption() else {
         return outside("was deleted".into(), "see kubectl get events");
     };
     let (how, advice) = match target.reason.as_str() {
@@ -255,6 +257,18 @@ mod tests {
             assert!(loss.message.contains(expected), "{}", loss.message);
             assert!(!loss.advice.contains("command must keep running"), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_pod_that_was_evicted_did_not_end_by_its_containers_end() {
+        let gone = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        let target = json!([{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI" }]);
+        let ended = json!([{ "name": "executor", "state": { "terminated": { "reason": "Error", "exitCode": 137 } } }]);
+        let status = json!({ "phase": "Failed", "conditions": target, "containerStatuses": ended });
+        let loss = lost(&gone, &status);
+        assert_eq!(loss.cause, Cause::Outside, "{loss:?}");
+        assert!(loss.message.contains("was evicted"), "{loss:?}");
+        assert_eq!(lost(&json!({}), &status).cause, Cause::Own, "it is not deleted");
     }
 
     #[test]

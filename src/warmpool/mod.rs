@@ -231,7 +231,7 @@ impl Reconcile for WarmPools {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             observed.setback = memory.update(setback, is_over, now);
-            memory.ended = observed.ended().map(Uid::of).collect();
+            memory.ended = observed.ended().chain(observed.disrupted()).map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });
@@ -248,8 +248,11 @@ impl Reconcile for WarmPools {
                 "the template changed; idle pods are being replaced one by one",
             ));
         }
+        // What ended is counted; where nothing is to be waited for, no watch may tell more before its pod is gone.
+        let is_free =
+            plan.ended.is_some() && plan.short > 0 && observed.setback.as_ref().is_none_or(|s| s.until <= now);
         // A pool that did not grow for its setback may now that it is over.
-        if is_taken || (is_over && observed.setback.is_none() && observed.scale.limit == Some(Limit::Held)) {
+        if is_taken || is_free || (is_over && observed.setback.is_none() && observed.scale.limit == Some(Limit::Held)) {
             return Ok(Some(now));
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));

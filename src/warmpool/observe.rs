@@ -34,7 +34,7 @@ pub(super) struct Observed {
     /// Until then, pods that another operator saw may be missing.
     pub(super) late_until: Timestamp,
     pub(super) setback: Option<Setback>,
-    /// The pods that had ended at the look before.
+    /// The pods that had ended, or were disrupted, at the look before.
     pub(super) known_ended: BTreeSet<Uid>,
     /// The late pod whose Events were looked at last.
     pub(super) asked: Option<Asked>,
@@ -151,6 +151,11 @@ impl Observed {
     /// The idle pods that have ended and are not being deleted yet.
     pub(super) fn ended(&self) -> impl Iterator<Item = &Pod> {
         self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_terminal() && !pod.is_deleting())
+    }
+
+    /// The idle pods that somebody else deletes, as a drain does. They are there until their containers have ended.
+    pub(super) fn disrupted(&self) -> impl Iterator<Item = &Pod> {
+        self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_disrupted())
     }
 
     /// How many pods that have ended are still there though they were to be deleted, where there are too many for more to be made

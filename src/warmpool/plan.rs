@@ -60,9 +60,13 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let surge = usize::from(old > 0 && replicas > 0);
     let short = (replicas + surge).saturating_sub(alive.len());
     let mut delete: Vec<&Pod> = observed.ended().collect();
-    // One that cannot be deleted has ended once, and is replaced.
-    let ended: Vec<&Pod> =
-        delete.iter().copied().filter(|pod| !observed.known_ended.contains(&Uid::of(*pod))).collect();
+    // One that cannot be deleted, or takes its time to go, has ended once, and is replaced.
+    let ended: Vec<&Pod> = delete
+        .iter()
+        .copied()
+        .chain(observed.disrupted())
+        .filter(|pod| !observed.known_ended.contains(&Uid::of(*pod)))
+        .collect();
     delete.extend(superfluous(&alive, replicas, surge, ready, is_old));
 
     let held_back = !ended.is_empty()

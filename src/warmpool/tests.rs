@@ -1,5 +1,7 @@
 //! Pools that follow what is asked for, from the tables to the plan and the status.
 
+mod cluster;
+mod disrupted;
 mod unmarked;
 
 use std::time::Duration;

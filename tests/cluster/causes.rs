@@ -169,6 +169,21 @@ async fn an_evicted_idle_pod_is_replaced_and_nothing_is_said_to_be_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn idle_pods_that_are_evicted_again_and_again_are_told_of() {
+    let world = World::new("evictions").await;
+    world.pool("p", 1).await;
+    let mut evicted = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        let is_new = |pod: &&Pod| !evicted.contains(&pod.uid()) && pod.metadata.deletion_timestamp.is_none();
+        let pods = world.pods("a new pod is ready", |now| now.iter().filter(is_new).any(is_ready)).await;
+        let pod = pods.iter().find(is_new).unwrap();
+        world.api::<Pod>().evict(&pod.name_any(), &EvictParams::default()).await.unwrap();
+        evicted.insert(pod.uid());
+    }
+    world.fails_with("p", "PodsDisrupted", "was evicted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_evicted_pod_of_a_sandbox_was_evicted() {
     let world = World::new("evicted-held").await;
     let pod = world.held(&template()).await;

@@ -20,6 +20,7 @@ enum P {
     OldStarting,
     Failed,
     Deleting,
+    Evicted,
 }
 
 fn pool(replicas: i32) -> WarmPool {
@@ -39,8 +40,12 @@ fn pod(pool: &WarmPool, number: i64, kind: P) -> Pod {
     if matches!(kind, P::OldReady | P::OldStarting) {
         manifest["metadata"]["annotations"][labels::TEMPLATE_HASH] = json!("old");
     }
-    if matches!(kind, P::Deleting) {
+    if matches!(kind, P::Deleting | P::Evicted) {
         manifest["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    if matches!(kind, P::Evicted) {
+        let target = json!({ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI" });
+        manifest["status"] = json!({ "phase": "Running", "conditions": [target] });
     }
     if matches!(kind, P::Ready | P::OldReady) {
         manifest["status"] = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
@@ -283,4 +288,17 @@ fn pods_that_have_ended_and_cannot_be_deleted_are_counted_once_and_replaced_as_l
     let mut seen = observed(2, &[P::Failed, P::Failed], None);
     seen.known_ended = seen.ended().take(1).map(Uid::of).collect();
     assert_eq!(plan(&seen, NOW).create, [0; 0], "another one has just ended");
+}
+
+#[test]
+fn a_pod_that_is_evicted_is_counted_once_and_replaced_though_it_takes_its_time_to_go() {
+    let mut seen = observed(2, &[P::Evicted, P::Ready], None);
+    let first = plan(&seen, NOW);
+    let ended = first.ended.unwrap();
+    assert_eq!((ended.reason, first.delete.len(), first.short), (WarmPoolReason::PodsDisrupted, 0, 1));
+    assert!(ended.message.contains("was evicted"), "{}", ended.message);
+    seen.known_ended = seen.disrupted().map(Uid::of).collect();
+    let again = plan(&seen, NOW);
+    assert_eq!((again.create, again.delete.len(), again.ended), (vec![3], 0, None));
+    assert_eq!(plan(&observed(2, &[P::Deleting, P::Ready], None), NOW).ended, None, "nobody says why");
 }

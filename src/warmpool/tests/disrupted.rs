@@ -1,0 +1,49 @@
+//! Idle pods that are evicted, as by a drain, and take their time to go.
+
+use super::{cluster::Cluster, *};
+
+/// Evicts the newest pod, so long after it was made.
+fn evict(cluster: &Cluster, age: Duration) {
+    let mut pods = cluster.server.pods();
+    let newest = pods.len();
+    let pod = pods.values_mut().find(|pod| pod["metadata"]["name"].as_str().unwrap().ends_with(&format!("-{newest}")));
+    let pod = pod.unwrap();
+    let target = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+        "lastTransitionTime": (at(0) + age).to_string(),
+    });
+    pod["metadata"]["creationTimestamp"] = json!(at(0).to_string());
+    pod["metadata"]["deletionTimestamp"] = json!((at(0) + age).to_string());
+    pod["status"] = json!({ "phase": "Running", "conditions": [target] });
+}
+
+/// How many pods were made in a minute in which each was evicted at this age, and what is said of the pool.
+async fn after_a_minute(age: Duration) -> (usize, Value) {
+    let cluster = Cluster::new(None);
+    for _ in 0..20 {
+        cluster.reconcile(1).await;
+        evict(&cluster, age);
+    }
+    (cluster.posts().len(), cluster.failing())
+}
+
+#[tokio::test]
+async fn an_evicted_pod_is_replaced_before_it_is_gone() {
+    let cluster = Cluster::new(None);
+    cluster.reconcile(1).await;
+    evict(&cluster, Duration::from_secs(300));
+    cluster.reconcile(5).await;
+    assert_eq!(cluster.posts(), [201, 201], "once");
+    assert_eq!(cluster.failing()["status"], json!("False"), "{}", cluster.failing());
+}
+
+#[tokio::test]
+async fn pods_that_are_evicted_again_and_again_are_told_of_and_new_ones_are_made_with_growing_pauses() {
+    let (made, failing) = after_a_minute(Duration::from_secs(300)).await;
+    assert!(made >= 19, "{made}");
+    assert_eq!(failing["reason"], "PodsDisrupted", "{failing}");
+    let (made, failing) = after_a_minute(Duration::from_secs(5)).await;
+    assert!((5..=9).contains(&made), "{made}");
+    assert_eq!((&failing["status"], &failing["reason"]), (&json!("True"), &json!("PodsDisrupted")), "{failing}");
+    assert!(failing["message"].as_str().unwrap().contains("was evicted"), "{failing}");
+}
