@@ -44,7 +44,7 @@ impl Connection {
         })?;
         let namespace = cluster.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let program = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
-        let kube = kube::Client::try_from(config).map_err(|error| match &program {
+        let kube = arl_client::connect(config).map_err(|error| match &program {
             Some(program) => Failure::ours(format!(
                 "{program}, which the kubeconfig names, gives no credentials: {error}; install it, or log in with it"
             )),

@@ -11,7 +11,7 @@ use kube::{
 
 use tokio_util::task::TaskTracker;
 
-use crate::{deletion, error::Error, watch::Watch};
+use crate::{connection::connect, deletion, error::Error, watch::Watch};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
@@ -49,11 +49,11 @@ impl Client {
     pub async fn from_environment() -> Result<Self, Error> {
         let config = Config::infer().await.map_err(|error| Error::Config(error.to_string()))?;
         let namespace = config.default_namespace.clone();
-        let client = kube::Client::try_from(config).map_err(|error| Error::Config(error.to_string()))?;
+        let client = connect(config).map_err(|error| Error::Config(error.to_string()))?;
         Ok(Self::new(client, namespace))
     }
 
-    /// Through a client of kube's, in this namespace. What it creates carries a new run id.
+    /// Through a client of kube's, such as [`connect`](crate::connect) makes, in this namespace. What it creates carries a new run id.
     pub fn new(client: kube::Client, namespace: impl Into<String>) -> Self {
         let run_id = format!("{:016x}", fastrand::u64(..));
         Self::in_run(client, namespace, run_id)
