@@ -12,11 +12,12 @@ use serde_json::json;
 use crate::{
     audit::Audit,
     cluster::from,
-    contestant::Who,
-    flags::Flags,
+    contestant::{Who, in_turns},
+    flags::{Flags, Row},
+    kubectl::Kubectl,
     place::{Place, pool},
     process::Usage,
-    report::Results,
+    results::Results,
     stats::Block,
 };
 
@@ -28,6 +29,8 @@ pub struct Bench {
     pub floor: Arc<Place>,
     /// Where the operator is.
     pub real: Arc<Place>,
+    /// kubectl there.
+    pub kubectl: Kubectl,
     /// What the operator uses.
     pub usage: Usage,
     /// Where API writes are counted, if they are.
@@ -39,13 +42,12 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// All that are compared, another one first each round, so that none always has the machine as the same other left it.
+    /// All that are compared, another one first each round.
     pub fn contestants(&self, round: usize) -> Vec<Who> {
-        let mut all = vec![Who::Floor, Who::Operator];
-        all.extend(self.exec.then_some(Who::Exec));
-        let first = round % all.len();
-        all.rotate_left(first);
-        all
+        if self.exec {
+            return in_turns([Who::Floor, Who::Operator, Who::Exec], round).to_vec();
+        }
+        in_turns([Who::Floor, Who::Operator], round).to_vec()
     }
 
     /// Those with pods.
@@ -60,7 +62,9 @@ impl Bench {
 
     /// How many Sandboxes each contestant keeps for Tasks.
     pub fn sandboxes(&self) -> usize {
-        let wanted = self.flags.parallel.iter().copied().max().unwrap_or_default().max(1);
+        let for_tasks = self.flags.parallel.iter().copied().max().filter(|_| self.flags.wants(Row::Parallel));
+        let for_commands = Some(self.flags.live).filter(|_| self.flags.wants(Row::Live));
+        let wanted = for_tasks.max(for_commands).unwrap_or_default().max(1);
         wanted.min(self.free_pods / self.pools().count())
     }
 
@@ -95,11 +99,11 @@ impl Bench {
         Api::namespaced_with(client, &self.real.ns, &ApiResource::from_gvk_with_plural(&kind, "warmpools"))
     }
 
-    /// Creates the pools.
-    pub async fn create_pools(&self, replicas: usize) -> Result<()> {
+    /// Creates the pools, with no pods yet.
+    pub async fn create_pools(&self) -> Result<()> {
         for who in self.pools() {
             let mode = (who == Who::Exec).then_some("Exec");
-            let pool = from(pool(who.name(), replicas, mode))?;
+            let pool = from(pool(who.name(), mode))?;
             self.pool_api().create(&PostParams::default(), &pool).await?;
         }
         Ok(())

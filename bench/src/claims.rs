@@ -9,7 +9,7 @@ use crate::{
     bench::Bench,
     contestant::Who,
     place::all,
-    report::{Grown, Results},
+    results::{Grown, Results},
     stats::{Block, Sample},
 };
 
@@ -19,7 +19,9 @@ const FEW: usize = 3;
 /// Claims one at a time. A pool is full again before the next claim, which is part of what is counted, not of the latency.
 pub async fn one_at_a_time(bench: &Bench, results: &mut Results) -> Result<()> {
     eprintln!("claims, one at a time");
-    bench.create_pools(FEW).await?;
+    for who in bench.pools() {
+        bench.scale(who, FEW).await?;
+    }
     let idle = FEW * bench.pools().count();
     bench.real.has_pods(idle).await?;
     let warm_up = at_once(bench, Who::Floor, FEW).await?;
@@ -107,6 +109,21 @@ pub async fn bursts(bench: &Bench, results: &mut Results, at_first: f64) -> Resu
     Ok(kept)
 }
 
+/// Sandboxes for the Tasks and commands, where no burst leaves any.
+pub async fn keep(bench: &Bench) -> Result<Kept> {
+    let count = bench.sandboxes();
+    let mut kept = Kept { operator: Vec::new(), exec: Vec::new() };
+    for (index, who) in bench.pools().enumerate() {
+        bench.scale(who, count).await?;
+        bench.real.has_pods((index + 1) * count).await?;
+        let names = at_once(bench, who, count).await?.names;
+        bench.scale(who, 0).await?;
+        bench.real.has_pods((index + 1) * count).await?;
+        *if who == Who::Exec { &mut kept.exec } else { &mut kept.operator } = names;
+    }
+    Ok(kept)
+}
+
 /// What a burst leaves.
 struct After {
     /// Sandboxes.
@@ -126,8 +143,8 @@ impl Kept {
     pub fn of(&self, who: Who) -> Vec<String> {
         match who {
             Who::Floor => (0..self.operator.len()).map(|number| format!("floor-{number}")).collect(),
-            Who::Operator => self.operator.clone(),
             Who::Exec => self.exec.clone(),
+            _ => self.operator.clone(),
         }
     }
 }

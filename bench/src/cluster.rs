@@ -165,7 +165,7 @@ impl Cluster {
 /// A client with the rights of a kubeconfig's current context.
 pub async fn client_of(kubeconfig: &Kubeconfig) -> Result<Client> {
     let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    Ok(arl_client::connect(config)?)
 }
 
 /// A typed object from a literal one.

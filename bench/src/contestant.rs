@@ -9,15 +9,45 @@ pub enum Who {
     Operator,
     /// The operator, with a pool in Exec mode.
     Exec,
+    /// The client library, over the stream of a live session.
+    Live,
+    /// A Task in the same Sandbox.
+    Task,
+    /// A process of kubectl for each.
+    Kubectl,
 }
 
 impl Who {
-    /// Its name in tables, pools and files.
+    /// All, in the order of tables: the floor is first.
+    pub const ALL: [Self; 6] = [Self::Floor, Self::Operator, Self::Exec, Self::Live, Self::Task, Self::Kubectl];
+
+    /// Its name in pools and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
             Self::Operator => "operator",
             Self::Exec => "exec",
+            Self::Live => "live",
+            Self::Task => "task",
+            Self::Kubectl => "kubectl",
         }
     }
+
+    /// Its name in tables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Operator => "**operator**",
+            Self::Exec => "Exec mode",
+            Self::Live => "**live session**",
+            Self::Task => "Task",
+            Self::Kubectl => "kubectl",
+        }
+    }
+}
+
+/// All of them, another one first each round, so that none always has the machine as the same other left it.
+pub fn in_turns<const N: usize>(mut all: [Who; N], round: usize) -> [Who; N] {
+    all.rotate_left(round % N);
+    all
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Measures claims and Tasks from the client's side, beside the bare API writes that they cannot do without.
 #[derive(Clone, Debug, Parser)]
@@ -12,12 +12,18 @@ pub struct Flags {
     /// --docs is left as it is.
     #[arg(long)]
     pub quick: bool,
+    /// Only these rows, of a small run or of a whole one; the file of --docs is left as it is.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub only: Vec<Row>,
     /// Kubeconfig of a cluster administrator.
     #[arg(long, default_value = ".cluster/kubeconfig")]
     pub kubeconfig: PathBuf,
     /// The operator to measure.
     #[arg(long, default_value = "target/release/arl-operator")]
     pub operator: PathBuf,
+    /// The kubectl that live commands and files are compared with.
+    #[arg(long, default_value = ".cluster/kubectl")]
+    pub kubectl: PathBuf,
     /// A further argument for the operator, such as --operator-arg=--log-level=debug; may be repeated.
     #[arg(long, allow_hyphen_values = true)]
     pub operator_arg: Vec<String>,
@@ -67,6 +73,28 @@ pub struct Flags {
     /// Tasks that wait in one Sandbox at once.
     #[arg(long, default_value_t = 100)]
     pub queued: usize,
+    /// Sandboxes in which commands are run at once: over live sessions, as Tasks and by kubectl.
+    #[arg(long, default_value_t = 32)]
+    pub live: usize,
+}
+
+/// Rows of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Row {
+    /// Claims one at a time.
+    Claims,
+    /// Claims one after the other.
+    BackToBack,
+    /// Claims at once.
+    Bursts,
+    /// Tasks one at a time.
+    Tasks,
+    /// A Task in each of many Sandboxes.
+    Parallel,
+    /// Tasks that wait in one Sandbox.
+    Queued,
+    /// Commands over live sessions, beside Tasks and kubectl.
+    Live,
 }
 
 impl Flags {
@@ -74,7 +102,8 @@ impl Flags {
     pub fn read() -> Self {
         let flags = Self::parse();
         if !flags.quick {
-            return flags;
+            let docs = flags.docs.clone().filter(|_| flags.only.is_empty());
+            return Self { docs, ..flags };
         }
         Self {
             docs: None,
@@ -88,8 +117,19 @@ impl Flags {
             windows: 1,
             window_ms: 800,
             queued: 10,
+            live: 4,
             ..flags
         }
+    }
+
+    /// Whether a row is asked for.
+    pub fn wants(&self, row: Row) -> bool {
+        self.only.is_empty() || self.only.contains(&row)
+    }
+
+    /// Whether any of these is.
+    pub fn wants_any(&self, rows: &[Row]) -> bool {
+        rows.iter().any(|row| self.wants(*row))
     }
 }
 
@@ -103,6 +143,9 @@ mod tests {
     fn flags_are_consistent() {
         Flags::command().debug_assert();
         let flags = Flags::parse_from(["arl-bench", "--bursts", "5,6", "--operator-arg", "--x=y"]);
-        assert_eq!((flags.bursts, flags.operator_arg), (vec![5, 6], vec!["--x=y".to_owned()]));
+        assert_eq!((&flags.bursts, &flags.operator_arg), (&vec![5, 6], &vec!["--x=y".to_owned()]));
+        assert!(flags.wants(Row::Claims));
+        let flags = Flags::parse_from(["arl-bench", "--only", "live,back-to-back"]);
+        assert_eq!([Row::Claims, Row::BackToBack, Row::Live].map(|row| flags.wants(row)), [false, true, true]);
     }
 }

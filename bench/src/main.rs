@@ -7,11 +7,15 @@ mod bench;
 mod claims;
 mod cluster;
 mod contestant;
+mod figures;
 mod flags;
 mod floor;
+mod kubectl;
+mod live;
 mod place;
 mod process;
 mod report;
+mod results;
 mod seen;
 mod stats;
 mod tasks;
@@ -27,11 +31,13 @@ use crate::{
     audit::Audit,
     bench::Bench,
     cluster::{Cluster, client_of, from},
-    flags::Flags,
+    flags::{Flags, Row},
     floor::Floor,
+    kubectl::Kubectl,
     place::Place,
     process::Operator,
-    report::{Report, Results},
+    report::Report,
+    results::Results,
 };
 
 #[tokio::main]
@@ -88,9 +94,10 @@ async fn in_namespaces(
         flags: flags.clone(),
         floor: Arc::new(Place::new(cluster.client.clone(), floor.to_owned())),
         real: Arc::new(Place::new(cluster.client.clone(), real.to_owned())),
+        kubectl: Kubectl::new(flags, real),
         usage: operator.usage.clone(),
         audit: audit(flags, cluster, real),
-        exec: !flags.no_exec && has_modes(cluster).await?,
+        exec: !flags.no_exec && flags.wants_any(&IN_MODES) && has_modes(cluster).await?,
         free_pods: cluster.free_pods().await?,
     };
     let measured = tokio::select! {
@@ -109,15 +116,40 @@ async fn in_namespaces(
     Ok(Report { results: measured?, memory_mb: memory_mb?, kubernetes, quick: flags.quick, exec: bench.exec })
 }
 
+/// What is measured in Exec mode too.
+const IN_MODES: [Row; 5] = [Row::Claims, Row::Bursts, Row::Tasks, Row::Parallel, Row::Queued];
+/// What is measured in Sandboxes that are there.
+const IN_SANDBOXES: [Row; 4] = [Row::Tasks, Row::Parallel, Row::Queued, Row::Live];
+
 async fn measure(bench: &Bench) -> Result<Results> {
-    let mut results = Results::default();
-    claims::one_at_a_time(bench, &mut results).await.context("claims, one at a time")?;
-    claims::back_to_back(bench, &mut results).await.context("claims back to back")?;
-    let (at_first, _) = bench.usage.memory_mb()?;
-    let kept = claims::bursts(bench, &mut results, at_first).await.context("claims at once")?;
-    tasks::one_at_a_time(bench, &mut results, &kept).await.context("Tasks, one at a time")?;
-    tasks::in_parallel(bench, &mut results, &kept).await.context("Tasks in parallel")?;
-    tasks::queued(bench, &mut results, &kept).await.context("queued Tasks")?;
+    let (mut results, flags) = (Results::default(), &bench.flags);
+    bench.create_pools().await?;
+    if flags.wants(Row::Claims) {
+        claims::one_at_a_time(bench, &mut results).await.context("claims, one at a time")?;
+    }
+    if flags.wants(Row::BackToBack) {
+        claims::back_to_back(bench, &mut results).await.context("claims back to back")?;
+    }
+    let kept = if flags.wants(Row::Bursts) {
+        let (at_first, _) = bench.usage.memory_mb()?;
+        claims::bursts(bench, &mut results, at_first).await.context("claims at once")?
+    } else if flags.wants_any(&IN_SANDBOXES) {
+        claims::keep(bench).await?
+    } else {
+        return Ok(results);
+    };
+    if flags.wants(Row::Tasks) {
+        tasks::one_at_a_time(bench, &mut results, &kept).await.context("Tasks, one at a time")?;
+    }
+    if flags.wants(Row::Parallel) {
+        tasks::in_parallel(bench, &mut results, &kept).await.context("Tasks in parallel")?;
+    }
+    if flags.wants(Row::Queued) {
+        tasks::queued(bench, &mut results, &kept).await.context("queued Tasks")?;
+    }
+    if flags.wants(Row::Live) {
+        live::commands(bench, &mut results, &kept).await.context("commands")?;
+    }
     Ok(results)
 }
 

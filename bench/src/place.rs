@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ use tokio::{task::JoinSet, time::timeout};
 use crate::{
     cluster::{ACCOUNT, from},
     seen::{DEADLINE, Seen},
-    stats::Sample,
+    stats::{Block, Sample},
 };
 
 const DELETIONS_AT_ONCE: usize = 16;
@@ -45,6 +45,11 @@ impl Place {
             ns,
             names: AtomicUsize::new(0),
         }
+    }
+
+    /// The client library's way to it.
+    pub fn client(&self) -> arl_client::Client {
+        arl_client::Client::new(self.client.clone(), &self.ns)
     }
 
     /// The objects of a kind in it.
@@ -126,6 +131,26 @@ fn is_ready(pod: &Pod) -> bool {
     pod.meta().deletion_timestamp.is_none() && conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// Clients of which each does one thing after the other for so long.
+pub async fn window<F, W>(clients: impl IntoIterator<Item = F>, length: Duration) -> Result<Block>
+where
+    F: Fn() -> W + Send + 'static,
+    W: Future<Output = Result<Sample>> + Send,
+{
+    let deadline = Instant::now() + length;
+    let mut working = JoinSet::new();
+    for client in clients {
+        working.spawn(async move {
+            let mut samples = Vec::new();
+            while Instant::now() < deadline {
+                samples.push(client().await?);
+            }
+            Ok(samples)
+        });
+    }
+    Ok(Block::window(all(working).await?, length, deadline))
+}
+
 /// Waits for all of them; the first failure is that of all.
 pub async fn all(mut work: JoinSet<Result<Vec<Sample>>>) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
@@ -135,12 +160,12 @@ pub async fn all(mut work: JoinSet<Result<Vec<Sample>>>) -> Result<Vec<Sample>> 
     Ok(samples)
 }
 
-/// A pool of small pods; `mode` is left out where it is None.
-pub fn pool(name: &str, replicas: usize, mode: Option<&str>) -> Value {
+/// A pool of small pods, none of them yet; `mode` is left out where it is None.
+pub fn pool(name: &str, mode: Option<&str>) -> Value {
     let container = json!({
         "name": "executor", "image": "busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "2147483647"],
     });
-    let mut spec = json!({"replicas": replicas, "template": {"spec": {"containers": [container]}}});
+    let mut spec = json!({"replicas": 0, "template": {"spec": {"containers": [container]}}});
     if let Some(mode) = mode {
         spec["executor"] = json!({"mode": mode});
     }

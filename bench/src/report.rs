@@ -5,63 +5,16 @@ use std::{fs, path::Path, thread::available_parallelism};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{contestant::Who, flags::Flags, stats::Series};
+use crate::{
+    contestant::Who,
+    figures,
+    flags::Flags,
+    results::{Grown, Results},
+    stats::Series,
+};
 
 const BEGIN: &str = "<!-- make bench: begin -->";
 const END: &str = "<!-- make bench: end -->";
-
-/// All that was measured, in the order in which it was.
-#[derive(Debug, Default)]
-pub struct Results {
-    series: Vec<(String, Who, Series)>,
-    /// What the operator's memory grew by in the bursts, when so many Sandboxes had a stream each.
-    pub grown: Option<Grown>,
-}
-
-/// A growth of the operator's resident memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Grown {
-    /// With so many Sandboxes more.
-    pub sandboxes: usize,
-    /// By so much, in MB.
-    pub mb: f64,
-}
-
-impl Grown {
-    /// For each of them, in KB.
-    fn kb_each(self) -> f64 {
-        self.mb * 1024.0 / f64::from(u32::try_from(self.sandboxes.max(1)).unwrap_or(u32::MAX))
-    }
-}
-
-impl Results {
-    /// The series of a workload and a contestant, empty at first.
-    pub fn series(&mut self, workload: &str, who: Who) -> &mut Series {
-        let found = self.series.iter().position(|(w, by, _)| w == workload && *by == who);
-        let at = found.unwrap_or_else(|| {
-            self.series.push((workload.to_owned(), who, Series::default()));
-            self.series.len() - 1
-        });
-        &mut self.series[at].2
-    }
-
-    fn find(&self, workload: &str, who: Who) -> Option<&Series> {
-        self.series.iter().find(|(w, by, _)| w == workload && *by == who).map(|(.., series)| series)
-    }
-
-    /// Workloads in order, each with who took part, the floor first.
-    fn grouped(&self) -> Vec<(&str, Vec<(Who, &Series)>)> {
-        let mut groups: Vec<(&str, Vec<(Who, &Series)>)> = Vec::new();
-        for (workload, ..) in &self.series {
-            if groups.iter().all(|(known, _)| known != workload) {
-                let all = [Who::Floor, Who::Operator, Who::Exec];
-                let series = all.into_iter().filter_map(|who| Some((who, self.find(workload, who)?)));
-                groups.push((workload, series.collect()));
-            }
-        }
-        groups
-    }
-}
 
 /// The results and where they come from.
 pub struct Report {
@@ -121,48 +74,17 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let p50 = |workload: &str, who| self.results.find(workload, who).and_then(|s| s.percentile_ms(50));
-        let latency = |workload: &str| {
-            json!({
-                "p50_ms": p50(workload, Who::Operator),
-                "floor_p50_ms": p50(workload, Who::Floor),
-                "exec_p50_ms": p50(workload, Who::Exec),
-            })
-        };
-        let per_s = |who| self.results.find("Tasks, 32 in parallel", who).and_then(Series::per_s);
-        let rows = self.results.series.iter().map(|(workload, who, series)| {
-            json!({
-                "workload": workload,
-                "who": who.name(),
-                "n": series.count(),
-                "p50_ms": series.percentile_ms(50),
-                "p90_ms": series.percentile_ms(90),
-                "p99_ms": series.percentile_ms(99),
-                "max_ms": series.percentile_ms(100),
-                "per_s": series.per_s(),
-                "cpu_ms_per_op": series.cpu_ms_per_op(),
-                "writes": series.writes,
-            })
+        let mut json = figures::of(&self.results);
+        json["command"] = json!(self.command());
+        json["quick"] = json!(self.quick);
+        json["cores"] = json!(cores());
+        json["kubernetes"] = json!(self.kubernetes);
+        json["operator"] = json!({
+            "rss_mb": self.memory_mb.0,
+            "rss_max_mb": self.memory_mb.1,
+            "stream_kb": self.results.grown.map(Grown::kb_each),
         });
-        json!({
-            "command": self.command(),
-            "quick": self.quick,
-            "cores": cores(),
-            "kubernetes": self.kubernetes,
-            "claim": latency("claim, one at a time"),
-            "task": latency("Task, one at a time"),
-            "parallel32": {
-                "per_s": per_s(Who::Operator),
-                "floor_per_s": per_s(Who::Floor),
-                "exec_per_s": per_s(Who::Exec),
-            },
-            "operator": {
-                "rss_mb": self.memory_mb.0,
-                "rss_max_mb": self.memory_mb.1,
-                "stream_kb": self.results.grown.map(Grown::kb_each),
-            },
-            "rows": rows.collect::<Vec<_>>(),
-        })
+        json
     }
 
     /// Writes the JSON file, and the table into the documentation where that was asked for.
@@ -206,13 +128,9 @@ fn row(workload: &str, who: Who, series: &Series, floor: Option<&Series>) -> Str
         (Some(own), Some(all)) => format!("{own:.1}, {all:.1}"),
         _ => "–".to_owned(),
     };
-    let name = match who {
-        Who::Floor => "floor",
-        Who::Operator => "**operator**",
-        Who::Exec => "Exec mode",
-    };
     format!(
-        "| {workload} | {name} | {} | {} | {} | {} | {} | {} | {} | {writes} | {} |",
+        "| {workload} | {} | {} | {} | {} | {} | {} | {} | {} | {writes} | {} |",
+        who.title(),
         series.count(),
         ms(50),
         ms(90),

@@ -1,9 +1,6 @@
 //! Tasks of one trivial command: one at a time, in many Sandboxes at once, and waiting for one another in one Sandbox.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tokio::task::JoinSet;
@@ -11,8 +8,8 @@ use tokio::task::JoinSet;
 use crate::{
     bench::Bench,
     claims::Kept,
-    place::{Place, all},
-    report::Results,
+    place::{all, window},
+    results::Results,
     stats::Block,
 };
 
@@ -51,31 +48,20 @@ pub async fn in_parallel(bench: &Bench, results: &mut Results, kept: &Kept) -> R
         eprintln!("{workload}");
         for round in 0..bench.flags.windows {
             for who in bench.contestants(round) {
-                let sandboxes = kept.of(who).into_iter().take(level).collect();
-                let length = Duration::from_millis(bench.flags.window_ms);
-                let work = window(bench.place(who), sandboxes, length);
+                let clients = kept.of(who).into_iter().take(level).map(|sandbox| {
+                    let place = Arc::clone(bench.place(who));
+                    move || {
+                        let (place, sandbox) = (Arc::clone(&place), sandbox.clone());
+                        async move { place.task(&sandbox).await }
+                    }
+                });
+                let work = window(clients, Duration::from_millis(bench.flags.window_ms));
                 bench.measure(results, &workload, who, work).await?;
                 bench.place(who).delete_tasks().await?;
             }
         }
     }
     Ok(())
-}
-
-async fn window(place: &Arc<Place>, sandboxes: Vec<String>, length: Duration) -> Result<Block> {
-    let deadline = Instant::now() + length;
-    let mut clients = JoinSet::new();
-    for sandbox in sandboxes {
-        let place = Arc::clone(place);
-        clients.spawn(async move {
-            let mut samples = Vec::new();
-            while Instant::now() < deadline {
-                samples.push(place.task(&sandbox).await?);
-            }
-            Ok(samples)
-        });
-    }
-    Ok(Block::window(all(clients).await?, length, deadline))
 }
 
 /// Many Tasks for one Sandbox, created at once.
