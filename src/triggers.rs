@@ -34,7 +34,7 @@ fn start_of(pod: &Pod) -> Option<Duration> {
 }
 
 fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
-    tables.queued(sandbox).next().map(|row| Wake::Task(row.key()))
+    tables.head(sandbox).map(|row| Wake::Task(row.key()))
 }
 
 impl Source for WarmPool {
@@ -165,7 +165,8 @@ impl Source for SandboxRow {
     fn wakes(change: &Change<Self>, tables: &Tables) -> Vec<Wake> {
         let Some(key) = change.key() else { return Vec::new() };
         let mut wakes: Vec<Wake> = vec![Wake::Sandbox(key.clone())];
-        if change.differs(|row| (Uid::of(&*row.sandbox), row.pod_uid(), row.is_released())) {
+        let setup = |row: &SandboxRow| (row.setup().map(|setup| setup.task_uid.clone()), row.is_set_up());
+        if change.differs(|row| (Uid::of(&*row.sandbox), row.pod_uid(), row.is_released(), setup(row))) {
             wakes.extend(tables.queued(&key).map(|row| Wake::Task(row.key())));
         } else {
             wakes.extend(head_of_queue(&key, tables));
@@ -224,7 +225,8 @@ impl Source for TaskRow {
         wakes
     }
 
-    /// A Task that was deleted in flight ended when that was seen. One that outlives its Sandbox leaves nothing behind.
+    /// A Task that was deleted in flight ended when that was seen. One that outlives its Sandbox leaves nothing behind. That of a setup
+    /// is none that its Sandbox is kept for.
     fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
         if let (Some(row), None) = (&change.before, &change.after)
             && let Some(uid) = row.sandbox_uid()
@@ -234,6 +236,7 @@ impl Source for TaskRow {
             return;
         }
         let ended: Option<(Uid, Timestamp)> = match (&change.before, &change.after) {
+            (Some(row), _) | (None, Some(row)) if row.setup_of.is_some() => None,
             (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(row.ended_on_record()),
             (Some(row), None) if row.started_at().is_some() && !row.state().is_finished() => {
                 row.sandbox_uid().map(|uid| (uid, clock.now()))
@@ -309,6 +312,29 @@ mod tests {
         assert_eq!(last(&tables), Some(at(99)), "deleted in flight, it ended when that was seen");
         delete::<SandboxRow>(&mut tables, "s");
         assert_eq!(last(&tables), None);
+    }
+
+    #[test]
+    fn the_setup_is_at_the_head_until_it_has_succeeded_and_is_no_task_that_a_sandbox_is_released_after() {
+        let name = arl_crds::setup_task("s", "sandbox");
+        let with = |state: &str| {
+            let mut object = serde_json::to_value(&*sandbox().sandbox).unwrap();
+            object["spec"]["setup"] = json!({ "steps": [] });
+            object["status"] = json!({ "podUID": "pod", "setup": { "task": name, "taskUID": name, "state": state } });
+            Arc::new(SandboxRow::new(serde_json::from_value(object).unwrap()))
+        };
+        let mut tables = Tables::default();
+        apply(&mut tables, task("a", "Pending", None));
+        apply(&mut tables, task(&name, "Pending", None));
+        let head = |tables: &Tables| tables.head(&Key::new("ns", "s")).map(|row| row.key().name);
+        tables.sandboxes.apply(SandboxRow::new((*with("Pending").sandbox).clone()));
+        assert_eq!(head(&tables).as_deref(), Some(name.as_str()));
+        apply(&mut tables, task(&name, "Succeeded", Some(at(7))));
+        assert_eq!(last(&tables), None);
+        tables.sandboxes.apply(SandboxRow::new((*with("Succeeded").sandbox).clone()));
+        assert_eq!(head(&tables).as_deref(), Some("a"));
+        let change = Change { before: Some(with("Pending")), after: Some(with("Succeeded")) };
+        assert!(SandboxRow::wakes(&change, &tables).contains(&Wake::Task(Key::new("ns", "a"))));
     }
 
     #[test]

@@ -198,6 +198,7 @@ fn the_operator_may_do_no_more_than_it_does() {
     let own = ["arl.infra.io/warmpools", "arl.infra.io/sandboxes", "arl.infra.io/tasks"];
     may(&own, &["get", "list", "watch"]);
     may(&own[1..], &["delete"]);
+    may(&own[2..], &["create"]);
     may(&own.map(|r| format!("{r}/status")).each_ref().map(String::as_str), &["patch"]);
     may(&["/pods"], &["get", "list", "watch", "create", "patch", "delete"]);
     may(&["/pods/exec"], &["get", "create"]);

@@ -157,6 +157,10 @@ fn of_sandbox(reason: SandboxReason) -> Option<&'static str> {
         SandboxReason::ClaimRefused => Some("ask who runs the cluster: a policy or a webhook refuses the claim"),
         SandboxReason::PodNotReady => Some("look at the pod above: a probe or its node is in the way"),
         SandboxReason::ContainerRestarting => Some("wait; files outside volumes are lost"),
+        SandboxReason::SettingUp => Some("wait: the Task that the message names sets it up: `kubectl arl logs`"),
+        SandboxReason::SetupFailed => {
+            Some("correct spec.setup in another Sandbox: the Task that the message names has the outputs")
+        }
         SandboxReason::ContainerEnded | SandboxReason::TasksFinished | SandboxReason::PodLost => {
             Some("claim another Sandbox")
         }

@@ -58,6 +58,10 @@ pub(crate) async fn ready(
             let phase = object.status.as_ref().and_then(|status| status.phase);
             let (reason, message) = ready_condition(object)?;
             match phase {
+                // What a setup comes to is up to whoever wrote it.
+                Some(SandboxPhase::Released) if reason == SandboxReason::SetupFailed.as_str() => {
+                    Some(hopeless(reason, message, Fault::Usage))
+                }
                 Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
                 _ if !awaited.has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
                     Some(hopeless(reason, message, Fault::Usage))

@@ -193,6 +193,7 @@ impl Claim {
             keep_alive: self.keep,
             ttl_seconds_after_finished: Some(ttl_seconds(self.idle_ttl)),
             env: self.env.clone(),
+            setup: None,
         };
         let mut object = SandboxObject::new(name, spec);
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());

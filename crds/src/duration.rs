@@ -5,6 +5,29 @@ use std::time::Duration;
 /// The longest `timeout` a Task may have.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The `timeout` of what does not say its own.
+pub(crate) fn default_timeout() -> String {
+    "30s".to_owned()
+}
+
+/// What the API server checks of a `timeout`.
+pub(crate) fn timeout_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.matches('^([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h)(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$')",
+                "message": "timeout must be a duration with units, such as 30s, 1m30s, 500ms or 1.5h",
+            },
+            {
+                "rule": "!self.matches('^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+$') || (duration(self) > duration('0s') && duration(self) <= duration('24h'))",
+                "message": "timeout must be greater than 0 and at most 24h",
+            },
+        ],
+    })
+}
+
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a duration: write a number and a unit (ns, us, ms, s, m or h), such as 30s, 1m30s or 500ms")]

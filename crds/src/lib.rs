@@ -3,8 +3,8 @@
 //! Three kinds, a file each: [`WarmPool`] keeps idle pods, [`Sandbox`] claims one of them, [`Task`] runs steps in it.
 //! What they share is a noun with a module of its own: [`condition`] (how a status explains itself), [`reason`] (every
 //! reason and Event there is), [`labels`] (what pods carry), [`duration`] (how a timeout is written), [`template`]
-//! (the pod template, kept lossless), [`text`] (texts of others, made fit to be shown), [`json_size`] and [`published`]
-//! (whether a cluster has these definitions).
+//! (the pod template, kept lossless), [`text`] (texts of others, made fit to be shown), [`json_size`], [`Setup`] (steps
+//! before a Sandbox is ready) and [`published`] (whether a cluster has these definitions).
 //!
 //! The crate has no client and no runtime, so that anything may depend on it: clients, tests, tools. The YAML beside
 //! `src/` is generated from these types by `make crds`.
@@ -17,6 +17,7 @@ pub mod labels;
 pub mod published;
 pub mod reason;
 mod sandbox;
+mod setup;
 mod size;
 mod step;
 mod task;
@@ -25,6 +26,7 @@ pub mod text;
 mod warmpool;
 
 pub use sandbox::{Sandbox, SandboxPhase, SandboxSpec, SandboxStatus};
+pub use setup::{Setup, SetupStatus, setup_task};
 pub use size::json_size;
 pub use step::{Action, InvalidSpec, Step, StepType};
 pub use task::{Blame, StepState, StepStatus, Task, TaskSpec, TaskState, TaskStatus};

@@ -89,6 +89,10 @@ reasons! {
         Claiming,
         /// The API server refuses the claim of a pod; another pod is tried, and the same again later.
         ClaimRefused,
+        /// The pod is allocated, and the steps of `setup` are to run, or run, before the Sandbox is ready.
+        SettingUp,
+        /// Released: `setup` failed, or its Task was deleted before its end.
+        SetupFailed,
         /// The pod is allocated and can run Tasks.
         Allocated,
         /// The pod is allocated, but its Ready condition is not True.
@@ -109,7 +113,7 @@ reasons! {
     TaskReason {
         /// The Sandbox that `sandboxRef` names does not exist (yet).
         SandboxNotFound,
-        /// The Sandbox has no pod yet, or its pod is not ready.
+        /// The Sandbox has no pod yet, its pod is not ready, or it is not set up.
         SandboxNotReady,
         /// Earlier Tasks of the same Sandbox come first; or large ones of others are on their way into their pods.
         Queued,

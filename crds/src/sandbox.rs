@@ -7,6 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::setup::{Setup, SetupStatus};
+
 /// What a Sandbox asks for.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
@@ -33,6 +35,8 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "IP", type_ = "string", json_path = ".status.podIP", priority = 1)
 )]
 #[x_kube(
+    validation = Rule::new("has(self.setup) == has(oldSelf.setup)")
+        .message("setup cannot be added or taken away, since it runs once; create another Sandbox"),
     validation = Rule::new("has(self.env) == has(oldSelf.env) && (!has(self.env) || self.env == oldSelf.env)")
         .message("env cannot be changed, since steps may have run with it; create another Sandbox"),
 )]
@@ -47,7 +51,7 @@ pub struct SandboxSpec {
     #[serde(default)]
     pub keep_alive: bool,
     /// Auto-delete the Sandbox, and its pod, after this many seconds of idle time, whatever keepAlive says. Idle time starts
-    /// at allocation and again each time the last unfinished Task finishes, or the last live process or client is gone; 0 acts once
+    /// once it is ready and again each time the last unfinished Task finishes, or the last live process or client is gone; 0 acts once
     /// the first of these has. Unset: never by time. Example: 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -58,6 +62,10 @@ pub struct SandboxSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "env_schema")]
     pub env: BTreeMap<String, String>,
+    /// Steps that are run once, after a pod is allocated and before the Sandbox is ready; Tasks wait until they have succeeded. Where one
+    /// fails, the Sandbox is Released with the reason SetupFailed. Cannot be changed. Unset: it is ready with its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Setup>,
 }
 
 /// Written by hand, since the rules on the names need the bounds on the map beside them. Every Sandbox is in memory with its variables, and
@@ -120,6 +128,9 @@ pub struct SandboxStatus {
     /// The executor container's restart count at allocation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restarts_before: Option<i32>,
+    /// What became of `spec.setup`; absent before its Task is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<SetupStatus>,
     /// The Sandbox's place among those created in the same second: its resourceVersion when it was first seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival: Option<i64>,
@@ -132,11 +143,11 @@ pub struct SandboxStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Current phase: Pending (it has no pod yet), Ready (it has its pod), Bound (a Task is running) or Released (it has given up its
+/// Current phase: Pending (it has no pod yet, or is being set up), Ready (it has its pod), Bound (a Task is running) or Released (it has given up its
 /// pod, for good).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SandboxPhase {
-    /// Waiting for pod allocation.
+    /// Waiting for pod allocation, or for its setup.
     Pending,
     /// Pod allocated and ready for tasks.
     Ready,

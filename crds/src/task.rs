@@ -59,14 +59,8 @@ pub struct TaskSpec {
     pub sandbox_ref: String,
     /// Maximum execution time of the whole Task, from its start; time spent waiting is free. As Go and kubectl write
     /// durations (30s, 1m30s, 500ms, 1.5h), greater than 0, at most 24h. Default: 30s.
-    #[serde(default = "default_timeout")]
-    #[schemars(length(max = 32))]
-    #[x_kube(
-        validation = Rule::new(r"self.matches('^([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h)(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))*$')")
-            .message("timeout must be a duration with units, such as 30s, 1m30s, 500ms or 1.5h"),
-        validation = Rule::new(r"!self.matches('^(([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+$') || (duration(self) > duration('0s') && duration(self) <= duration('24h'))")
-            .message("timeout must be greater than 0 and at most 24h"),
-    )]
+    #[serde(default = "duration::default_timeout")]
+    #[schemars(schema_with = "duration::timeout_schema")]
     pub timeout: String,
     /// List of steps to execute, in order; the Task stops at the first that fails. 1 to 64, with unique names.
     #[schemars(length(min = 1, max = 64))]
@@ -79,10 +73,6 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,
-}
-
-fn default_timeout() -> String {
-    "30s".to_owned()
 }
 
 impl TaskSpec {

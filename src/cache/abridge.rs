@@ -1,8 +1,10 @@
 //! What the cache leaves out of objects: others can make it large, and nobody reads it here.
 
-use arl_crds::{Step, Task, TaskState, WarmPool, json_size, labels, template::PodTemplate};
+use arl_crds::{Sandbox, Step, Task, TaskState, WarmPool, json_size, labels, setup_task, template::PodTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
+
+use crate::object::Uid;
 
 /// The most bytes of a Task's steps that are kept; larger ones are read when they are run.
 const STEPS_KEPT: usize = 4 * 1024;
@@ -39,6 +41,22 @@ pub(super) fn abridge(task: &mut Task) -> usize {
         return size;
     }
     0
+}
+
+/// Leaves out the steps of a Sandbox's setup, which are read when its Task is made; returns how much.
+pub(super) fn abridge_setup(sandbox: &mut Sandbox) -> usize {
+    let steps = sandbox.spec.setup.as_mut().map(|setup| std::mem::take(&mut setup.steps));
+    steps.iter().flatten().map(Step::size).sum()
+}
+
+/// The Sandbox whose setup a Task has the name of.
+pub(super) fn setup_of(task: &Task) -> Option<Uid> {
+    let sandbox = &task.spec.sandbox_ref;
+    let owners = task.metadata.owner_references.iter().flatten();
+    let owners = owners.filter(|owner| owner.kind == "Sandbox" && owner.name == *sandbox).map(|owner| &owner.uid);
+    let recorded = task.status.as_ref().and_then(|status| status.sandbox_uid.as_ref());
+    let is_its = |uid: &&String| task.metadata.name.as_deref() == Some(setup_task(sandbox, uid).as_str());
+    owners.chain(recorded).find(is_its).cloned().map(Uid)
 }
 
 /// Leaves out a large template, but for the container that the steps run in. The pool then carries its fingerprint.

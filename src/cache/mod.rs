@@ -10,6 +10,7 @@ mod nodes;
 mod pairing;
 mod refused;
 mod rows;
+mod setups;
 mod table;
 mod tables;
 mod wake;

@@ -7,7 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use super::{abridge::abridge, table::Row};
+use super::{
+    abridge::{abridge, abridge_setup, setup_of},
+    table::Row,
+};
 use crate::{
     arrival::Arrival,
     object::{Key, Uid},
@@ -75,11 +78,13 @@ impl Row for WarmPool {
     fn place(&self) {}
 }
 
-/// A Sandbox and its place in the queue.
+/// A Sandbox without the steps of its setup, and its place in the queue.
 #[derive(Debug)]
 pub struct SandboxRow {
-    /// The object.
+    /// The object; the steps of its setup are left out.
     pub sandbox: Arc<Sandbox>,
+    /// How many bytes of its setup are left out here.
+    pub left_out: usize,
     /// Its place among the Sandboxes that wait for a pod.
     pub arrival: Arrival,
     heard_of: Timestamp,
@@ -96,9 +101,10 @@ pub enum SandboxIndex {
 
 impl SandboxRow {
     /// A row for an object just read.
-    pub fn new(sandbox: Sandbox) -> Self {
+    pub fn new(mut sandbox: Sandbox) -> Self {
         let arrival = Arrival::of(&sandbox, sandbox.status.as_ref().and_then(|s| s.arrival), None);
-        Self { sandbox: Arc::new(sandbox), arrival, heard_of: Timestamp::MAX }
+        let left_out = abridge_setup(&mut sandbox);
+        Self { sandbox: Arc::new(sandbox), left_out, arrival, heard_of: Timestamp::MAX }
     }
 
     /// The same, heard of at this time.
@@ -117,7 +123,7 @@ impl SandboxRow {
         Key::of(&*self.sandbox).sibling(&self.sandbox.spec.pool_ref)
     }
 
-    fn status(&self) -> Option<&SandboxStatus> {
+    pub(super) fn status(&self) -> Option<&SandboxStatus> {
         self.sandbox.status.as_ref()
     }
 
@@ -187,6 +193,8 @@ pub struct TaskRow {
     pub invalid: Option<InvalidSpec>,
     /// How many bytes of its steps are left out here, so that they have only their names and types; 0, where they are whole.
     pub left_out: usize,
+    /// The Sandbox whose setup it has the name of, by its owner or by what is on record.
+    pub setup_of: Option<Uid>,
     /// Its place among the Tasks of its Sandbox.
     pub arrival: Arrival,
     heard_of: Timestamp,
@@ -204,8 +212,9 @@ impl TaskRow {
     pub fn new(mut task: Task) -> Self {
         let invalid = task.spec.validate().err();
         let arrival = Arrival::of(&task, task.status.as_ref().and_then(|s| s.arrival), None);
+        let setup_of = setup_of(&task);
         let left_out = abridge(&mut task);
-        Self { task: Arc::new(task), invalid, left_out, arrival, heard_of: Timestamp::MAX }
+        Self { task: Arc::new(task), invalid, left_out, setup_of, arrival, heard_of: Timestamp::MAX }
     }
 
     /// The same, heard of at this time.
@@ -251,9 +260,9 @@ impl TaskRow {
         self.status()?.started_at.as_ref().map(|t| t.0)
     }
 
-    /// The Sandbox it was recorded to belong to.
+    /// The Sandbox it was recorded to belong to. One that is named for a Sandbox's setup can be no other's.
     pub fn sandbox_uid(&self) -> Option<Uid> {
-        self.status()?.sandbox_uid.clone().map(Uid)
+        self.status().and_then(|s| s.sandbox_uid.clone()).map(Uid).or_else(|| self.setup_of.clone())
     }
 }
 

@@ -208,6 +208,16 @@ impl Tables {
         self.pair([], pods)
     }
 
+    /// The Task of `sandbox` whose turn it is: that of its setup, until it is set up, else the first that is unfinished.
+    pub fn head(&self, sandbox: &Key) -> Option<&TaskRow> {
+        let setup = self.sandboxes.get(sandbox).filter(|row| !row.is_set_up()).and_then(|row| row.setup());
+        let of_setup = setup.and_then(|setup| {
+            let row = self.tasks.get(&sandbox.sibling(&setup.task))?;
+            (Uid::of(&*row.task).0 == setup.task_uid).then_some(&**row)
+        });
+        of_setup.or_else(|| self.queued(sandbox).next())
+    }
+
     /// The unfinished Tasks that name `sandbox`, first come first.
     pub fn queued(&self, sandbox: &Key) -> impl Iterator<Item = &TaskRow> {
         self.tasks.under(&TaskIndex::Unfinished(sandbox.clone())).map(AsRef::as_ref)

@@ -11,6 +11,7 @@ mod marks;
 mod objects;
 mod permits;
 mod pods;
+mod tasks;
 
 use std::{fmt::Debug, future::Future};
 

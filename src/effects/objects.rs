@@ -94,7 +94,7 @@ const LEAVES_NO_ROOM: &str =
     "the object leaves no room for its status, which is stored with it; delete it, and create one with less in it";
 
 impl Effects {
-    fn objects<K: Ours>(&self, key: &Key) -> Api<K> {
+    pub(super) fn objects<K: Ours>(&self, key: &Key) -> Api<K> {
         Api::namespaced(self.client.clone(), &key.namespace)
     }
 

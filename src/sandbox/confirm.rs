@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arl_crds::Sandbox;
+use arl_crds::{Sandbox, Task};
 
 use super::{Sandboxes, observe::Observed, plan};
 use crate::{
+    cache::TaskRow,
     effects::{Astray, Cause, Failure},
     object::{Key, Uid, Version},
     pod::Pod,
@@ -30,6 +31,10 @@ impl Sandboxes {
                 Some(pod) => observed.owned.extend(self.taken_back(observed, pod).await?.map(Arc::new)),
                 None => {}
             }
+        }
+        if let Some((task, uid)) = observed.missing_setup() {
+            let found = self.effects.read::<Task>(&task).await?.filter(|found| Uid::of(found) == uid);
+            observed.setup_task = found.map(|found| Arc::new(TaskRow::new(found)));
         }
         Ok(())
     }

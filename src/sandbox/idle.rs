@@ -74,9 +74,10 @@ fn since(observed: &Observed, ttl: Duration, now: Timestamp) -> Timestamp {
     observed.last_finished.map_or(unseen, |last| last.max(unseen))
 }
 
-/// From when on it is on record that no Task goes on: at the latest since it got its pod.
+/// From when on it is on record that no Task goes on: at the latest since it got its pod, and was set up.
 fn recorded(observed: &Observed) -> Option<Timestamp> {
     let status = observed.status()?;
-    let times = [&status.idle_since, &status.allocated_at];
+    let set_up = status.setup.as_ref().and_then(|setup| setup.completed_at.clone());
+    let times = [&status.idle_since, &status.allocated_at, &set_up];
     times.into_iter().flatten().map(|at| at.0).max()
 }

@@ -11,6 +11,8 @@ mod idle;
 mod live;
 mod observe;
 mod plan;
+mod setup;
+mod setup_task;
 mod status;
 
 use std::{
@@ -164,7 +166,7 @@ impl Sandboxes {
             return Ok(true);
         }
         let version = Version::of(observed.sandbox());
-        let sandbox = match self.effects.write_status::<Sandbox>(&version, &wanted, 0).await? {
+        let sandbox = match self.effects.write_status::<Sandbox>(&version, &wanted, observed.row.left_out).await? {
             Written::Done(sandbox) => sandbox,
             Written::Changed | Written::Gone => return Ok(false),
             Written::TooLarge(failure) => return Err(failure),
@@ -233,6 +235,7 @@ impl Reconcile for Sandboxes {
         self.confirm(&mut observed).await?;
         let plan = plan::plan(&observed, self.clock.now());
         let plan = self.claim(&mut observed, plan).await?;
+        let Some(plan) = self.make_setup(&mut observed, plan).await? else { return Ok(None) };
         let Plan { decision, surplus, look_again, asks } = plan;
         if let Some(target) = decision.held(&observed).and_then(Pod::target) {
             self.runs.prepare(key, &target, asks);

@@ -28,6 +28,8 @@ pub(super) struct Observed {
     pub(super) owned: Vec<Arc<Pod>>,
     /// Its pod on record, where somebody gave that to another owner.
     pub(super) given_away: Option<Pod>,
+    /// The Task on record that sets it up, while that has not ended on record.
+    pub(super) setup_task: Option<Arc<TaskRow>>,
     /// Unfinished Tasks that name it.
     pub(super) unfinished: usize,
     /// Since when the Task at the head of the queue has been running, if it has.
@@ -61,6 +63,8 @@ impl Observed {
             refusal: tables.claim_refusal(&row, now),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
             given_away: None,
+            setup_task: setup_on_record(&row)
+                .and_then(|(task, uid)| tables.tasks.get(&task).filter(|found| Uid::of(&*found.task) == uid).cloned()),
             unfinished: tables.queued(key).count(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
             last_finished: tables.last_finished.get(&uid).copied(),
@@ -117,7 +121,18 @@ impl Observed {
         self.status()?.pod_name.clone()
     }
 
+    /// The Task on record that sets it up, if it is not where it should be.
+    pub(super) fn missing_setup(&self) -> Option<(Key, Uid)> {
+        setup_on_record(&self.row).filter(|_| self.setup_task.is_none() && !self.row.is_released())
+    }
+
     pub(super) fn pool_name(&self) -> &str {
         &self.sandbox().spec.pool_ref
     }
+}
+
+/// The Task that sets up a Sandbox, as long as no end is on record.
+fn setup_on_record(row: &SandboxRow) -> Option<(Key, Uid)> {
+    let setup = row.setup().filter(|setup| !setup.state.is_finished())?;
+    Some((row.key().sibling(&setup.task), Uid(setup.task_uid.clone())))
 }

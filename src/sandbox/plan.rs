@@ -11,6 +11,7 @@ use super::{
     idle::{self, Record},
     live::{self, Live},
     observe::Observed,
+    setup::{self, Progress},
 };
 use crate::{
     clock::after,
@@ -36,6 +37,10 @@ pub(super) enum Decision {
         /// Since when it is idle, to be put on record; nothing keeps the record.
         idle_since: Option<Timestamp>,
     },
+    /// It has the pod with this uid, and is being set up.
+    SetUp(Uid),
+    /// The Task that sets it up is to be made.
+    MakeSetup,
     /// It gives up its pod, because.
     Release(SandboxReason),
     /// It has given up its pod, and that is on record.
@@ -47,7 +52,7 @@ pub(super) enum Decision {
 impl Decision {
     /// The pod it has.
     pub(super) fn held<'a>(&self, observed: &'a Observed) -> Option<&'a Pod> {
-        let Self::Hold { pod, .. } = self else { return None };
+        let (Self::Hold { pod, .. } | Self::SetUp(pod)) = self else { return None };
         observed.owned.iter().map(AsRef::as_ref).find(|owned| Uid::of(*owned) == *pod)
     }
 
@@ -86,9 +91,9 @@ impl Plan {
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = decide(observed, now);
     let kept = match &plan.decision {
-        Decision::Hold { pod, .. } => Some(pod.clone()),
-        // An expired Sandbox takes its pod with it, by the garbage collector.
-        Decision::Expire => return plan,
+        Decision::Hold { pod, .. } | Decision::SetUp(pod) => Some(pod.clone()),
+        // An expired Sandbox takes its pod with it, by the garbage collector; one to be set up is decided on again.
+        Decision::Expire | Decision::MakeSetup => return plan,
         _ => None,
     };
     let surplus = observed.owned.iter().filter(|pod| Some(Uid::of(&***pod)) != kept && !pod.is_deleting());
@@ -104,12 +109,19 @@ fn decide(observed: &Observed, now: Timestamp) -> Plan {
         // A claim whose status was never written is completed before anything else is claimed.
         let claimed = observed.owned.iter().filter(|pod| pod.is_alive()).min_by_key(|pod| Uid::of(&***pod));
         return match claimed {
+            Some(pod) if !observed.row.is_set_up() => Plan::of(Decision::SetUp(Uid::of(&**pod)), None),
             Some(pod) => Plan::of(hold(pod, SandboxPhase::Ready, None), None),
             None => Plan::of(without_pod(observed), observed.refusal.as_ref().map(|refusal| refusal.retry_at)),
         };
     }
     match observed.pod().filter(|pod| pod.is_alive()) {
-        Some(pod) => with_pod(observed, pod, now),
+        Some(pod) => match setup::progress(observed) {
+            Progress::Done => with_pod(observed, pod, now),
+            Progress::Succeeded => Plan::of(hold(pod, SandboxPhase::Ready, None), None),
+            Progress::Unmade => Plan::of(Decision::MakeSetup, None),
+            Progress::Underway => Plan::of(Decision::SetUp(Uid::of(pod)), None),
+            Progress::Failed => Plan::of(Decision::Release(SandboxReason::SetupFailed), None),
+        },
         None => Plan::of(Decision::Release(SandboxReason::PodLost), None),
     }
 }
@@ -204,4 +216,4 @@ fn ttl(seconds: Option<i32>) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,7 +8,7 @@ use arl_crds::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
-use super::{observe::Observed, plan::Decision};
+use super::{observe::Observed, plan::Decision, setup};
 use crate::pod::{self, ContainerStatus, Pod};
 
 /// What the status should be.
@@ -23,10 +23,21 @@ pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -
         Decision::Claim(_) => Some((SandboxPhase::Pending, waiting(observed, SandboxReason::Claiming))),
         Decision::Hold { phase, idle_since, .. } => decision.held(observed).map(|pod| {
             let earlier = observed.is_of_earlier_template(pod);
-            (*phase, hold(&mut status, pod, earlier, *idle_since, now))
+            status.setup = setup::record(observed, None, now);
+            let usable = hold(&mut status, pod, *idle_since, now).unwrap_or_else(|| allocated(&status, pod, earlier));
+            (*phase, usable)
         }),
-        Decision::Release(reason) => Some((SandboxPhase::Released, released(&status, *reason, observed))),
-        Decision::Released | Decision::Expire => None,
+        Decision::SetUp(_) => decision.held(observed).map(|pod| {
+            status.setup = setup::record(observed, None, now);
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let usable = hold(&mut status, pod, None, now).unwrap_or_else(|| setup::going_on(observed, name));
+            (SandboxPhase::Pending, usable)
+        }),
+        Decision::Release(reason) => {
+            status.setup = setup::record(observed, Some(*reason), now);
+            Some((SandboxPhase::Released, released(&status, *reason, observed)))
+        }
+        Decision::MakeSetup | Decision::Released | Decision::Expire => None,
     };
     match conditions {
         Some((phase, ready)) => {
@@ -80,13 +91,8 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
     ready(Truth::False, reason, message)
 }
 
-fn hold(
-    status: &mut SandboxStatus,
-    pod: &Pod,
-    of_earlier_template: bool,
-    idle_since: Option<Timestamp>,
-    now: Timestamp,
-) -> Wanted {
+/// Records its pod, and says what keeps that from being used, if anything does.
+fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, now: Timestamp) -> Option<Wanted> {
     let executor = pod.executor_status();
     let count = executor.map_or(0, |c| c.restart_count);
     if status.pod_uid.is_none() {
@@ -114,20 +120,25 @@ fn hold(
                 "container {container} of pod {name} has ended{how}, and with restartPolicy {policy} it is not started again; its \
                  processes and its files outside volumes are lost; delete this Sandbox, and give the template restartPolicy Always"
             );
-            return ready(Truth::False, SandboxReason::ContainerEnded, message);
+            return Some(ready(Truth::False, SandboxReason::ContainerEnded, message));
         }
         let message = format!(
             "container {container} of pod {name} is not running{how}{}; its processes and its files outside volumes are lost; Tasks \
              wait until it runs again",
             unstarted(executor)
         );
-        return ready(Truth::False, SandboxReason::ContainerRestarting, message);
+        return Some(ready(Truth::False, SandboxReason::ContainerRestarting, message));
     }
     if !pod.is_ready() {
         let message = format!("pod {name} is not ready: {}; Tasks wait until it is", pod.why_not_ready());
-        return ready(Truth::False, SandboxReason::PodNotReady, message);
+        return Some(ready(Truth::False, SandboxReason::PodNotReady, message));
     }
-    let restarted = match restarts {
+    None
+}
+
+fn allocated(status: &SandboxStatus, pod: &Pod, of_earlier_template: bool) -> Wanted {
+    let (name, container) = (pod.metadata.name.as_deref().unwrap_or_default(), pod.executor());
+    let restarted = match status.restarts.unwrap_or(0) {
         ..=0 => String::new(),
         n => {
             let times = if n == 1 { String::new() } else { format!(" {n} times") };
@@ -153,6 +164,8 @@ fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) 
         format!(
             "its Tasks have finished, so pod {pod} was deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
         )
+    } else if let Some(setup) = status.setup.as_ref().filter(|_| reason == SandboxReason::SetupFailed) {
+        setup::why_failed(setup)
     } else {
         let lost = pod::how_lost(observed.pod().or(observed.given_away.as_ref()));
         format!("pod {pod} {}; {}; the workspace is lost: create another Sandbox", lost.message, lost.advice)
@@ -174,7 +187,7 @@ pub(super) fn events(before: Option<&SandboxStatus>, after: &SandboxStatus) -> V
     let phase_changed = before.and_then(|s| s.phase) != after.phase;
     match after.phase {
         Some(SandboxPhase::Released) if phase_changed => events.push((EventReason::Released, said(after))),
-        Some(SandboxPhase::Pending) if before.and_then(reason) != reason(after) => {
+        Some(SandboxPhase::Pending) if after.pod_uid.is_none() && before.and_then(reason) != reason(after) => {
             events.push((EventReason::Waiting, said(after)));
         }
         _ => {}

@@ -56,7 +56,7 @@ impl Observed {
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
-        let first = tables.queued(&sandbox_key).next().map(TaskRow::key).filter(|head| head != key);
+        let first = tables.head(&sandbox_key).map(TaskRow::key).filter(|head| head != key);
         Some(Self {
             run,
             behind: first.map(|head| head.name),
@@ -80,7 +80,7 @@ impl Observed {
 
     /// Whether it can only have come for this Sandbox: an old cache put one on record that was deleted before.
     fn came_for(&self, sandbox: &SandboxRow) -> bool {
-        !self.was_started() && sandbox.arrival < self.row.arrival
+        !self.was_started() && self.row.setup_of.is_none() && sandbox.arrival < self.row.arrival
     }
 
     /// The Sandbox on record, where that can be the one it came for.
@@ -99,6 +99,22 @@ impl Observed {
             // A short run is not on record before its end.
             None => self.run.is_some() && present.is_none(),
         }
+    }
+
+    /// Whether it is the Task on record that sets up its Sandbox.
+    pub(super) fn is_setup(&self, sandbox: &SandboxRow) -> bool {
+        sandbox.setup().is_some_and(|setup| setup.task_uid == self.uid().0)
+    }
+
+    /// Whether it has the name of its Sandbox's setup, which another Task is or was.
+    pub(super) fn is_setup_again(&self, sandbox: &SandboxRow) -> bool {
+        self.row.setup_of.is_some() && sandbox.setup().is_some() && !self.is_setup(sandbox)
+    }
+
+    /// Whether its Sandbox has a pod, and has to be set up before this Task runs in it.
+    pub(super) fn waits_for_setup(&self) -> bool {
+        let sandbox = self.sandbox.as_deref().filter(|sandbox| sandbox.pod_uid().is_some());
+        sandbox.is_some_and(|sandbox| !sandbox.is_set_up() && !self.is_setup(sandbox))
     }
 
     /// Whether it is being deleted, which somebody's finalizer may keep it from for long.
@@ -176,10 +192,11 @@ impl Observed {
         current.is_some() && current != self.row.status().and_then(|s| s.step.as_ref())
     }
 
-    /// How long it is kept once it has finished.
+    /// How long it is kept once it has finished. That of a setup goes with its Sandbox.
     pub(super) fn ttl(&self) -> Option<Duration> {
         let own = self.row.task.spec.ttl_seconds_after_finished;
-        own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(self.finished_ttl)
+        let default = self.finished_ttl.filter(|_| self.row.setup_of.is_none());
+        own.map(|s| Duration::from_secs(u64::try_from(s).unwrap_or(0))).or(default)
     }
 
     /// The end on record, where its run has ended too and is still known: the answer to the call that wrote it never came.

@@ -59,6 +59,16 @@ fn waiting(observed: &Observed) -> Plan {
             format!("Sandbox {name} has given up its pod; create the Task again for another one"),
         );
     }
+    if observed.is_setup_again(sandbox) {
+        let name = &observed.row.task.spec.sandbox_ref;
+        let message = format!(
+            "a Sandbox is set up once, and another Task of this name was to set up {name}; create another Sandbox"
+        );
+        return finish(TaskReason::InvalidSpec, message);
+    }
+    if !sandbox.is_set_up() && !observed.is_setup(sandbox) {
+        return Decision::Wait(TaskReason::SandboxNotReady).into();
+    }
     if observed.behind.is_some() {
         return Decision::Wait(TaskReason::Queued).into();
     }

@@ -91,6 +91,9 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
             format!("Sandbox {sandbox} runs one Task at a time, first come first served; Task {first} comes first")
         }
         _ if observed.obstacle().is_some() => observed.obstacle().unwrap_or_default().to_owned(),
+        _ if observed.waits_for_setup() => {
+            format!("Sandbox {sandbox} is not set up yet; see kubectl describe sandboxes.arl.infra.io {sandbox}")
+        }
         _ => format!("Sandbox {sandbox} has no ready pod; see kubectl describe sandboxes.arl.infra.io {sandbox}"),
     };
     waiting_for(observed, reason, &message, now)

@@ -45,6 +45,10 @@ fn sandbox() -> Value {
     manifest("Sandbox", "s", &json!({"poolRef": "p"}))
 }
 
+fn set_up(timeout: &str, steps: Value) -> Value {
+    with(sandbox(), "/spec/setup", json!({"timeout": timeout, "steps": steps}))
+}
+
 /// Each bad manifest and what its refusal must say.
 fn bad_tasks() -> Vec<(Value, &'static str)> {
     let script = || step(json!({}));
@@ -141,6 +145,12 @@ async fn bad_pools_and_sandboxes_are_refused_with_a_remedy() {
         (with(sandbox(), "/spec/poolRef", json!("")), "spec.poolRef"),
         (manifest("Sandbox", "s", &json!({})), "spec.poolRef: Required value"),
         (with(sandbox(), "/spec/ttlSecondsAfterFinished", json!(-1)), "spec.ttlSecondsAfterFinished"),
+        (with(sandbox(), "/spec/setup", json!({})), "spec.setup.steps: Required value"),
+        (with(sandbox(), "/spec/setup", json!({"steps": []})), "spec.setup.steps"),
+        (with(sandbox(), "/spec/setup", json!({"steps": [command("a", &[])]})), "a Command step needs command"),
+        (set_up("30", json!([command("a", &["true"])])), "must be a duration with units, such as 30s"),
+        (set_up("0s", json!([command("a", &["true"])])), "must be greater than 0 and at most 24h"),
+        (set_up("1s", json!([command("a", &["true"]), command("a", &["true"])])), "Duplicate value"),
     ] {
         assert_refused(&world, expected, &bad, expected).await;
     }
@@ -158,6 +168,7 @@ async fn changes_that_cannot_be_followed_are_refused() {
     };
     for (kind, change, expected) in [
         ("Sandbox", json!({"poolRef": "other"}), "poolRef cannot be changed"),
+        ("Sandbox", json!({"setup": {"steps": [command("a", &["true"])]}}), "setup cannot be added or taken away"),
         ("Task", json!({"sandboxRef": "other"}), "spec cannot be changed"),
         ("Task", json!({"timeout": "31s"}), "spec cannot be changed"),
         ("Task", json!({"steps": [command("a", &["false"])]}), "spec cannot be changed"),
@@ -167,6 +178,17 @@ async fn changes_that_cannot_be_followed_are_refused() {
         ("Task", json!({"steps": [step(json!({"env": {"A": "y"}}))["spec"]["steps"][0]]}), "spec cannot be changed"),
     ] {
         let refusal = patch(kind, change.clone()).await.expect_err(&change.to_string()).to_string();
+        assert!(refusal.contains(expected), "{change}: {refusal}");
+    }
+    world.delete::<Sandbox>("s").await;
+    world.create(&set_up("1s", json!([command("a", &["true"]), command("b", &["true"])]))).await;
+    for (change, expected) in [
+        (json!(null), "setup cannot be added or taken away"),
+        (json!({"timeout": "2s"}), "setup cannot be changed"),
+        (json!({"steps": [command("a", &["true"])]}), "setup cannot be changed"),
+        (json!({"steps": [command("b", &["true"]), command("a", &["true"])]}), "the order of the steps of setup"),
+    ] {
+        let refusal = patch("Sandbox", json!({"setup": change})).await.expect_err(&change.to_string()).to_string();
         assert!(refusal.contains(expected), "{change}: {refusal}");
     }
     patch("Sandbox", json!({"keepAlive": true, "ttlSecondsAfterFinished": 5})).await.expect("idle rules can change");
@@ -186,7 +208,7 @@ async fn good_input_is_accepted_up_to_the_limits() {
     let many = |i| json!({"name": format!("step-{i}"), "type": "Command", "command": arguments, "env": env});
     let steps: Vec<Value> = (0..32).map(many).collect();
     let mut good = vec![
-        ("32 steps of 64 variables and 256 arguments", task(json!(steps))),
+        ("32 steps of 64 variables and 256 arguments", task(json!(steps.clone()))),
         ("512 KiB of content", task(json!([file("a", "/x", &"x".repeat(512 * 1024))]))),
         ("empty content", task(json!([file("a", "x", "")]))),
         ("a workDir for a file", patch_step(&json!({"path": "x", "content": "x", "workDir": "/workspace"}))),
@@ -195,6 +217,7 @@ async fn good_input_is_accepted_up_to_the_limits() {
         ("an executor", with(pool(), "/spec/executor", json!({"mode": "Exec", "container": "executor"}))),
         ("an executor by default", with(pool(), "/spec/executor", json!({}))),
         ("ttl 0", with(sandbox(), "/spec/ttlSecondsAfterFinished", json!(0))),
+        ("a setup of 32 steps of 64 variables and 256 arguments", set_up("1m", json!(steps))),
         ("a name of 63", with(sandbox(), "/metadata/name", json!("n".repeat(63)))),
         ("a Task name of 200", with(step(json!({})), "/metadata/name", json!("n".repeat(200)))),
     ];

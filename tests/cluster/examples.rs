@@ -41,9 +41,10 @@ async fn the_examples_do_what_the_reference_says() {
     assert!(script.starts_with("Hello from /") && script.ends_with("Environment: custom-value\n"), "{script}");
     assert_eq!(output("data-pipeline").await, "Sum: 6\n");
     assert_eq!(output("task-2").await, "initialized");
+    assert_eq!(output("use-what-was-prepared").await, "{\"seed\": 7}\n1,2,3");
     assert_in_order(&world.finished("task-1").await, &world.finished("task-2").await);
 
-    for name in ["my-workspace", "persistent-workspace", "temp-workspace"] {
+    for name in ["my-workspace", "prepared-workspace", "persistent-workspace", "temp-workspace"] {
         let sandbox: Sandbox = world.phase(name, SandboxPhase::Ready).await;
         assert!(sandbox.status.unwrap().pod_ip.is_some(), "{name}");
     }

@@ -52,6 +52,7 @@ mod quiet;
 mod refusals;
 mod remains;
 mod rights;
+mod setups;
 mod simulated;
 mod soak;
 mod tampered;

@@ -138,7 +138,7 @@ fn the_examples_can_be_run() {
     for (file, document) in examples() {
         kinds.push(check(&document).unwrap_or_else(|e| panic!("{file}: {e}")));
     }
-    for (kind, count) in [("WarmPool", 3), ("Sandbox", 3), ("Task", 5)] {
+    for (kind, count) in [("WarmPool", 3), ("Sandbox", 4), ("Task", 6)] {
         assert_eq!(kinds.iter().filter(|k| **k == kind).count(), count, "examples of kind {kind}");
     }
 }

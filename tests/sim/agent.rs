@@ -193,7 +193,7 @@ impl State {
         let found = self.store.by_uid(Kind::Sandbox, &sandbox);
         let surplus =
             found.filter(|(_, holder)| holder["status"]["podUID"] != *id.0).map(|(holder, _)| holder.to_string());
-        let Contract { ledger, facts, runs, .. } = &mut self.contract;
+        let Contract { ledger, facts, runs, setups, .. } = &mut self.contract;
         ledger.test(Rule::StepInRecordedPod, surplus.is_none(), || {
             format!("a step is started in pod {}, which {surplus:?} does not have on record", id.0)
         });
@@ -203,6 +203,7 @@ impl State {
         ledger.test(Rule::StepOnce, twice.is_none(), || twice.unwrap_or_default());
         if number == 0 {
             InFlight::begins(task, &self.store, facts, ledger);
+            setups.begins(task, &sandbox, &self.store, ledger);
         }
         if mode == ExecutorMode::Agent {
             runs.goes_on(task, facts, ledger);

@@ -49,8 +49,8 @@ impl State {
             Kind::WarmPool | Kind::Sandbox if going || entry.after.is_none() => {
                 self.soon((5, 800), Action::CollectGarbage);
             }
-            // A pod may be made for an owner that has just gone, or be given to one.
-            Kind::Pod if entry.before.is_none() => self.soon((200, 2_000), Action::CollectGarbage),
+            // A pod or a Task may be made for an owner that has just gone, or be given to one.
+            Kind::Pod | Kind::Task if entry.before.is_none() => self.soon((200, 2_000), Action::CollectGarbage),
             Kind::Pod if self.is_given_to_nobody(entry) => self.agenda.after(NOTICED, Action::CollectGarbage),
             _ => {}
         }
@@ -65,8 +65,9 @@ impl State {
 
     /// Deletes what has lost its owners, and lets go those that wait for it.
     pub fn collect_garbage(&mut self) {
-        let pods: Vec<_> = self.store.of(Kind::Pod).map(|(id, pod)| (id.clone(), Arc::clone(pod))).collect();
-        for (id, pod) in pods {
+        let owned = [Kind::Pod, Kind::Task].into_iter().flat_map(|kind| self.store.of(kind));
+        let owned: Vec<_> = owned.map(|(id, object)| (id.clone(), Arc::clone(object))).collect();
+        for (id, pod) in owned {
             match self.owners(&id, &pod) {
                 Owners::Present => {}
                 Owners::Gone if is_deleting(&pod) => {}

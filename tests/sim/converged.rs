@@ -6,7 +6,7 @@ use arl_crds::{WarmPoolSpec, condition::STALLED, labels};
 use serde_json::Value;
 
 use crate::{
-    contract::{Rule, condition, elastic, is_alive, is_finished, is_ready, is_running},
+    contract::{Rule, condition, elastic, is_alive, is_finished, is_ready, is_running, setups::set_up_by},
     kind::{Id, Kind},
     kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
     store::{controller, is_deleting, label, uid_of},
@@ -163,7 +163,10 @@ fn sandboxes(state: &State, related: &Related<'_>, findings: &mut Findings) {
     for (id, sandbox) in state.store.of(Kind::Sandbox) {
         let (spec, status) = (&sandbox["spec"], &sandbox["status"]);
         let (owned, tasks) = (related.pods_of("Sandbox", uid_of(sandbox)), related.tasks_of(id));
-        let ran = |t: &&&Value| t["status"]["sandboxUID"] == uid_of(sandbox) && t["status"].get("startedAt").is_some();
+        let ran = |t: &&&Value| {
+            let its = t["status"]["sandboxUID"] == uid_of(sandbox) && set_up_by(t).is_none();
+            its && t["status"].get("startedAt").is_some()
+        };
         let ended = tasks.iter().filter(ran).any(|t| is_finished(t));
         let unfinished = tasks.iter().any(|t| !is_finished(t));
         let ttl = spec.get("ttlSecondsAfterFinished").and_then(Value::as_i64);
@@ -210,6 +213,11 @@ fn sandboxes(state: &State, related: &Related<'_>, findings: &mut Findings) {
 fn pending(state: &State, id: &Id, spec: &Value, sandbox: &Value, findings: &mut Findings) {
     let name = spec["poolRef"].as_str().unwrap_or_default();
     let reason = &condition(sandbox, "Ready").map(|c| c["reason"].clone()).unwrap_or_default();
+    if sandbox["status"].get("podUID").is_some() {
+        let setup = &sandbox["status"]["setup"];
+        return findings
+            .test(Rule::SandboxServed, false, || format!("{id} is not set up yet, and says {reason}: {setup}"));
+    }
     match state.store.get(&Id::new(Kind::WarmPool, &id.namespace, name)) {
         None => {
             findings

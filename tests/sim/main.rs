@@ -37,6 +37,7 @@ mod schema;
 mod seeds;
 mod select;
 mod server;
+mod setups;
 mod specs;
 mod store;
 mod stories;

@@ -67,6 +67,15 @@ pub fn task(name: &str, sandbox: &str, rng: &mut Rng) -> Deed {
     Deed::Task { name: name.into(), sandbox: sandbox.into(), spec }
 }
 
+/// A setup of one to three steps, commands and files.
+pub fn setup(rng: &mut Rng) -> Value {
+    let mut setup = json!({ "steps": (0..rng.u8(1..4)).map(|n| step(n, rng)).collect::<Vec<_>>() });
+    if rng.bool() {
+        setup["timeout"] = json!(["900ms", "1.5s", "1m30s"][rng.usize(..3)]);
+    }
+    setup
+}
+
 fn step(n: u8, rng: &mut Rng) -> Value {
     let mut step = json!({ "name": format!("step-{n}") });
     if rng.u8(..3) == 0 {

@@ -11,6 +11,7 @@ use crate::{
     outages::Outage,
     pools::{broken_pods, rolled, unready_first, waiting_line},
     scenario::Scenario,
+    setups::set_ups,
     specs,
     users::{Deed, Fortune, Which},
 };
@@ -34,6 +35,7 @@ pub const CONTRACT: &[Scenario] = scenarios![
     long_runs,
     held_back,
     late_tasks,
+    set_ups,
 ];
 
 /// Longer than a history.

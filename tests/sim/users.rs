@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     agenda::Action,
+    contract::setups,
     controllers::remove_finalizer,
     kind::{Actor, Id, Kind},
     kubelet::PodEvent,
@@ -50,6 +51,10 @@ pub enum Deed {
     Live {
         sandbox: String,
         takes: u64,
+    },
+    /// Somebody deletes the Task that sets up a Sandbox.
+    DeleteSetup {
+        sandbox: String,
     },
     /// Merges into the spec.
     Edit {
@@ -135,6 +140,10 @@ impl State {
             Deed::Delete { kind, name, foreground } => {
                 let deletion = Deletion { foreground: *foreground, ..Deletion::default() };
                 self.store.delete(&id(*kind, name), &deletion, Actor::User)
+            }
+            Deed::DeleteSetup { sandbox } => {
+                let Some(task) = setups::task_of(&id(Kind::Sandbox, sandbox), &self.store) else { return };
+                self.store.delete(&task, &Deletion::default(), Actor::User)
             }
             Deed::Hold { kind, name, holds } => self.hold(&id(*kind, name), *holds),
             Deed::Live { sandbox, takes } => {

@@ -75,6 +75,10 @@ annotations:
 - apiGroups: [arl.infra.io]
   resources: [sandboxes, tasks]
   verbs: [delete]
+# The setup of a Sandbox is run by a Task of its own.
+- apiGroups: [arl.infra.io]
+  resources: [tasks]
+  verbs: [create]
 - apiGroups: [arl.infra.io]
   resources: [warmpools/status, sandboxes/status, tasks/status]
   verbs: [patch]

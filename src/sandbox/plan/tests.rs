@@ -10,7 +10,7 @@ use crate::{
     runs::{LiveState, LiveView},
 };
 
-fn at(seconds: i64) -> Timestamp {
+pub(in crate::sandbox) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
@@ -47,6 +47,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
         refusal: None,
         owned: Vec::new(),
         given_away: None,
+        setup_task: None,
         unfinished: 0,
         running_since: None,
         last_finished: None,
@@ -57,12 +58,12 @@ fn observed(spec: &Value, status: &Value) -> Observed {
 }
 
 /// Allocated at second 0, with its pod.
-fn holder(spec: &Value) -> Observed {
+pub(in crate::sandbox) fn holder(spec: &Value) -> Observed {
     let status = json!({ "phase": "Ready", "podName": "p-a", "podUID": "a", "allocatedAt": at(0).to_string() });
     Observed { owned: vec![pod("a", &json!({}))], ..observed(spec, &status) }
 }
 
-fn hold(phase: SandboxPhase, idle_since: Option<Timestamp>) -> Decision {
+pub(in crate::sandbox) fn hold(phase: SandboxPhase, idle_since: Option<Timestamp>) -> Decision {
     Decision::Hold { pod: Uid("a".into()), phase, idle_since }
 }
 
@@ -233,7 +234,7 @@ fn a_refused_claim_is_said_in_the_refusals_words_and_tried_again() {
 }
 
 /// A holder whose pod has an agent and a container that runs.
-fn with_agent(spec: &Value, live: LiveView) -> Observed {
+pub(in crate::sandbox) fn with_agent(spec: &Value, live: LiveView) -> Observed {
     let container = json!([{ "name": "executor", "ready": true, "state": { "running": {} }, "containerID": "c-1" }]);
     let annotations = json!({ labels::AGENT: "image" });
     let mut pod = serde_json::to_value(&*pod("a", &json!({}))).unwrap();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arl_crds::{Sandbox, Task, labels};
+use arl_crds::{Sandbox, Task, labels, setup_task};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -471,4 +471,59 @@ fn a_failure_says_whose_fault_it_is_and_what_a_sandbox_can_do_to_itself_is_its_o
         let Decision::Finish(verdict) = plan(&observed, late).decision else { panic!("not over") };
         assert_eq!(report::finished(&observed, &verdict, &[], late).blame, expected, "{verdict:?}");
     }
+}
+
+/// A Sandbox with a setup, of which this is on record: the uid of its Task and its state.
+fn set_up(recorded: Option<(&str, &str)>) -> Arc<SandboxRow> {
+    let mut object = serde_json::to_value(&*sandbox("Pending").sandbox).unwrap();
+    object["spec"]["setup"] = json!({ "steps": [] });
+    if let Some((uid, state)) = recorded {
+        object["status"]["setup"] = json!({ "task": setup_task("s", "sandbox"), "taskUID": uid, "state": state });
+    }
+    Arc::new(SandboxRow::new(serde_json::from_value::<Sandbox>(object).unwrap()))
+}
+
+/// The Task that is named for the setup of the Sandbox with this uid, and owned by it.
+fn of_setup(sandbox: &str) -> Arc<TaskRow> {
+    let mut object = serde_json::to_value(&*task(&json!({}), &Value::Null).task).unwrap();
+    object["metadata"]["name"] = json!(setup_task("s", sandbox));
+    object["metadata"]["ownerReferences"] = json!([{ "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox", "name": "s", "uid": sandbox, "controller": true }]);
+    Arc::new(TaskRow::new(serde_json::from_value::<Task>(object).unwrap()))
+}
+
+#[test]
+fn a_task_waits_until_its_sandbox_is_set_up_and_that_which_sets_it_up_goes_first() {
+    let waits = Decision::Wait(TaskReason::SandboxNotReady);
+    let decide = |row: Option<Arc<TaskRow>>, recorded| {
+        let fresh = fresh(&json!({}));
+        let row = row.unwrap_or_else(|| Arc::clone(&fresh.row));
+        plan(&Observed { row, sandbox: Some(set_up(recorded)), ..fresh }, at(0)).decision
+    };
+    let starts = |decision: &Decision| matches!(decision, Decision::Start(_));
+    for recorded in [None, Some(("task", "Pending"))] {
+        // Its own uid is on record, which makes no difference to one that is not named for it.
+        let other = recorded.map(|(_, state)| ("setup", state));
+        assert_eq!(decide(None, other), waits, "{other:?}");
+    }
+    assert!(starts(&decide(None, Some(("setup", "Succeeded")))));
+    let setup = || Some(of_setup("sandbox"));
+    assert_eq!(decide(setup(), None), waits, "what is not on record could be run again");
+    assert!(starts(&decide(setup(), Some(("task", "Pending")))));
+    for state in ["Pending", "Succeeded"] {
+        let Decision::Finish(verdict) = decide(setup(), Some(("another", state))) else {
+            panic!("{state}: it is not over")
+        };
+        assert_eq!((verdict.reason, verdict.blame), (TaskReason::InvalidSpec, Some(Blame::Usage)));
+    }
+    let Decision::Finish(verdict) = decide(Some(of_setup("another")), None) else {
+        panic!("it is of a Sandbox that is no more")
+    };
+    assert_eq!(verdict.reason, TaskReason::SandboxDeleted);
+}
+
+#[test]
+fn the_task_of_a_setup_is_kept_with_its_sandbox() {
+    let finished_ttl = Some(Duration::from_secs(1));
+    assert_eq!(Observed { finished_ttl, ..fresh(&json!({})) }.ttl(), finished_ttl);
+    assert_eq!(Observed { finished_ttl, row: of_setup("sandbox"), ..fresh(&json!({})) }.ttl(), None);
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{Facts, Ledger, Rule, is_alive, is_finished, time};
+use super::{Facts, Ledger, Rule, is_alive, is_finished, setups::set_up_by, time};
 use crate::{
     agent::Agents,
     kind::{Id, Kind},
@@ -35,7 +35,7 @@ impl Lifetimes {
     pub fn check(&mut self, entry: &Entry, cluster: Cluster<'_>, facts: &Facts, ledger: &mut Ledger) {
         match (entry.id.kind, entry.before.as_deref(), entry.after.as_deref()) {
             (Kind::Task, None, Some(task)) => drop(self.named.insert(uid_of(task).to_owned(), entry.at)),
-            (Kind::Task, Some(_), Some(task)) => {
+            (Kind::Task, Some(_), Some(task)) if set_up_by(task).is_none() => {
                 if let Some((sandbox, at)) =
                     task["status"]["sandboxUID"].as_str().zip(time(&task["status"]["completedAt"]))
                 {
@@ -71,6 +71,11 @@ impl Lifetimes {
         }
         let spec = &was["spec"];
         let reason = &super::condition(now, "Ready").map(|c| c["reason"].clone()).unwrap_or_default();
+        if reason == "SetupFailed" {
+            let task = now["status"]["setup"]["taskUID"].as_str().unwrap_or_default();
+            let failed = store.by_uid(Kind::Task, task).is_none_or(|(_, task)| task["status"]["state"] == "Failed");
+            return ledger.test(Rule::SetUpFailed, failed, || format!("{} gives up its pod for its setup", entry.id));
+        }
         if reason != "TasksFinished" {
             let uid = was["status"]["podUID"].as_str().unwrap_or_default();
             let lives = store
@@ -136,7 +141,10 @@ impl Lifetimes {
             Kind::Task => time(&object["status"]["completedAt"]),
             // What another operator saw end, this one may not have heard of yet.
             _ if facts.operators > 1 => return,
-            _ => ended.max(live_ended).max(time(&object["status"]["allocatedAt"])),
+            _ => ended
+                .max(live_ended)
+                .max(time(&object["status"]["allocatedAt"]))
+                .max(time(&object["status"]["setup"]["completedAt"])),
         };
         let due = since.map(due_after);
         ledger.test(Rule::NotEarly, due.is_some_and(|due| due <= latest), || {

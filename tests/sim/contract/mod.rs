@@ -9,6 +9,7 @@ mod pods;
 mod results;
 mod rule;
 mod runs;
+pub mod setups;
 mod statuses;
 mod times;
 
@@ -82,6 +83,7 @@ pub struct Contract {
     pub numbers: numbers::Numbers,
     lifetimes: lifetimes::Lifetimes,
     pub runs: runs::InFlight,
+    pub setups: setups::Setups,
     pub events: events::Events,
 }
 
@@ -103,6 +105,7 @@ impl Contract {
         self.elastic.check(entry, store, facts, ledger);
         self.lifetimes.check(entry, (store, agents, live), facts, ledger);
         self.runs.check(entry, agents);
+        self.setups.check(entry, ledger);
         self.events.check(entry);
         results::check(entry, store, agents, facts, ledger);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_operator::runs::{RunEnd, StepEnd};
 use serde_json::Value;
 
-use super::{Facts, Ledger, Rule, is_alive, is_finished, reason_of, runs, time, times};
+use super::{Facts, Ledger, Rule, is_alive, is_finished, reason_of, runs, setups::set_up_by, time, times};
 use crate::{
     agent::{AgentRun, Agents},
     kind::{Id, Kind},
@@ -70,13 +70,15 @@ fn on_record(id: &Id, was: &Value, status: &Value, ledger: &mut Ledger) {
 
 /// Tasks of a Sandbox run one at a time, in order.
 fn in_order(id: &Id, task: &Value, store: &Store, ledger: &mut Ledger) {
+    // That of a setup comes before all others, and none of them has begun.
+    let is_setup = set_up_by(task).is_some();
     let mine = super::arrival(task);
     let first = store.of(Kind::Task).find(|(other, found)| {
         *other != id
             && other.namespace == id.namespace
             && found["spec"]["sandboxRef"] == task["spec"]["sandboxRef"]
             && !is_finished(found)
-            && (found["status"]["state"] == "Running" || super::arrival(found) < mine)
+            && (found["status"]["state"] == "Running" || !is_setup && super::arrival(found) < mine)
     });
     ledger.test(Rule::TasksInOrder, first.is_none(), || {
         format!("{id} starts although {first:?} comes first and has not ended")
@@ -129,6 +131,7 @@ fn is_shown(
     }
     let sandbox = store.by_uid(Kind::Sandbox, task["status"]["sandboxUID"].as_str().unwrap_or_default());
     let bound = sandbox.filter(|(_, s)| !is_deleting(s) && s["status"]["podUID"] == pod.as_str());
+    let bound = bound.filter(|_| set_up_by(task).is_none());
     let bound = bound.is_none_or(|(_, s)| ["Bound", "Released"].iter().any(|phase| s["status"]["phase"] == *phase));
     let is_running = was["status"]["state"] == "Running";
     let last = run.done.last().filter(|step| ended.duration_since(step.started_at) > moment);

@@ -119,6 +119,14 @@ rules! {
     NoStepAfterCancel,
     /// A step is started only in the pod that its Sandbox has on record.
     StepInRecordedPod,
+    /// A Sandbox with a setup is not ready before that has succeeded.
+    SetUpBeforeReady,
+    /// A Sandbox is set up at most once.
+    SetUpOnce,
+    /// No Task begins in a Sandbox before it is set up.
+    SetUpFirst,
+    /// A Sandbox is given up for its setup's failure only once its Task has failed, or is gone.
+    SetUpFailed,
     /// Tasks of a Sandbox run one at a time, in order of creation.
     TasksInOrder,
     /// No step starts once the Task's end is on record.

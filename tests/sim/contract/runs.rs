@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Facts, Ledger, Rule, is_alive, is_finished, is_running};
+use super::{Facts, Ledger, Rule, is_alive, is_finished, is_running, setups::set_up_by};
 use crate::{
     agent::Agents,
     kind::{Id, Kind},
@@ -69,6 +69,9 @@ impl InFlight {
         }
         let Some((id, object)) = store.by_uid(Kind::Task, task) else { return };
         ledger.test(Rule::NoStepAfterEnd, !is_finished(object), || format!("{id} has ended, and a step of it starts"));
+        if set_up_by(object).is_some() {
+            return;
+        }
         let place = |task: &Value| facts.created.get(uid_of(task)).copied();
         let first = |(other, found): &(&Id, &std::sync::Arc<Value>)| {
             *other != id

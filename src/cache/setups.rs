@@ -1,0 +1,16 @@
+//! What a row says of the setup of its Sandbox.
+
+use arl_crds::{SetupStatus, TaskState};
+
+use super::rows::SandboxRow;
+impl SandboxRow {
+    /// What is on record of its setup.
+    pub fn setup(&self) -> Option<&SetupStatus> {
+        self.status()?.setup.as_ref()
+    }
+
+    /// Whether Tasks may run in it: it has no setup, or that has succeeded, by what is on record.
+    pub fn is_set_up(&self) -> bool {
+        self.sandbox.spec.setup.is_none() || self.setup().is_some_and(|setup| setup.state == TaskState::Succeeded)
+    }
+}
