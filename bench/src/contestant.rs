@@ -5,6 +5,8 @@
 pub enum Who {
     /// The bare writes.
     Floor,
+    /// The bare stream of an exec.
+    Bare,
     /// The operator, with a pool that asks for no mode.
     Operator,
     /// The operator, with a pool in Exec mode.
@@ -18,13 +20,20 @@ pub enum Who {
 }
 
 impl Who {
-    /// All, in the order of tables: the floor is first.
-    pub const ALL: [Self; 6] = [Self::Floor, Self::Operator, Self::Exec, Self::Live, Self::Task, Self::Kubectl];
+    /// All, in the order of tables: floors are first.
+    pub const ALL: [Self; 7] =
+        [Self::Floor, Self::Bare, Self::Operator, Self::Exec, Self::Live, Self::Task, Self::Kubectl];
+
+    /// Whether the others are divided by it.
+    pub fn is_floor(self) -> bool {
+        matches!(self, Self::Floor | Self::Bare)
+    }
 
     /// Its name in pools and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Bare => "bare",
             Self::Operator => "operator",
             Self::Exec => "exec",
             Self::Live => "live",
@@ -37,6 +46,7 @@ impl Who {
     pub fn title(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Bare => "bare stream",
             Self::Operator => "**operator**",
             Self::Exec => "Exec mode",
             Self::Live => "**live session**",

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::{contestant::Who, results::Results, stats::Series};
+use crate::{
+    contestant::Who,
+    results::Results,
+    stats::{Series, number},
+};
 
 /// Those of a run; null is what it did not measure.
 pub fn of(results: &Results) -> Value {
@@ -33,7 +37,27 @@ pub fn of(results: &Results) -> Value {
             "task32_per_s": per_s(commands, Who::Task),
             "first_command_ms": p50("first command", Who::Live),
         },
+        "files": files(results),
         "rows": results.series.iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+/// Megabytes (a million bytes) a second, by the p50; a ratio is of the bare stream's speed.
+fn files(results: &Results) -> Value {
+    let mb_s = |workload: &str, who| {
+        let ms = results.find(workload, who)?.percentile_ms(50)?;
+        Some(number(results.file_bytes?) / 1e3 / ms)
+    };
+    let of_bare = |workload: &str| Some(mb_s(workload, Who::Live)? / mb_s(workload, Who::Bare)?);
+    json!({
+        "up_mb_s": mb_s("file, up", Who::Live),
+        "down_mb_s": mb_s("file, down", Who::Live),
+        "kubectl_cp_up_mb_s": mb_s("file, up", Who::Kubectl),
+        "kubectl_cp_down_mb_s": mb_s("file, down", Who::Kubectl),
+        "bare_up_mb_s": mb_s("file, up", Who::Bare),
+        "bare_down_mb_s": mb_s("file, down", Who::Bare),
+        "up_of_bare": of_bare("file, up"),
+        "down_of_bare": of_bare("file, down"),
     })
 }
 
@@ -50,4 +74,29 @@ fn row((workload, who, series): &(String, Who, Series)) -> Value {
         "cpu_ms_per_op": series.cpu_ms_per_op(),
         "writes": series.writes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::stats::{Block, Sample};
+
+    #[test]
+    fn the_speed_of_files_is_divided_by_that_of_the_bare_stream() {
+        let mut results = Results { file_bytes: Some(10_000_000), ..Results::default() };
+        let sent = Instant::now();
+        for (who, ms) in [(Who::Live, 200), (Who::Bare, 100), (Who::Kubectl, 400)] {
+            let block = Block::one_by_one(vec![Sample { sent, seen: sent + Duration::from_millis(ms) }]);
+            results.series("file, up", who).add(&block, None, None);
+        }
+        let files = &of(&results)["files"];
+        let figure = |name: &str| format!("{:.1}", files[name].as_f64().unwrap());
+        assert_eq!(
+            ["up_mb_s", "kubectl_cp_up_mb_s", "bare_up_mb_s", "up_of_bare"].map(figure),
+            ["50.0", "25.0", "100.0", "0.5"]
+        );
+        assert!(files["down_mb_s"].is_null());
+    }
 }

@@ -76,6 +76,12 @@ pub struct Flags {
     /// Sandboxes in which commands are run at once: over live sessions, as Tasks and by kubectl.
     #[arg(long, default_value_t = 32)]
     pub live: usize,
+    /// How often a file goes up and down.
+    #[arg(long, default_value_t = 5)]
+    pub files: usize,
+    /// Its size, in MiB.
+    #[arg(long, default_value_t = 64)]
+    pub file_mib: usize,
 }
 
 /// Rows of the table.
@@ -95,6 +101,8 @@ pub enum Row {
     Queued,
     /// Commands over live sessions, beside Tasks and kubectl.
     Live,
+    /// A file up and down, beside `kubectl cp` and a bare stream.
+    Files,
 }
 
 impl Flags {
@@ -118,6 +126,8 @@ impl Flags {
             window_ms: 800,
             queued: 10,
             live: 4,
+            files: 1,
+            file_mib: 4,
             ..flags
         }
     }

@@ -1,7 +1,9 @@
 //! kubectl, one process each time, as an administrator.
 
 use std::{
-    path::PathBuf,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
     time::Instant,
 };
@@ -32,6 +34,33 @@ impl Kubectl {
         self.time(command.stdin(Stdio::null())).await
     }
 
+    /// Copies a file; one of the two paths begins with a pod.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<Sample> {
+        let mut command = self.command();
+        command.args(["cp", "--container", "executor", from, to]);
+        self.time(command.stdin(Stdio::null())).await
+    }
+
+    /// Runs a command in a pod, with standard input from one file and standard output to another.
+    pub async fn pipe(&self, pod: &str, argv: &[&str], from: Option<&Path>, to: Option<&Path>) -> Result<Sample> {
+        let mut command = self.command();
+        command.args(["exec", pod, "--container", "executor"]);
+        match from {
+            Some(from) => command.arg("--stdin").stdin(File::open(from)?),
+            None => command.stdin(Stdio::null()),
+        };
+        match to {
+            Some(to) => command.stdout(File::create(to)?),
+            None => command.stdout(Stdio::null()),
+        };
+        command.arg("--").args(argv).stderr(Stdio::piped());
+        self.time_of(async { command.spawn()?.wait_with_output().await }).await
+    }
+
+    fn missing(&self) -> String {
+        format!("{} does not start; give another with --kubectl", self.program.display())
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.ns]).kill_on_drop(true);
@@ -39,11 +68,14 @@ impl Kubectl {
     }
 
     async fn time(&self, command: &mut Command) -> Result<Sample> {
+        self.time_of(command.output()).await
+    }
+
+    async fn time_of(&self, output: impl Future<Output = io::Result<Output>>) -> Result<Sample> {
         let sent = Instant::now();
-        let ended = timeout(DEADLINE, command.output()).await.context("kubectl does not end")?;
+        let ended = timeout(DEADLINE, output).await.context("kubectl does not end")?;
         let seen = Instant::now();
-        let missing = || format!("{} does not start; give another with --kubectl", self.program.display());
-        let Output { status, stderr, .. } = ended.with_context(missing)?;
+        let Output { status, stderr, .. } = ended.with_context(|| self.missing())?;
         if !status.success() {
             bail!("kubectl: {status}: {}", String::from_utf8_lossy(&stderr).trim());
         }

@@ -8,6 +8,7 @@ mod claims;
 mod cluster;
 mod contestant;
 mod figures;
+mod files;
 mod flags;
 mod floor;
 mod kubectl;
@@ -119,7 +120,7 @@ async fn in_namespaces(
 /// What is measured in Exec mode too.
 const IN_MODES: [Row; 5] = [Row::Claims, Row::Bursts, Row::Tasks, Row::Parallel, Row::Queued];
 /// What is measured in Sandboxes that are there.
-const IN_SANDBOXES: [Row; 4] = [Row::Tasks, Row::Parallel, Row::Queued, Row::Live];
+const IN_SANDBOXES: [Row; 5] = [Row::Tasks, Row::Parallel, Row::Queued, Row::Live, Row::Files];
 
 async fn measure(bench: &Bench) -> Result<Results> {
     let (mut results, flags) = (Results::default(), &bench.flags);
@@ -149,6 +150,9 @@ async fn measure(bench: &Bench) -> Result<Results> {
     }
     if flags.wants(Row::Live) {
         live::commands(bench, &mut results, &kept).await.context("commands")?;
+    }
+    if flags.wants(Row::Files) {
+        files::up_and_down(bench, &mut results, &kept).await.context("files")?;
     }
     Ok(results)
 }

@@ -47,7 +47,7 @@ impl Report {
             "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|".to_owned(),
         ];
         for (workload, contestants) in self.results.grouped() {
-            let floor = contestants.first().filter(|(who, _)| *who == Who::Floor).map(|(_, series)| *series);
+            let floor = contestants.first().filter(|(who, _)| who.is_floor()).map(|(_, series)| *series);
             for (who, series) in contestants {
                 lines.push(row(workload, who, series, floor));
             }

@@ -10,6 +10,8 @@ use crate::{
 pub struct Results {
     /// Each with its workload and its contestant.
     pub series: Vec<(String, Who, Series)>,
+    /// The size of the file that was copied.
+    pub file_bytes: Option<usize>,
     /// What the operator's memory grew by in the bursts, when so many Sandboxes had a stream each.
     pub grown: Option<Grown>,
 }
