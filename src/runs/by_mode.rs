@@ -51,8 +51,8 @@ impl Runner for ByMode {
         self.of(target).prepare(target, live);
     }
 
-    fn connect(&self, target: &Target) {
-        self.of(target).connect(target);
+    fn connect(&self, target: &Target) -> bool {
+        self.of(target).connect(target)
     }
 
     fn ask_live(&self, target: &Target) {

@@ -100,9 +100,9 @@ impl Runs {
         }
     }
 
-    /// A Sandbox may get this pod soon.
-    pub fn connect(&self, target: &Target) {
-        self.runner.connect(target);
+    /// A Sandbox may get this pod soon; false where there is no room for a stream to it.
+    pub fn connect(&self, target: &Target) -> bool {
+        self.runner.connect(target)
     }
 
     /// What is known of live processes in the pod of a Sandbox.

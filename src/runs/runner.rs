@@ -24,8 +24,10 @@ pub trait Runner: Send + Sync + 'static {
     /// A Sandbox has this pod: Tasks for it may come. What is heard of live processes there goes to `live`.
     fn prepare(&self, target: &Target, live: &LiveReport);
 
-    /// A Sandbox may get this pod soon: what takes time is done now.
-    fn connect(&self, _: &Target) {}
+    /// A Sandbox may get this pod soon: what takes time is done now. False where there is no room for it.
+    fn connect(&self, _: &Target) -> bool {
+        true
+    }
 
     /// Somebody waits to hear whether there are live processes in a pod that was prepared.
     fn ask_live(&self, target: &Target);

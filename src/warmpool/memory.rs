@@ -70,10 +70,11 @@ impl Memory {
         self.setback.clone()
     }
 
-    /// Takes note of the pods that a stream is to be open to; returns those of which that is new.
-    pub(super) fn connect(&mut self, pods: Vec<Target>) -> Vec<Target> {
-        let known = std::mem::replace(&mut self.connected, pods.iter().map(|pod| pod.pod_uid.clone()).collect());
-        pods.into_iter().filter(|pod| !known.contains(&pod.pod_uid)).collect()
+    /// Has a stream opened to each of these pods of which that is new, and takes note of those where there was room for one.
+    pub(super) fn connect(&mut self, pods: Vec<Target>, open: impl Fn(&Target) -> bool) {
+        let known = std::mem::take(&mut self.connected);
+        let connected = pods.into_iter().filter(|pod| known.contains(&pod.pod_uid) || open(pod));
+        self.connected = connected.map(|pod| pod.pod_uid).collect();
     }
 }
 
@@ -132,10 +133,17 @@ mod tests {
                 container_id: "c".into(),
                 mode: arl_crds::ExecutorMode::Agent,
             });
-            memory.connect(targets.collect()).into_iter().map(|target| target.pod.name).collect()
+            let opened = std::cell::RefCell::new(Vec::new());
+            memory.connect(targets.collect(), |target| {
+                opened.borrow_mut().push(target.pod.name.clone());
+                target.pod.name != "full"
+            });
+            opened.into_inner()
         };
         assert_eq!(connected(&["a"]), ["a"]);
         assert_eq!(connected(&["a", "b"]), ["b"]);
+        assert_eq!(connected(&["a", "b", "full"]), ["full"]);
+        assert_eq!(connected(&["a", "b", "full"]), ["full"], "there may be room now");
         assert!(connected(&["b"]).is_empty());
         assert_eq!(connected(&["a", "b"]), ["a"]);
         assert!(connected(&[]).is_empty());

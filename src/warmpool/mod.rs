@@ -86,13 +86,10 @@ impl WarmPools {
     }
 
     /// Once for each pod, and again where it was not ready meanwhile: a stream that breaks is opened again by itself, and one that
-    /// is given up, since the pod is of no use or gone, is not tried at each of the pool's changes.
+    /// is given up, since the pod is of no use or gone, is not tried at each of the pool's changes; one without room is.
     fn connect(&self, observed: &Observed, pods: Vec<Target>) {
         let key = Key::of(&*observed.pool);
-        let new = self.memories.of(&key, &observed.uid(), |memory| memory.connect(pods));
-        for target in &new {
-            self.runs.connect(target);
-        }
+        self.memories.of(&key, &observed.uid(), |memory| memory.connect(pods, |target| self.runs.connect(target)));
     }
 
     async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {

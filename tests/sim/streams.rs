@@ -242,8 +242,9 @@ impl Runner for Streams {
         });
     }
 
-    fn connect(&self, target: &Target) {
+    fn connect(&self, target: &Target) -> bool {
         self.world.with(|s| s.connect(self.who, target));
+        true
     }
 
     fn ask_live(&self, target: &Target) {

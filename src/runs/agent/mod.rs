@@ -52,8 +52,8 @@ impl Runner for Arc<Agent> {
         self.watch_live(target, live);
     }
 
-    fn connect(&self, target: &Target) {
-        self.open(target);
+    fn connect(&self, target: &Target) -> bool {
+        self.open(target)
     }
 
     fn ask_live(&self, target: &Target) {

@@ -25,6 +25,11 @@ use crate::{
 const OPENING_IDLE: usize = 4;
 const OPENING_BUSY: usize = 16;
 
+/// Streams to pods that no Sandbox has, all together and in one namespace: however many idle pods there are, those that are used keep
+/// their memory.
+const IDLE: usize = 1000;
+const IDLE_OF_A_NAMESPACE: usize = 500;
+
 /// What streams may hold of messages that have not arrived as a whole, all together and in one namespace. It passes in milliseconds
 /// where pods do not mean harm.
 const ARRIVING: usize = 24 * 1024 * 1024;
@@ -46,6 +51,8 @@ pub(super) struct Stream {
     commands: mpsc::UnboundedSender<StreamCommand>,
     /// Whether it was told to tell of live processes.
     watches_live: bool,
+    /// Its part of those to pods that no Sandbox has; none once one has it.
+    idle: Option<Share>,
 }
 
 impl Stream {
@@ -72,6 +79,7 @@ pub struct Agent {
     pub(super) lull: Lull,
     /// Of what pods say: messages that have not arrived as a whole.
     pub(super) arriving: Arc<Quota>,
+    idle: Arc<Quota>,
     streams: Mutex<BTreeMap<Uid, Stream>>,
     pub(super) opening_idle: Semaphore,
     pub(super) opening_busy: Semaphore,
@@ -95,6 +103,7 @@ impl Agent {
             claims,
             lull: Lull::default(),
             arriving: Arc::new(Quota::new(ARRIVING, ARRIVING_OF_A_NAMESPACE)),
+            idle: Arc::new(Quota::new(IDLE, IDLE_OF_A_NAMESPACE)),
             streams: Mutex::default(),
             opening_idle: Semaphore::new(OPENING_IDLE),
             opening_busy: Semaphore::new(OPENING_BUSY),
@@ -110,9 +119,22 @@ impl Agent {
         self.with_stream(target, |stream| stream.send(command));
     }
 
-    /// Opens the stream of a pod where there is none, once nothing that somebody waits for is in the way.
-    pub(super) fn open(self: &Arc<Self>, target: &Target) {
-        self.with_stream(target, |_| {});
+    /// Opens the stream of a pod that no Sandbox has, where there is none, once nothing that somebody waits for is in the way; false where
+    /// there are too many such streams.
+    pub(super) fn open(self: &Arc<Self>, target: &Target) -> bool {
+        let mut streams = self.lock();
+        if streams.get(&target.pod_uid).is_some_and(|stream| !stream.is_closed()) {
+            return true;
+        }
+        // That of a stream that has ended is given back first.
+        streams.remove(&target.pod_uid);
+        let mut idle = Share::new(&self.idle, &target.pod.namespace);
+        idle.set(1);
+        if idle.is_too_much() {
+            return false;
+        }
+        self.start(&mut streams, target, Some(idle));
+        true
     }
 
     /// Opens the stream of a pod where there is none, and has it tell of live processes there.
@@ -129,12 +151,60 @@ impl Agent {
     fn with_stream(self: &Arc<Self>, target: &Target, work: impl FnOnce(&mut Stream)) {
         let mut streams = self.lock();
         if streams.get(&target.pod_uid).is_none_or(Stream::is_closed) {
-            let (commands, received) = mpsc::unbounded_channel();
-            streams.insert(target.pod_uid.clone(), Stream { commands, watches_live: false });
-            tokio::spawn(Arc::clone(self).keep(target.clone(), received));
+            self.start(&mut streams, target, None);
         }
         if let Some(stream) = streams.get_mut(&target.pod_uid) {
+            stream.idle = None;
             work(stream);
         }
+    }
+
+    fn start(self: &Arc<Self>, streams: &mut BTreeMap<Uid, Stream>, target: &Target, idle: Option<Share>) {
+        let (commands, received) = mpsc::unbounded_channel();
+        streams.insert(target.pod_uid.clone(), Stream { commands, watches_live: false, idle });
+        tokio::spawn(Arc::clone(self).keep(target.clone(), received));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arl_agent::message::VERSION;
+    use arl_client::stream::testing::agents_of;
+    use arl_crds::ExecutorMode;
+    use futures::FutureExt;
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn target(namespace: &str, number: usize) -> Target {
+        let pod = format!("{namespace}-{number}");
+        Target {
+            pod: Key::new(namespace, &pod),
+            pod_uid: Uid(pod),
+            container: "executor".into(),
+            container_id: "c".into(),
+            mode: ExecutorMode::Agent,
+        }
+    }
+
+    #[tokio::test]
+    async fn streams_to_idle_pods_are_bounded_and_those_of_sandboxes_do_not_count() {
+        let (client, _told) = agents_of(VERSION).await.unwrap();
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
+        let agent = Agent::new(client, clock.clone(), still_wanted, Metrics::unread(), InFlight::default());
+        let opened = |ns: &str, most: usize| (0..most).filter(|number| agent.open(&target(ns, *number))).count();
+        assert_eq!(opened("a", IDLE_OF_A_NAMESPACE + 50), IDLE_OF_A_NAMESPACE);
+        let late = target("a", IDLE_OF_A_NAMESPACE);
+        assert!(agent.open(&target("a", 0)), "it is open already");
+        assert!(!agent.open(&late));
+        agent.watch_live(&target("a", 0), &LiveReport::new(clock, Arc::new(|| {})));
+        assert!(agent.open(&late), "one that a Sandbox has makes room");
+        assert_eq!(
+            opened("b", IDLE),
+            IDLE_OF_A_NAMESPACE,
+            "what one namespace has too many is not at the cost of another"
+        );
+        assert_eq!(opened("c", 50), 0, "all together");
     }
 }
