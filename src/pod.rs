@@ -36,6 +36,10 @@ pub struct Pod {
     /// Containers have a say in some of its texts, such as termination messages.
     #[serde(default, deserialize_with = "texts::printable")]
     pub status: PodStatus,
+    /// Since when it has not been ready, as far as this operator saw, by its own clock: those of the API server and of the nodes may
+    /// be ahead of it or behind. None is one that is ready.
+    #[serde(skip)]
+    pub unready_since: Option<Timestamp>,
 }
 
 /// What is kept of the pod's spec.
@@ -238,6 +242,12 @@ impl Pod {
     /// Whether its Ready condition is True.
     pub fn is_ready(&self) -> bool {
         self.ready_since().is_some()
+    }
+
+    /// The same, seen at this time.
+    #[must_use]
+    pub fn seen_at(self, now: Timestamp) -> Self {
+        Self { unready_since: (!self.is_ready()).then_some(now), ..self }
     }
 
     /// Whether a Sandbox may claim it.

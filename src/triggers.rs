@@ -89,8 +89,8 @@ impl Source for WarmPool {
 impl Source for Pod {
     type Object = Self;
 
-    fn row(object: Self, _: Timestamp) -> Self {
-        object.slim()
+    fn row(object: Self, now: Timestamp) -> Self {
+        object.slim().seen_at(now)
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {

@@ -8,6 +8,7 @@ mod demand;
 mod listing;
 mod nodes;
 mod pairing;
+mod pods;
 mod refused;
 mod rows;
 mod setups;
@@ -18,8 +19,9 @@ mod watch;
 
 pub use abridge::{abridge_pool, abridged_fingerprint, slim};
 pub use demand::PoolDemand;
+pub use pods::PodIndex;
 pub use refused::ClaimRefusal;
-pub use rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
+pub use rows::{SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};
 pub use tables::{Cache, Tables};
 pub use wake::Wake;

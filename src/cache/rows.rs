@@ -1,11 +1,10 @@
-//! What the cache keeps of each kind.
+//! What the cache keeps of each of our kinds.
 
 use std::sync::Arc;
 
 use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool, condition};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
 
 use super::{
     abridge::{abridge, abridge_setup, setup_of},
@@ -14,50 +13,7 @@ use super::{
 use crate::{
     arrival::Arrival,
     object::{Key, Uid},
-    pod::Pod,
 };
-
-/// What pods are found by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PodIndex {
-    /// Pods of this pool that no Sandbox holds.
-    Idle(Key),
-    /// Pods of this pool that a Sandbox holds.
-    Allocated(Key),
-    /// Pods in this namespace with this controller.
-    Controller(String, Uid),
-}
-
-impl PodIndex {
-    /// Pods that this object controls. A pod may name any uid as its owner's; that of an object in another namespace means
-    /// nothing, as for the garbage collector.
-    pub fn controlled_by(owner: &impl Resource<DynamicType = ()>) -> Self {
-        Self::Controller(Key::of(owner).namespace, Uid::of(owner))
-    }
-}
-
-impl Row for Pod {
-    type Index = PodIndex;
-    type Place = Option<Timestamp>;
-
-    fn key(&self) -> Key {
-        Key::of(self)
-    }
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn indexes(&self) -> Vec<PodIndex> {
-        let by_state: fn(Key) -> PodIndex = if self.is_idle() { PodIndex::Idle } else { PodIndex::Allocated };
-        let controlled = self.controller().map(|uid| PodIndex::Controller(Key::of(self).namespace, uid));
-        self.pool().map(by_state).into_iter().chain(controlled).collect()
-    }
-
-    fn place(&self) -> Option<Timestamp> {
-        self.ready_since()
-    }
-}
 
 impl Row for WarmPool {
     type Index = ();

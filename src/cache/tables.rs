@@ -12,8 +12,9 @@ use super::{
     abridge::abridged_fingerprint,
     demand::PoolDemand,
     pairing::{Pairing, Rank},
+    pods::PodIndex,
     refused::{ClaimRefusal, Refusals},
-    rows::{PodIndex, SandboxIndex, SandboxRow, TaskIndex, TaskRow},
+    rows::{SandboxIndex, SandboxRow, TaskIndex, TaskRow},
     table::{Row, Table},
 };
 use crate::{

@@ -18,27 +18,23 @@ const PULLING: Duration = Duration::from_secs(300);
 /// What a kubelet or scheduler says is quoted up to here.
 const QUOTED_MAX: usize = 512;
 
-/// Since when a pod has not been ready, if it is not.
-fn since(pod: &Pod) -> Option<Timestamp> {
-    if pod.is_ready() {
-        return None;
-    }
-    let ceased = pod.condition("Ready").and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0);
-    pod.metadata.creation_timestamp.as_ref().map(|t| t.0).max(ceased)
-}
-
 /// From when on a pod that is not ready is late.
 fn late_at(pod: &Pod) -> Option<Timestamp> {
-    since(pod).map(|since| after(since, LATE))
+    pod.unready_since.map(|since| after(since, LATE))
 }
 
 /// When what is said of a pod that stays as it is changes.
 pub(super) fn times(pod: &Pod) -> impl Iterator<Item = Timestamp> {
-    since(pod).into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span)))
+    pod.unready_since.into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span)))
 }
 
 fn is_late(pod: &Pod, now: Timestamp) -> bool {
     late_at(pod).is_some_and(|at| at <= now)
+}
+
+/// Whether a pod that is not ready is not late yet, as far as this process saw it: it may have been late before.
+pub(super) fn may_have_been(pod: &Pod, now: Timestamp) -> bool {
+    late_at(pod).is_some_and(|at| at > now)
 }
 
 /// Whether a pod's Events may say more than its status.
@@ -52,7 +48,7 @@ pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<String
         return None;
     }
     let (what, advice) = obstacle(pod, said).or_else(|| {
-        let at = after(since(pod)?, PULLING);
+        let at = after(pod.unready_since?, PULLING);
         (at <= now).then(|| (being_created(pod), "its image may still be on its way; see kubectl describe pod"))
     })?;
     let said = said.map(|said| format!(": {}", quoted(said))).unwrap_or_default();

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{
+    late,
     observe::Observed,
     problem::{self, Problem},
     scaling::Limit,
 };
+use crate::pod::Pod;
 
 /// The condition that has what the API server warns of.
 const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
@@ -80,7 +82,17 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
         Some(Problem { reason: WarmPoolReason::PodsEnded, message })
     };
     let of_pods = || observed.alive().find_map(|pod| problem::of(pod, observed.said_of(pod), now));
+    let of_pods = || of_pods().or_else(|| said_before(observed, now));
     set_back(true).or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(|| set_back(false))
+}
+
+/// What was said of a late pod that is not late by what this process has seen of it, since that began a moment ago.
+fn said_before(observed: &Observed, now: Timestamp) -> Option<Problem> {
+    let (said, reason) = (&observed.pool.status.as_ref()?.conditions, WarmPoolReason::PodsLate);
+    let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
+    let is_of = |pod: &Pod| said.message.starts_with(&format!("pod {}: ", pod.name_any()));
+    let is_said = observed.alive().any(|pod| late::may_have_been(pod, now) && is_of(pod));
+    is_said.then(|| Problem { reason, message: said.message.clone() })
 }
 
 fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {

@@ -311,3 +311,31 @@ fn what_waited_is_no_hit() {
     assert_eq!(scene.reconciled().1.hit_rate, Some(33));
     assert_eq!(scene.cache.read().demand[&Key::new("ns", "p")].start(), Duration::from_secs(5), "none was seen");
 }
+
+#[test]
+fn what_was_said_of_a_late_pod_stays_while_a_new_process_has_not_seen_it_for_long() {
+    let mut scene = Scene::new(1, &Value::Null);
+    let late = json!({ "ready": 0, "conditions": [{ "type": "PodsFailing", "status": "True", "reason": "PodsLate",
+        "message": "pod p-1: it waits; do something", "lastTransitionTime": at(0).to_string() }] });
+    scene.pool(1, &Value::Null, &late);
+    scene.pod(1, false, None);
+    let unready = (**scene.cache.read().pods.get(&Key::new("ns", "p-1")).unwrap()).clone();
+    scene.apply(unready.seen_at(scene.now));
+    let failing = |scene: &Scene| {
+        let (_, status) = scene.reconciled();
+        let found = status.conditions.into_iter().find(|c| c.type_ == "PodsFailing").unwrap();
+        (found.reason, found.message)
+    };
+    let (reason, message) = failing(&scene);
+    assert_eq!((reason.as_str(), message.as_str()), ("PodsLate", "pod p-1: it waits; do something"));
+    scene.now = at(130);
+    let (reason, message) = failing(&scene);
+    assert!(reason == "PodsLate" && message.contains("no scheduler has given it a node"), "{message}");
+
+    scene.now = at(100);
+    scene.pod(1, true, None);
+    assert_eq!(failing(&scene).0, "PodsHealthy", "it is ready");
+    scene.cache.write().pods.delete(&Key::new("ns", "p-1"));
+    scene.pod(2, false, None);
+    assert_eq!(failing(&scene).0, "PodsHealthy", "it was another pod");
+}

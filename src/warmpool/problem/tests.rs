@@ -1,17 +1,20 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cache::{Source, Table};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
-/// A pod made at 0.
+/// A pod that was seen to be made at 0, by an API server and a node whose clocks are an hour ahead.
 fn pod(status: &Value) -> Pod {
-    let metadata = json!({ "name": "p", "creationTimestamp": at(0).to_string() });
+    let metadata = json!({ "name": "p", "creationTimestamp": at(3600).to_string() });
     let proxy = json!({ "name": "proxy", "restartPolicy": "Always" });
     let spec = json!({ "restartPolicy": "Always", "containers": [{ "name": "executor" }], "initContainers": [proxy], "nodeName": "n1" });
-    serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
+    let pod: Pod = serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap();
+    pod.seen_at(at(0))
 }
 
 fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
@@ -190,16 +193,40 @@ fn an_image_that_takes_minutes_is_said_and_not_before() {
     assert!(of(&pod, None, at(300)).unwrap().message.contains("has not started (ContainerCreating)"));
 }
 
+/// The pod's uid, its Ready condition, when.
+type Seen = &'static [(&'static str, &'static str, i64)];
+
 #[test]
-fn a_pod_that_ceased_to_be_ready_is_late_from_then_on() {
-    let mut ceased = condition("Ready", "False", "ContainersNotReady", "m");
-    ceased["lastTransitionTime"] = json!(at(1000).to_string());
-    let container = json!({ "name": "executor", "state": running() });
-    let pod = pod(
-        &json!({ "conditions": [condition("PodScheduled", "True", "", ""), ceased], "containerStatuses": [container] }),
-    );
-    assert_eq!(of(&pod, None, at(1029)), None);
-    assert!(of(&pod, None, at(1030)).is_some());
+fn a_pod_is_late_by_the_operators_own_clock_from_when_it_was_seen_to_be_made_or_to_cease_to_be_ready() {
+    let row = |uid: &str, ready: &str, theirs: i64, ours: i64| {
+        let mut status = condition("Ready", ready, "ContainersNotReady", "m");
+        status["lastTransitionTime"] = json!(at(theirs).to_string());
+        let container = json!({ "name": "executor", "state": running() });
+        let conditions = [condition("PodScheduled", "True", "", ""), status];
+        let mut pod = pod(&json!({ "conditions": conditions, "containerStatuses": [container] }));
+        (pod.metadata.uid, pod.metadata.namespace) = (Some(uid.into()), Some("ns".into()));
+        pod.metadata.creation_timestamp = Some(Time(at(theirs)));
+        <Pod as Source>::row(pod, at(ours))
+    };
+    // How far the cluster's clock is ahead, what is seen of the pod and when, from when on it is late.
+    let cases: [(i64, Seen, i64); 7] = [
+        (0, &[("a", "False", 5)], 35),
+        (-3600, &[("a", "False", 5)], 35),
+        (3600, &[("a", "False", 5)], 35),
+        (3600, &[("a", "False", 5), ("a", "False", 20)], 35),
+        (-3600, &[("a", "False", 5), ("a", "True", 10), ("a", "True", 20), ("a", "False", 1000)], 1030),
+        (3600, &[("a", "False", 5), ("a", "True", 10), ("a", "False", 1000), ("a", "False", 1010)], 1030),
+        (-3600, &[("a", "False", 5), ("b", "False", 1000)], 1030),
+    ];
+    for (ahead, seen, late) in cases {
+        let mut table = Table::default();
+        for (uid, ready, ours) in seen {
+            drop(table.apply(row(uid, ready, ours + ahead, *ours)));
+        }
+        let pod = table.rows().next().unwrap();
+        assert_eq!(of(pod, None, at(late - 1)), None, "{ahead} {seen:?}");
+        assert_eq!(of(pod, None, at(late)).unwrap().reason, WarmPoolReason::PodsLate, "{ahead} {seen:?}");
+    }
 }
 
 #[test]
