@@ -56,7 +56,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::system();
     let events = EventSink::new();
     tokio::spawn(definitions::compare(client.clone(), Arc::clone(&metrics)));
-    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), events.clone()));
+    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), events.clone(), clock.clone()));
     let namespaces: Vec<Option<String>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),

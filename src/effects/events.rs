@@ -10,17 +10,29 @@ use std::{
 };
 
 use arl_crds::{reason::EventReason, text::printable};
-use k8s_openapi::api::core::v1::ObjectReference;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event as ApiEvent},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
 use kube::{
-    Client, Resource,
+    Api, Client, Resource,
+    api::PostParams,
     runtime::events::{Event as Published, EventType, Recorder, Reporter},
 };
 use tokio::{sync::Notify, time::Instant};
 
-use crate::queue::{Namespaced, Rotation};
+use crate::{
+    clock::Clock,
+    queue::{Namespaced, Rotation},
+};
 
 /// The longest note the API accepts.
 const NOTE_MAX: usize = 1024;
+/// The longest name the API accepts.
+const NAME_MAX: usize = 253;
+/// An Event's name is that of its object, a dot and a time in so many digits.
+const TIME_DIGITS: usize = 16;
 /// Events that may wait to go out.
 const WAITING: usize = 4096;
 
@@ -114,8 +126,9 @@ impl EventSink {
 }
 
 /// Publishes what goes into the sink, for ever.
-pub async fn publish(client: Client, instance: Option<String>, sink: EventSink) {
-    let recorder = Recorder::new(client, Reporter { controller: arl_crds::labels::MANAGER.into(), instance });
+pub async fn publish(client: Client, instance: Option<String>, sink: EventSink, clock: Clock) {
+    let reporter = Reporter { controller: arl_crds::labels::MANAGER.into(), instance };
+    let recorder = Recorder::new(client.clone(), reporter.clone());
     let mut allowance = Allowance::full(OF_ALL, Instant::now());
     loop {
         let Event { about, reason, note } = sink.0.next().await;
@@ -129,10 +142,52 @@ pub async fn publish(client: Client, instance: Option<String>, sink: EventSink) 
             action: reason.as_str().into(),
             secondary: None,
         };
-        if let Err(error) = recorder.publish(&published, &about).await {
+        // The library gives an Event the whole name of its object.
+        let done = if about.name.as_ref().is_some_and(|name| name.len() + 1 + TIME_DIGITS > NAME_MAX) {
+            create(&client, &reporter, published, &about, clock.now()).await
+        } else {
+            recorder.publish(&published, &about).await
+        };
+        if let Err(error) = done {
             tracing::debug!(%error, reason = reason.as_str(), "an Event could not be published");
         }
     }
+}
+
+/// Creates an Event about an object whose name leaves no room for that of an Event.
+async fn create(
+    client: &Client,
+    reporter: &Reporter,
+    published: Published,
+    about: &ObjectReference,
+    now: Timestamp,
+) -> kube::Result<()> {
+    let Published { type_, reason, note, action, secondary: related } = published;
+    let event = ApiEvent {
+        metadata: ObjectMeta {
+            namespace: about.namespace.clone(),
+            name: Some(name_of(about.name.as_deref().unwrap_or_default(), now)),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        regarding: Some(about.clone()),
+        reporting_controller: Some(reporter.controller.clone()),
+        reporting_instance: reporter.instance.clone().or_else(|| Some(reporter.controller.clone())),
+        type_: Some(if matches!(type_, EventType::Warning) { "Warning" } else { "Normal" }.into()),
+        reason: Some(reason),
+        action: Some(action),
+        note,
+        related,
+        ..ApiEvent::default()
+    };
+    let api = Api::<ApiEvent>::namespaced(client.clone(), about.namespace.as_deref().unwrap_or_default());
+    api.create(&PostParams::default(), &event).await.map(drop)
+}
+
+/// The name of an Event of this time. Events go out one after the other, so that no two are of the same.
+fn name_of(object: &str, now: Timestamp) -> String {
+    let kept = &object[..object.floor_char_boundary(NAME_MAX - 1 - TIME_DIGITS)];
+    format!("{}.{:0TIME_DIGITS$x}", kept.trim_end_matches(['-', '.']), now.as_nanosecond())
 }
 
 /// How often something may happen.
@@ -176,6 +231,15 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicI64, Ordering},
+    };
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use tower::service_fn;
+
     use super::*;
 
     fn event(namespace: &str, note: usize) -> Event {
@@ -218,5 +282,51 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(sink.0.allows(&event("one-more", 0), Instant::now()));
         assert_eq!(sink.0.allowances.lock().unwrap().len(), 1, "those that were quiet are forgotten");
+    }
+
+    /// The names of the Events that are asked for when two things are said of an object of this name, and of whom they are.
+    async fn published(name: &str) -> Vec<(String, String)> {
+        let (asked, mut asked_for) = tokio::sync::mpsc::unbounded_channel();
+        let api = service_fn(move |request: Request<Body>| {
+            let asked = asked.clone();
+            async move {
+                assert_eq!(request.method(), Method::POST);
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let event: ApiEvent = serde_json::from_slice(&body).unwrap();
+                assert!(event.event_time.is_some() && event.reporting_instance.is_some() && event.action.is_some());
+                asked.send((event.metadata.name.unwrap(), event.regarding.unwrap().name.unwrap())).unwrap();
+                Ok::<_, Infallible>(Response::builder().status(201).body(Body::from(body.to_vec())).unwrap())
+            }
+        });
+        let sink = EventSink::new();
+        for reason in [EventReason::PodsFailing, EventReason::PodsRecovered] {
+            let namespace = Some("ns".to_owned());
+            let about = ObjectReference { name: Some(name.into()), namespace, ..ObjectReference::default() };
+            sink.send(Event { about, reason, note: "n".into() });
+        }
+        let second = AtomicI64::new(1_700_000_000);
+        let clock = Clock::new(move || Timestamp::from_second(second.fetch_add(1, Ordering::Relaxed)).unwrap());
+        tokio::select! {
+            () = publish(Client::new(api, "ns"), None, sink, clock) => unreachable!("it goes on for ever"),
+            found = async { vec![asked_for.recv().await.unwrap(), asked_for.recv().await.unwrap()] } => found,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_about_an_object_with_a_long_name_has_a_name_that_the_api_accepts() {
+        let dots = format!("{}--.{}", "x".repeat(233), "y".repeat(17));
+        for name in ["t", &"x".repeat(236), &"x".repeat(237), &"x".repeat(253), &dots] {
+            let events = published(name).await;
+            assert!(events.iter().all(|(_, about)| about == name), "{events:?}");
+            assert_ne!(events[0].0, events[1].0);
+            for (event, _) in events {
+                let is_valid = |label: &str| {
+                    let edges = [label.chars().next(), label.chars().last()];
+                    edges.iter().all(|edge| edge.is_some_and(|c| c.is_ascii_alphanumeric()))
+                };
+                assert!(event.len() <= NAME_MAX && event.split('.').all(is_valid), "{name}: {event}");
+                assert!(event.starts_with(&name[..name.len().min(233)]), "{name}: {event}");
+            }
+        }
     }
 }

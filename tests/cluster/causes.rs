@@ -257,6 +257,21 @@ async fn an_annotation_set_on_a_pod_does_not_change_where_steps_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_name_is_as_long_as_names_may_be_has_its_event() {
+    let world = World::new("long-names").await;
+    world.held(&template()).await;
+    for length in [236, 237, 253] {
+        let name = "t".repeat(length);
+        world.run(&name, "s", json!([shell("run", "true")])).await;
+        let tells = |event: &Event| {
+            let about = event.regarding.as_ref().and_then(|about| about.name.as_ref());
+            about == Some(&name) && event.reason.as_deref() == Some("TaskSucceeded")
+        };
+        world.all("the Task's end has an Event", |events: &[Event]| events.iter().any(tells)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_disruption_budgets_of_the_documentation_work_after_a_claim() {
     let world = World::new("budget").await;
     world.pool("python-pool", 2).await;

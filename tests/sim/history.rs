@@ -245,7 +245,7 @@ impl History {
             traces: Traces::default(),
             stage: stage.subscribe(),
         };
-        let publisher = effects::publish(client, None, events);
+        let publisher = effects::publish(client, None, events, self.world.clock());
         let task = tokio::spawn(async move {
             tokio::select! {
                 () = scope.run(common) => {}
