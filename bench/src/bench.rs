@@ -7,7 +7,7 @@ use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     audit::Audit,
@@ -101,9 +101,14 @@ impl Bench {
 
     /// Creates the pools, with no pods yet.
     pub async fn create_pools(&self) -> Result<()> {
-        for who in self.pools() {
-            let mode = (who == Who::Exec).then_some("Exec");
-            let pool = from(pool(who.name(), mode))?;
+        let connected = self.flags.wants(Row::Together).then_some(Who::Connected);
+        for who in self.pools().chain(connected) {
+            let executor = match who {
+                Who::Exec => json!({"mode": "Exec"}),
+                Who::Connected => json!({"connect": "Idle"}),
+                _ => Value::Null,
+            };
+            let pool = from(pool(who.name(), &executor))?;
             self.pool_api().create(&PostParams::default(), &pool).await?;
         }
         Ok(())

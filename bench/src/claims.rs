@@ -139,6 +139,12 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// Ends them.
+    pub async fn release(self, bench: &Bench) -> Result<()> {
+        bench.real.delete_sandboxes(&[self.operator, self.exec].concat()).await?;
+        bench.real.has_pods(0).await
+    }
+
     /// As many as each contestant has; those of the floor need not exist.
     pub fn of(&self, who: Who) -> Vec<String> {
         match who {

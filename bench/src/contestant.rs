@@ -9,6 +9,8 @@ pub enum Who {
     Bare,
     /// The operator, with a pool that asks for no mode.
     Operator,
+    /// The operator, with a pool that keeps streams to its idle pods.
+    Connected,
     /// The operator, with a pool in Exec mode.
     Exec,
     /// The client library, over the stream of a live session.
@@ -21,8 +23,8 @@ pub enum Who {
 
 impl Who {
     /// All, in the order of tables: floors are first.
-    pub const ALL: [Self; 7] =
-        [Self::Floor, Self::Bare, Self::Operator, Self::Exec, Self::Live, Self::Task, Self::Kubectl];
+    pub const ALL: [Self; 8] =
+        [Self::Floor, Self::Bare, Self::Operator, Self::Connected, Self::Exec, Self::Live, Self::Task, Self::Kubectl];
 
     /// Whether the others are divided by it.
     pub fn is_floor(self) -> bool {
@@ -35,6 +37,7 @@ impl Who {
             Self::Floor => "floor",
             Self::Bare => "bare",
             Self::Operator => "operator",
+            Self::Connected => "connected",
             Self::Exec => "exec",
             Self::Live => "live",
             Self::Task => "task",
@@ -48,6 +51,7 @@ impl Who {
             Self::Floor => "floor",
             Self::Bare => "bare stream",
             Self::Operator => "**operator**",
+            Self::Connected => "`connect: Idle`",
             Self::Exec => "Exec mode",
             Self::Live => "**live session**",
             Self::Task => "Task",

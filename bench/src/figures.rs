@@ -20,6 +20,7 @@ pub fn of(results: &Results) -> Value {
         })
     };
     let (tasks, command, commands) = ("Tasks, 32 in parallel", "command, one at a time", "commands, 32 in parallel");
+    let (one, twenty) = ("Sandbox and Task, one at a time", "Sandbox and Task, 20 at once");
     json!({
         "claim": latency("claim, one at a time"),
         "task": latency("Task, one at a time"),
@@ -38,6 +39,14 @@ pub fn of(results: &Results) -> Value {
             "first_command_ms": p50("first command", Who::Live),
         },
         "files": files(results),
+        "together": {
+            "p50_ms": p50(one, Who::Operator),
+            "connected_p50_ms": p50(one, Who::Connected),
+            "floor_p50_ms": p50(one, Who::Floor),
+            "at_once20_p50_ms": p50(twenty, Who::Operator),
+            "connected_at_once20_p50_ms": p50(twenty, Who::Connected),
+            "floor_at_once20_p50_ms": p50(twenty, Who::Floor),
+        },
         "rows": results.series.iter().map(row).collect::<Vec<_>>(),
     })
 }

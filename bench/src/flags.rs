@@ -82,6 +82,12 @@ pub struct Flags {
     /// Its size, in MiB.
     #[arg(long, default_value_t = 64)]
     pub file_mib: usize,
+    /// How often Sandboxes and their Tasks are created together: five one at a time, and many at once.
+    #[arg(long, default_value_t = 3)]
+    pub together: usize,
+    /// How many are created at once.
+    #[arg(long, default_value_t = 20)]
+    pub together_at_once: usize,
 }
 
 /// Rows of the table.
@@ -103,6 +109,8 @@ pub enum Row {
     Live,
     /// A file up and down, beside `kubectl cp` and a bare stream.
     Files,
+    /// A Sandbox and a Task created together.
+    Together,
 }
 
 impl Flags {
@@ -128,6 +136,8 @@ impl Flags {
             live: 4,
             files: 1,
             file_mib: 4,
+            together: 1,
+            together_at_once: 2,
             ..flags
         }
     }

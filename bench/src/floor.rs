@@ -27,6 +27,8 @@ use tokio::{
 
 use crate::{cluster::from, seen::Ends};
 
+/// The label of a Task that is created together with its Sandbox: its command cannot run before the pod is taken.
+pub const TOGETHER: &str = "arl.infra.io/with-sandbox";
 /// As many as the operator looks after at the same time by default.
 const AT_ONCE: usize = 16;
 /// More than are patched at the same time, so that no patch waits for another of the same pod.
@@ -40,6 +42,7 @@ pub struct Floor {
     pods: Arc<Vec<Pod>>,
     next_pod: Arc<AtomicUsize>,
     at_once: Arc<Semaphore>,
+    taken: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     turns: Arc<Mutex<HashMap<String, Arc<Mutex<()>>>>>,
 }
 
@@ -68,6 +71,7 @@ impl Floor {
             pods: Arc::new(pods),
             next_pod: Arc::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            taken: Arc::default(),
             turns: Arc::default(),
         })
     }
@@ -120,6 +124,7 @@ impl Floor {
         ]);
         let claim = Patch::Json::<()>(from(claim)?);
         pods.patch(&pod.name_any(), &PatchParams::default(), &claim).await.context("a patch of the floor failed")?;
+        self.taken(&name).await.add_permits(1);
         let created = &sandbox.metadata.creation_timestamp;
         let status = json!({
             "phase": "Ready",
@@ -134,7 +139,16 @@ impl Floor {
         self.write_status(&sandbox, &status).await
     }
 
+    /// Has a permit once the Sandbox of this name has a pod.
+    async fn taken(&self, sandbox: &str) -> Arc<Semaphore> {
+        let mut taken = self.taken.lock().await;
+        Arc::clone(taken.entry(sandbox.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(0))))
+    }
+
     async fn run(self, task: Task) -> Result<()> {
+        if task.labels().contains_key(TOGETHER) {
+            self.taken(&task.spec.sandbox_ref).await.acquire().await?.forget();
+        }
         // One Task at a time in a Sandbox, as the operator has it.
         let turn = Arc::clone(self.turns.lock().await.entry(task.spec.sandbox_ref.clone()).or_default());
         let _turn = turn.lock().await;

@@ -20,6 +20,7 @@ mod results;
 mod seen;
 mod stats;
 mod tasks;
+mod together;
 
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
@@ -131,30 +132,40 @@ async fn measure(bench: &Bench) -> Result<Results> {
     if flags.wants(Row::BackToBack) {
         claims::back_to_back(bench, &mut results).await.context("claims back to back")?;
     }
-    let kept = if flags.wants(Row::Bursts) {
-        let (at_first, _) = bench.usage.memory_mb()?;
-        claims::bursts(bench, &mut results, at_first).await.context("claims at once")?
-    } else if flags.wants_any(&IN_SANDBOXES) {
-        claims::keep(bench).await?
-    } else {
-        return Ok(results);
-    };
-    if flags.wants(Row::Tasks) {
-        tasks::one_at_a_time(bench, &mut results, &kept).await.context("Tasks, one at a time")?;
+    if flags.wants(Row::Bursts) || flags.wants_any(&IN_SANDBOXES) {
+        in_sandboxes(bench, &mut results).await?;
     }
-    if flags.wants(Row::Parallel) {
-        tasks::in_parallel(bench, &mut results, &kept).await.context("Tasks in parallel")?;
-    }
-    if flags.wants(Row::Queued) {
-        tasks::queued(bench, &mut results, &kept).await.context("queued Tasks")?;
-    }
-    if flags.wants(Row::Live) {
-        live::commands(bench, &mut results, &kept).await.context("commands")?;
-    }
-    if flags.wants(Row::Files) {
-        files::up_and_down(bench, &mut results, &kept).await.context("files")?;
+    if flags.wants(Row::Together) {
+        together::sandbox_and_task(bench, &mut results).await.context("Sandbox and Task")?;
     }
     Ok(results)
+}
+
+/// The bursts, and what is measured in the Sandboxes that the last of them leaves.
+async fn in_sandboxes(bench: &Bench, results: &mut Results) -> Result<()> {
+    let flags = &bench.flags;
+    let kept = if flags.wants(Row::Bursts) {
+        let (at_first, _) = bench.usage.memory_mb()?;
+        claims::bursts(bench, results, at_first).await.context("claims at once")?
+    } else {
+        claims::keep(bench).await?
+    };
+    if flags.wants(Row::Tasks) {
+        tasks::one_at_a_time(bench, results, &kept).await.context("Tasks, one at a time")?;
+    }
+    if flags.wants(Row::Parallel) {
+        tasks::in_parallel(bench, results, &kept).await.context("Tasks in parallel")?;
+    }
+    if flags.wants(Row::Queued) {
+        tasks::queued(bench, results, &kept).await.context("queued Tasks")?;
+    }
+    if flags.wants(Row::Live) {
+        live::commands(bench, results, &kept).await.context("commands")?;
+    }
+    if flags.wants(Row::Files) {
+        files::up_and_down(bench, results, &kept).await.context("files")?;
+    }
+    kept.release(bench).await
 }
 
 fn audit(flags: &Flags, cluster: &Cluster, ns: &str) -> Option<Audit> {

@@ -19,6 +19,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     cluster::{ACCOUNT, from},
+    floor::TOGETHER,
     seen::{DEADLINE, Seen},
     stats::{Block, Sample},
 };
@@ -75,10 +76,22 @@ impl Place {
 
     /// Creates a Task of one trivial command and sees it succeed.
     pub async fn task(&self, sandbox: &str) -> Result<Sample> {
+        self.labelled_task(sandbox, &json!({})).await
+    }
+
+    async fn labelled_task(&self, sandbox: &str, labels: &Value) -> Result<Sample> {
         let step = json!({"name": "run", "type": "Command", "command": ["true"]});
         // Waiting for its turn is free; the timeout is that of the run.
         let spec = json!({"sandboxRef": sandbox, "timeout": "60s", "steps": [step]});
-        self.tasks.create(&from(json!({"metadata": {"name": self.name("task")}, "spec": spec}))?).await
+        let metadata = json!({"name": self.name("task"), "labels": labels});
+        self.tasks.create(&from(json!({"metadata": metadata, "spec": spec}))?).await
+    }
+
+    /// Creates a Sandbox and a Task for it at the same time, and sees both come to their end.
+    pub async fn together(&self, sandbox: &str, pool: &str) -> Result<Sample> {
+        let task = self.labelled_task(sandbox, &json!({TOGETHER: "true"}));
+        let (claim, task) = tokio::try_join!(self.claim(sandbox, pool), task)?;
+        Ok(Sample { sent: claim.sent.min(task.sent), seen: claim.seen.max(task.seen) })
     }
 
     /// Deletes all Tasks.
@@ -160,14 +173,14 @@ pub async fn all(mut work: JoinSet<Result<Vec<Sample>>>) -> Result<Vec<Sample>> 
     Ok(samples)
 }
 
-/// A pool of small pods, none of them yet; `mode` is left out where it is None.
-pub fn pool(name: &str, mode: Option<&str>) -> Value {
+/// A pool of small pods, none of them yet, whose steps are run as `executor` says.
+pub fn pool(name: &str, executor: &Value) -> Value {
     let container = json!({
         "name": "executor", "image": "busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "2147483647"],
     });
     let mut spec = json!({"replicas": 0, "template": {"spec": {"containers": [container]}}});
-    if let Some(mode) = mode {
-        spec["executor"] = json!({"mode": mode});
+    if !executor.is_null() {
+        spec["executor"] = executor.clone();
     }
     json!({"apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": {"name": name}, "spec": spec})
 }
