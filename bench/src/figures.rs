@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     contestant::Who,
+    files, forks,
     results::Results,
     stats::{Series, number},
 };
@@ -38,7 +39,7 @@ pub fn of(results: &Results) -> Value {
             "task32_per_s": per_s(commands, Who::Task),
             "first_command_ms": p50("first command", Who::Live),
         },
-        "files": files(results),
+        "files": speeds(results),
         "together": {
             "p50_ms": p50(one, Who::Operator),
             "connected_p50_ms": p50(one, Who::Connected),
@@ -47,26 +48,31 @@ pub fn of(results: &Results) -> Value {
             "connected_at_once20_p50_ms": p50(twenty, Who::Connected),
             "floor_at_once20_p50_ms": p50(twenty, Who::Floor),
         },
+        "forks": {
+            "snapshot_ms": p50(forks::SNAPSHOT, Who::Live),
+            "one_ms": p50(forks::ONE, Who::Live),
+            "eight_ms": p50(forks::MANY, Who::Live),
+        },
         "rows": results.series.iter().map(row).collect::<Vec<_>>(),
     })
 }
 
 /// Megabytes (a million bytes) a second, by the p50; a ratio is of the bare stream's speed.
-fn files(results: &Results) -> Value {
+fn speeds(results: &Results) -> Value {
     let mb_s = |workload: &str, who| {
         let ms = results.find(workload, who)?.percentile_ms(50)?;
         Some(number(results.file_bytes?) / 1e3 / ms)
     };
     let of_bare = |workload: &str| Some(mb_s(workload, Who::Live)? / mb_s(workload, Who::Bare)?);
     json!({
-        "up_mb_s": mb_s("file, up", Who::Live),
-        "down_mb_s": mb_s("file, down", Who::Live),
-        "kubectl_cp_up_mb_s": mb_s("file, up", Who::Kubectl),
-        "kubectl_cp_down_mb_s": mb_s("file, down", Who::Kubectl),
-        "bare_up_mb_s": mb_s("file, up", Who::Bare),
-        "bare_down_mb_s": mb_s("file, down", Who::Bare),
-        "up_of_bare": of_bare("file, up"),
-        "down_of_bare": of_bare("file, down"),
+        "up_mb_s": mb_s(files::UP, Who::Live),
+        "down_mb_s": mb_s(files::DOWN, Who::Live),
+        "kubectl_cp_up_mb_s": mb_s(files::UP, Who::Kubectl),
+        "kubectl_cp_down_mb_s": mb_s(files::DOWN, Who::Kubectl),
+        "bare_up_mb_s": mb_s(files::UP, Who::Bare),
+        "bare_down_mb_s": mb_s(files::DOWN, Who::Bare),
+        "up_of_bare": of_bare(files::UP),
+        "down_of_bare": of_bare(files::DOWN),
     })
 }
 

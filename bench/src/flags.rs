@@ -88,6 +88,12 @@ pub struct Flags {
     /// How many are created at once.
     #[arg(long, default_value_t = 20)]
     pub together_at_once: usize,
+    /// How often a directory is copied.
+    #[arg(long, default_value_t = 3)]
+    pub forks: usize,
+    /// How many files of 64 KiB are in it.
+    #[arg(long, default_value_t = 1000)]
+    pub fork_files: usize,
 }
 
 /// Rows of the table.
@@ -111,6 +117,8 @@ pub enum Row {
     Files,
     /// A Sandbox and a Task created together.
     Together,
+    /// A directory copied into new Sandboxes.
+    Forks,
 }
 
 impl Flags {
@@ -138,6 +146,8 @@ impl Flags {
             file_mib: 4,
             together: 1,
             together_at_once: 2,
+            forks: 1,
+            fork_files: 10,
             ..flags
         }
     }

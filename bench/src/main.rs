@@ -11,6 +11,7 @@ mod figures;
 mod files;
 mod flags;
 mod floor;
+mod forks;
 mod kubectl;
 mod live;
 mod place;
@@ -103,7 +104,7 @@ async fn in_namespaces(
         free_pods: cluster.free_pods().await?,
     };
     let measured = tokio::select! {
-        results = measure(&bench) => results,
+        results = Box::pin(measure(&bench)) => results,
         failed = &mut serving => Err(match failed {
             Ok(Err(error)) => error,
             other => anyhow!("the floor ended: {other:?}"),
@@ -137,6 +138,9 @@ async fn measure(bench: &Bench) -> Result<Results> {
     }
     if flags.wants(Row::Together) {
         together::sandbox_and_task(bench, &mut results).await.context("Sandbox and Task")?;
+    }
+    if flags.wants(Row::Forks) {
+        forks::copies(bench, &mut results).await.context("forks")?;
     }
     Ok(results)
 }

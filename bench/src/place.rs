@@ -89,8 +89,8 @@ impl Place {
 
     /// Creates a Sandbox and a Task for it at the same time, and sees both come to their end.
     pub async fn together(&self, sandbox: &str, pool: &str) -> Result<Sample> {
-        let task = self.labelled_task(sandbox, &json!({TOGETHER: "true"}));
-        let (claim, task) = tokio::try_join!(self.claim(sandbox, pool), task)?;
+        let labels = json!({TOGETHER: "true"});
+        let (claim, task) = tokio::try_join!(self.claim(sandbox, pool), self.labelled_task(sandbox, &labels))?;
         Ok(Sample { sent: claim.sent.min(task.sent), seen: claim.seen.max(task.seen) })
     }
 

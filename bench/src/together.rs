@@ -42,6 +42,10 @@ pub async fn sandbox_and_task(bench: &Bench, results: &mut Results) -> Result<()
                 } else {
                     bench.measure(results, workload, who, work).await?;
                 }
+                if who != Who::Floor {
+                    // Until what was taken is replaced, it cannot be told whether the pools are full.
+                    bench.real.has_pods(POOLS.len() * many + names.len()).await?;
+                }
                 let place = bench.place(who);
                 place.delete_tasks().await?;
                 place.delete_sandboxes(&names).await?;
