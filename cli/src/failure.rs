@@ -10,14 +10,13 @@
 //! | 141 | nobody reads our output any more |
 
 use std::{
-    error::Error as _,
     io::{self, Write},
     process::ExitCode,
 };
 
 use anstyle::{AnsiColor, Style};
 use arl_client::{Error, kind::Kind};
-use arl_crds::text::printable;
+use arl_crds::text::{printable, with_causes};
 
 use crate::terminal;
 
@@ -118,7 +117,9 @@ impl From<Error> for Failure {
 
 /// What the API server says, and what can be done about it.
 fn reason(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else { return causes(error) };
+    let kube::Error::Api(status) = error else {
+        return format!("{}; is the cluster there? --context and --kubeconfig choose another", with_causes(error));
+    };
     let said = status.message.as_str();
     match status.code {
         401 => format!("{said}: the credentials are not valid (any more); log in again, or choose another --context"),
@@ -131,20 +132,6 @@ fn reason(error: &kube::Error) -> String {
         }
         _ => said.to_owned(),
     }
-}
-
-/// The error with what caused it: kube's own words leave that out.
-fn causes(error: &kube::Error) -> String {
-    let mut messages = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = cause.to_string();
-        if !messages.iter().any(|before| before.contains(&message)) {
-            messages.push(message);
-        }
-        source = cause.source();
-    }
-    format!("{}; is the cluster there? --context and --kubeconfig choose another", messages.join(": "))
 }
 
 #[cfg(test)]

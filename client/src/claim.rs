@@ -258,7 +258,8 @@ impl Claim {
             return Err(Error::PodLost { pod: format!("of Sandbox {name}"), message: "it is not on record".into() });
         };
         let container = status.and_then(|status| status.container.clone());
-        let place = Place { namespace: self.client.inner.namespace.clone(), pod, pod_uid, container };
+        let namespace = self.client.inner.namespace.clone();
+        let place = Place { namespace, pod, pod_uid, sandbox: Some(name.clone()), container };
         let session = Session::new(self.client.inner.kube.0.clone(), place, PATIENCE);
         let session = session.with_env(object.spec.env.clone());
         Ok(Sandbox::new(self.client.clone(), name, self.pool.clone(), session, self.keep))

@@ -122,7 +122,7 @@ async fn session<F: Future<Output = ()> + Send>(
         }
     });
     let client = Client::try_from(Config::new(url)).unwrap();
-    let place = Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), container: None };
+    let place = Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), sandbox: None, container: None };
     (Session::new(client, place, patience), count)
 }
 

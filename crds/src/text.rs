@@ -1,6 +1,8 @@
 //! Texts of others, made fit to be shown: what a container, a kubelet or a webhook says ends up in conditions, Events and logs,
 //! which people read in terminals.
 
+use std::error::Error;
+
 /// What stands where a text was cut.
 const CUT: &str = " [...]";
 
@@ -15,6 +17,20 @@ pub fn printable(text: &str, max: usize) -> String {
         shown.push_str(CUT);
     }
     shown
+}
+
+/// An error with what led to it: many errors' own words end before their cause.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let reason = cause.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Whether a part of it was cut.
@@ -45,6 +61,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Caused(&'static str, #[source] Option<Box<Caused>>);
+        let caused = |text, by| Caused(text, by);
+        let error = caused("a", Some(Box::new(caused("a: b", Some(Box::new(caused("b", None)))))));
+        assert_eq!(with_causes(&error), "a: a: b");
+        assert_eq!(with_causes(&caused("x", Some(Box::new(caused("y", None))))), "x: y");
+    }
 
     #[test]
     fn what_a_terminal_would_act_on_is_taken_out() {

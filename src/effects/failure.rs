@@ -5,7 +5,7 @@
 
 use std::{fmt, time::Duration};
 
-use arl_crds::text::printable;
+use arl_crds::text::{printable, with_causes};
 use kube::core::Status;
 
 use crate::object::Key;
@@ -127,7 +127,7 @@ impl Failure {
                 let refusal = Refusal::of(&status);
                 if refusal.is_final() { Cause::Refused(refusal) } else { Cause::Broken(refusal) }
             }
-            error => Cause::Unreachable(causes(&error)),
+            error => Cause::Unreachable(Refusal::new(0, with_causes(&error)).message),
         };
         Self::new(verb, kind, object, cause)
     }
@@ -198,20 +198,6 @@ impl Failure {
     pub(super) fn is_too_large(&self) -> bool {
         *self.what() == What::TooLarge
     }
-}
-
-/// An error with what led to it: the client's own words end before the cause.
-fn causes(error: &kube::Error) -> String {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let reason = cause.to_string();
-        if !message.contains(&reason) {
-            message = format!("{message}: {reason}");
-        }
-        source = cause.source();
-    }
-    Refusal::new(0, message).message
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `kubectl arl`: each verb against the cluster, as a person or a script calls it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
@@ -57,19 +57,24 @@ impl Done {
 }
 
 pub async fn command(world: &World, arguments: &[&str]) -> Command {
+    command_as(&root().join(".cluster/kubeconfig"), world, arguments).await
+}
+
+/// As whoever this kubeconfig says.
+pub async fn command_as(kubeconfig: &Path, world: &World, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary().await);
-    command
-        .arg("--kubeconfig")
-        .arg(root().join(".cluster/kubeconfig"))
-        .args(["--namespace", &world.ns])
-        .args(arguments);
+    command.arg("--kubeconfig").arg(kubeconfig).args(["--namespace", &world.ns]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
 pub async fn arl(world: &World, arguments: &[&str]) -> Done {
-    let output = command(world, arguments).await.output();
-    tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap().into()
+    ended(command(world, arguments).await).await
+}
+
+/// Runs it to its end.
+pub async fn ended(mut command: Command) -> Done {
+    tokio::time::timeout(DEADLINE, command.output()).await.expect("it ends").unwrap().into()
 }
 
 /// The same with standard input.
@@ -87,7 +92,11 @@ async fn fed(world: &World, arguments: &[&str], input: &[u8]) -> Done {
 
 /// Starts it and waits for its first line.
 pub async fn begun(world: &World, arguments: &[&str]) -> Child {
-    let mut child = command(world, arguments).await.spawn().unwrap();
+    has_begun(command(world, arguments).await.spawn().unwrap()).await
+}
+
+/// Waits for its first line.
+pub async fn has_begun(mut child: Child) -> Child {
     let mut line = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     tokio::time::timeout(DEADLINE, out.read_line(&mut line)).await.expect("it prints").unwrap();

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{Done, arl, begun, binary, command, nothing_is_claimed, served, signalled},
+    cli::{arl, begun, binary, command, ended, nothing_is_claimed, served, signalled},
     harness::{operator::repeat, setup::root, wait::DEADLINE},
 };
 
@@ -33,8 +33,9 @@ async fn an_input_that_cannot_be_read_is_not_taken_for_its_part() {
     arl(&world, &["claim", "p", "--name", "s"]).await.out();
     let directory = File::open("/").unwrap();
     let arguments = ["exec", "s", "--", "sh", "-c", "cat; echo whole"];
-    let done = command(&world, &arguments).await.stdin(Stdio::from(directory)).output();
-    let done: Done = tokio::time::timeout(DEADLINE, done).await.expect("it ends").unwrap().into();
+    let mut command = command(&world, &arguments).await;
+    command.stdin(Stdio::from(directory));
+    let done = ended(command).await;
     assert_eq!((done.code, done.out.as_str()), (Some(125), ""), "{done:?}");
     assert!(done.err.contains("standard input cannot be read"), "{done:?}");
 }

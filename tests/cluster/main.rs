@@ -19,6 +19,7 @@ mod causes;
 mod claims;
 mod cli;
 mod cli_browser;
+mod cli_failures;
 mod cli_operation;
 mod cli_streams;
 mod cli_ui;

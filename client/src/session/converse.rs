@@ -107,7 +107,8 @@ mod tests {
     async fn uploads_and_downloads_at_once_do_not_wait_for_each_other() {
         let (pod, socket) = Pod::connected().await;
         let (sender, mut commands) = mpsc::unbounded_channel();
-        let place = Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), container: None };
+        let place =
+            Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), sandbox: None, container: None };
         let session = Session { link: Link::new(place, sender), env: std::sync::Arc::default() };
         let mut state = State::of("p");
         state.resume(Some(1), &StreamEnd::Broken);

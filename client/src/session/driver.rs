@@ -12,6 +12,7 @@ use tokio::{
 use super::{
     attempts::{Attempts, Hopeless},
     converse::converse,
+    fate,
     flow::StreamEnd,
     state::{Command, State},
 };
@@ -69,7 +70,12 @@ pub(crate) async fn drive(
         };
         tracing::debug!(pod = place.pod, ?error, "no stream to the agent");
         let Some(hopeless) = attempts.failed(&error) else { continue };
-        let (pod, message) = (place.pod.clone(), error.printable().into_message());
+        let (pod, mut message) = (place.pod.clone(), error.printable().into_message());
+        if hopeless == Hopeless::Gone
+            && let Some(fate) = fate::of_sandbox(&client, &place).await
+        {
+            message = fate;
+        }
         state.fail(|| {
             let (pod, message) = (pod.clone(), message.clone());
             match hopeless {
@@ -95,6 +101,7 @@ mod tests {
             namespace: "ns".into(),
             pod: "p".into(),
             pod_uid: "uid".into(),
+            sandbox: None,
             container: Some("executor".into()),
         };
         let session = Session::new(client, place, Duration::from_secs(60));

@@ -3,6 +3,7 @@
 mod attempts;
 mod converse;
 mod driver;
+mod fate;
 mod flow;
 mod handle;
 mod link;

@@ -9,6 +9,8 @@ pub struct Place {
     pub pod: String,
     /// Which pod that is: names are used again.
     pub pod_uid: String,
+    /// The Sandbox that has it; unset: it is not known, or not looked at.
+    pub sandbox: Option<String>,
     /// The executor container; unset: the pod's default one.
     pub container: Option<String>,
 }

@@ -30,6 +30,7 @@ fn place(target: &Target) -> Place {
         namespace: target.pod.namespace.clone(),
         pod: target.pod.name.clone(),
         pod_uid: target.pod_uid.0.clone(),
+        sandbox: None,
         container: Some(target.container.clone()),
     }
 }

@@ -7,6 +7,7 @@ mod dump;
 mod exec;
 pub mod make;
 pub mod operator;
+pub mod proxy;
 pub mod record;
 pub mod setup;
 pub mod wait;
