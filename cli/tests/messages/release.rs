@@ -10,7 +10,7 @@ use arl_cli::command_line::Arguments;
 use clap::CommandFactory;
 use serde_json::Value;
 
-const PLATFORMS: [&str; 3] = ["linux-amd64", "linux-arm64", "darwin-arm64"];
+const PLATFORMS: [&str; 4] = ["linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64"];
 
 #[test]
 fn the_manifest_for_krew_names_each_archive_of_a_release() {
