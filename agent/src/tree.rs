@@ -65,13 +65,11 @@ fn read(pid: i32) -> Option<Process> {
 
 /// From all processes that there are.
 fn from_all(spared: &BTreeSet<i32>) -> BTreeMap<i32, Process> {
-    let all: BTreeMap<i32, Process> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, read(pid)?)))
-        .collect();
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        all.extend(pid.and_then(|pid| Some((pid, read(pid)?))));
+    }
     let own = Pid::this().as_raw();
     let is_ours = |pid: i32| {
         let mut at = pid;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::harness::World;
 use crate::harness::make::shell;
+use crate::harness::setup::root;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_operator_neither_writes_nor_reads() {
@@ -70,4 +71,13 @@ async fn two_hundred_sandboxes_at_rest_cost_no_call() {
     );
     // A watch is begun anew every few minutes.
     assert!(calls <= 8.0, "{calls} calls");
+}
+
+/// Each node pulls it, and each pod copies it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_agent_is_smaller_than_a_megabyte() {
+    let size =
+        std::fs::metadata(root().join("target/agent-image/root/arl-agent")).expect("`make agent-image` makes it").len();
+    assert!(size < 1_000_000, "{size} bytes");
 }
