@@ -77,11 +77,10 @@ async fn followed(mut process: Process, number: usize, code: i32) -> Result<usiz
     }
 }
 
-/// Runs so many processes in all Sandboxes to their end; how many bytes were in gaps.
-async fn print(sandboxes: &[Sandbox], processes: usize, holds: String) -> usize {
-    let holds = &holds;
-    let all = (0..processes).map(|number| async move {
-        let (command, code) = printer(number, holds);
+/// Runs so many processes in all Sandboxes to their end, each as long as what is said for its number holds; how many bytes were in gaps.
+async fn print(sandboxes: &[Sandbox], processes: usize, holds: impl Fn(usize) -> String) -> usize {
+    let all = (0..processes).map(|number| (number, holds(number))).map(|(number, holds)| async move {
+        let (command, code) = printer(number, &holds);
         let process = sandboxes[number % sandboxes.len()].start(command).await.map_err(|e| format!("{number}: {e}"))?;
         followed(process, number, code).await
     });
@@ -120,7 +119,9 @@ async fn a_client_that_is_cut_off_two_hundred_times_misses_nothing() {
     // One that only has sessions: a watch that breaks begins again later each time, and would not be there to be cut.
     let client = proxy.client(&world).await;
     let sandboxes = try_join_all(claimed.iter().map(|sandbox| client.open(sandbox.name()))).await.unwrap();
-    let printing = print(&sandboxes, 50, "[ ! -e /tmp/enough ]".into());
+    // Every other one ends at some time between the cuts.
+    let holds = |number| if number % 2 == 0 { "[ ! -e /tmp/enough ]".to_owned() } else { lines(60 * number) };
+    let printing = print(&sandboxes, 50, holds);
     let cutting = async {
         let everywhere = |command: [&'static str; 2]| {
             try_join_all(sandboxes.iter().map(move |sandbox| sandbox.run(Command::new(command))))
@@ -151,7 +152,7 @@ async fn an_api_server_that_is_away_delays_and_loses_nothing() {
     let proxy = Proxy::start(&world).await;
     let client = proxy.client(&world).await;
     let sandboxes = claimed(&client, SANDBOXES).await;
-    let printing = print(&sandboxes, 50, lines(600));
+    let printing = print(&sandboxes, 50, |_| lines(600));
     let away = async {
         sleep_until(Instant::now() + Duration::from_secs(2)).await;
         proxy.set_away(true);
@@ -193,7 +194,7 @@ async fn a_client_of_other_tests() {
     let Some((_, client)) = told().await else { return };
     let sandbox = client.open("s").await.unwrap();
     let begun = async { sandbox.run(Command::shell("sleep 1; echo begun >/tmp/begun")).await.unwrap() };
-    let printing = print(std::slice::from_ref(&sandbox), 50, lines(1000));
+    let printing = print(std::slice::from_ref(&sandbox), 50, |_| lines(1000));
     let (missing, _) = tokio::join!(printing, begun);
     assert_eq!(missing, 0, "so little is printed that it is all kept");
     assert!(sandbox.session().list().await.unwrap().is_empty());
@@ -235,5 +236,10 @@ async fn a_thousand_commands_at_once_all_do_as_they_are_told() {
     let last: Vec<Duration> = ends.iter().map(|ends| *ends.iter().max().unwrap()).collect();
     let (first, slowest) = (*last.iter().min().unwrap(), *last.iter().max().unwrap());
     println!("{commands} commands in {slowest:?}; the first Sandbox was done after {first:?}");
+    let fewest = ends.iter().map(|ends| ends.iter().filter(|at| **at <= first).count()).min().unwrap();
+    assert!(
+        4 * fewest >= commands / count,
+        "one Sandbox had done {fewest} of its commands when the first had done all"
+    );
     nothing_is_left(&world, &sandboxes).await;
 }
