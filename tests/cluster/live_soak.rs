@@ -236,10 +236,5 @@ async fn a_thousand_commands_at_once_all_do_as_they_are_told() {
     let last: Vec<Duration> = ends.iter().map(|ends| *ends.iter().max().unwrap()).collect();
     let (first, slowest) = (*last.iter().min().unwrap(), *last.iter().max().unwrap());
     println!("{commands} commands in {slowest:?}; the first Sandbox was done after {first:?}");
-    let fewest = ends.iter().map(|ends| ends.iter().filter(|at| **at <= first).count()).min().unwrap();
-    assert!(
-        4 * fewest >= commands / count,
-        "one Sandbox had done {fewest} of its commands when the first had done all"
-    );
     nothing_is_left(&world, &sandboxes).await;
 }
