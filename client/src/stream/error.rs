@@ -1,6 +1,8 @@
 //! Why there is no stream.
 
-use arl_crds::text::printable;
+use std::error::Error;
+
+use arl_crds::text::{printable, with_causes};
 
 /// The most bytes of the agent's own words that are passed on.
 pub const MESSAGE_MAX: usize = 1024;
@@ -24,6 +26,11 @@ pub enum StreamError {
 }
 
 impl StreamError {
+    /// A call that was not answered.
+    pub fn unreached(error: impl Error) -> Self {
+        Self::Transient(with_causes(&error))
+    }
+
     /// The same, in words that can be shown: some are those of code in the pod.
     #[must_use]
     pub fn printable(self) -> Self {

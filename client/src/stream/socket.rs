@@ -14,7 +14,6 @@ use arl_agent::{
     frame::{FROM_AGENT_MAX, Frames},
     message::{FromAgent, live::Event},
 };
-use arl_crds::text::with_causes;
 use futures::{SinkExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::{Client, api::AttachParams, core::Request};
@@ -86,8 +85,7 @@ impl Socket {
         };
         let pods = Request::new(format!("/api/v1/namespaces/{}/pods", place.namespace));
         let command = [format!("{DIRECTORY}/{BINARY}"), "connect".into(), DIRECTORY.into()];
-        let request =
-            pods.exec(&place.pod, command, &params).map_err(|error| StreamError::Transient(with_causes(&error)))?;
+        let request = pods.exec(&place.pod, command, &params).map_err(StreamError::unreached)?;
         let connection = client.connect(request).await.map_err(|error| match error {
             // A kubelet that has just started answers 404 too, with other words.
             kube::Error::Api(status)
@@ -97,7 +95,7 @@ impl Socket {
             }
             kube::Error::Api(status) if status.code == 403 => StreamError::Forbidden(status.message),
             kube::Error::Api(status) if !status.message.is_empty() => StreamError::Transient(status.message),
-            other => StreamError::Transient(with_causes(&other)),
+            other => StreamError::unreached(other),
         })?;
         // Nothing has been read yet, so that nothing is lost by making it anew with smaller buffers.
         Ok(Self::over(Box::new(connection.into_stream().into_inner()), has_worked).await)
