@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use arl_crds::{Sandbox, Task, WarmPool};
+use arl_crds::{Sandbox, SandboxPhase, Task, WarmPool};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use kube::Api;
@@ -80,6 +80,10 @@ async fn every_right_is_used_and_none_is_missing() {
     world.sandbox("s", "p").await;
     // Large steps are read when they are needed.
     world.run("files", "s", json!([file("a", "/workspace/f", &"content".repeat(1_000))])).await;
+
+    world.sandbox_with("own", &json!({"poolRef": "p", "setup": {"steps": [shell("a", "true")]}})).await;
+    let is_ready = |s: &Sandbox| s.status.as_ref().is_some_and(|status| status.phase == Some(SandboxPhase::Ready));
+    world.one("own", "set up", is_ready).await;
 
     // Times to live.
     world.sandbox_with("brief", &json!({"poolRef": "p", "ttlSecondsAfterFinished": 0})).await;
