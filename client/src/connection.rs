@@ -3,6 +3,8 @@
 //! Small writes are sent at once. With Nagle's algorithm, which kube's own client leaves on, a message on an exec stream waits up to 40 ms
 //! for the acknowledgement of the one before: ten times what a command takes.
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{Client as Http, connect::HttpConnector},
@@ -12,7 +14,7 @@ use kube::{
     Client, Config, Error,
     client::{Body, ConfigExt, retry::RetryPolicy},
 };
-use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
+use tower::{BoxError, Service, ServiceBuilder, retry::RetryLayer};
 
 /// A client of kube's for the cluster of `config`, for [`Client::new`](crate::Client::new): its commands take a tenth of the time that
 /// they take through kube's own. Through a proxy it is kube's own.
@@ -23,21 +25,41 @@ pub fn connect(config: Config) -> Result<Client, Error> {
     if config.proxy_url.is_some() {
         return Client::try_from(config);
     }
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connector())?);
-    connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(config.write_timeout);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(Http::builder(TokioExecutor::new()).build::<_, Body>(connector));
+    let retry = config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry()));
+    let service = ServiceBuilder::new().option_layer(retry).service(service(&config, connector())?);
     Ok(Client::new(service, config.default_namespace))
 }
 
-fn connector() -> HttpConnector {
+/// What a client of kube's sends its requests through, to the cluster of `config` and by its credentials, over connections of `http`. It tries
+/// nothing again.
+///
+/// # Errors
+/// Where the credentials or certificates cannot be used.
+pub fn service(
+    config: &Config,
+    http: HttpConnector,
+) -> Result<
+    impl Service<Request<Body>, Response = Response<Incoming>, Error = BoxError, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+    + use<>,
+    Error,
+> {
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(http)?);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    Ok(ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(Http::builder(TokioExecutor::new()).build::<_, Body>(connector)))
+}
+
+/// Makes connections on which small writes are sent at once.
+pub fn connector() -> HttpConnector {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);

@@ -6,7 +6,7 @@ mod branches;
 mod claim;
 mod client;
 mod command;
-mod connection;
+pub mod connection;
 mod deletion;
 mod error;
 mod files;
