@@ -92,6 +92,11 @@ impl Failure {
         }
     }
 
+    /// Signals that cannot be waited for.
+    pub fn signals(error: &io::Error) -> Self {
+        Self::ours(format!("signals: {error}"))
+    }
+
     /// A call of the API that failed.
     pub fn api(what: &str, error: &kube::Error) -> Self {
         Self::ours(format!("cannot {what}: {}", reason(error)))

@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Err(error) => return Failure::ours(format!("the runtime cannot be started: {error}")).show(),
     };
     let code = runtime.block_on(async {
-        let interrupts = Interrupts::watch().map_err(|error| Failure::ours(format!("signals: {error}")))?;
+        let interrupts = Interrupts::watch().map_err(|error| Failure::signals(&error))?;
         Box::pin(command_line::execute(arguments, interrupts)).await
     });
     // A thread that reads standard input may never return.

@@ -13,7 +13,6 @@ use futures::{
 };
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt, Stderr, Stdout},
-    signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::timeout,
 };
@@ -144,8 +143,7 @@ fn pass_input(process: &mut Process) -> BoxFuture<'static, io::Error> {
 
 impl Relay {
     async fn run(mut self, tty: bool) -> Result<u8, Failure> {
-        let mut resized =
-            signal(SignalKind::window_change()).map_err(|error| Failure::ours(format!("signals: {error}")))?;
+        let mut resized = terminal::resized().map_err(|error| Failure::signals(&error))?;
         loop {
             tokio::select! {
                 event = self.process.next() => match event? {

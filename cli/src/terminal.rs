@@ -17,6 +17,7 @@ use crossterm::{
         is_raw_mode_enabled, size,
     },
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a terminal has where it does not say.
 const USUAL: (u16, u16) = (80, 24);
@@ -41,6 +42,11 @@ pub fn is_input() -> bool {
 /// Columns and lines.
 pub fn columns_and_rows() -> (u16, u16) {
     size().ok().filter(|(columns, rows)| *columns > 0 && *rows > 0).unwrap_or(USUAL)
+}
+
+/// Tells when there are more columns or lines, or fewer.
+pub fn resized() -> io::Result<Signal> {
+    signal(SignalKind::window_change())
 }
 
 /// Each key goes to the process in the pod, Ctrl-C too, as long as this is there.

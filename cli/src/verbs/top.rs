@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Args;
 use tokio::{
     io::AsyncReadExt,
-    signal::unix::{SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
@@ -44,8 +43,7 @@ pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(),
         return print::data(&text(connection, &objects, &usage, None));
     }
     let _screen = FullScreen::enter().map_err(|error| Failure::ours(format!("the terminal: {error}")))?;
-    let mut resized =
-        signal(SignalKind::window_change()).map_err(|error| Failure::ours(format!("signals: {error}")))?;
+    let mut resized = terminal::resized().map_err(|error| Failure::signals(&error))?;
     let (mut changes, mut input, mut keys) = (objects.changes(), tokio::io::stdin(), [0; KEYS_MAX]);
     let (mut measure, mut redraw) = (interval(MEASURE_EVERY), interval(DRAW_EVERY));
     measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
