@@ -2,11 +2,19 @@
 
 use arl_crds::{SetupStatus, TaskState};
 
-use super::rows::SandboxRow;
+use super::{rows::SandboxRow, table::Row};
+use crate::object::{Key, Uid};
+
 impl SandboxRow {
     /// What is on record of its setup.
     pub fn setup(&self) -> Option<&SetupStatus> {
         self.status()?.setup.as_ref()
+    }
+
+    /// The Task on record that sets it up.
+    pub fn setup_task(&self) -> Option<(Key, Uid)> {
+        let setup = self.setup()?;
+        Some((self.key().sibling(&setup.task), Uid(setup.task_uid.clone())))
     }
 
     /// Whether Tasks may run in it: it has no setup, or that has succeeded, by what is on record.

@@ -211,12 +211,15 @@ impl Tables {
 
     /// The Task of `sandbox` whose turn it is: that of its setup, until it is set up, else the first that is unfinished.
     pub fn head(&self, sandbox: &Key) -> Option<&TaskRow> {
-        let setup = self.sandboxes.get(sandbox).filter(|row| !row.is_set_up()).and_then(|row| row.setup());
-        let of_setup = setup.and_then(|setup| {
-            let row = self.tasks.get(&sandbox.sibling(&setup.task))?;
-            (Uid::of(&*row.task).0 == setup.task_uid).then_some(&**row)
-        });
+        let unfinished = self.sandboxes.get(sandbox).filter(|row| !row.is_set_up());
+        let of_setup = unfinished.and_then(|row| self.setup_task(row)).map(AsRef::as_ref);
         of_setup.or_else(|| self.queued(sandbox).next())
+    }
+
+    /// The Task on record that sets up this Sandbox, where it is there.
+    pub fn setup_task(&self, sandbox: &SandboxRow) -> Option<&Arc<TaskRow>> {
+        let (task, uid) = sandbox.setup_task()?;
+        self.tasks.get(&task).filter(|found| Uid::of(&*found.task) == uid)
     }
 
     /// The unfinished Tasks that name `sandbox`, first come first.

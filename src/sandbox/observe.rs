@@ -63,8 +63,7 @@ impl Observed {
             refusal: tables.claim_refusal(&row, now),
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
             given_away: None,
-            setup_task: setup_on_record(&row)
-                .and_then(|(task, uid)| tables.tasks.get(&task).filter(|found| Uid::of(&*found.task) == uid).cloned()),
+            setup_task: Some(&*row).filter(|row| has_open_setup(row)).and_then(|row| tables.setup_task(row)).cloned(),
             unfinished: tables.queued(key).count(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
             last_finished: tables.last_finished.get(&uid).copied(),
@@ -123,7 +122,8 @@ impl Observed {
 
     /// The Task on record that sets it up, if it is not where it should be.
     pub(super) fn missing_setup(&self) -> Option<(Key, Uid)> {
-        setup_on_record(&self.row).filter(|_| self.setup_task.is_none() && !self.row.is_released())
+        let is_missing = has_open_setup(&self.row) && self.setup_task.is_none() && !self.row.is_released();
+        self.row.setup_task().filter(|_| is_missing)
     }
 
     pub(super) fn pool_name(&self) -> &str {
@@ -131,8 +131,7 @@ impl Observed {
     }
 }
 
-/// The Task that sets up a Sandbox, as long as no end is on record.
-fn setup_on_record(row: &SandboxRow) -> Option<(Key, Uid)> {
-    let setup = row.setup().filter(|setup| !setup.state.is_finished())?;
-    Some((row.key().sibling(&setup.task), Uid(setup.task_uid.clone())))
+/// Whether a setup is on record, and no end of it.
+fn has_open_setup(row: &SandboxRow) -> bool {
+    row.setup().is_some_and(|setup| !setup.state.is_finished())
 }
