@@ -74,7 +74,12 @@ pub async fn arl(world: &World, arguments: &[&str]) -> Done {
 
 /// Runs it to its end.
 pub async fn ended(mut command: Command) -> Done {
-    tokio::time::timeout(DEADLINE, command.output()).await.expect("it ends").unwrap().into()
+    finished(command.spawn().unwrap()).await
+}
+
+/// Waits for its end.
+pub async fn finished(child: Child) -> Done {
+    tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("it ends").unwrap().into()
 }
 
 /// The same with standard input.
@@ -85,9 +90,8 @@ async fn fed(world: &World, arguments: &[&str], input: &[u8]) -> Done {
         stdin.write_all(input).await.unwrap();
         drop(stdin);
     };
-    let ended = tokio::time::timeout(DEADLINE, child.wait_with_output());
-    let ((), output) = tokio::join!(feeding, ended);
-    output.expect("it ends").unwrap().into()
+    let ((), done) = tokio::join!(feeding, finished(child));
+    done
 }
 
 /// Starts it and waits for its first line.
@@ -183,7 +187,7 @@ async fn a_reader_that_leaves_ends_the_command_quietly() {
     let mut child = command(&world, &["exec", "s", "--", "yes"]).await.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-    let done: Done = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("it ends").unwrap().into();
+    let done = finished(child).await;
     assert_eq!((line.as_str(), done.code, done.err.as_str()), ("y\n", Some(141), ""));
     assert_eq!(arl(&world, &["ps", "s", "--no-headers"]).await.out(), "", "it was ended");
 }
@@ -249,11 +253,11 @@ async fn processes_are_listed_and_ended() {
     let pid = json[0]["pid"].to_string();
     let signalled = arl(&world, &["kill", "s", "-s", "USR1", &pid]).await.out();
     assert!(signalled.ends_with("signalled\n"), "{signalled}");
-    let done: Done = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap().into();
+    let done = finished(child).await;
     assert_eq!(done.code, Some(5), "{done:?}");
     let child = begun(&world, &["exec", "s", "--", "sh", "-c", "echo begun; sleep 1000"]).await;
     assert!(arl(&world, &["kill", "s", "--all"]).await.out().ends_with("ended\n"));
-    let done: Done = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap().into();
+    let done = finished(child).await;
     assert!(done.code == Some(143) && done.err.contains("another client"), "{done:?}");
     let none = arl(&world, &["kill", "s", "1"]).await;
     assert!(none.code == Some(125) && none.err.contains("no live process 1"), "{none:?}");

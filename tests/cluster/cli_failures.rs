@@ -4,28 +4,21 @@ use std::{fs::OpenOptions, path::PathBuf, process::Stdio, time::Duration};
 
 use arl_crds::Sandbox;
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
-use kube::{
-    Api,
-    api::{Patch, PatchParams, PostParams},
-};
+use kube::{Api, api::PostParams};
 use serde_json::json;
-use tokio::{process::Child, time::timeout};
+use tokio::time::timeout;
 
 use crate::{
-    cli::{Done, arl, begun, command, command_as, ended, has_begun, nothing_is_claimed, served},
+    cli::{arl, begun, command, command_as, ended, finished, has_begun, nothing_is_claimed, served},
     harness::{
         World,
         proxy::Proxy,
-        setup::{admin, documents, logs, root},
+        setup::{admin, apply, documents, logs, root},
         wait::DEADLINE,
     },
 };
 
 const ENDLESS: [&str; 4] = ["--", "sh", "-c", "echo begun; while :; do sleep 1; done"];
-
-async fn output(child: Child) -> Done {
-    timeout(DEADLINE, child.wait_with_output()).await.expect("it ends").unwrap().into()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_sandbox_ends_what_runs_in_it() {
@@ -33,13 +26,13 @@ async fn a_deleted_sandbox_ends_what_runs_in_it() {
     arl(&world, &["claim", "p", "--name", "s"]).await.out();
     let within = begun(&world, &[&["exec", "s"][..], &ENDLESS].concat()).await;
     world.delete::<Sandbox>("s").await;
-    let done = output(within).await;
+    let done = finished(within).await;
     assert_eq!(done.code, Some(125), "{done:?}");
     assert!(done.err.contains("Sandbox s") && done.err.contains("deleted"), "{done:?}");
 
     let within = begun(&world, &[&["run", "p", "--name", "r"][..], &ENDLESS].concat()).await;
     world.delete::<Sandbox>("r").await;
-    let done = output(within).await;
+    let done = finished(within).await;
     assert_eq!(done.code, Some(125), "{done:?}");
     assert!(done.err.contains("Sandbox r") && done.err.contains("deleted"), "{done:?}");
     nothing_is_claimed(&world).await;
@@ -56,7 +49,7 @@ async fn a_connection_that_is_lost_is_made_again() {
     proxy.set_away(true);
     arl(&world, &["exec", "s", "--", "touch", "/workspace/go"]).await.out();
     proxy.set_away(false);
-    let done = output(child).await;
+    let done = finished(child).await;
     assert_eq!(done.code, Some(3), "{done:?}");
 }
 
@@ -68,7 +61,7 @@ async fn an_api_server_that_stays_away_is_told_of() {
     let arguments = [&["exec", "s"][..], &ENDLESS].concat();
     let child = has_begun(command_as(&proxy.kubeconfig, &world, &arguments).await.spawn().unwrap()).await;
     proxy.set_away(true);
-    let done = output(child).await;
+    let done = finished(child).await;
     assert_eq!(done.code, Some(125), "{done:?}");
     assert!(done.err.contains("cannot be reached") && done.err.contains("Connection reset"), "{done:?}");
 }
@@ -85,7 +78,7 @@ async fn a_full_disk_is_told_of() {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut command = command(&world, arguments).await;
         command.stdout(Stdio::from(full));
-        let done = output(command.spawn().unwrap()).await;
+        let done = ended(command).await;
         assert_eq!(done.code, Some(125), "{arguments:?}: {done:?}");
         assert!(done.err.contains("No space left on device"), "{arguments:?}: {done:?}");
     }
@@ -106,10 +99,9 @@ async fn output_that_is_no_text_is_passed_on_as_it_is() {
 
 /// A kubeconfig of somebody whom the namespace's `view` is bound to, and no more.
 async fn viewer(world: &World) -> PathBuf {
-    let roles: Api<ClusterRole> = Api::all(world.client.clone());
     for role in documents(&root().join("deploy/kustomize/base/rbac-people.yaml")) {
-        let name = role["metadata"]["name"].as_str().unwrap();
-        roles.patch(name, &PatchParams::apply("arl-test").force(), &Patch::Apply(&role)).await.unwrap();
+        let role: ClusterRole = serde_json::from_value(role).unwrap();
+        apply(&Api::all(world.client.clone()), &role).await;
     }
     let user = format!("viewer-of-{}", world.ns);
     let binding: RoleBinding = serde_json::from_value(json!({

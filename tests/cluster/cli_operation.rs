@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
-    cli::{arl, command, served},
+    cli::{arl, command, finished, served},
     harness::{World, make::shell, wait::DEADLINE},
 };
 
@@ -61,8 +61,7 @@ async fn objects_are_waited_for() {
     assert!(late.code == Some(124) && late.err.contains("Sandbox waits: "), "{late:?}");
     let gone = command(&world, &["wait", "sandbox/s", "--for", "gone"]).await.spawn().unwrap();
     arl(&world, &["release", "s"]).await.out();
-    let gone = tokio::time::timeout(DEADLINE, gone.wait_with_output()).await.unwrap().unwrap();
-    assert_eq!(String::from_utf8(gone.stdout).unwrap(), "sandbox/s gone\n");
+    assert_eq!(finished(gone).await.out, "sandbox/s gone\n");
     let none = arl(&world, &["wait", "task/none"]).await;
     assert!(none.code == Some(125) && none.err.contains("there is no Task none"), "{none:?}");
 }

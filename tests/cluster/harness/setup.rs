@@ -85,7 +85,8 @@ fn only<K: DeserializeOwned>(path: &Path, kind: &str) -> K {
     from(found.unwrap_or_else(|| panic!("{} has no {kind}", path.display())))
 }
 
-async fn apply<K>(api: &Api<K>, object: &K)
+/// Creates it, or makes what is there like it.
+pub async fn apply<K>(api: &Api<K>, object: &K)
 where
     K: kube::Resource<DynamicType = ()> + Clone + serde::Serialize + DeserializeOwned + std::fmt::Debug,
 {
