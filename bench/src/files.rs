@@ -19,6 +19,10 @@ use crate::{
     stats::{Block, Sample},
 };
 
+/// The file into the Sandbox.
+pub const UP: &str = "file, up";
+/// The file out of it.
+pub const DOWN: &str = "file, down";
 /// What is compared.
 const ALL: [Who; 3] = [Who::Bare, Who::Live, Who::Kubectl];
 const MIB: usize = 1024 * 1024;
@@ -35,26 +39,20 @@ pub async fn up_and_down(bench: &Bench, results: &mut Results, kept: &Kept) -> R
     let ways = Ways { kubectl: bench.kubectl.clone(), sandbox };
     for round in 0..=bench.flags.files {
         for who in in_turns(ALL, round) {
-            let (mut up, mut down) = (Vec::new(), Vec::new());
-            up.push(ways.up(who, &from).await?);
-            down.push(ways.down(who, &to).await?);
+            let taken = [(UP, ways.up(who, &from).await?), (DOWN, ways.down(who, &to).await?)];
             let sizes = [fs::metadata(&from)?.len(), fs::metadata(&to)?.len()];
             ensure!(sizes[0] == sizes[1], "{}: {} bytes went up and {} came back", who.name(), sizes[0], sizes[1]);
             // The first round only opens connections.
             if round > 0 {
-                results.series(UP, who).add(&Block::one_by_one(up), None, None);
-                results.series(DOWN, who).add(&Block::one_by_one(down), None, None);
+                for (workload, sample) in taken {
+                    results.series(workload, who).add(&Block::one_by_one(vec![sample]), None, None);
+                }
             }
         }
     }
     results.file_bytes = Some(bench.flags.file_mib * MIB);
     Ok(())
 }
-
-/// The file into the Sandbox.
-pub const UP: &str = "file, up";
-/// The file out of it.
-pub const DOWN: &str = "file, down";
 
 /// Removed at the end, with what is in it.
 struct Folder(PathBuf);
