@@ -127,7 +127,7 @@ impl Failure {
                 let refusal = Refusal::of(&status);
                 if refusal.is_final() { Cause::Refused(refusal) } else { Cause::Broken(refusal) }
             }
-            error => Cause::Unreachable(Refusal::new(0, with_causes(&error)).message),
+            error => Cause::Unreachable(printable(&with_causes(&error), MESSAGE_MAX)),
         };
         Self::new(verb, kind, object, cause)
     }
