@@ -67,17 +67,17 @@ impl State {
     pub fn collect_garbage(&mut self) {
         let owned = [Kind::Pod, Kind::Task].into_iter().flat_map(|kind| self.store.of(kind));
         let owned: Vec<_> = owned.map(|(id, object)| (id.clone(), Arc::clone(object))).collect();
-        for (id, pod) in owned {
-            match self.owners(&id, &pod) {
+        for (id, object) in owned {
+            match self.owners(&id, &object) {
                 Owners::Present => {}
-                Owners::Gone if is_deleting(&pod) => {}
+                Owners::Gone if is_deleting(&object) => {}
                 Owners::Gone => {
-                    let this = Deletion { uid: Some(uid_of(&pod).to_owned()), ..Deletion::default() };
+                    let this = Deletion { uid: Some(uid_of(&object).to_owned()), ..Deletion::default() };
                     drop(self.store.delete(&id, &this, Actor::Controllers));
                 }
                 Owners::Some(left) => {
-                    drop(self.store.modify(&id, Part::Main, Actor::Controllers, |pod| {
-                        pod["metadata"]["ownerReferences"] = json!(left);
+                    drop(self.store.modify(&id, Part::Main, Actor::Controllers, |object| {
+                        object["metadata"]["ownerReferences"] = json!(left);
                     }));
                 }
             }

@@ -40,7 +40,7 @@ mod tests {
             serde_json::from_value(json!({
                 "metadata": { "name": "s", "deletionTimestamp": deleted },
                 "spec": { "poolRef": "p" },
-                "status": { "phase": phase, "podUID": pod_uid, "podUid": pod_uid, "conditions": [{ "type": "Ready",
+                "status": { "phase": phase, "podUID": pod_uid, "conditions": [{ "type": "Ready",
                     "status": "False", "reason": "IdleTimeout", "message": "why",
                     "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
             }))
