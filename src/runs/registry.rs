@@ -192,6 +192,14 @@ impl Runs {
         }
     }
 
+    /// Lets go of a run of which nothing was sent. The pod is not told: where a stream broke just then, it knows of the run all the same, and what
+    /// it has on record is what keeps a step from being started twice.
+    pub fn discard(&self, task: &Uid) {
+        if let Some(run) = self.lock().remove(task) {
+            run.work.abort();
+        }
+    }
+
     /// Lets go of all runs: what they started goes on in the pods, for whoever asks next.
     pub fn let_go(&self) {
         for (_, run) in std::mem::take(&mut *self.lock()) {

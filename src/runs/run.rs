@@ -92,6 +92,8 @@ pub enum RunEnd {
     Cancelled,
     /// Nothing was started; in words.
     NotStarted(String),
+    /// Its container was started again before anything of it was sent, so that it may begin again in the next one.
+    NotSent,
     /// Its end is not known; in words.
     Lost(String),
 }

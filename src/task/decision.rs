@@ -44,6 +44,8 @@ pub(super) enum Decision {
     Record,
     /// Its run is asked for something.
     Ask(RunControl),
+    /// Nothing of its run was sent: it waits for its turn again.
+    BeginAgain,
     /// It is over.
     Finish(Verdict),
     /// What its status says holds for its present spec too, which is put on record.

@@ -133,7 +133,7 @@ impl Tasks {
             }
             ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
         };
-        let sandbox_env = sandbox(observed).map(|sandbox| sandbox.spec.env.clone()).unwrap_or_default();
+        let sandbox_env = observed.sandbox_object().map(|sandbox| sandbox.spec.env.clone()).unwrap_or_default();
         for step in &mut steps {
             step.add_env(&sandbox_env);
         }
@@ -214,7 +214,7 @@ impl Tasks {
         let (uid, traces) = (observed.uid(), self.effects.traces());
         let trace = traces.id(|| trace(observed, Some(status)));
         self.runs.read(&uid, |run| measure::finished(&self.metrics, &observed.row, status, &run.steps, trace));
-        traces.take(|| traces::task(&observed.row, status, sandbox(observed)));
+        traces.take(|| traces::task(&observed.row, status, observed.sandbox_object()));
         self.runs.forget(&uid);
     }
 
@@ -269,6 +269,7 @@ impl Reconcile for Tasks {
             Decision::Start(target) => self.start(&observed, target).await?,
             Decision::Record => self.record(&observed).await?,
             Decision::Ask(control) => self.runs.control(&observed.uid(), *control),
+            Decision::BeginAgain => self.runs.discard(&observed.uid()),
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,
             Decision::Acknowledge => self.acknowledge(&observed).await?,
             Decision::Expire => {
@@ -289,12 +290,8 @@ impl Reconcile for Tasks {
     }
 }
 
-fn sandbox(observed: &Observed) -> Option<&Sandbox> {
-    observed.sandbox.as_ref().map(|row| &*row.sandbox)
-}
-
 fn trace(observed: &Observed, status: Option<&TaskStatus>) -> Option<traces::Context> {
-    traces::of_task(&observed.row.task, status, sandbox(observed))
+    traces::of_task(&observed.row.task, status, observed.sandbox_object())
 }
 
 #[cfg(test)]

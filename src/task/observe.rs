@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{ExecutorMode, TaskStatus};
+use arl_crds::{ExecutorMode, Sandbox, TaskStatus};
 
 use crate::{
     cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
@@ -71,6 +71,10 @@ impl Observed {
 
     pub(super) fn uid(&self) -> Uid {
         Uid::of(&*self.row.task)
+    }
+
+    pub(super) fn sandbox_object(&self) -> Option<&Sandbox> {
+        self.sandbox.as_ref().map(|row| &*row.sandbox)
     }
 
     /// The Sandbox it belongs to: the one on record, else the one there is.

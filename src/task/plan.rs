@@ -154,6 +154,14 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
                 if run.target.mode == ExecutorMode::Exec { verdict.blamed(Blame::Infrastructure) } else { verdict };
             return unless_explained(with_remains(verdict, &ended.left));
         }
+        RunEnd::NotSent => {
+            let is_over = observed.pod.as_ref().is_some_and(|pod| pod.executor_is_over());
+            let cause = pod_lost(observed).or_else(|| container_restarted(observed).filter(|_| is_over));
+            return match cause {
+                Some(cause) => Decision::Finish(cause).into(),
+                None => Plan { decision: Decision::BeginAgain, look_again: Some(now) },
+            };
+        }
         RunEnd::NotStarted(message) => match cause() {
             Some(cause) => cause,
             None => Verdict::new(TaskReason::StartError, message),

@@ -207,3 +207,57 @@ async fn of_an_end_written_by_a_call_that_was_never_answered_nothing_is_kept() {
     assert!(tasks.runs.view(&Uid("t".to_owned())).is_none());
     assert_eq!(server.reasons(), Vec::<String>::new(), "it is on record already");
 }
+
+/// Runs of which nothing is sent before their container is started again, and the containers that they were for.
+#[derive(Default)]
+struct Unsent(Mutex<Vec<String>>);
+
+impl Runner for Unsent {
+    fn run<'a>(
+        &'a self,
+        request: Request,
+        _: &'a Report,
+        mut control: channel::Receiver<RunControl>,
+    ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
+        self.0.lock().unwrap().push(request.target.container_id);
+        async move {
+            let _ = control.wait_for(|control| *control == RunControl::Settle).await;
+            (RunEnd::NotSent, Leftovers::None)
+        }
+        .boxed()
+    }
+
+    fn prepare(&self, _: &Target, _: &LiveReport) {}
+
+    fn ask_live(&self, _: &Target) {}
+
+    fn forget(&self, _: &Target, task: &Uid) {
+        self.0.lock().unwrap().push(format!("{task} is forgotten"));
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_which_nothing_was_sent_waits_for_the_next_container_and_runs_there() {
+    let mut waiting = task();
+    waiting["status"] = json!({});
+    let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", waiting.clone())]);
+    let runner = Arc::<Unsent>::default();
+    let tasks = tasks(&server, Some(waiting), false);
+    let dynamic: Arc<dyn Runner> = Arc::clone(&runner) as _;
+    let runs = Arc::new(Runs::new(dynamic, tasks.clock.clone(), Bounds::default(), Arc::new(|_| {})));
+    let tasks = Tasks { runs, ..tasks };
+    tasks.watch.cache.write().sandboxes.apply(SandboxRow::new(serde_json::from_value(sandbox()).unwrap()));
+    for (container, ready) in [("c", "True"), ("c", "False"), ("d", "True")] {
+        let mut pod = pod();
+        pod["status"]["conditions"][0]["status"] = json!(ready);
+        let state = if ready == "True" { "running" } else { "terminated" };
+        pod["status"]["containerStatuses"][0] =
+            json!({ "name": "executor", "containerID": container, "state": { state: {} } });
+        tasks.watch.cache.write().pods.apply(serde_json::from_value(pod).unwrap());
+        for _ in 0..3 {
+            follow(&tasks).await;
+        }
+    }
+    assert_eq!(*runner.0.lock().unwrap(), ["c", "d"]);
+    assert_eq!(server.reasons(), ["SandboxNotReady"]);
+}

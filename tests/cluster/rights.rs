@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::audit::Request;
-use crate::harness::make::{file, shell};
+use crate::harness::make::{file, message, reason, shell, status, template};
 use crate::harness::setup::{self, documents, root};
 use crate::refusals::{create, pool_says};
 
@@ -164,4 +164,29 @@ async fn a_right_that_is_missing_is_said_where_it_is_missed_until_it_is_given() 
     bind(&world, "ClusterRole", setup::ACCOUNT).await;
     world.pool_is_ready("p", 1).await;
     world.recovered("p").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_which_nothing_could_be_sent_before_its_container_was_restarted_runs_in_the_next_one() {
+    let mut world = World::without_operator("not-sent").await;
+    without_rights(&world, "pods/exec", "get").await;
+    world.start_operator().await;
+    let mut mortal = template();
+    mortal["spec"]["containers"][0]["command"] = json!(["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 1; done"]);
+    world.pool_of("p", 1, &mortal).await;
+    world.sandbox("s", "p").await;
+    let pod = world.pod_of("s").await;
+    world.phase("s", SandboxPhase::Ready).await;
+    world.task("t", "s", json!([shell("a", "echo ran")])).await;
+    let hindered = |task: &Task| task.status.is_some() && message(task).contains("cannot be reached");
+    world.one("t", "nothing is sent", hindered).await;
+    for restarts in 1..=2 {
+        world.look_into(&pod, "kill -TERM 1").await;
+        let counted = |s: &Sandbox| s.status.as_ref().is_some_and(|s| s.restarts == Some(restarts));
+        world.one("s", "the restart is counted", counted).await;
+    }
+    bind(&world, "ClusterRole", setup::ACCOUNT).await;
+    let task = world.finished("t").await;
+    assert_eq!(reason(&task), "Succeeded", "{:?}", task.status);
+    assert_eq!(status(&task).stdout.as_deref(), Some("ran\n"));
 }

@@ -132,10 +132,11 @@ impl Streams {
         }
     }
 
-    async fn attempts(&self, request: &Request, report: &Report) -> RunEnd {
+    async fn attempts(&self, request: &Request, report: &Report, is_sent: &AtomicBool) -> RunEnd {
         loop {
             match self.open(request).await {
                 Ok(id) => {
+                    is_sent.store(true, Ordering::SeqCst);
                     report.reached();
                     if let Some(end) = self.follow(&id, report).await {
                         return end;
@@ -179,13 +180,15 @@ impl Streams {
         }
     }
 
-    async fn heeds(&self, request: &Request, mut control: watch::Receiver<RunControl>) -> RunEnd {
+    async fn heeds(&self, request: &Request, mut control: watch::Receiver<RunControl>, is_sent: &AtomicBool) -> RunEnd {
         let asked_to = control.wait_for(|control| *control != RunControl::Continue).await.map(|control| *control);
         match asked_to {
             Ok(RunControl::Cancel) => {
                 self.cancel(&(request.target.pod_uid.0.clone(), request.task_uid.0.clone())).await;
                 RunEnd::Cancelled
             }
+            // A stream that broke meanwhile may have been good enough for the agent to begin.
+            Ok(_) if request.target.mode == ExecutorMode::Agent && !is_sent.load(Ordering::SeqCst) => RunEnd::NotSent,
             Ok(_) => {
                 tokio::time::sleep(SETTLING).await;
                 RunEnd::Lost("the container was started again".into())
@@ -203,10 +206,11 @@ impl Runner for Streams {
         control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         Box::pin(async move {
+            let is_sent = AtomicBool::new(request.is_started);
             let end = tokio::select! {
                 biased;
-                end = self.attempts(&request, report) => end,
-                end = self.heeds(&request, control) => end,
+                end = self.attempts(&request, report, &is_sent) => end,
+                end = self.heeds(&request, control, &is_sent) => end,
             };
             (end, Leftovers::None)
         })

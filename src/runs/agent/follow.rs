@@ -84,10 +84,7 @@ impl<'a> Follower<'a> {
                     answers = self.attach();
                     Continue(())
                 }
-                Ok(Next::Asked(control)) => {
-                    self.ask(control);
-                    Continue(())
-                }
+                Ok(Next::Asked(control)) => self.ask(control),
                 Err(_) => self.late(),
             };
             if let Break(end) = flow {
@@ -149,10 +146,11 @@ impl<'a> Follower<'a> {
         Continue(())
     }
 
-    fn ask(&mut self, control: RunControl) {
+    fn ask(&mut self, control: RunControl) -> ControlFlow<(RunEnd, Leftovers)> {
         self.asked = control;
         match control {
             RunControl::Continue => {}
+            RunControl::Settle if !self.may_run() => return Break((RunEnd::NotSent, Leftovers::None)),
             // The kubelet has told of it: the node is reached, whatever the container is.
             RunControl::Settle => self.limit.lower_for_all(SETTLING),
             RunControl::Cancel => {
@@ -164,6 +162,7 @@ impl<'a> Follower<'a> {
                 self.agent.command(&self.run.target, StreamCommand::Cancel(self.run.id.clone()));
             }
         }
+        Continue(())
     }
 
     /// It has taken longer than it may.
@@ -186,5 +185,83 @@ impl<'a> Follower<'a> {
 
     fn may_run(&self) -> bool {
         !matches!(self.stage, Stage::Waiting(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use arl_crds::ExecutorMode;
+    use futures::FutureExt;
+    use http::{Request as HttpRequest, Response};
+    use kube::{Client, client::Body};
+    use tower::service_fn;
+
+    use super::{super::streams::StillWanted, *};
+    use crate::{
+        clock::Clock,
+        metrics::Metrics,
+        object::{Key, Uid},
+        pod::Target,
+        queue::InFlight,
+        runs::{Quota, Share},
+    };
+
+    /// A run, and what it is followed by where the API server says that no stream can be opened now.
+    fn unreached() -> (Arc<Agent>, Report, Request) {
+        let api = service_fn(|_: HttpRequest<Body>| async {
+            Ok::<_, Infallible>(Response::builder().status(503).body(Body::empty()).unwrap())
+        });
+        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let agent = Agent::new(Client::new(api, "ns"), clock, still_wanted, Metrics::unread(), InFlight::default());
+        let report = Report::new(Share::new(&Arc::new(Quota::new(1, 1)), "ns"), Arc::new(|| {}));
+        let request = Request {
+            task: Key::new("ns", "t"),
+            task_uid: Uid("t".into()),
+            created: None,
+            steps: Vec::new(),
+            sandbox_env: std::collections::BTreeMap::new(),
+            room: None,
+            timeout: Duration::from_secs(30),
+            target: Target {
+                pod: Key::new("ns", "p"),
+                pod_uid: Uid("pod".into()),
+                container: "executor".into(),
+                container_id: "c".into(),
+                mode: ExecutorMode::Agent,
+            },
+            is_started: false,
+        };
+        (agent, report, request)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_no_stream_could_be_opened_for_was_not_sent_once_its_container_is_started_again() {
+        let (agent, report, request) = unreached();
+        let (asks, control) = watch::channel(RunControl::Continue);
+        let restart = async {
+            tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(7)).await;
+            asks.send_replace(RunControl::Settle);
+        };
+        let follower = Follower::new(&agent, request, &report).unwrap();
+        let (end, ()) = tokio::join!(follower.follow(control), restart);
+        assert_eq!(end, (RunEnd::NotSent, Leftovers::None));
+        assert!(report.lock().obstacle.is_some(), "it was tried");
+        assert_eq!(report.lock().started_at, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_sent_may_have_run_in_the_container_before() {
+        for (is_started, is_sent) in [(true, false), (false, true)] {
+            let (agent, report, request) = unreached();
+            let mut follower = Follower::new(&agent, Request { is_started, ..request }, &report).unwrap();
+            if is_sent {
+                assert!(follower.take(StreamEvent::Sent).is_continue());
+            }
+            assert!(follower.ask(RunControl::Settle).is_continue(), "what the pod has on record is read first");
+            assert!(matches!(follower.late(), Break((RunEnd::Lost(_), Leftovers::None))), "{is_started} {is_sent}");
+        }
     }
 }

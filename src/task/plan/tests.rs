@@ -319,6 +319,26 @@ fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
 }
 
 #[test]
+fn a_task_of_which_nothing_was_sent_begins_again_in_the_next_container() {
+    let unsent = |pod| {
+        let run = RunView { started_at: None, steps: 0, step_started_at: None, ..over(RunEnd::NotSent, None) };
+        Observed { pod, run: Some(run), ..fresh(&json!({})) }
+    };
+    let waiting =
+        json!({ "name": "executor", "containerID": "c1", "state": { "waiting": { "reason": "CrashLoopBackOff" } } });
+    for container in [container("c2"), waiting] {
+        let again = plan(&unsent(Some(pod(&container))), at(1000));
+        assert_eq!(again, Plan { decision: Decision::BeginAgain, look_again: Some(at(1000)) }, "{container}");
+    }
+    assert_eq!(reason(&unsent(None), at(1000)), Some(TaskReason::PodLost));
+    let ended = json!({ "name": "executor", "containerID": "c1", "state": { "terminated": { "exitCode": 0 } } });
+    let mut never = (*pod(&ended)).clone();
+    never.spec.restart_policy = "Never".into();
+    let never = unsent(Some(Arc::new(never)));
+    assert_eq!(reason(&never, at(1000)), Some(TaskReason::ContainerRestarted), "there is no next one");
+}
+
+#[test]
 fn a_finished_task_rests_until_its_ttl() {
     let status = json!({ "state": "Succeeded", "completedAt": at(0).to_string(), "sandboxUID": "sandbox" });
     let finished = |spec: &Value| Observed { row: task(spec, &status), sandbox: None, pod: None, ..fresh(&json!({})) };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arl_crds::labels;
 use arl_operator::runs::{RunEnd, StepEnd};
 use serde_json::Value;
 
@@ -224,6 +225,7 @@ fn reason(
         let executor = &pod["status"]["containerStatuses"][0];
         executor["restartCount"].as_i64() > Some(0) || executor["state"].get("terminated").is_some()
     });
+    let has_agent = pod.is_some_and(|pod| pod["metadata"]["annotations"].get(labels::AGENT).is_some());
     let reason = reason_of(task);
     // It may have run in the pod of a Sandbox of the same name before this one.
     let is_gone = |pod: &str| !store.by_uid(Kind::Pod, pod).is_some_and(|(_, pod)| is_alive(pod));
@@ -233,7 +235,8 @@ fn reason(
         "SandboxDeleted" => sandbox.is_none_or(|s| is_deleting(s)),
         "SandboxReleased" => sandbox.is_none_or(|s| s["status"]["phase"] == "Released"),
         "PodLost" => !pod.is_some_and(|pod| is_alive(pod)) || ran_elsewhere,
-        "ContainerRestarted" | "OOMKilled" => restarted || !facts.is_alone(),
+        // Of what an agent was never asked to start, nothing can have been lost with its container.
+        "ContainerRestarted" | "OOMKilled" => (restarted && (run.is_some() || !has_agent)) || !facts.is_alone(),
         // Where there is an agent, whatever happened to the operator can be found out, but not why one that died had a run ended.
         "Interrupted" => {
             let is_lost = |run: &AgentRun| matches!(run.end, Some(RunEnd::Lost(_) | RunEnd::Cancelled));
