@@ -118,7 +118,7 @@ pub struct SandboxStatus {
     /// When the pod was allocated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated_at: Option<MicroTime>,
-    /// Since when no Task has been unfinished; recorded lazily, at most a tenth of the ttl late.
+    /// Since when no Task has been unfinished, or since it gave up its pod; recorded lazily, at most a tenth of the ttl late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_since: Option<MicroTime>,
     /// How often the executor container has been started again since the pod was allocated; each time lost its processes

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{Sandbox, SandboxPhase, condition, reason::SandboxReason};
+use arl_crds::{Sandbox, SandboxPhase, SandboxStatus, condition, reason::SandboxReason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -198,8 +198,7 @@ fn unless_live(observed: &Observed, pod: &Pod, (end, due): (Decision, Timestamp)
 
 fn after_release(observed: &Observed, now: Timestamp) -> Plan {
     let ttl = ttl(observed.sandbox().spec.ttl_seconds_after_finished).or(observed.released_ttl);
-    let ready = observed.status().and_then(|s| condition::find(&s.conditions, "Ready"));
-    let Some((ttl, released_at)) = ttl.zip(ready.map(|c| c.last_transition_time.0)) else {
+    let Some((ttl, released_at)) = ttl.zip(observed.status().and_then(released_at)) else {
         return Plan::of(Decision::Released, None);
     };
     let due = after(observed.last_finished.map_or(released_at, |last| last.max(released_at)), ttl);
@@ -209,6 +208,12 @@ fn after_release(observed: &Observed, now: Timestamp) -> Plan {
         // The end of the last of them wakes it.
         _ => Plan::of(Decision::Released, None),
     }
+}
+
+/// Its condition may have been False long before it gave up its pod; one that was released by an earlier version has nothing else.
+fn released_at(status: &SandboxStatus) -> Option<Timestamp> {
+    let not_ready = condition::find(&status.conditions, "Ready").map(|c| c.last_transition_time.0);
+    not_ready.max(status.idle_since.as_ref().map(|at| at.0))
 }
 
 fn ttl(seconds: Option<i32>) -> Option<Duration> {

@@ -35,6 +35,7 @@ pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -
         }),
         Decision::Release(reason) => {
             status.setup = setup::record(observed, Some(*reason), now);
+            status.idle_since = Some(MicroTime(now));
             Some((SandboxPhase::Released, released(&status, *reason, observed)))
         }
         Decision::MakeSetup | Decision::Released | Decision::Expire => None,

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use crate::{
     agenda::Action,
     contract::{Contract, InFlight, Rule, is_finished, time},
-    kind::{Actor, Id, Kind},
-    store::{is_deleting, label, uid_of},
+    kind::{Actor, Kind},
+    store::{controller, is_deleting},
     world::State,
 };
 
@@ -136,11 +136,10 @@ impl State {
         }
         self.processes[number].connected.insert(target.pod_uid.0.clone());
         let Some((id, pod)) = self.store.by_uid(Kind::Pod, &target.pod_uid.0) else { return };
-        let pool = label(pod, labels::WARMPOOL).map(|name| Id::new(Kind::WarmPool, &id.namespace, name));
-        let Some(pool) = pool.and_then(|pool| self.store.get(&pool)) else { return };
+        let Some(("WarmPool", pool)) = controller(pod) else { return };
         let Contract { ledger, pods, .. } = &mut self.contract;
-        ledger.test(Rule::ConnectedAsAsked, pods.asked_for_streams(uid_of(pool)), || {
-            format!("{who} opens a stream to {id}, and its pool is {}", pool["spec"]["executor"])
+        ledger.test(Rule::ConnectedAsAsked, pods.asked_for_streams(pool), || {
+            format!("{who} opens a stream to {id}, for which its pool {pool} never asked")
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arl_crds::{SandboxPhase, setup_task};
+use arl_crds::{Sandbox, SandboxPhase, SandboxStatus, setup_task};
 use serde_json::{Value, json};
 
 use super::*;
@@ -113,6 +113,25 @@ fn a_failure_is_said_with_step_exit_code_and_words_and_stays() {
     sandbox.status = Some(written);
     let released = Observed { row: Arc::new(crate::cache::SandboxRow::new(sandbox)), ..set_up_by(&json!({}), None) };
     assert_eq!(status(&released, &Decision::Released, at(3)).setup, Some(setup));
+}
+
+#[test]
+fn the_ttl_of_one_that_never_became_ready_is_counted_from_its_release() {
+    let spec = json!({ "ttlSecondsAfterFinished": 10 });
+    let mut waited = set_up_by(&spec, Some(&on_record("Pending")));
+    let waits = status(&waited, &Decision::Wait(SandboxReason::PoolEmpty), at(0));
+    let recorded = |status: SandboxStatus, observed: &Observed| {
+        let sandbox = Sandbox { status: Some(status), ..observed.sandbox().clone() };
+        Arc::new(crate::cache::SandboxRow::new(sandbox))
+    };
+    let held = SandboxStatus { conditions: waits.conditions, ..waited.status().cloned().unwrap_or_default() };
+    waited.row = recorded(held, &waited);
+    let failed = Observed { setup_task: Some(task(Some("Failed"), &json!({}))), ..waited };
+    let released = status(&failed, &plan(&failed, at(100)).decision, at(100));
+    assert_eq!(released.phase, Some(SandboxPhase::Released));
+    let released = Observed { row: recorded(released, &failed), ..failed };
+    assert_eq!(plan(&released, at(109)).look_again, Some(at(110)));
+    assert_eq!(plan(&released, at(110)).decision, Decision::Expire);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn check(entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledge
     let (id, status) = (&entry.id, &task["status"]);
     on_record(id, was, status, ledger);
     if was["status"]["state"] != "Running" && status["state"] == "Running" {
-        in_order(id, task, store, ledger);
+        in_order(id, task, store, facts, ledger);
     }
     if !is_finished(task) {
         return;
@@ -70,7 +70,7 @@ fn on_record(id: &Id, was: &Value, status: &Value, ledger: &mut Ledger) {
 }
 
 /// Tasks of a Sandbox run one at a time, in order.
-fn in_order(id: &Id, task: &Value, store: &Store, ledger: &mut Ledger) {
+fn in_order(id: &Id, task: &Value, store: &Store, facts: &Facts, ledger: &mut Ledger) {
     // That of a setup comes before all others, and none of them has begun.
     let is_setup = set_up_by(task).is_some();
     let mine = super::arrival(task);
@@ -79,6 +79,8 @@ fn in_order(id: &Id, task: &Value, store: &Store, ledger: &mut Ledger) {
             && other.namespace == id.namespace
             && found["spec"]["sandboxRef"] == task["spec"]["sandboxRef"]
             && !is_finished(found)
+            // When an object came that was changed before its arrival was on record, a process that starts then cannot know.
+            && !facts.touched.contains(uid_of(found))
             && (found["status"]["state"] == "Running" || !is_setup && super::arrival(found) < mine)
     });
     ledger.test(Rule::TasksInOrder, first.is_none(), || {
