@@ -21,6 +21,11 @@ pub fn set_ups(rng: &mut Rng) -> Deeds {
             spec["ttlSecondsAfterFinished"] = json!(rng.i64(0..9));
         }
         let pool = if n == 4 { "q" } else { "p" };
+        if n == 4 {
+            // Of one that waits for its pool, and then fails, the ttl is to be counted from that.
+            spec["ttlSecondsAfterFinished"] = json!(3);
+            spec["setup"] = json!({ "steps": [{ "name": "a", "type": "Command", "command": ["sim", "100", "3"] }] });
+        }
         deeds.push((at, Deed::Sandbox { name: name.clone(), pool: pool.into(), spec: spec.clone() }));
         for m in 0..rng.u8(1..4) {
             deeds.push((rng.u64(..12_000), task(&format!("t{n}-{m}"), &name, &[(rng.u32(..600), 0)])));
