@@ -70,7 +70,7 @@ pub fn explain(facts: &Facts) -> String {
     for pod in pods.into_iter().take(PODS_MAX) {
         lines.extend(of_pod(pod, &facts.events));
     }
-    lines.push(format!("What to do: {}", advice.unwrap_or("nothing; it is as it should be")));
+    lines.push(format!("What to do: {}", advice.unwrap_or(WELL)));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -101,7 +101,8 @@ fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
         if let Some(waiting) = waiting {
             let reason = waiting.reason.as_deref().unwrap_or("waits");
             let message = waiting.message.as_deref().unwrap_or_default();
-            lines.push(format!("    container {}, image {}: {reason} {message}", container.name, container.image));
+            let line = format!("    container {}, image {}: {reason} {message}", container.name, container.image);
+            lines.push(line.trim_end().to_owned());
         }
         let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
         if let Some(last) = last {
@@ -120,11 +121,13 @@ fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
     lines.iter().map(|line| printable(line, MESSAGE_MAX)).collect()
 }
 
+const WELL: &str = "nothing; it is as it should be";
 const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
 
 fn of_task(reason: TaskReason) -> Option<&'static str> {
     match reason {
-        TaskReason::Succeeded | TaskReason::Running => None,
+        TaskReason::Succeeded => Some(WELL),
+        TaskReason::Running => None,
         TaskReason::SandboxNotFound => Some("create the Sandbox that spec.sandboxRef names, or cancel the Task"),
         TaskReason::SandboxNotReady => Some("look at its Sandbox: `kubectl arl why sandbox/NAME`"),
         TaskReason::Queued => Some("wait, or cancel the Tasks before it: `kubectl arl task cancel`"),
@@ -149,7 +152,8 @@ fn of_sandbox(reason: SandboxReason) -> Option<&'static str> {
             Some("make the pool (`kubectl arl pool create IMAGE --name NAME`), or name another")
         }
         // What the pool lacks says more.
-        SandboxReason::Allocated | SandboxReason::PoolEmpty => None,
+        SandboxReason::PoolEmpty => None,
+        SandboxReason::Allocated => Some(WELL),
         SandboxReason::PoolAtLimit => {
             Some("delete Sandboxes that are no longer needed, or raise the pool's scaling.maxPods")
         }
@@ -175,7 +179,9 @@ fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
             Some("delete Sandboxes that are no longer needed, or raise the pool's scaling.maxPods")
         }
         WarmPoolReason::GrowthHeld => Some("see what keeps its pods from starting: the condition PodsFailing"),
-        WarmPoolReason::PodsNotReady => Some("wait, or raise the pool's replicas: `kubectl arl pool scale`"),
+        WarmPoolReason::PodsNotReady => Some(
+            "wait: its pods start; where Sandboxes often wait for them, raise its replicas: `kubectl arl pool scale`",
+        ),
         WarmPoolReason::ImagePullBackOff => {
             Some("correct the image's name or tag, or add imagePullSecrets to the template")
         }
@@ -252,6 +258,13 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         assert!(explain(&facts).ends_with("What to do: read what the step printed: `kubectl arl logs`\n"));
         let well = Facts { pool: Some(pool(&why("Ready", "True", "PodsReady"))), ..Facts::default() };
         assert!(explain(&well).ends_with("What to do: nothing; it is as it should be\n"));
+        let sandbox =
+            json!({ "spec": { "poolRef": "p" }, "status": { "conditions": why("Ready", "True", "Allocated") } });
+        let empty = || Some(pool(&why("Ready", "False", "PodsNotReady")));
+        let allocated = Facts { sandbox: Some(made("Sandbox", "s", &sandbox)), pool: empty(), ..Facts::default() };
+        assert!(explain(&allocated).ends_with("What to do: nothing; it is as it should be\n"), "it has its pod");
+        let starting = Facts { pool: empty(), ..Facts::default() };
+        assert!(explain(&starting).contains("What to do: wait: its pods start"));
         let unserved = Facts { pool: Some(pool(&json!([]))), ..Facts::default() };
         assert!(explain(&unserved).contains("see whether the operator runs"));
     }

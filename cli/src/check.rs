@@ -122,10 +122,15 @@ pub fn definitions(found: &Definitions) -> Check {
     const SUBJECT: &str = "definitions";
     match found {
         Definitions::UpToDate => Check::good(SUBJECT, "up to date"),
-        other => Check::bad(
+        Definitions::Absent(_) => Check::bad(
             SUBJECT,
-            other.to_string(),
-            "apply those of this version: kubectl apply --server-side --force-conflicts -f crds.yaml; see docs/install.md",
+            found.to_string(),
+            "install the operator; with Helm they come with it, else they are applied first: docs/install.md",
+        ),
+        Definitions::Older(_) => Check::bad(
+            SUBJECT,
+            found.to_string(),
+            "apply those of this version, the crds.yaml of a release or deploy/kustomize/crds: see Upgrading in docs/install.md",
         ),
     }
 }
@@ -138,7 +143,7 @@ pub fn operators(found: &[Operator]) -> Check {
         return Check::doubtful(
             SUBJECT,
             "no pod of it is in this cluster",
-            "install it: helm install arl-operator deploy/chart --namespace arl-system --create-namespace; or see that the one outside of the cluster runs",
+            "nothing, where the probe below is well: it runs outside of the cluster; otherwise install it: docs/install.md",
         );
     };
     if !found.iter().any(|operator| operator.is_ready) {
@@ -180,8 +185,7 @@ pub fn pools(pools: &[WarmPool]) -> Check {
     const SUBJECT: &str = "pools";
     let failing = |pool: &WarmPool| {
         let status = pool.status.as_ref()?;
-        condition::find_true(&status.conditions, PODS_FAILING)
-            .map(|why| format!("{} ({})", pool.name_any(), why.reason))
+        condition::find_true(&status.conditions, PODS_FAILING).map(|why| (pool.name_any(), why.reason.clone()))
     };
     let unserved = pools.iter().filter(|pool| pool.status.is_none()).map(ResourceExt::name_any).collect::<Vec<_>>();
     let failing: Vec<_> = pools.iter().filter_map(failing).collect();
@@ -193,10 +197,17 @@ pub fn pools(pools: &[WarmPool]) -> Check {
             "let the operator look after this namespace: watchNamespaces in the chart's values",
         );
     }
-    match pools {
-        [] => Check::doubtful(SUBJECT, "there is none", "make one: kubectl arl pool create IMAGE"),
-        _ if failing.is_empty() => Check::good(SUBJECT, format!("{} without a failure", pools.len())),
-        _ => Check::doubtful(SUBJECT, format!("pods fail of {}", failing.join(", ")), "kubectl arl why pool/NAME"),
+    match (pools, failing.first()) {
+        ([], _) => Check::doubtful(SUBJECT, "there is none", "make one: kubectl arl pool create IMAGE"),
+        (_, None) => Check::good(SUBJECT, format!("{} without a failure", pools.len())),
+        (_, Some((first, _))) => {
+            let said: Vec<_> = failing.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
+            Check::doubtful(
+                SUBJECT,
+                format!("pods fail of {}", said.join(", ")),
+                format!("kubectl arl why pool/{first}"),
+            )
+        }
     }
 }
 
@@ -235,7 +246,12 @@ mod tests {
         assert!(!missing.is_bad() && missing.lines().contains("create pods/exec (for run,"), "{missing:?}");
         assert!(rights(&RIGHTS, "n").is_bad());
         let absent = definitions(&Definitions::Absent("Task".into()));
-        assert!(absent.is_bad() && absent.lines().contains("\n      do: apply those of this version"), "{absent:?}");
+        assert!(
+            absent.is_bad() && absent.lines().contains("\n      do: install the operator; with Helm"),
+            "{absent:?}"
+        );
+        let older = definitions(&Definitions::Older(vec!["Task.spec.cancel".into()]));
+        assert!(older.is_bad() && older.lines().contains("\n      do: apply those of this version"), "{older:?}");
     }
 
     #[test]
@@ -261,6 +277,9 @@ mod tests {
     fn a_pool_that_nobody_looks_after_is_in_the_way() {
         assert!(pools(&[pool(&Value::Null)]).is_bad());
         assert!(matches!(pools(&[pool(&json!({}))]).finding, Finding::Good(_)));
+        let failing = json!({ "conditions": [{ "type": "PodsFailing", "status": "True", "reason": "ImagePullBackOff", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
+        assert!(pools(&[pool(&failing)]).lines().ends_with("do: kubectl arl why pool/p\n"));
         assert!(matches!(pools(&[]).finding, Finding::Doubtful(..)));
     }
 }

@@ -1,15 +1,25 @@
 //! The way to the cluster: the kubeconfig, its context and the namespace.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
-use arl_client::{Client, Error, Sandbox};
+use arl_client::{Client, Error, Sandbox, is_unknown_kind};
+use arl_crds::Sandbox as SandboxObject;
 use clap::Args;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Config,
+    Api, Config, Resource,
+    api::PostParams,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
+
+/// How long after its definition was applied a kind may still be unknown.
+pub const DEFINED_MAX: Duration = Duration::from_secs(10);
+/// Until it is asked for again.
+const DEFINED_STEP: Duration = Duration::from_millis(200);
 
 /// Which cluster, and where in it.
 #[derive(Args, Clone, Debug)]
@@ -62,18 +72,65 @@ impl Connection {
     /// A Sandbox that is there.
     pub async fn sandbox(&self, name: &str) -> Result<Sandbox, Failure> {
         match self.client().open(name).await {
-            Err(Error::Api { source, .. }) if is_missing(&source) => Err(Failure::ours(format!(
-                "there is no Sandbox {name} in namespace {}; `kubectl arl get` shows those that are there",
-                self.namespace
-            ))),
+            Err(Error::Api { source, .. }) if is_missing(&source) => Err(self.missing::<SandboxObject>(name)),
             opened => Ok(opened?),
         }
+    }
+
+    /// Creates an object.
+    pub async fn create<K>(&self, object: &K) -> kube::Result<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let until = Instant::now() + DEFINED_MAX;
+        loop {
+            match self.api().create(&PostParams::default(), object).await {
+                Err(error) if self.is_being_defined::<K>(&error, until).await => {}
+                created => return created,
+            }
+        }
+    }
+
+    /// Whether a call that failed may be made again, since the kind has just been defined: the API server does not know it at once. It
+    /// answers when it is time to.
+    pub async fn is_being_defined<K: Resource<DynamicType = ()>>(&self, error: &kube::Error, until: Instant) -> bool {
+        let again = Instant::now() + DEFINED_STEP;
+        if !is_unknown_kind(error) || again > until {
+            return false;
+        }
+        let definitions = Api::<CustomResourceDefinition>::all(self.kube.clone());
+        let is_there = definitions.get_metadata(&format!("{}.{}", K::plural(&()), arl_crds::GROUP)).await.is_ok();
+        if is_there {
+            sleep_until(again).await;
+        }
+        is_there
+    }
+
+    /// An object that is not there.
+    pub fn missing<K: Resource<DynamicType = ()>>(&self, name: &str) -> Failure {
+        Failure::ours(format!(
+            "there is no {} {name} in namespace {}; `kubectl arl get` shows those that are there",
+            K::kind(&()),
+            self.namespace
+        ))
+    }
+
+    /// A call for an object that should be there, such as to `delete` it, which failed.
+    pub fn failed<K: Resource<DynamicType = ()>>(&self, verb: &str, name: &str, error: &kube::Error) -> Failure {
+        if is_missing(error) {
+            return self.missing::<K>(name);
+        }
+        Failure::api(&format!("{verb} {} {name}", K::kind(&())), error)
     }
 
     /// The objects of a kind in the namespace.
     pub fn api<K>(&self) -> Api<K>
     where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
         Api::namespaced(self.kube.clone(), &self.namespace)
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use arl_client::{Error, kind::Kind};
+use arl_client::{Error, is_unknown_kind, kind::Kind};
 use arl_crds::text::{printable, with_causes};
 
 use crate::terminal;
@@ -131,10 +131,11 @@ fn reason(error: &kube::Error) -> String {
         403 if said.contains("forbidden: User") => {
             format!("{said}; ask for this right, or choose another namespace (-n) or --context")
         }
-        404 if said.contains("could not find the requested resource") || said.contains("page not found") => {
+        404 if is_unknown_kind(error) => {
             "the cluster does not know the kind: the operator's definitions are not installed, see docs/install.md"
                 .to_owned()
         }
+        409 if said.ends_with("already exists") => format!("{said}; choose another name, or delete that one first"),
         _ => said.to_owned(),
     }
 }
@@ -172,6 +173,7 @@ mod tests {
         assert!(api(404, "the server could not find the requested resource").contains("docs/install.md"));
         assert!(api(401, "Unauthorized").contains("log in again"));
         assert_eq!(api(409, "it is there already"), "cannot list pods: it is there already");
+        assert!(api(409, "pods \"p\" already exists").ends_with("; choose another name, or delete that one first"));
     }
 
     #[test]

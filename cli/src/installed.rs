@@ -64,11 +64,16 @@ impl Definitions {
 pub async fn definitions(connection: &Connection) -> Result<Definitions, Failure> {
     let failed = |error: &dyn Display| Failure::ours(format!("the cluster's definitions cannot be read: {error}"));
     let request = http::Request::get(published::PATH).body(Vec::new()).map_err(|error| failed(&error))?;
-    match connection.kube.request::<Value>(request).await {
-        Ok(published) => Ok(Definitions::of(&published)),
+    match connection.kube.request_text(request).await {
+        Ok(text) => read(&text).map(|published| Definitions::of(&published)).map_err(|error| failed(&error)),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Definitions::of(&Value::Null)),
         Err(error) => Err(Failure::api("read the cluster's definitions", &error)),
     }
+}
+
+/// Of a group whose last kind has just gone an empty document is published.
+fn read(text: &str) -> serde_json::Result<Value> {
+    if text.trim().is_empty() { Ok(Value::Null) } else { serde_json::from_str(text) }
 }
 
 /// A pod of the operator.
@@ -144,7 +149,8 @@ mod tests {
 
     #[test]
     fn what_a_cluster_lacks_is_named() {
-        assert_eq!(Definitions::of(&Value::Null), Definitions::Absent("WarmPool".into()));
+        assert_eq!(Definitions::of(&read("").unwrap()), Definitions::Absent("WarmPool".into()));
+        assert!(read("{").is_err());
         let schemas = arl_crds::definitions().into_iter().map(|(plural, definition)| {
             let own = serde_json::to_value(&definition.spec.versions).unwrap();
             let mut schema = own[0]["schema"]["openAPIV3Schema"].clone();

@@ -37,6 +37,29 @@ impl Object {
     }
 }
 
+/// The name of a pool, alone or behind its kind, as `get -o name` prints it.
+pub fn pool(text: &str) -> Result<String, String> {
+    name(Kind::Pools, "pool", text)
+}
+
+/// The name of a Sandbox, alone or behind its kind.
+pub fn sandbox(text: &str) -> Result<String, String> {
+    name(Kind::Sandboxes, "Sandbox", text)
+}
+
+/// The name of a Task, alone or behind its kind.
+pub fn task(text: &str) -> Result<String, String> {
+    name(Kind::Tasks, "Task", text)
+}
+
+fn name(wanted: Kind, word: &str, text: &str) -> Result<String, String> {
+    if !text.contains('/') {
+        return Ok(text.to_owned());
+    }
+    let named = Object::parse(text).ok().filter(|object| object.kind == wanted);
+    named.map(|object| object.name).ok_or_else(|| format!("a {word} is wanted here: write its name alone"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +73,15 @@ mod tests {
         }
         assert!(Object::parse("a").unwrap_err().contains("pool/NAME"));
         assert!(Object::parse("pod/a").is_err() && Object::parse("pool/").is_err());
+    }
+
+    #[test]
+    fn a_name_may_be_what_get_prints() {
+        for text in ["a", "sandbox/a", "sbx/a", "sandbox.arl.infra.io/a"] {
+            assert_eq!(sandbox(text), Ok("a".into()), "{text}");
+        }
+        assert_eq!((pool("warmpool.arl.infra.io/p"), task("task/t")), (Ok("p".into()), Ok("t".into())));
+        assert!(sandbox("pool/a").unwrap_err().contains("a Sandbox is wanted here"));
+        assert!(task("x/a").is_err() && pool("pool/").is_err());
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     connect::Connection,
     failure::{Failure, TIMED_OUT},
     print,
+    progress::Delay,
     step_output::{Position, StepOutput},
     versions::Versions,
 };
@@ -97,9 +98,11 @@ pub async fn follow<S: Sink>(
     let mut versions = Versions::<Task>::of(connection, name);
     let mut live = Live::Unopened;
     let (mut names, mut was_there) = (Vec::new(), false);
+    let mut delay = Delay::from_now();
     loop {
         let version = tokio::select! {
             version = versions.next() => version?,
+            () = delay.tell() => continue,
             piece = live.next() => {
                 match piece {
                     Ok(Some(piece)) => outputs.piece(&names, &piece).await?,
@@ -110,14 +113,14 @@ pub async fn follow<S: Sink>(
             }
         };
         let Some(task) = version else {
-            let place = &connection.namespace;
-            return Err(Failure::ours(if was_there {
-                format!("Task {name} was deleted before it had finished")
+            return Err(if was_there {
+                Failure::ours(format!("Task {name} was deleted before it had finished"))
             } else {
-                format!("there is no Task {name} in namespace {place}")
-            }));
+                connection.missing::<Task>(name)
+            });
         };
         was_there = true;
+        delay.of(&task);
         let status = task.status.clone().unwrap_or_default();
         if status.state.is_some_and(TaskState::is_finished) {
             // The rest of it is on its way.

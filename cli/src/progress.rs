@@ -1,11 +1,16 @@
 //! How far an object is on its way to where it is waited for.
 
+use std::{future::pending, time::Duration};
+
 use arl_crds::{
     Sandbox, SandboxPhase, Task, TaskState, WarmPool,
     condition::{self, PODS_FAILING},
     reason::{SandboxReason, WarmPoolReason},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use tokio::time::{Instant, sleep_until};
+
+use crate::print;
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +79,45 @@ impl Awaited for Task {
     }
 }
 
+/// How long something may take to begin before we say why.
+pub const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// Says once why a Task has not begun, where that takes long.
+#[derive(Debug)]
+pub struct Delay {
+    until: Instant,
+    why: Option<String>,
+    is_told: bool,
+}
+
+impl Delay {
+    /// Of a Task that is looked at from now on.
+    pub fn from_now() -> Self {
+        Self { until: Instant::now() + SILENCE_MAX, why: None, is_told: false }
+    }
+
+    /// What the Task waits for now.
+    pub fn of(&mut self, task: &Task) {
+        let state = task.status.as_ref().and_then(|status| status.state);
+        self.why = match task.progress() {
+            Progress::Waiting(why) if state != Some(TaskState::Running) => Some(why),
+            _ => None,
+        };
+    }
+
+    /// Says it when it is time to, and never again. A call that is given up has said nothing.
+    pub async fn tell(&mut self) {
+        if self.is_told || self.why.is_none() {
+            return pending().await;
+        }
+        sleep_until(self.until).await;
+        self.is_told = true;
+        if let Some(why) = &self.why {
+            print::note(format!("waiting: {why}"));
+        }
+    }
+}
+
 fn said(condition: &Condition) -> String {
     format!("{}: {}", condition.reason, condition.message)
 }
@@ -85,6 +129,7 @@ fn unserved() -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -121,6 +166,21 @@ mod tests {
         assert_eq!(of("Ready", "True", "Allocated"), Progress::Reached);
         assert_eq!(of("Pending", "False", "PoolEmpty"), Progress::Waiting("PoolEmpty: why".into()));
         assert_eq!(of("Released", "False", "PodLost"), Progress::Never("PodLost: why".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_begin_says_so_once() {
+        let task = |status: Value| made::<Task>("Task", &json!({ "sandboxRef": "s", "steps": [] }), &status);
+        let waits = task(
+            json!({ "state": "Pending", "conditions": [condition("Succeeded", "Unknown", "SandboxNotFound", 1)] }),
+        );
+        let tells = async |delay: &mut Delay| timeout(SILENCE_MAX * 2, delay.tell()).await.is_ok();
+        let mut delay = Delay::from_now();
+        delay.of(&task(json!({ "state": "Running" })));
+        assert!(!tells(&mut delay).await, "it has begun");
+        delay.of(&waits);
+        assert!(tells(&mut delay).await);
+        assert!(!tells(&mut delay).await, "it was said");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use arl_agent::message::error::Kind;
-use arl_crds::{Blame, TaskStatus};
+use arl_crds::{Blame, TaskStatus, text::with_causes};
 
 /// Who can do something about a failure. What code in a Sandbox can cause is never the infrastructure's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ impl fmt::Display for Fault {
 #[non_exhaustive]
 pub enum Error {
     /// The API server refused a request, or did not answer it.
-    #[error("cannot {verb} {object}: {source}")]
+    #[error("cannot {verb} {object}: {}", said(.source))]
     Api {
         /// What was to be done.
         verb: &'static str,
@@ -173,5 +173,39 @@ impl Error {
     pub(crate) fn api(verb: &'static str, object: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let object = object.into();
         move |source| Self::Api { verb, object, source: Box::new(source) }
+    }
+}
+
+/// Whether the API server does not know the kind of what was asked for.
+pub fn is_unknown_kind(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let said = status.message.as_str();
+    status.code == 404 && (said.contains("could not find the requested resource") || said.contains("page not found"))
+}
+
+/// In words; kube's own have the whole answer of the API server once more, as Rust prints it.
+fn said(error: &kube::Error) -> String {
+    match error {
+        error if is_unknown_kind(error) => {
+            "the cluster does not know the kind: the operator's definitions are not installed".to_owned()
+        }
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => with_causes(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_says_is_said_once() {
+        let said = |code: u16, message: &str| {
+            let status = kube::core::Status { code, message: message.into(), ..kube::core::Status::default() };
+            Error::api("create", "Sandbox s")(kube::Error::Api(Box::new(status))).to_string()
+        };
+        assert_eq!(said(404, "namespaces \"n\" not found"), "cannot create Sandbox s: namespaces \"n\" not found");
+        let unknown = said(404, "404 page not found\n");
+        assert!(unknown.ends_with("the operator's definitions are not installed"), "{unknown}");
     }
 }

@@ -2,24 +2,31 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use arl_client::{Claim, Sandbox};
+use arl_client::{Claim, Error, Sandbox};
 use arl_crds::{
-    WarmPool,
+    Sandbox as SandboxObject, WarmPool,
     condition::{self, PODS_FAILING},
     duration,
 };
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::{connect::Connection, copy, failure::Failure, interrupt::Interrupts, options::variable, print};
-
-/// How long a claim may take before we say why.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
+use crate::{
+    connect::{Connection, DEFINED_MAX},
+    copy,
+    failure::Failure,
+    interrupt::Interrupts,
+    kind,
+    options::variable,
+    print,
+    progress::SILENCE_MAX,
+};
 
 /// Claim a Sandbox and print its name. It stays until it is released, or idle too long.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// WarmPool to claim it from.
+    #[arg(value_parser = kind::pool)]
     pool: String,
     /// Name of the Sandbox; unset: the pool's with a random end.
     #[arg(long)]
@@ -89,7 +96,7 @@ pub async fn obtain(
     let sandbox = {
         let _waiting = print::Waiting::on(format!("waiting for a Sandbox of pool {pool}"));
         tokio::select! {
-            claimed = interrupts.or(async { Ok(claim.await?) }) => claimed?,
+            claimed = interrupts.or(claimed(connection, claim)) => claimed?,
             never = explain(connection, pool) => match never {},
         }
     };
@@ -98,11 +105,26 @@ pub async fn obtain(
     Ok(sandbox)
 }
 
+async fn claimed(connection: &Connection, claim: Claim) -> Result<Sandbox, Failure> {
+    let until = Instant::now() + DEFINED_MAX;
+    loop {
+        match claim.clone().await {
+            Err(Error::Api { source, .. }) if connection.is_being_defined::<SandboxObject>(&source, until).await => {}
+            claimed => return Ok(claimed?),
+        }
+    }
+}
+
 /// Says what a pool lacks where a claim takes long.
 async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallible {
     tokio::time::sleep_until(Instant::now() + SILENCE_MAX).await;
-    if let Ok(pool) = connection.api::<WarmPool>().get(pool).await {
-        let conditions = pool.status.map(|status| status.conditions).unwrap_or_default();
+    if let Ok(found) = connection.api::<WarmPool>().get_opt(pool).await {
+        let Some(found) = found else {
+            // One that runs has said so.
+            print::note(format!("waiting: there is no WarmPool {pool}, and no operator has looked at the Sandbox yet"));
+            return std::future::pending().await;
+        };
+        let conditions = found.status.map(|status| status.conditions).unwrap_or_default();
         if let Some(why) = condition::find_true(&conditions, PODS_FAILING).or(conditions.first()) {
             print::note(format!("waiting: {}", why.message));
         } else {

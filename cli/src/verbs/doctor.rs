@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     installed,
     interrupt::Interrupts,
-    listing, print,
+    kind, listing, print,
     progress::{Awaited, Progress},
 };
 
@@ -40,8 +40,8 @@ const FOUND: u8 = 1;
 #[derive(Args, Debug)]
 #[command(after_help = "Exit code: 0 where nothing is in the way, 1 where something is.")]
 pub struct Flags {
-    /// Try a Sandbox of this pool; unset: of the first one that is ready.
-    #[arg(long)]
+    /// Try a Sandbox of this pool; unset: of the first one that is ready, and has an idle pod if there is such a one.
+    #[arg(long, value_parser = kind::pool)]
     pool: Option<String>,
     /// Try no Sandbox.
     #[arg(long)]
@@ -62,7 +62,9 @@ pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrup
     show(&check::rights(&missing, &connection.namespace))?;
     show(&interrupts.or(operators(connection)).await?)?;
     let seen = |what: &'static str, found: Result<Check, Failure>| {
-        found.unwrap_or_else(|failure| Check::doubtful(what, format!("not known: {}", failure.message), "see rights"))
+        found.unwrap_or_else(|failure| {
+            Check::doubtful(what, format!("not known: {}", failure.message), "see rights and definitions")
+        })
     };
     let pools = interrupts.or(async { Ok(pools(connection).await) }).await?;
     show(&seen("pools", pools.as_ref().map(|pools| check::pools(pools)).map_err(Clone::clone)))?;
@@ -120,6 +122,13 @@ async fn operators(connection: &Connection) -> Result<Check, Failure> {
     })
 }
 
+/// The pool that is tried where none is named: one that is ready, and rather one with an idle pod than one that would have to make one.
+fn probed(pools: &[WarmPool]) -> Option<String> {
+    let idle = |pool: &&WarmPool| pool.status.as_ref().is_some_and(|status| status.ready > 0);
+    let ready = || pools.iter().filter(|pool| pool.progress() == Progress::Reached);
+    ready().find(idle).or_else(|| ready().next()).map(ResourceExt::name_any)
+}
+
 /// A Sandbox, a command in it, and its end.
 async fn probe(
     connection: &Connection,
@@ -128,8 +137,7 @@ async fn probe(
     interrupts: &Interrupts,
 ) -> Result<Check, Failure> {
     const SUBJECT: &str = "probe";
-    let first = || pools.iter().find(|pool| pool.progress() == Progress::Reached).map(ResourceExt::name_any);
-    let Some(pool) = named.or_else(first) else {
+    let Some(pool) = named.or_else(|| probed(pools)) else {
         let remedy = "make one, and look again: kubectl arl pool create IMAGE";
         return Ok(Check::doubtful(SUBJECT, "not tried: no pool is ready", remedy));
     };
@@ -173,4 +181,27 @@ async fn probe(
             Check::bad(SUBJECT, what, "see rights: delete sandboxes; it goes after a minute without use")
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_with_an_idle_pod_is_tried_rather_than_one_that_sleeps() {
+        let pool = |name: &str, ready: i32, status: &str| -> WarmPool {
+            let condition = json!({ "type": "Ready", "status": status, "reason": "PodsReady", "message": "",
+                "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z" });
+            serde_json::from_value(json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool",
+                "metadata": { "name": name, "generation": 1 }, "spec": { "replicas": 0, "template": { "spec": { "containers": [] } } },
+                "status": { "ready": ready, "conditions": [condition] } }))
+            .unwrap()
+        };
+        let (sleeps, warm, starts) = (pool("a", 0, "True"), pool("b", 1, "True"), pool("c", 1, "False"));
+        assert_eq!(probed(&[sleeps.clone(), starts.clone(), warm]).as_deref(), Some("b"));
+        assert_eq!(probed(&[starts.clone(), sleeps]).as_deref(), Some("a"));
+        assert_eq!(probed(&[starts]), None);
+    }
 }

@@ -6,6 +6,7 @@ use crate::{
     connect::Connection,
     failure::Failure,
     interrupt::Interrupts,
+    kind,
     options::Process,
     relay::{Streams, relay},
 };
@@ -15,6 +16,7 @@ use crate::{
 #[command(after_help = "Ctrl-C ends the command and all that it started; a second one leaves at once.")]
 pub struct Flags {
     /// The Sandbox.
+    #[arg(value_parser = kind::sandbox)]
     sandbox: String,
     #[command(flatten)]
     process: Process,

@@ -80,12 +80,25 @@ pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
             };
             let text = screen::render(view, &objects);
             if text.is_empty() {
-                let place = if flags.all_namespaces { "the cluster" } else { connection.namespace.as_str() };
-                print::note(format!("there is nothing of this in {place}; `kubectl arl pool create` makes a pool"));
+                print::note(nothing(connection, &flags));
             }
             print::data(&text)
         }
     }
+}
+
+/// What is said where nothing is there.
+fn nothing(connection: &Connection, flags: &Flags) -> String {
+    let (what, next) = match flags.kind {
+        Some(Kind::Pools) => ("pools", "; `kubectl arl pool create IMAGE` makes one"),
+        Some(Kind::Sandboxes) => ("Sandboxes", "; `kubectl arl claim POOL` claims one"),
+        Some(Kind::Tasks) => ("Tasks", ""),
+        None => ("pools, Sandboxes or Tasks", "; `kubectl arl pool create IMAGE` makes a pool"),
+    };
+    let labels = flags.selector.as_ref().map_or_else(String::new, |selector| format!(" with the labels {selector}"));
+    let place =
+        if flags.all_namespaces { "the cluster".to_owned() } else { format!("namespace {}", connection.namespace) };
+    format!("there are no {what}{labels} in {place}{next}")
 }
 
 /// Prints what is there, and each object again when it has changed.
@@ -185,7 +198,7 @@ where
     let mut found = Vec::new();
     for name in &flags.name {
         let object = api.get(name).await;
-        found.push(keep(object.map_err(|error| Failure::api(&format!("get {} {name}", K::kind(&())), &error))?));
+        found.push(keep(object.map_err(|error| connection.failed::<K>("get", name, &error))?));
     }
     Ok(found)
 }

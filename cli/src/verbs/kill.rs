@@ -6,12 +6,13 @@ use arl_client::{Error, ProcessEvent, Session, kind::Kind, live::Listed};
 use arl_crds::duration;
 use clap::Args;
 
-use crate::{connect::Connection, failure::Failure, print};
+use crate::{connect::Connection, failure::Failure, kind, print};
 
 /// End live processes of a Sandbox, and all that they started: TERM, a grace, KILL.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The Sandbox.
+    #[arg(value_parser = kind::sandbox)]
     sandbox: String,
     /// The processes: PIDs of `kubectl arl ps`, or ids of `kubectl arl ps -o name`.
     #[arg(required_unless_present = "all")]

@@ -2,10 +2,10 @@
 
 use arl_crds::WarmPool;
 use clap::{Args, Subcommand};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::{connect::Connection, failure::Failure, print, table};
+use crate::{connect::Connection, failure::Failure, kind, print, table};
 
 /// The annotation of a template that `roll` changes.
 const ROLLED_AT: &str = "arl.infra.io/rolled-at";
@@ -23,6 +23,7 @@ enum Action {
     /// Change how many idle pods a pool keeps.
     Scale {
         /// The pool.
+        #[arg(value_parser = kind::pool)]
         pool: String,
         /// Idle pods.
         #[arg(value_parser = clap::value_parser!(i32).range(0..))]
@@ -31,12 +32,13 @@ enum Action {
     /// Replace the idle pods of a pool, one by one, such as for a newer image of the same tag.
     Roll {
         /// The pool.
+        #[arg(value_parser = kind::pool)]
         pool: String,
     },
     /// Delete pools and their idle pods; Sandboxes keep theirs.
     Delete {
         /// The pools.
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = kind::pool)]
         pool: Vec<String>,
     },
 }
@@ -71,7 +73,7 @@ pub async fn pool(connection: &Connection, flags: Flags) -> Result<(), Failure> 
             let name = create.name.clone().unwrap_or_else(|| named_for(&create.image));
             let pool: WarmPool = serde_json::from_value(manifest(&name, &create))
                 .map_err(|error| Failure::ours(format!("the pool cannot be made: {error}")))?;
-            let created = pools.create(&PostParams::default(), &pool).await;
+            let created = connection.create(&pool).await;
             created.map_err(|error| Failure::api(&format!("create WarmPool {name}"), &error))?;
             print::line(format!("warmpool/{name} created"))
         }
@@ -88,7 +90,7 @@ pub async fn pool(connection: &Connection, flags: Flags) -> Result<(), Failure> 
         Action::Delete { pool } => {
             for name in pool {
                 let deleted = pools.delete(&name, &DeleteParams::default()).await;
-                deleted.map_err(|error| Failure::api(&format!("delete WarmPool {name}"), &error))?;
+                deleted.map_err(|error| connection.failed::<WarmPool>("delete", &name, &error))?;
                 print::line(format!("warmpool/{name} deleted"))?;
             }
             Ok(())
@@ -98,7 +100,7 @@ pub async fn pool(connection: &Connection, flags: Flags) -> Result<(), Failure> 
 
 async fn change(connection: &Connection, pool: &str, change: &Value) -> Result<(), Failure> {
     let changed = connection.api::<WarmPool>().patch(pool, &PatchParams::default(), &Patch::Merge(change)).await;
-    changed.map(drop).map_err(|error| Failure::api(&format!("change WarmPool {pool}"), &error))
+    changed.map(drop).map_err(|error| connection.failed::<WarmPool>("change", pool, &error))
 }
 
 fn manifest(name: &str, create: &Create) -> Value {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     connect::Connection,
     failure::Failure,
+    kind,
     listing::{Format, values},
     print,
     table::{self, Table},
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The Sandbox.
+    #[arg(value_parser = kind::sandbox)]
     sandbox: String,
     /// As json, yaml, name (the ids alone) or wide (with the ids).
     #[arg(short, long, value_enum)]

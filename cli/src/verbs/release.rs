@@ -7,17 +7,13 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 
-use crate::{
-    connect::{Connection, is_missing},
-    failure::Failure,
-    listing, print,
-};
+use crate::{connect::Connection, failure::Failure, kind, listing, print};
 
 /// Give Sandboxes back: they and their pods are deleted.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The Sandboxes.
-    #[arg(required_unless_present_any = ["selector", "all"])]
+    #[arg(required_unless_present_any = ["selector", "all"], value_parser = kind::sandbox)]
     sandbox: Vec<String>,
     /// Those with these labels.
     #[arg(short = 'l', long, conflicts_with = "sandbox")]
@@ -38,26 +34,13 @@ pub async fn release(connection: &Connection, flags: Flags) -> Result<(), Failur
     };
     let mut failed = None;
     for name in names {
-        match delete(connection, &name).await {
-            Ok(true) => print::line(format!("sandbox/{name} released"))?,
-            Ok(false) => {
-                let failure =
-                    Failure::ours(format!("there is no Sandbox {name} in namespace {}", connection.namespace));
-                failed.get_or_insert(failure);
-            }
+        let deleted = connection.api::<Sandbox>().delete(&name, &DeleteParams::default()).await;
+        match deleted.map_err(|error| connection.failed::<Sandbox>("delete", &name, &error)) {
+            Ok(_) => print::line(format!("sandbox/{name} released"))?,
             Err(failure) => {
                 failed.get_or_insert(failure);
             }
         }
     }
     failed.map_or(Ok(()), Err)
-}
-
-/// Deletes a Sandbox; whether it was there.
-async fn delete(connection: &Connection, name: &str) -> Result<bool, Failure> {
-    match connection.api::<Sandbox>().delete(name, &DeleteParams::default()).await {
-        Ok(_) => Ok(true),
-        Err(error) if is_missing(&error) => Ok(false),
-        Err(error) => Err(Failure::api(&format!("delete Sandbox {name}"), &error)),
-    }
 }

@@ -10,6 +10,7 @@ use crate::{
     copy::{self, Pair},
     failure::Failure,
     interrupt::Interrupts,
+    kind,
     options::Process,
     outcome::outcome,
     print,
@@ -22,6 +23,7 @@ use crate::{
     Example: kubectl arl run python-pool -- python -c 'print(1)'")]
 pub struct Flags {
     /// WarmPool to claim the Sandbox from.
+    #[arg(value_parser = kind::pool)]
     pool: String,
     /// Keep the Sandbox; its name is printed on standard error.
     #[arg(long)]

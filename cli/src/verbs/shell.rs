@@ -6,8 +6,10 @@ use crate::{
     connect::Connection,
     failure::{Failure, NOT_FOUND},
     interrupt::Interrupts,
+    kind,
     options::Process,
     relay::{Streams, relay},
+    terminal,
 };
 
 /// The best one first.
@@ -17,6 +19,7 @@ pub const SHELLS: [&str; 2] = ["bash", "sh"];
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The Sandbox.
+    #[arg(value_parser = kind::sandbox)]
     sandbox: String,
     #[command(flatten)]
     process: Process,
@@ -24,6 +27,12 @@ pub struct Flags {
 
 /// Opens it; its exit code.
 pub async fn shell(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
+    if !terminal::is_input() {
+        return Err(Failure::ours(format!(
+            "a shell needs a terminal, and standard input is none; `kubectl arl exec {} -- sh` runs what it reads there",
+            flags.sandbox
+        )));
+    }
     let sandbox = interrupts.or(connection.sandbox(&flags.sandbox)).await?;
     for shell in SHELLS {
         let command = flags.process.of(&[shell.to_owned()]);

@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use crate::{connect::Connection, copy, failure::Failure, print, terminal};
+use crate::{connect::Connection, copy, failure::Failure, kind, print, terminal};
 
 /// Write a directory of a Sandbox to standard output, as a tar archive that `claim --from` takes. Processes are not in it.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The Sandbox.
+    #[arg(value_parser = kind::sandbox)]
     sandbox: String,
     /// The directory.
     #[arg(default_value = "/workspace")]
@@ -18,6 +19,7 @@ pub struct Flags {
 #[derive(Args, Debug)]
 pub struct Fork {
     /// The Sandbox.
+    #[arg(value_parser = kind::sandbox)]
     sandbox: String,
     /// The directory.
     #[arg(default_value = "/workspace")]

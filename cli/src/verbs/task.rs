@@ -6,13 +6,14 @@ use arl_crds::Task;
 use clap::{Args, Subcommand};
 use kube::{
     ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     connect::Connection,
     failure::Failure,
+    kind,
     outcome::{Outputs, follow, outcome},
     print,
     printer::{Printer, Silence},
@@ -36,11 +37,13 @@ enum Action {
     /// Wait for the end of a Task and exit as it does.
     Wait {
         /// The Task.
+        #[arg(value_parser = kind::task)]
         task: String,
     },
     /// Stop a Task, waiting or running.
     Cancel {
         /// The Task.
+        #[arg(value_parser = kind::task)]
         task: String,
     },
 }
@@ -49,6 +52,7 @@ enum Action {
 #[derive(Args, Debug)]
 pub struct Logs {
     /// The Task.
+    #[arg(value_parser = kind::task)]
     task: String,
     /// Go on until it has finished: live from its pod while a step runs, then from its status.
     #[arg(short, long)]
@@ -67,7 +71,7 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
     match flags.action {
         Action::Run { file } => {
             let task = read(&file)?;
-            let created = tasks.create(&PostParams::default(), &task).await;
+            let created = connection.create(&task).await;
             let created =
                 created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
             outcome(&follow(connection, &created.name_any(), Outputs::to(Printer::default())).await?)
@@ -76,7 +80,7 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
         Action::Cancel { task } => {
             let change = Patch::Merge(json!({ "spec": { "cancel": true } }));
             let cancelled = tasks.patch(&task, &PatchParams::default(), &change).await;
-            cancelled.map_err(|error| Failure::api(&format!("cancel Task {task}"), &error))?;
+            cancelled.map_err(|error| connection.failed::<Task>("cancel", &task, &error))?;
             print::line(format!("task/{task} cancelled")).map(|()| 0)
         }
     }
@@ -89,7 +93,7 @@ pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
         return follow(connection, &logs.task, outputs).await.map(drop);
     }
     let task = connection.api::<Task>().get(&logs.task).await;
-    let task = task.map_err(|error| Failure::api(&format!("get Task {}", logs.task), &error))?;
+    let task = task.map_err(|error| connection.failed::<Task>("get", &logs.task, &error))?;
     outputs.ended(&task.status.unwrap_or_default()).await
 }
 
@@ -97,5 +101,46 @@ fn read(file: &PathBuf) -> Result<Task, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::ours(format!("{}: {error}", file.display()));
     let text =
         if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
-    serde_saphyr::from_str(&text.map_err(|error| failed(&error))?).map_err(|error| failed(&error))
+    parse(&text.map_err(|error| failed(&error))?).map_err(|why| failed(&why))
+}
+
+/// The Task that a file has; nothing else may be in it.
+fn parse(text: &str) -> Result<Task, String> {
+    // Further lines draw where it is.
+    let line = |error: serde_saphyr::Error| {
+        let said = error.to_string();
+        said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    };
+    let objects: Vec<Value> = serde_saphyr::from_multiple(text).map_err(line)?;
+    let kind = |object: &Value| object["kind"].as_str().unwrap_or("without a kind").to_owned();
+    let kinds: Vec<String> = objects.iter().map(kind).collect();
+    if kinds != ["Task"] {
+        let found = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+        return Err(format!("one Task is wanted here, and there is {found}; `kubectl apply -f` takes any objects"));
+    }
+    serde_saphyr::from_str(text).map_err(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_one_task_and_nothing_else() {
+        let task =
+            "apiVersion: arl.infra.io/v1alpha1\nkind: Task\nmetadata: {name: t}\nspec: {sandboxRef: s, steps: []}\n";
+        assert_eq!(parse(task).unwrap().spec.sandbox_ref, "s");
+        let sandbox = "kind: Sandbox\nspec: {poolRef: p}\n";
+        for (text, expected) in [
+            (sandbox.to_owned(), "there is Sandbox;"),
+            (format!("{sandbox}---\n{task}"), "there is Sandbox, Task;"),
+            (String::new(), "there is nothing;"),
+            ("a: 1".to_owned(), "there is without a kind;"),
+            ("a: [".to_owned(), ""),
+            (task.replace("sandboxRef: s, ", ""), "missing field `sandboxRef`"),
+        ] {
+            let why = parse(&text).unwrap_err();
+            assert!(why.contains(expected) && !why.contains('\n') && !why.starts_with("error"), "{text}: {why}");
+        }
+    }
 }

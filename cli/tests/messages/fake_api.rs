@@ -26,6 +26,7 @@ pub struct Api {
 #[derive(Default)]
 struct State {
     is_lost: AtomicBool,
+    is_new: AtomicBool,
     /// The connections over which somebody watches.
     watching: Mutex<Vec<TcpStream>>,
 }
@@ -51,6 +52,11 @@ impl Api {
         for stream in self.state.watching.lock().unwrap().drain(..) {
             stream.shutdown(Shutdown::Both).unwrap();
         }
+    }
+
+    /// Knows our kinds only once somebody has looked whether they are defined.
+    pub fn forget_kinds(&self) {
+        self.state.is_new.store(true, Ordering::SeqCst);
     }
 
     /// Answers again.
@@ -104,7 +110,8 @@ fn answer(stream: &TcpStream, state: &State) {
         if state.is_lost.load(Ordering::SeqCst) {
             return;
         }
-        let (code, body) = respond(&words[0], &words[1], &authorization);
+        let (code, body) =
+            defined(&words[0], &words[1], state).unwrap_or_else(|| respond(&words[0], &words[1], &authorization));
         if code == 200 && words[1].contains("watch=true") {
             // It goes on, and nothing changes.
             state.watching.lock().unwrap().push(stream.try_clone().unwrap());
@@ -119,6 +126,21 @@ fn answer(stream: &TcpStream, state: &State) {
             return;
         }
     }
+}
+
+/// What an API server says to which the definitions were applied a moment ago: they are there, and not known at first.
+fn defined(method: &str, target: &str, state: &State) -> Option<(u16, String)> {
+    let is_new = state.is_new.load(Ordering::SeqCst);
+    if is_new && target.starts_with("/apis/apiextensions.k8s.io/") {
+        state.is_new.store(false, Ordering::SeqCst);
+        let found =
+            json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": { "name": "x" } });
+        return Some((200, found.to_string()));
+    }
+    if is_new {
+        return Some((404, "404 page not found\n".to_owned()));
+    }
+    (method == "POST" && target.contains("/namespaces/late/")).then(|| (201, pool(0).to_string()))
 }
 
 fn respond(method: &str, target: &str, authorization: &str) -> (u16, String) {

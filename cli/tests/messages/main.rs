@@ -100,6 +100,8 @@ fn what_is_written_wrongly_is_said() {
             "run p --nosuch -- true",
             "run p -e A -- true",
             "run p -t -- true",
+            "release pool/p",
+            "pool scale sandbox.arl.infra.io/p 1",
             "run p --timeout 5 -- true",
             "run p --cp-in nosuch -- true",
             "run p --task -i -- true",
@@ -142,6 +144,9 @@ fn what_is_not_there_is_said() {
         "missing",
         &[
             "get",
+            "get pools",
+            "get sandboxes -l a=b",
+            "get tasks -A",
             "get pools p",
             "exec s -- true",
             "shell s",
@@ -166,6 +171,20 @@ fn what_is_not_there_is_said() {
             "run p --name s -n bare -- true",
         ],
     );
+}
+
+#[test]
+fn a_kind_that_was_defined_a_moment_ago_is_waited_for() {
+    let (home, api) = home_and_api();
+    for (line, expected) in [
+        ("pool create python:3.9-slim -n late", "warmpool/python created"),
+        ("run p -n late --wait 1s -- true", "Sandbox"),
+        ("claim p -n late --wait 1s", "Sandbox"),
+    ] {
+        api.forget_kinds();
+        let said = transcript(home.path(), line);
+        assert!(said.contains(expected) && !said.contains("does not know the kind"), "{said}");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn a_kubeconfig_may_lead_through_a_proxy() {
             json!({ "server": "http://cluster.invalid:80", "proxy-url": format!("http://{address}") });
     });
     let (code, _, err) = said(kubectl_arl(home.path()).args(["get", "pool", "p"]).output().unwrap());
-    assert!(code == Some(125) && err.contains("warmpools.arl.infra.io \"p\" not found"), "{err}");
+    assert!(code == Some(125) && err.contains("there is no WarmPool p in namespace empty"), "{err}");
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_kubeconfig_may_get_its_credentials_from_a_program() {
     configure(home.path(), |config| config["users"][0]["user"] = exec(&plugin));
     let get = || said(kubectl_arl(home.path()).args(["get", "pools", "-n", "private"]).output().unwrap());
     let (code, _, err) = get();
-    assert!(code == Some(0) && err.contains("nothing"), "{err}");
+    assert!(code == Some(0) && err.contains("there are no pools"), "{err}");
     configure(home.path(), |config| config["users"][0]["user"] = exec(&home.path().join("none")));
     let (code, _, err) = get();
     assert!(code == Some(125) && err.contains("/none"), "the program that is missing is named: {err}");
