@@ -1,10 +1,11 @@
 //! Claims of Sandboxes.
 
 mod adopt;
+mod name;
 
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
-use arl_crds::{Sandbox as SandboxObject, SandboxSpec, WarmPool, reason::SandboxReason};
+use arl_crds::{Sandbox as SandboxObject, SandboxSpec, Setup, WarmPool, reason::SandboxReason};
 use futures::{
     FutureExt,
     future::{BoxFuture, pending},
@@ -14,6 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+pub use self::name::name_for;
 use crate::{
     awaited::{Awaited, is_allocated, ready, ready_condition},
     client::Client,
@@ -33,8 +35,6 @@ pub const IDLE_TTL: Duration = Duration::from_secs(3600);
 pub const WAIT: Duration = Duration::from_secs(300);
 /// A claim that adopts tries so often to create the Sandbox or to take that which is there, where that goes meanwhile.
 const ADOPTIONS: u32 = 4;
-/// So much of a pool's name is in that of a Sandbox, which fits into a label.
-const POOL_MAX: usize = 50;
 
 /// A claim of a Sandbox; await it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ pub struct Claim {
     adopts: bool,
     labels: BTreeMap<String, String>,
     env: BTreeMap<String, String>,
+    setup: Option<Setup>,
     keep: bool,
     idle_ttl: Duration,
     wait: Duration,
@@ -73,21 +74,11 @@ impl Client {
     }
 }
 
-/// A name for a Sandbox of `pool`, at random, of 63 characters at most.
-pub fn name_for(pool: &str) -> String {
-    named(pool, fastrand::u64(..1 << 48))
-}
-
-fn named(pool: &str, number: u64) -> String {
-    let start = &pool[..pool.floor_char_boundary(POOL_MAX)];
-    format!("{}-{number:012x}", start.trim_end_matches(['-', '.']))
-}
-
 impl Claim {
     fn new(client: Client, pool: String) -> Self {
         let (name, labels, env) = (None, BTreeMap::new(), BTreeMap::new());
-        let (adopts, keep, files) = (false, true, None);
-        Self { client, pool, name, adopts, labels, env, keep, idle_ttl: IDLE_TTL, wait: WAIT, files }
+        let (adopts, keep, setup, files) = (false, true, None, None);
+        Self { client, pool, name, adopts, labels, env, setup, keep, idle_ttl: IDLE_TTL, wait: WAIT, files }
     }
 
     /// Gives the Sandbox this name; otherwise it has one that nothing else has.
@@ -106,6 +97,12 @@ impl Claim {
     /// whoever may read Sandboxes reads it.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Runs these steps once in its pod before it is ready, which [`Claim::wait`] bounds too; where one fails, so does the claim.
+    pub fn setup(mut self, setup: Setup) -> Self {
+        self.setup = Some(setup);
         self
     }
 
@@ -193,7 +190,7 @@ impl Claim {
             keep_alive: self.keep,
             ttl_seconds_after_finished: Some(ttl_seconds(self.idle_ttl)),
             env: self.env.clone(),
-            setup: None,
+            setup: self.setup.clone(),
         };
         let mut object = SandboxObject::new(name, spec);
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
@@ -293,17 +290,5 @@ impl IntoFuture for Claim {
 
     fn into_future(self) -> Self::IntoFuture {
         self.claim().boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sandbox_is_named_for_its_pool_in_63_characters() {
-        assert_eq!(named("python-pool", 0xab), "python-pool-0000000000ab");
-        assert_eq!(named(&"x".repeat(63), (1 << 48) - 1).len(), 63);
-        assert_eq!(named(&format!("{}-y", "x".repeat(49)), 0), format!("{}-000000000000", "x".repeat(49)));
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +17,12 @@ def seconds(value: float, what: str) -> timedelta:
     if not 0 <= value < 1e9:
         raise UsageError(f"{what} is {value!r} and has to be a number of seconds")
     return timedelta(seconds=value)
+
+
+def set_up_by(steps: Sequence[Mapping[str, Any]] | None, timeout: float) -> str | None:
+    """The setup of a Sandbox, as the API has it."""
+    limit = seconds(timeout, "setup_timeout") // timedelta(milliseconds=1)
+    return None if steps is None else json.dumps({"steps": [dict(step) for step in steps], "timeout": f"{limit}ms"})
 
 
 def path_bytes(path: str | bytes | os.PathLike[str]) -> bytes:

@@ -101,8 +101,8 @@ impl Client {
         Call::new(work, |py, namespace| Ok(namespace.into_pyobject(py)?.into_any().unbind()))
     }
 
-    /// Claims a Sandbox. One that nobody has waited for to the end is given up. `files`: a snapshot that it starts from.
-    #[pyo3(signature = (pool, name, labels_and_envs, idle_ttl, wait, files))]
+    /// Claims a Sandbox. One that nobody has waited for to the end is given up. It starts from a snapshot, and with a setup, which is JSON.
+    #[pyo3(signature = (pool, name, labels_and_envs, idle_ttl, wait, files_and_setup))]
     fn claim(
         &self,
         pool: String,
@@ -110,7 +110,7 @@ impl Client {
         labels_and_envs: (Pairs, Pairs),
         idle_ttl: Duration,
         wait: Duration,
-        files: Option<(u64, String, Kept)>,
+        files_and_setup: (Option<(u64, String, Kept)>, Option<String>),
     ) -> Call {
         let target = Arc::clone(&self.target);
         let work = async move {
@@ -124,6 +124,10 @@ impl Client {
             }
             for (name, value) in envs {
                 claim = claim.env(name, value);
+            }
+            let (files, setup) = files_and_setup;
+            if let Some(setup) = setup {
+                claim = claim.setup(serde_json::from_str(&setup).map_err(|error| Error::Usage(error.to_string()))?);
             }
             if let Some((bytes, sha256, kept)) = files {
                 claim = claim.snapshot(Snapshot { bytes, sha256 }, kept);

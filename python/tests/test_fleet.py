@@ -185,6 +185,21 @@ def test_variables_of_a_sandbox_are_those_of_its_tasks_too(client: Client) -> No
         assert sandbox.task([show], timeout=60)["stdout"] == "sandbox's sandbox's\n"
 
 
+def test_a_sandbox_is_set_up_before_it_is_claimed(client: Client) -> None:
+    def step(script: str) -> dict[str, object]:
+        return {"name": "a", "type": "Command", "command": ["sh", "-c", script]}
+
+    with client.acquire("p", setup=[step("echo made >made")], setup_timeout=60) as sandbox:
+        assert sandbox.commands.run("cat made").stdout == "made\n"
+    with pytest.raises(NotReadyError, match=r"its setup failed .*exit code 3") as failed:
+        client.acquire("p", setup=[step("exit 3")])
+    assert failed.value.fault == "usage"
+    with pytest.raises(NotReadyError, match="its setup failed .*TimedOut"):
+        client.acquire("p", setup=[step("sleep 60")], setup_timeout=0.2)
+    with pytest.raises(UsageError, match="setup_timeout"):
+        client.acquire("p", setup_timeout=-1)
+
+
 def test_set_timeout_changes_the_idle_time(world: World, client: Client) -> None:
     sandbox = client.acquire("p", timeout=100, labels={"a": "b"})
     spec = next(one for one in world.get("sandboxes", "-l", "a=b"))["spec"]

@@ -34,6 +34,8 @@ class Owner(Protocol):
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
         sandbox_envs: Mapping[str, str] | None = None,
+        setup: Sequence[Mapping[str, Any]] | None = None,
+        setup_timeout: float = 30,
         timeout: float = 3600,
         wait: float = 300,
         snapshot: Snapshot | None = None,
@@ -71,6 +73,8 @@ class AsyncSandbox:
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
         sandbox_envs: Mapping[str, str] | None = None,
+        setup: Sequence[Mapping[str, Any]] | None = None,
+        setup_timeout: float = 30,
         timeout: float = 3600,
         wait: float = 300,
         snapshot: Snapshot | None = None,
@@ -80,11 +84,12 @@ class AsyncSandbox:
         ``client``: whose it is; otherwise one for the kubeconfig of the environment (in a pod: its ServiceAccount) and ``namespace``.
         ``name``: of the Sandbox; otherwise one that nothing else has. ``labels``: added to it. ``envs``: variables for all commands that are run
         by this object, which go nowhere else. ``sandbox_envs``: variables in the Sandbox object, for all commands in it, Tasks and other clients included;
-        not for secrets. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
+        not for secrets. ``setup``: steps as :meth:`task` takes them, which are run once before the Sandbox is ready, within ``setup_timeout`` seconds
+        and within ``wait``. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
         it is not idle while commands run. ``wait``: seconds that the claim may take. ``snapshot``: files that it starts with, from :meth:`snapshot`.
 
-        Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for),
-        :class:`ForbiddenError` without the rights.
+        Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for) or a
+        step of the setup failed, :class:`ForbiddenError` without the rights.
         """
         owner = client or cls._default(namespace)
         return await owner.acquire(
@@ -93,6 +98,8 @@ class AsyncSandbox:
             labels=labels,
             envs=envs,
             sandbox_envs=sandbox_envs,
+            setup=setup,
+            setup_timeout=setup_timeout,
             timeout=timeout,
             wait=wait,
             snapshot=snapshot,

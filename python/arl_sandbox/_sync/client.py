@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .. import _native
-from .._arguments import seconds
+from .._arguments import seconds, set_up_by
 from .._models import Snapshot, Timings
 from .._progress import Progress
 from .._timings import Clock
@@ -73,15 +73,17 @@ class Client:
         labels: Mapping[str, str] | None = None,
         envs: Mapping[str, str] | None = None,
         sandbox_envs: Mapping[str, str] | None = None,
+        setup: Sequence[Mapping[str, Any]] | None = None,
+        setup_timeout: float = 30,
         timeout: float = 3600,
         wait: float = 300,
         snapshot: Snapshot | None = None,
     ) -> Sandbox:
         """Claims a Sandbox: see :meth:`Sandbox.create`."""
         marks = list((labels or {}).items()), list((sandbox_envs or {}).items())
-        files = None if snapshot is None else snapshot.kept()
+        start = None if snapshot is None else snapshot.kept(), set_up_by(setup, setup_timeout)
         began = now()
-        call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"), files)
+        call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"), start)
         native = result(call, lost=_give_back)
         try:
             sandbox = self._adopt(native, envs or {})
