@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     contract::{Rule, condition, elastic, is_alive, is_finished, is_ready, is_running, setups::set_up_by},
     kind::{Id, Kind},
-    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
+    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE, breaks_by_itself},
     store::{controller, is_deleting, label, uid_of},
     world::State,
 };
@@ -147,10 +147,13 @@ fn pools(state: &State, related: &Related<'_>, findings: &mut Findings) {
                 findings.test(Rule::PoolSaysWhy, says, || {
                     format!("{id} is short of pods for {reasons:?} and says {failing}")
                 });
-                // What breaks and is made again is counted a moment later.
-                continue;
             }
-            Some(_) => continue,
+            Some(_) => {}
+        }
+        // What breaks and is made again is counted a moment later.
+        let image = pool["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
+        if matches!(image, Some(ENDS | FAILS)) || mine.iter().any(|pod| breaks_by_itself(pod)) {
+            continue;
         }
         let counts = [("ready", ready), ("allocated", held), ("replicas", idle), ("total", idle + held)];
         findings.test(Rule::CountsTrueAtRest, counts.iter().all(|(field, count)| status[field] == *count), || {
@@ -284,7 +287,7 @@ fn pods(state: &State, findings: &mut Findings) {
             _ => state.store.by_uid(Kind::Sandbox, uid),
         });
         findings.test(Rule::NothingLeftOver, owner.is_some(), || format!("{id} is left over"));
-        let breaks = crate::kubelet::breaks_by_itself(pod);
+        let breaks = breaks_by_itself(pod);
         findings.test(Rule::NothingLeftOver, breaks || !is_deleting(pod), || format!("{id} has not gone yet"));
     }
 }

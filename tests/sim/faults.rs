@@ -75,6 +75,11 @@ impl Faults {
         Self { slow: 20, lag: 6_000, ..Self::default() }
     }
 
+    /// Watches that are far behind, and second processes.
+    pub fn second_processes() -> Self {
+        Self { slow: 20, lag: 6_000, seconds: 4, ..Self::default() }
+    }
+
     /// The same slowness, and nothing else.
     pub fn orderly(self) -> Self {
         let Self { slow, lag, no_streaming_lists, .. } = self;

@@ -30,6 +30,8 @@ pub enum PodEvent {
     Fail,
     /// The readiness probe fails for a while.
     Unready,
+    /// The same, for so many milliseconds.
+    UnreadyFor(u64),
     ReadyAgain,
 }
 
@@ -127,8 +129,16 @@ impl State {
                 self.set_status(&id, |_| {}, Some(false));
                 self.soon((100, 3_000), Action::Kubelet(PodEvent::ReadyAgain, uid.to_owned()));
             }
+            PodEvent::UnreadyFor(millis) if runs => {
+                self.set_status(&id, |_| {}, Some(false));
+                self.agenda.after(Duration::from_millis(millis), Action::Kubelet(PodEvent::ReadyAgain, uid.to_owned()));
+            }
             PodEvent::ReadyAgain if runs => self.set_status(&id, |_| {}, Some(true)),
-            PodEvent::EndContainer { .. } | PodEvent::StartContainer | PodEvent::Unready | PodEvent::ReadyAgain => {}
+            PodEvent::EndContainer { .. }
+            | PodEvent::StartContainer
+            | PodEvent::Unready
+            | PodEvent::UnreadyFor(_)
+            | PodEvent::ReadyAgain => {}
         }
     }
 

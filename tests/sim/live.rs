@@ -57,6 +57,11 @@ impl Live {
         self.pods.get(pod)?.1.ended
     }
 
+    /// A node is out of reach: who follows what runs in its pods notices that its stream is broken.
+    pub fn cut(&mut self) {
+        self.changes += u64::from(self.pods.values().any(|(_, container)| !container.running.is_empty()));
+    }
+
     /// They end with their container, and the next agent knows nothing of them.
     pub fn end_container(&mut self, container: &str) {
         self.changes += 1;

@@ -21,6 +21,7 @@ mod drawn;
 mod faults;
 mod fields;
 mod history;
+mod interruptions;
 mod kind;
 mod kubelet;
 mod live;

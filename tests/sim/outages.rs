@@ -12,7 +12,7 @@ use crate::{
     kind::{Actor, Id, Kind},
     kubelet::PodEvent,
     refusal::Refusal,
-    store::{Part, is_deleting, uid_of},
+    store::{Part, Store, controller, is_deleting, uid_of, version_of},
     world::{NS, State},
 };
 
@@ -41,18 +41,19 @@ pub struct Refused {
     kept: BTreeMap<Id, Spell>,
 }
 
-/// The first and the last of the calls for an object that were refused one after the other, while it could be told and its spec was the same.
-#[derive(Clone, Copy, Debug)]
+/// The first and the last of the calls for an object that were refused one after the other, while that could be told. An object that
+/// changes meanwhile, and does not tell, is well in between.
+#[derive(Clone, Debug)]
 struct Spell {
     first: Instant,
     last: Instant,
-    generation: Option<i64>,
+    version: String,
 }
 
 impl Spell {
-    /// Whether what is refused now, for an object of this generation, goes on with it.
-    fn goes_on(&self, generation: Option<i64>) -> bool {
-        self.generation == generation && self.last.elapsed() <= WELL + 2 * (self.last - self.first)
+    /// Whether what is refused now may go on with it.
+    fn goes_on(&self) -> bool {
+        self.last.elapsed() <= WELL + 2 * (self.last - self.first)
     }
 }
 
@@ -105,6 +106,20 @@ impl Outage {
         Self { verb: Verb::List, kind: Some(Kind::Task), status: false, code: 403, message: RIGHT }
     }
 
+    /// That what has ended may not be looked at, or not be deleted.
+    pub fn of_ends(rng: &mut fastrand::Rng) -> Self {
+        use Kind::{Pod, Sandbox, Task};
+        let calls = [(Verb::List, Task), (Verb::Delete, Task), (Verb::Delete, Sandbox), (Verb::Delete, Pod)];
+        let (verb, kind) = calls[rng.usize(..calls.len())];
+        Self { verb, kind: Some(kind), ..Self::of_task_lists() }
+    }
+
+    /// That nothing may be claimed, or that the status of Sandboxes or of Tasks may not be written.
+    pub fn of_beginnings(rng: &mut fastrand::Rng) -> Self {
+        let kind = [Kind::Pod, Kind::Sandbox, Kind::Task][rng.usize(..3)];
+        Self { verb: Verb::Patch, kind: Some(kind), status: kind != Kind::Pod, ..Self::of_task_lists() }
+    }
+
     fn is_of(&self, call: &Call) -> bool {
         let kind = if call.is_event() { None } else { call.kind };
         self.verb == call.verb && self.kind == kind && self.status == call.status && (kind.is_some() || call.is_event())
@@ -114,20 +129,9 @@ impl Outage {
 impl State {
     /// Why this call is refused, if it is.
     pub fn refuses(&mut self, call: &Call) -> Option<Refusal> {
-        let can_be_told = !self.outages.iter().any(|other| other.outage.status);
-        let refused = self.outages.iter_mut().find(|refused| refused.outage.is_of(call))?;
-        let outage = refused.outage.clone();
-        if let Some(id) = kept_by(call) {
-            let generation = self.store.get(&id).and_then(|object| object["metadata"]["generation"].as_i64());
-            let spell = refused.kept.remove(&id).filter(|spell| can_be_told && spell.goes_on(generation));
-            if can_be_told {
-                let now = Instant::now();
-                let next = Spell { first: spell.map_or(now, |spell| spell.first), last: now, generation };
-                refused.kept.insert(id.clone(), next);
-            }
-            if let Some(spell) = spell {
-                self.refusal_is_said(&id, &outage, spell.last - spell.first);
-            }
+        let outage = self.outages.iter().find(|refused| refused.outage.is_of(call))?.outage.clone();
+        if let Some(id) = kept_by(call, &self.store) {
+            self.keep(&id, &outage);
         }
         let Outage { code, message, .. } = outage;
         let reason = match code {
@@ -137,6 +141,25 @@ impl State {
             _ => "InternalError",
         };
         Some(Refusal::new(code, reason, message))
+    }
+
+    /// A call for this object is refused once more.
+    fn keep(&mut self, id: &Id, outage: &Outage) {
+        let can_be_told = !self.outages.iter().any(|other| other.outage.status);
+        let object = self.store.get(id);
+        let version = object.map(|object| version_of(object).to_owned()).unwrap_or_default();
+        let is_told = object.is_some_and(|object| self.says(object, outage));
+        let Some(refused) = self.outages.iter_mut().find(|refused| refused.outage == *outage) else { return };
+        let goes_on = |spell: &Spell| can_be_told && spell.goes_on() && (is_told || spell.version == version);
+        let spell = refused.kept.remove(id).filter(goes_on);
+        if can_be_told {
+            let now = Instant::now();
+            let next = Spell { first: spell.as_ref().map_or(now, |spell| spell.first), last: now, version };
+            refused.kept.insert(id.clone(), next);
+        }
+        if let Some(spell) = spell {
+            self.refusal_is_said(id, outage, spell.last - spell.first);
+        }
     }
 
     /// A call is refused, as it was for so long before: its object says so by now.
@@ -199,6 +222,7 @@ impl State {
         if !self.away.contains(node) {
             return;
         }
+        self.live.cut();
         let now = json!(crate::store::seconds(self.store.time()));
         for id in self.pods_on(node) {
             drop(self.store.modify(&id, Part::Status, Actor::Controllers, |pod| {
@@ -232,7 +256,7 @@ impl State {
 }
 
 /// The object that a call is made for.
-fn kept_by(call: &Call) -> Option<Id> {
+fn kept_by(call: &Call, store: &Store) -> Option<Id> {
     let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
     match (call.verb, call.kind?) {
         (Verb::Create, Kind::Pod) => {
@@ -242,6 +266,13 @@ fn kept_by(call: &Call) -> Option<Id> {
         (Verb::Patch, Kind::Pod) => {
             let owner = body.as_array()?.iter().find(|op| op["path"] == "/metadata/ownerReferences")?;
             Some(Id::new(Kind::Sandbox, NS, owner["value"][0]["name"].as_str()?))
+        }
+        (Verb::Delete, Kind::Pod) => {
+            let owner = match controller(store.get(&call.id()?)?)? {
+                ("WarmPool", uid) => store.by_uid(Kind::WarmPool, uid),
+                (_, uid) => store.by_uid(Kind::Sandbox, uid),
+            };
+            owner.map(|(id, _)| id.clone())
         }
         (Verb::Delete, Kind::Sandbox | Kind::Task) => call.id(),
         (Verb::List, Kind::Task) => {

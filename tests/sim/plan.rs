@@ -41,6 +41,7 @@ impl Deal {
     pub const THIRD: Self = Self { stories: 18, elastic: 6, elastic_places: &[2, 9, 14], ..Self::SECOND };
     pub const NOW: Self = Self {
         stories: stories::CONTRACT.len(),
+        places: &[1, 3, 4, 5, 8, 10],
         elastic: elastic::ELASTIC.len(),
         elastic_places: &[2, 9, 14],
         ..Self::SECOND
@@ -63,6 +64,7 @@ impl Plan {
             // Every other one where nothing goes wrong.
             let faults = match turn / stories % 4 {
                 _ if scenario.name == "late_tasks" => Faults::late_watches(),
+                _ if scenario.name == "claims_side_by_side" => Faults::second_processes(),
                 0 | 2 => drawn.orderly(),
                 1 => drawn.outages(&mut rng),
                 _ => drawn,

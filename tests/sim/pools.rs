@@ -1,11 +1,12 @@
 //! Stories of pools whose pods break, change or are too few.
 
+use arl_crds::ExecutorMode;
 use fastrand::Rng;
 
 use crate::{
-    deeds::{Deeds, image, pool, sandbox, scale},
-    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE},
-    users::Deed,
+    deeds::{Deeds, image, pool, sandbox, scale, task},
+    kubelet::{CRASHES, ENDS, FAILS, NO_SUCH_IMAGE, PodEvent},
+    users::{Deed, Fortune, Which},
 };
 
 /// More wait than there are pods, several of them since the same second, and names are no help.
@@ -53,4 +54,21 @@ pub fn unready_first(rng: &mut Rng) -> Deeds {
 pub fn rolled(rng: &mut Rng) -> Deeds {
     let at = rng.u64(20_000..22_000);
     vec![(0, pool("p", rng.i64(1..5))), (at, image("p", "v2")), (at + rng.u64(1_000..9_000), image("p", "v3"))]
+}
+
+/// Pods that will never be ready, idle ones and those that Sandboxes hold, and one that is so again late.
+pub fn never_ready(rng: &mut Rng) -> Deeds {
+    let crashing = Deed::Pool { name: "q".into(), replicas: 2, image: CRASHES.into(), mode: ExecutorMode::Agent };
+    let mut deeds = vec![(0, pool("p", rng.i64(1..4))), (0, crashing)];
+    deeds.push((rng.u64(3_000..6_000), image("p", NO_SUCH_IMAGE)));
+    for (n, pool) in ["p", "q", "q"].into_iter().enumerate() {
+        deeds.push((rng.u64(..2_000), sandbox(&format!("s{n}"), pool, true, None)));
+    }
+    // Of the three, the one whose container runs is not ready for long enough that this is known everywhere.
+    for at in 9_000..9_004 {
+        let what = Fortune::Kubelet(PodEvent::UnreadyFor(25_000));
+        deeds.push((at, Deed::Pod { which: Which::Allocated, what }));
+    }
+    deeds.push((22_000, task("t", "s0", &[(100, 0)])));
+    deeds
 }

@@ -1,15 +1,14 @@
 //! Stories that put single sentences of the contract to the test.
 
-use arl_crds::ExecutorMode;
 use fastrand::Rng;
 use serde_json::json;
 
 use crate::{
-    deeds::{Deeds, delete, image, pool, sandbox, scale, task, task_with},
+    deeds::{Deeds, delete, pool, sandbox, task, task_with},
+    interruptions::{claims_side_by_side, ends_out_of_reach, late_tasks, outages, refused_beginnings, refused_ends},
     kind::Kind,
     kubelet::PodEvent,
-    outages::Outage,
-    pools::{broken_pods, rolled, unready_first, waiting_line},
+    pools::{broken_pods, never_ready, rolled, unready_first, waiting_line},
     scenario::Scenario,
     setups::set_ups,
     specs,
@@ -36,6 +35,11 @@ pub const CONTRACT: &[Scenario] = scenarios![
     held_back,
     late_tasks,
     set_ups,
+    refused_ends,
+    ends_out_of_reach,
+    never_ready,
+    refused_beginnings,
+    claims_side_by_side,
 ];
 
 /// Longer than a history.
@@ -232,34 +236,5 @@ fn held_back(rng: &mut Rng) -> Deeds {
     for at in [20_000, 25_000, 30_000] {
         deeds.push((at, Deed::Pod { which: Which::Idle, what: Fortune::Delete }));
     }
-    deeds
-}
-
-/// The next Task comes while the one before it ends, and nobody may list them.
-fn late_tasks(rng: &mut Rng) -> Deeds {
-    let mut deeds = vec![(0, pool("p", 8)), (2_000, Deed::Refuse(Outage::of_task_lists(), 30_000))];
-    for n in 0..8 {
-        let name = format!("s{n}");
-        deeds.push((2_500, sandbox(&name, "p", false, None)));
-        deeds.push((3_500, task(&format!("t{n}"), &name, &[(2_500, 0)])));
-        deeds.push((rng.u64(5_000..13_000), task(&format!("u{n}"), &name, &[(8_000, 0)])));
-    }
-    deeds
-}
-
-/// Enough going on, for long enough, that an outage is in somebody's way.
-fn outages(rng: &mut Rng) -> Deeds {
-    let mut deeds =
-        vec![(0, Deed::Pool { name: "p".into(), replicas: 4, image: "v1".into(), mode: ExecutorMode::Agent })];
-    for n in 0..6 {
-        let (name, at) = (format!("s{n}"), rng.u64(2_000..20_000));
-        deeds.push((at, sandbox(&name, "p", rng.bool(), rng.bool().then(|| rng.i64(3..9)))));
-        deeds.push((at + rng.u64(..2_000), task(&format!("t{n}"), &name, &[(rng.u32(..9_000), 0)])));
-        deeds.push((at + rng.u64(..9_000), task(&format!("u{n}"), &name, &[(rng.u32(..2_000), 0)])));
-    }
-    deeds.push((rng.u64(1_000..8_000), Deed::Refuse(Outage::drawn(rng), rng.u64(15_000..35_000))));
-    deeds.push((rng.u64(5_000..25_000), scale("p", 2)));
-    deeds.push((rng.u64(5_000..25_000), image("p", "v2")));
-    deeds.push((45_000, scale("p", 3)));
     deeds
 }

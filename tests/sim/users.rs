@@ -1,5 +1,7 @@
 //! What people do to the objects, and what happens to nodes and pods: all that the operator has to live with.
 
+use std::time::Duration;
+
 use arl_crds::{ExecutorMode, labels};
 use serde_json::{Value, json};
 
@@ -9,7 +11,7 @@ use crate::{
     controllers::remove_finalizer,
     kind::{Actor, Id, Kind},
     kubelet::PodEvent,
-    outages::Outage,
+    outages::{NODES, Outage},
     store::{Deletion, Part, label, uid_of},
     world::{NS, State},
 };
@@ -84,6 +86,8 @@ pub enum Deed {
     },
     /// Calls are refused for so many milliseconds.
     Refuse(Outage, u64),
+    /// No node answers for so many milliseconds.
+    NodesAway(u64),
     Namespace,
     DeleteNamespace,
     Quota(Option<usize>),
@@ -146,9 +150,7 @@ impl State {
                 self.store.delete(&task, &Deletion::default(), Actor::User)
             }
             Deed::Hold { kind, name, holds } => self.hold(&id(*kind, name), *holds),
-            Deed::Live { sandbox, takes } => {
-                return self.begin_live(sandbox, std::time::Duration::from_millis(*takes));
-            }
+            Deed::Live { sandbox, takes } => return self.begin_live(sandbox, Duration::from_millis(*takes)),
             Deed::Pod { which, what } => return self.strike(*which, *what),
             Deed::Namespace => {
                 self.store.create(&Id::new(Kind::Namespace, "", NS), json!({ "metadata": {} }), Actor::User)
@@ -156,8 +158,9 @@ impl State {
             Deed::DeleteNamespace => {
                 self.store.delete(&Id::new(Kind::Namespace, "", NS), &Deletion::default(), Actor::User)
             }
-            Deed::Refuse(outage, millis) => {
-                return self.begin_outage(outage, std::time::Duration::from_millis(*millis));
+            Deed::Refuse(outage, millis) => return self.begin_outage(outage, Duration::from_millis(*millis)),
+            Deed::NodesAway(millis) => {
+                return NODES.into_iter().for_each(|node| self.lose_node(node, Duration::from_millis(*millis)));
             }
             Deed::Quota(quota) => {
                 self.store.quota = *quota;
@@ -222,7 +225,7 @@ impl State {
             Fortune::Delete => drop(self.store.delete(&id, &delete(None), Actor::User)),
             Fortune::ForceDelete => drop(self.store.delete(&id, &delete(Some(0)), Actor::User)),
             Fortune::Annotate => drop(self.annotate(&id)),
-            Fortune::Kubelet(event) => self.agenda.after(std::time::Duration::ZERO, Action::Kubelet(event, uid)),
+            Fortune::Kubelet(event) => self.agenda.after(Duration::ZERO, Action::Kubelet(event, uid)),
         }
     }
 }
