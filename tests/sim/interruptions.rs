@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::{
     deeds::{Deeds, delete, image, pool, sandbox, scale, task, task_with},
     kind::Kind,
+    kubelet::PodEvent,
     outages::Outage,
-    users::Deed,
+    users::{Deed, Fortune, Which},
 };
 
 /// The next Task comes while the one before it ends, and nobody may list them.
@@ -64,6 +65,19 @@ pub fn ends_out_of_reach(rng: &mut Rng) -> Deeds {
         deeds.push((7_500, Deed::Live { sandbox: name.clone(), takes: rng.u64(6_500..9_000) }));
     }
     deeds.push((45_000, scale("p", 2)));
+    deeds
+}
+
+/// Tasks that no agent could be asked to start before its container was started again.
+pub fn never_sent(rng: &mut Rng) -> Deeds {
+    let mut deeds = vec![(0, pool("p", 6)), (9_000, Deed::NodesAway(rng.u64(2_000..9_000)))];
+    for n in 0..6 {
+        let name = format!("s{n}");
+        deeds.push((3_000, sandbox(&name, "p", true, None)));
+        deeds.push((rng.u64(9_001..9_300), task(&format!("t{n}"), &name, &[(500, 0)])));
+    }
+    let restart = Fortune::Kubelet(PodEvent::EndContainer { oom: false });
+    deeds.extend((9_300..9_310).map(|at| (at, Deed::Pod { which: Which::Allocated, what: restart })));
     deeds
 }
 

@@ -5,7 +5,9 @@ use serde_json::json;
 
 use crate::{
     deeds::{Deeds, delete, pool, sandbox, task, task_with},
-    interruptions::{claims_side_by_side, ends_out_of_reach, late_tasks, outages, refused_beginnings, refused_ends},
+    interruptions::{
+        claims_side_by_side, ends_out_of_reach, late_tasks, never_sent, outages, refused_beginnings, refused_ends,
+    },
     kind::Kind,
     kubelet::PodEvent,
     pools::{broken_pods, never_ready, rolled, unready_first, waiting_line},
@@ -40,6 +42,7 @@ pub const CONTRACT: &[Scenario] = scenarios![
     never_ready,
     refused_beginnings,
     claims_side_by_side,
+    never_sent,
 ];
 
 /// Longer than a history.
