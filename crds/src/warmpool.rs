@@ -59,7 +59,7 @@ pub struct WarmPoolSpec {
     /// false unless the template names a ServiceAccount. Changing the template replaces idle pods one by one; allocated pods are
     /// left alone.
     pub template: PodTemplate,
-    /// How the steps of Tasks are run in the pool's pods. Changing it replaces the idle pods.
+    /// How the steps of Tasks are run in the pool's pods. Changing its container or mode replaces the idle pods.
     #[serde(default)]
     pub executor: Executor,
     /// Lets the number of idle pods follow what Sandboxes ask for. Unset: there are `replicas` of them.
