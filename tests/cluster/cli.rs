@@ -268,7 +268,7 @@ async fn what_is_there_is_shown_to_people_and_programs() {
     let world = served("cli-get", 1).await;
     let empty = World::served("cli-get-none").await;
     let none = arl(&empty, &["get"]).await;
-    assert!(none.code == Some(0) && none.out.is_empty() && none.err.contains("nothing"), "{none:?}");
+    assert!(none.code == Some(0) && none.out.is_empty() && none.err.contains("there are no pools"), "{none:?}");
     world.pool_is_ready("p", 1).await;
     arl(&world, &["run", "p", "--task", "--keep", "--name", "s", "--", "echo", "1"]).await.out();
     world.sandbox("waits", "none").await;
