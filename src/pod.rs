@@ -3,6 +3,7 @@
 //! A field that is not listed here is not in the cache, whatever the API server has; add it before you read it.
 
 mod lost;
+mod seen;
 mod slim;
 mod target;
 mod unready;
@@ -36,8 +37,10 @@ pub struct Pod {
     /// Containers have a say in some of its texts, such as termination messages.
     #[serde(default, deserialize_with = "texts::printable")]
     pub status: PodStatus,
-    /// Since when it has not been ready, as far as this operator saw, by its own clock: those of the API server and of the nodes may
-    /// be ahead of it or behind. None is one that is ready.
+    /// When it was seen as it is here, by the operator's clock.
+    #[serde(skip)]
+    pub seen: Option<Timestamp>,
+    /// Since when it has not been ready, as far as this operator saw, by its own clock. None is one that is ready.
     #[serde(skip)]
     pub unready_since: Option<Timestamp>,
 }
@@ -124,6 +127,9 @@ pub struct ContainerState {
 #[allow(missing_docs)]
 pub struct Running {
     pub started_at: Option<Time>,
+    /// Since when, as far as this operator saw, by its own clock.
+    #[serde(skip)]
+    pub since: Option<Timestamp>,
 }
 
 /// Why a container has not started.
@@ -242,12 +248,6 @@ impl Pod {
     /// Whether its Ready condition is True.
     pub fn is_ready(&self) -> bool {
         self.ready_since().is_some()
-    }
-
-    /// The same, seen at this time.
-    #[must_use]
-    pub fn seen_at(self, now: Timestamp) -> Self {
-        Self { unready_since: (!self.is_ready()).then_some(now), ..self }
     }
 
     /// Whether a Sandbox may claim it.

@@ -52,8 +52,8 @@ impl Row for Pod {
     }
 
     fn succeed(&mut self, before: &Self) {
-        if before.metadata.uid == self.metadata.uid && self.unready_since.is_some() {
-            self.unready_since = before.unready_since.or(self.unready_since);
+        if before.metadata.uid == self.metadata.uid {
+            Pod::succeed(self, before);
         }
     }
 }

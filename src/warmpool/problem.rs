@@ -144,7 +144,7 @@ fn unsteady(pod: &Pod, now: Timestamp) -> Option<Problem> {
 }
 
 fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
-    let since = container.state.running.as_ref()?.started_at.as_ref()?.0;
+    let since = container.state.running.as_ref()?.since?;
     container.last_state.terminated.as_ref()?;
     let times = u32::try_from(container.restart_count).ok().filter(|_| container.restart_count >= RESTARTS)?;
     Some(after(since, STEADY.saturating_mul(times).min(STEADY_MAX)))

@@ -255,6 +255,36 @@ fn a_crash_loop_is_not_over_between_two_crashes() {
 }
 
 #[test]
+fn a_container_that_was_started_again_is_steady_by_the_operators_own_clock() {
+    let row = |restarts: i32, started_at: i64, ours: i64| {
+        let state = json!({ "running": { "startedAt": at(started_at).to_string() } });
+        let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
+        let container =
+            json!({ "name": "executor", "restartCount": restarts, "ready": true, "state": state, "lastState": ended });
+        let conditions = [condition("PodScheduled", "True", "", ""), condition("Ready", "True", "", "")];
+        let mut pod = pod(&json!({ "conditions": conditions, "containerStatuses": [container] }));
+        pod.metadata.namespace = Some("ns".into());
+        <Pod as Source>::row(pod, at(ours))
+    };
+    for ahead in [-3600, 0, 3600] {
+        let mut table = Table::default();
+        // Its third start, and a change of something else.
+        for (restarts, started_at, ours) in [(1, 0, 0), (2, 1000, 1000), (2, 1000, 1010)] {
+            drop(table.apply(row(restarts, started_at + ahead, ours)));
+        }
+        let pod = table.rows().next().unwrap();
+        assert_eq!(changes_at(pod, at(1011)), Some(at(1120)), "{ahead}");
+        assert!(of(pod, None, at(1119)).is_some() && of(pod, None, at(1120)).is_none(), "{ahead}");
+    }
+    // One that ran before this operator did: what its node says, which cannot be later than now.
+    for (started_at, steady) in [(-1000, -880), (-50, 70), (3600, 120)] {
+        let pod = row(2, started_at, 0);
+        assert_eq!(of(&pod, None, at(steady)), None, "{started_at}");
+        assert!(of(&pod, None, at(steady - 1)).is_some(), "{started_at}");
+    }
+}
+
+#[test]
 fn init_containers_that_crash_are_told_by_what_is_expected_of_them() {
     let ended = json!({ "terminated": { "exitCode": 1, "reason": "Error" } });
     let well = json!({ "terminated": { "exitCode": 0, "reason": "Completed" } });
