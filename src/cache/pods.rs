@@ -17,6 +17,8 @@ pub enum PodIndex {
     Idle(Key),
     /// Pods of this pool that a Sandbox holds.
     Allocated(Key),
+    /// Those of them that are, or will be, of use.
+    Held(Key),
     /// Pods in this namespace with this controller.
     Controller(String, Uid),
 }
@@ -42,9 +44,13 @@ impl Row for Pod {
     }
 
     fn indexes(&self) -> Vec<PodIndex> {
-        let by_state: fn(Key) -> PodIndex = if self.is_idle() { PodIndex::Idle } else { PodIndex::Allocated };
-        let controlled = self.controller().map(|uid| PodIndex::Controller(Key::of(self).namespace, uid));
-        self.pool().map(by_state).into_iter().chain(controlled).collect()
+        let by_state: &[fn(Key) -> PodIndex] = match (self.is_idle(), self.is_alive()) {
+            (true, _) => &[PodIndex::Idle],
+            (false, true) => &[PodIndex::Allocated, PodIndex::Held],
+            (false, false) => &[PodIndex::Allocated],
+        };
+        let by_state = self.pool().into_iter().flat_map(|pool| by_state.iter().map(move |index| index(pool.clone())));
+        by_state.chain(self.controller().map(|uid| PodIndex::Controller(Key::of(self).namespace, uid))).collect()
     }
 
     fn place(&self) -> Option<Timestamp> {

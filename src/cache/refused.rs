@@ -90,6 +90,11 @@ impl Refusals {
         self.0.get(sandbox).is_some_and(|pause| pause.sits_out.is_some())
     }
 
+    /// The Sandboxes that sit out.
+    pub(super) fn sitting_out(&self) -> impl Iterator<Item = &Key> {
+        self.0.values().filter_map(|pause| pause.sits_out.as_ref())
+    }
+
     pub(super) fn times(&self, uid: &Uid) -> u32 {
         self.0.get(uid).map_or(0, |pause| pause.attempts)
     }

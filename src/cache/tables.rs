@@ -64,15 +64,16 @@ impl Tables {
         self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())).map(AsRef::as_ref)
     }
 
-    /// How many Sandboxes have no pod of `pool`. One whose claim is seen has one, though that is not on record yet.
+    /// How many Sandboxes have no pod of `pool`: those that would take one, and those that sit out. One whose claim is seen has one, though that
+    /// is not on record yet.
     pub fn without_pod(&self, pool: &Key) -> usize {
-        let claimers = self.pods.under(&PodIndex::Allocated(pool.clone())).filter_map(|pod| {
-            let row = self.sandboxes.get(&pod.owning_sandbox()?)?;
-            let is_its = row.is_waiting() && pod.is_alive() && pod.controller() == Some(Uid::of(&*row.sandbox));
-            is_its.then(|| row.key())
-        });
-        let served = claimers.collect::<BTreeSet<_>>().len();
-        self.sandboxes.count(&SandboxIndex::Waiting(pool.clone())).saturating_sub(served)
+        let waits = |key: &&Key| self.sandboxes.get(key).is_some_and(|row| row.is_waiting() && row.pool() == *pool);
+        self.would_claim(pool) + self.refused.sitting_out().filter(waits).count()
+    }
+
+    /// How many pods of `pool` Sandboxes hold.
+    pub fn held(&self, pool: &Key) -> usize {
+        self.pods.count(&PodIndex::Held(pool.clone()))
     }
 
     /// How many Sandboxes would take a pod of `pool` if there were one.
@@ -84,12 +85,7 @@ impl Tables {
     pub fn is_at_limit(&self, pool: &Key) -> bool {
         let scaling = self.pools.get(pool).and_then(|pool| pool.spec.scaling.as_ref());
         let Some(most) = scaling.and_then(|scaling| usize::try_from(scaling.max_pods?).ok()) else { return false };
-        let waiting = self.without_pod(pool);
-        let allocated = PodIndex::Allocated(pool.clone());
-        let exceeds = |allocated: usize| waiting > most.saturating_sub(allocated);
-        // Those that are on their way out are only told apart where it matters.
-        exceeds(self.pods.count(&allocated))
-            && exceeds(self.pods.under(&allocated).filter(|pod| pod.is_alive()).count())
+        self.without_pod(pool) > most.saturating_sub(self.held(pool))
     }
 
     /// The pod that it is a Sandbox's turn to claim.

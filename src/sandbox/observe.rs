@@ -30,8 +30,8 @@ pub(super) struct Observed {
     pub(super) given_away: Option<Pod>,
     /// The Task on record that sets it up, while that has not ended on record.
     pub(super) setup_task: Option<Arc<TaskRow>>,
-    /// Unfinished Tasks that name it.
-    pub(super) unfinished: usize,
+    /// Whether unfinished Tasks name it.
+    pub(super) has_unfinished: bool,
     /// Since when the Task at the head of the queue has been running, if it has.
     pub(super) running_since: Option<Timestamp>,
     /// When its last Task ended, as far as that was seen.
@@ -64,7 +64,7 @@ impl Observed {
             owned: tables.pods.under(&PodIndex::controlled_by(&*row.sandbox)).cloned().collect(),
             given_away: None,
             setup_task: Some(&*row).filter(|row| has_open_setup(row)).and_then(|row| tables.setup_task(row)).cloned(),
-            unfinished: tables.queued(key).count(),
+            has_unfinished: tables.queued(key).next().is_some(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
             last_finished: tables.last_finished.get(&uid).copied(),
             live: LiveView::default(),

@@ -157,7 +157,7 @@ pub(super) fn owner(sandbox: &Sandbox) -> Option<OwnerReference> {
 
 fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> Plan {
     let spec = &observed.sandbox().spec;
-    if observed.unfinished > 0 {
+    if observed.has_unfinished {
         let bound_at = observed.running_since.map(|since| after(since, SHORT_TASK));
         return match bound_at {
             Some(at) if at <= now => Plan::of(hold(pod, SandboxPhase::Bound, None), None),
@@ -202,11 +202,11 @@ fn after_release(observed: &Observed, now: Timestamp) -> Plan {
         return Plan::of(Decision::Released, None);
     };
     let due = after(observed.last_finished.map_or(released_at, |last| last.max(released_at)), ttl);
-    match observed.unfinished {
-        _ if due > now => Plan::of(Decision::Released, Some(due)),
-        0 => Plan::of(Decision::Expire, None),
+    match () {
+        () if due > now => Plan::of(Decision::Released, Some(due)),
         // The end of the last of them wakes it.
-        _ => Plan::of(Decision::Released, None),
+        () if observed.has_unfinished => Plan::of(Decision::Released, None),
+        () => Plan::of(Decision::Expire, None),
     }
 }
 

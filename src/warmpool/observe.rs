@@ -60,9 +60,9 @@ impl Observed {
             .filter(|pod| pod.controller().as_ref() == Some(&uid))
             .cloned()
             .collect();
-        let allocated: Vec<&Arc<Pod>> = of_state(PodIndex::Allocated(key.clone())).collect();
         // A name is taken whoever controls its pod.
-        let pods = of_state(PodIndex::Idle(key.clone())).chain(allocated.iter().copied()).map(|pod| &pod.metadata);
+        let pods = [PodIndex::Idle(key.clone()), PodIndex::Allocated(key.clone())].map(of_state);
+        let pods = pods.into_iter().flatten().map(|pod| &pod.metadata);
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
         let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
         let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
@@ -74,12 +74,11 @@ impl Observed {
             start: asked_of_it.map(PoolDemand::start).unwrap_or_default(),
             hit_rate: asked_of_it.and_then(PoolDemand::hit_rate),
         };
-        let allocated = allocated.iter().filter(|pod| pod.is_alive()).count();
         let (level, mut observed) = memories.of(key, &uid, |memory| {
             let observed = Self {
                 last_number: in_sight.max(recorded).max(memory.taken),
                 late_until: memory.record.late_until(recorded, in_sight.max(memory.taken), now),
-                allocated,
+                allocated: tables.held(key),
                 idle,
                 setback: memory.setback.clone(),
                 known_ended: memory.ended.clone(),

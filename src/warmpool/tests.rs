@@ -4,7 +4,7 @@ mod cluster;
 mod disrupted;
 mod unmarked;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arl_crds::{WarmPoolStatus, labels, reason::EventReason};
 use serde_json::{Value, json};
@@ -338,4 +338,29 @@ fn what_was_said_of_a_late_pod_stays_while_a_new_process_has_not_seen_it_for_lon
     scene.cache.write().pods.delete(&Key::new("ns", "p-1"));
     scene.pod(2, false, None);
     assert_eq!(failing(&scene).0, "PodsHealthy", "it was another pod");
+}
+
+/// How long it takes to see whether a pool is at its limit, where so many Sandboxes have its pods, and as many wait.
+fn cost_of_a_limit(number: i64) -> Duration {
+    let scene = Scene::new(0, &json!({ "maxReplicas": 10, "maxPods": number, "scaleDownAfterSeconds": 60 }));
+    for n in 0..number {
+        let holder = format!("h-{n}");
+        scene.pod(n, true, Some(&holder));
+        let has = json!({ "podUID": format!("pod-{n}"), "podName": format!("p-{n}") });
+        scene.sandbox(&holder, &has);
+        scene.sandbox(&format!("w-{n}"), &Value::Null);
+    }
+    let tables = scene.cache.read();
+    let cost = || {
+        let begun = Instant::now();
+        assert!(tables.is_at_limit(&Key::new("ns", "p")));
+        begun.elapsed()
+    };
+    (0..100).map(|_| cost()).min().unwrap()
+}
+
+#[test]
+fn a_thousand_that_wait_at_a_limit_cost_each_other_no_more_than_ten() {
+    let (few, many) = (cost_of_a_limit(10), cost_of_a_limit(1000));
+    assert!(many < 20 * few, "{many:?} beside {few:?}");
 }

@@ -48,7 +48,7 @@ fn observed(spec: &Value, status: &Value) -> Observed {
         owned: Vec::new(),
         given_away: None,
         setup_task: None,
-        unfinished: 0,
+        has_unfinished: false,
         running_since: None,
         last_finished: None,
         live: LiveView::default(),
@@ -133,14 +133,14 @@ fn every_row_of_the_lifetime_table_holds() {
 #[test]
 fn nothing_is_given_up_while_a_task_is_unfinished() {
     for spec in [json!({}), json!({ "ttlSecondsAfterFinished": 1 })] {
-        let busy = Observed { unfinished: 1, last_finished: Some(at(1)), ..holder(&spec) };
+        let busy = Observed { has_unfinished: true, last_finished: Some(at(1)), ..holder(&spec) };
         assert_eq!(plan(&busy, at(9_999)).decision, hold(SandboxPhase::Ready, None));
     }
 }
 
 #[test]
 fn only_a_task_that_takes_its_time_shows_as_bound() {
-    let running = Observed { unfinished: 1, running_since: Some(at(10)), ..holder(&json!({})) };
+    let running = Observed { has_unfinished: true, running_since: Some(at(10)), ..holder(&json!({})) };
     let early = plan(&running, at(10));
     assert_eq!((early.decision, early.look_again), (hold(SandboxPhase::Ready, None), Some(at(10) + SHORT_TASK)));
     assert_eq!(plan(&running, at(11)).decision, hold(SandboxPhase::Bound, None));
@@ -177,7 +177,7 @@ fn released_is_for_good() {
     let plan_one = plan(&with_pod, at(1));
     assert_eq!((plan_one.decision, plan_one.surplus.len()), (Decision::Released, 1), "a left-over pod is deleted");
     let kept = Observed { released_ttl: Some(Duration::from_secs(60)), ..released() };
-    let needed = Observed { unfinished: 1, released_ttl: Some(Duration::from_secs(60)), ..released() };
+    let needed = Observed { has_unfinished: true, released_ttl: Some(Duration::from_secs(60)), ..released() };
     assert_eq!(plan(&needed, at(10_000)).look_again, None, "a time in the past would be looked at without an end");
     assert_eq!(plan(&kept, at(59)).look_again, Some(at(60)));
     assert_eq!(plan(&kept, at(60)).decision, Decision::Expire);
@@ -206,7 +206,7 @@ fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
     for spec in [spec, json!({ "keepAlive": true })] {
         let held = Observed { last_finished: far, running_since: far, ..holder(&spec) };
         assert_eq!(plan(&held, at(1)).decision, hold(SandboxPhase::Ready, None), "{spec}");
-        let busy = Observed { unfinished: 1, ..held };
+        let busy = Observed { has_unfinished: true, ..held };
         assert_eq!(plan(&busy, at(1)).decision, hold(SandboxPhase::Ready, None), "{spec}");
         let condition = json!({
             "type": "Ready", "status": "False", "reason": "PodLost", "message": "", "lastTransitionTime": at(0).to_string(),
