@@ -4,12 +4,9 @@
 //! namespace, whose admission webhook may be slow, takes three quarters of either at most. A large call counts as several: its contents are
 //! there some five times, from what is sent to what is read of the answer.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::queue::Shares;
 
 const CALLS: usize = 32;
 const UNHURRIED: usize = CALLS / 2;
@@ -36,8 +33,8 @@ pub enum Haste {
 pub(super) struct Permits {
     all: Semaphore,
     unhurried: Semaphore,
-    /// Of all calls of a namespace, and of those that nobody waits for.
-    namespaces: Mutex<BTreeMap<(String, Haste), Arc<Semaphore>>>,
+    shares: Shares,
+    unhurried_shares: Shares,
 }
 
 /// A call may be made while this is held.
@@ -50,41 +47,27 @@ pub(super) struct Permit<'a> {
 impl Permits {
     pub(super) fn new() -> Self {
         let (all, unhurried) = (Semaphore::new(CALLS), Semaphore::new(UNHURRIED));
-        Self { all, unhurried, namespaces: Mutex::default() }
+        Self { all, unhurried, shares: Shares::new(CALLS), unhurried_shares: Shares::new(UNHURRIED) }
     }
 
     /// Waits for a permit. The semaphores are never closed. Whoever waits for one holds only what is scarcer.
     pub(super) async fn acquire(&self, namespace: &str, haste: Haste, weight: u32) -> Permit<'_> {
         let unhurried = match haste {
-            Haste::Unhurried => self.of(namespace, haste).acquire_many_owned(weight).await.ok(),
+            Haste::Unhurried => self.unhurried_shares.of(namespace).acquire_many_owned(weight).await.ok(),
             Haste::Awaited => None,
         };
-        let of_namespace = self.of(namespace, Haste::Awaited).acquire_many_owned(weight).await.ok();
+        let of_namespace = self.shares.of(namespace).acquire_many_owned(weight).await.ok();
         let unhurried = match unhurried {
             Some(permit) => self.unhurried.acquire_many(weight).await.ok().map(|any| (permit, any)),
             None => None,
         };
         Permit { _namespace: of_namespace, _unhurried: unhurried, _any: self.all.acquire_many(weight).await.ok() }
     }
-
-    fn of(&self, namespace: &str, haste: Haste) -> Arc<Semaphore> {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (namespace.to_owned(), haste);
-        if !namespaces.contains_key(&key) {
-            // Held by nobody but this map: no call of that namespace is in flight or waits.
-            namespaces.retain(|_, permits| Arc::strong_count(permits) > 1);
-        }
-        let permits = match haste {
-            Haste::Awaited => CALLS,
-            Haste::Unhurried => UNHURRIED,
-        };
-        Arc::clone(namespaces.entry(key).or_insert_with(|| Arc::new(Semaphore::new(permits / 4 * 3))))
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use super::*;
 
@@ -120,7 +103,7 @@ mod tests {
                 std::future::pending::<()>().await;
             });
         }
-        while permits.of("many", Haste::Awaited).available_permits() > 0 {
+        while permits.shares.of("many").available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         let other = tokio::time::timeout(Duration::from_millis(1), permits.acquire("other", Haste::Awaited, 1)).await;
@@ -133,9 +116,6 @@ mod tests {
         let slow = take(&permits, "slow", Haste::Awaited).await;
         let other = take(&permits, "other", Haste::Awaited).await;
         assert_eq!((slow.len(), other.len()), (24, 8));
-        drop((slow, other));
-        drop(permits.acquire("third", Haste::Awaited, 1).await);
-        assert_eq!(permits.namespaces.lock().unwrap().len(), 1, "nothing is kept of the others");
     }
 
     #[tokio::test(start_paused = true)]

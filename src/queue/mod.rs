@@ -6,6 +6,7 @@
 //! were added, and one namespace never occupies all workers.
 
 mod rotation;
+mod shares;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +22,7 @@ use tokio::{
 
 use crate::{burst::AT_MOST, clock::backoff, metrics::Metrics};
 pub use rotation::{Namespaced, Rotation};
+pub use shares::Shares;
 
 /// A queue of keys to reconcile.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod decode;
 mod follow;
 mod limit;
 mod lull;
+mod opening;
 mod sent;
 mod stream;
 mod streams;

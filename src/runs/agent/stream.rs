@@ -7,12 +7,13 @@ use arl_client::stream::{
     Greeting, Keepalive, PROTOCOL_ERRORS_MAX, Place, SILENCE_MAX, Socket, StreamError, retry_delay,
 };
 use tokio::{
-    sync::{SemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     attached::{Attached, StreamCommand, StreamEvent},
+    opening::OpeningPlace,
     streams::{Agent, Stream, meter},
 };
 use crate::{object::Uid, pod::Target};
@@ -54,10 +55,10 @@ impl Agent {
         let mut asked = Asked::default();
         let place = place(&target);
         loop {
-            let Some(permit) = self.permit(&mut attached, &mut commands).await else { break };
+            let namespace = &target.pod.namespace;
+            let Some(opening) = self.opening(namespace, &mut attached, &mut commands).await else { break };
             has_worked |= attached.has_started();
-            let opened = arl_client::stream::open(&self.client, &place, has_worked).await;
-            drop(permit);
+            let opened = opening.open(arl_client::stream::open(&self.client, &place, has_worked)).await;
             let error = match opened {
                 Ok((socket, Greeting { version, unfinished, .. })) => {
                     (unfit, has_worked) = (0, true);
@@ -66,7 +67,7 @@ impl Agent {
                     let since = Instant::now();
                     self.end_unwanted(&target, asked.admit(unfinished, &attached));
                     self.metrics.open_streams.inc();
-                    let socket = socket.metered(meter(&self.arriving, &target.pod.namespace));
+                    let socket = socket.metered(meter(&self.arriving, namespace));
                     let error = converse(socket, &mut attached, &mut commands).await;
                     self.metrics.open_streams.dec();
                     // One that breaks at once is no better than one that cannot be opened.
@@ -135,28 +136,29 @@ impl Agent {
     }
 
     /// A place among those that open a stream now. Who has a Task need not wait for those who have none.
-    async fn permit(
+    async fn opening(
         &self,
+        namespace: &str,
         attached: &mut Attached,
         commands: &mut mpsc::UnboundedReceiver<StreamCommand>,
-    ) -> Option<SemaphorePermit<'_>> {
+    ) -> Option<OpeningPlace<'_>> {
         while attached.is_idle() {
             tokio::select! {
                 biased;
                 command = commands.recv() => drop(attached.take(command?)),
-                permit = self.idle_permit(attached.is_first_claim) => return permit,
+                place = self.opening_idle(namespace, attached.is_first_claim) => return place,
             }
         }
-        self.opening_busy.acquire().await.ok()
+        self.opening_busy.place(namespace).await
     }
 
-    async fn idle_permit(&self, is_first_claim: bool) -> Option<SemaphorePermit<'_>> {
+    async fn opening_idle(&self, namespace: &str, is_first_claim: bool) -> Option<OpeningPlace<'_>> {
         if !is_first_claim {
             self.lull.comes().await;
         }
-        let permit = self.opening_idle.acquire().await.ok();
+        let place = self.opening_idle.place(namespace).await;
         self.claims.none().await;
-        permit
+        place
     }
 
     /// Ends the runs of Tasks that were deleted, or that are over on record, while nobody watched.

@@ -8,9 +8,9 @@ use std::{
 use arl_client::stream::{Meter, with_protocol_v4};
 use futures::future::BoxFuture;
 use kube::Client;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
-use super::{attached::StreamCommand, lull::Lull};
+use super::{attached::StreamCommand, lull::Lull, opening::Opening};
 use crate::{
     clock::Clock,
     metrics::Metrics,
@@ -81,8 +81,8 @@ pub struct Agent {
     pub(super) arriving: Arc<Quota>,
     idle: Arc<Quota>,
     streams: Mutex<BTreeMap<Uid, Stream>>,
-    pub(super) opening_idle: Semaphore,
-    pub(super) opening_busy: Semaphore,
+    pub(super) opening_idle: Opening,
+    pub(super) opening_busy: Opening,
 }
 
 impl Agent {
@@ -105,8 +105,8 @@ impl Agent {
             arriving: Arc::new(Quota::new(ARRIVING, ARRIVING_OF_A_NAMESPACE)),
             idle: Arc::new(Quota::new(IDLE, IDLE_OF_A_NAMESPACE)),
             streams: Mutex::default(),
-            opening_idle: Semaphore::new(OPENING_IDLE),
-            opening_busy: Semaphore::new(OPENING_BUSY),
+            opening_idle: Opening::new(OPENING_IDLE),
+            opening_busy: Opening::new(OPENING_BUSY),
         })
     }
 

@@ -1,0 +1,119 @@
+//! How many streams are opened at a time: each costs its node more than a claim costs all others. What takes long costs nothing any more: its pod or
+//! node does not answer, and no other waits for that.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+use crate::queue::Shares;
+
+/// By then an exec that is answered at all has started its process.
+const STARTING_MAX: Duration = Duration::from_secs(2);
+
+/// Places for streams that are being opened.
+pub(super) struct Opening {
+    places: Semaphore,
+    shares: Shares,
+}
+
+/// One of them.
+pub(super) struct OpeningPlace<'a> {
+    _own: OwnedSemaphorePermit,
+    _any: SemaphorePermit<'a>,
+}
+
+impl Opening {
+    pub(super) fn new(places: usize) -> Self {
+        Self { places: Semaphore::new(places), shares: Shares::new(places) }
+    }
+
+    /// Waits for a place.
+    pub(super) async fn place(&self, namespace: &str) -> Option<OpeningPlace<'_>> {
+        let own = self.shares.of(namespace).acquire_owned().await.ok()?;
+        Some(OpeningPlace { _own: own, _any: self.places.acquire().await.ok()? })
+    }
+}
+
+impl OpeningPlace<'_> {
+    /// Opens a stream in this place, and gives it back as soon as that is open or takes long.
+    pub(super) async fn open<T>(self, stream: impl Future<Output = T>) -> T {
+        let mut stream = pin!(stream);
+        if let Ok(opened) = timeout(STARTING_MAX, &mut stream).await {
+            return opened;
+        }
+        drop(self);
+        stream.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc, time::Duration};
+
+    use arl_agent::message::RunId;
+    use arl_crds::ExecutorMode;
+    use futures::FutureExt;
+    use http::{Request, Response};
+    use jiff::Timestamp;
+    use kube::{Client, client::Body};
+    use tokio::{
+        sync::mpsc,
+        time::{Instant, timeout},
+    };
+    use tower::service_fn;
+
+    use super::super::{
+        attached::{Attach, StreamCommand, StreamEvent},
+        streams::{Agent, StillWanted},
+    };
+    use crate::{
+        clock::Clock,
+        metrics::Metrics,
+        object::{Key, Uid},
+        pod::Target,
+        queue::InFlight,
+    };
+
+    fn attach(agent: &Arc<Agent>, namespace: &str, pod: &str) -> mpsc::Receiver<StreamEvent> {
+        let target = Target {
+            pod: Key::new(namespace, pod),
+            pod_uid: Uid(format!("{namespace}-{pod}")),
+            container: "executor".into(),
+            container_id: "c".into(),
+            mode: ExecutorMode::Agent,
+        };
+        let (said, hears) = mpsc::channel(4);
+        let attach = Attach { run: RunId::new("r").unwrap(), start: None, steps: 1, taken: 0, sent: false, said };
+        agent.command(&target, StreamCommand::Attach(attach));
+        hears
+    }
+
+    /// How long one with a Task waits for its stream, in this namespace, where so many of `a` do not answer.
+    async fn waited(hung: usize, namespace: &str) -> Duration {
+        let api = service_fn(|request: Request<Body>| async move {
+            if request.uri().path().contains("/pods/hung-") {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(Response::builder().status(503).body(Body::empty()).unwrap())
+        });
+        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let agent = Agent::new(Client::new(api, "ns"), clock, still_wanted, Metrics::unread(), InFlight::default());
+        let _waiting: Vec<_> = (0..hung).map(|number| attach(&agent, "a", &format!("hung-{number}"))).collect();
+        let begun = Instant::now();
+        let mut tried = attach(&agent, namespace, "well");
+        assert!(timeout(Duration::from_secs(3600), tried.recv()).await.unwrap().is_some());
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pods_that_do_not_answer_keep_no_other_from_its_stream() {
+        let of_another = waited(1_000, "b").await;
+        assert!(of_another < Duration::from_secs(1), "another namespace's: {of_another:?}");
+        let of_the_same = waited(40, "a").await;
+        assert!(of_the_same < Duration::from_secs(10), "{of_the_same:?}");
+    }
+}
