@@ -94,6 +94,8 @@ impl Attached {
     /// Notes a command and returns what has to be sent for it.
     pub(super) fn take(&mut self, command: StreamCommand) -> Bytes {
         match command {
+            // Its run was given up while the stream was being opened: nobody would follow it, or end it.
+            StreamCommand::Attach(attach) if attach.said.is_closed() => Bytes::new(),
             StreamCommand::Attach(attach) => {
                 let frame = ask(&attach);
                 self.runs.insert(attach.run.clone(), attach);
@@ -202,4 +204,20 @@ fn ask(attach: &Attach) -> Bytes {
 
 fn cancel(run: &RunId) -> Bytes {
     frame::encode(&ToAgent::Cancel { run: run.clone() }).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_given_up_before_its_turn_is_not_sent() {
+        let (said, hears) = mpsc::channel(4);
+        let start = Some(Bytes::from_static(b"start"));
+        let attach = Attach { run: RunId::new("a").unwrap(), start, steps: 1, taken: 0, sent: false, said };
+        drop(hears);
+        let mut attached = Attached::default();
+        assert!(attached.take(StreamCommand::Attach(attach)).is_empty());
+        assert!(attached.runs.is_empty());
+    }
 }
