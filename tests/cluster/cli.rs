@@ -289,7 +289,7 @@ async fn what_is_there_is_shown_to_people_and_programs() {
     let everywhere = arl(&world, &["get", "sandboxes", "-A", "--no-headers", "-l", "arl.infra.io/run-id"]).await.out();
     assert!(everywhere.contains(&world.ns) && !everywhere.contains("waits"), "{everywhere}");
     let missing = arl(&world, &["get", "task", "none"]).await;
-    assert!(missing.code == Some(125) && missing.err.contains("\"none\" not found"), "{missing:?}");
+    assert!(missing.code == Some(125) && missing.err.contains("there is no Task none"), "{missing:?}");
     let done = arl(&world, &["release", "s", "none", "waits"]).await;
     assert_eq!((done.code, done.out.as_str()), (Some(125), "sandbox/s released\nsandbox/waits released\n"));
     assert!(done.err.contains("there is no Sandbox none"), "{done:?}");
