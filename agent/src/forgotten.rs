@@ -85,6 +85,8 @@ mod tests {
         // A hundred in the same second.
         let created = |n: u64| 1_700_000_000 + n / 100;
         let mut forgotten = Forgotten::default();
+        let setup = RunId::new("setup").unwrap();
+        forgotten.add(&records, setup.clone(), 0).unwrap();
         for n in 0..20_000 {
             forgotten.add(&records, run(n), created(n)).unwrap();
             assert!(!forgotten.has(&run(n + 1), Some(created(n + 1))), "{n}");
@@ -92,6 +94,7 @@ mod tests {
         assert!(std::fs::metadata(records.forgotten()).unwrap().len() < 128 * 1024);
         for forgotten in [forgotten, Forgotten::load(&records)] {
             assert!((0..20_000).all(|n| forgotten.has(&run(n), Some(created(n)))));
+            assert!(forgotten.has(&setup, Some(0)));
             assert!((19_000..20_000).all(|n| forgotten.has(&run(n), None)), "whoever does not say when it was created");
             assert!(!forgotten.has(&run(20_000), Some(created(20_000))));
         }

@@ -103,7 +103,7 @@ pub struct Start {
     /// What it does, in order, until one fails.
     #[n(3)]
     pub steps: Vec<Step>,
-    /// The second in which the Task was created, the order of a Sandbox's Tasks: it tells a new one from one long forgotten.
+    /// The second in which the Task was created, the order of a Sandbox's Tasks: it tells a new one from one long forgotten. 0: the setup.
     #[n(4)]
     pub created: Option<u64>,
 }

@@ -142,8 +142,7 @@ impl Tasks {
             self.metrics.runs_reattached.inc();
         }
         let (task, task_uid) = (version.key, version.uid);
-        let created = observed.row.task.metadata.creation_timestamp.as_ref().map(|at| at.0);
-        let target = target.clone();
+        let (created, target) = (observed.created(), target.clone());
         self.runs.start(Request { task, task_uid, created, steps, sandbox_env, room, timeout, target, is_started });
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arl_crds::{ExecutorMode, Sandbox, TaskStatus};
+use jiff::Timestamp;
 
 use crate::{
     cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
@@ -119,6 +120,15 @@ impl Observed {
     pub(super) fn waits_for_setup(&self) -> bool {
         let sandbox = self.sandbox.as_deref().filter(|sandbox| sandbox.pod_uid().is_some());
         sandbox.is_some_and(|sandbox| !sandbox.is_set_up() && !self.is_setup(sandbox))
+    }
+
+    /// When it was created: what runs in a Sandbox does so in that order, and so its agent tells a new one from one long forgotten. The setup
+    /// runs before all others, some of which may have been created before it.
+    pub(super) fn created(&self) -> Option<Timestamp> {
+        if self.row.setup_of.is_some() {
+            return Some(Timestamp::UNIX_EPOCH);
+        }
+        self.row.task.metadata.creation_timestamp.as_ref().map(|at| at.0)
     }
 
     /// Whether it is being deleted, which somebody's finalizer may keep it from for long.

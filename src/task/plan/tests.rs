@@ -542,6 +542,20 @@ fn a_task_waits_until_its_sandbox_is_set_up_and_that_which_sets_it_up_goes_first
 }
 
 #[test]
+fn what_was_created_before_a_setup_and_runs_after_it_is_not_taken_for_forgotten() {
+    let created = |name: &str, second| {
+        let mut object = Task::clone(&of_setup("sandbox").task);
+        let owner = json!({ "apiVersion": "v1", "kind": "Sandbox", "name": "s", "uid": "sandbox" });
+        object.metadata.owner_references = Some(vec![serde_json::from_value(owner).unwrap()]);
+        (object.metadata.name, object.metadata.creation_timestamp) = (Some(name.to_owned()), Some(Time(at(second))));
+        Observed { row: Arc::new(TaskRow::new(object)), ..fresh(&json!({})) }.created()
+    };
+    let (setup, before) = (created(&setup_task("s", "sandbox"), 100), created("t", 50));
+    assert_eq!(before, Some(at(50)));
+    assert!(setup < before, "{setup:?}");
+}
+
+#[test]
 fn the_task_of_a_setup_is_kept_with_its_sandbox() {
     let finished_ttl = Some(Duration::from_secs(1));
     assert_eq!(Observed { finished_ttl, ..fresh(&json!({})) }.ttl(), finished_ttl);
