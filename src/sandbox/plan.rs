@@ -202,12 +202,11 @@ fn after_release(observed: &Observed, now: Timestamp) -> Plan {
         return Plan::of(Decision::Released, None);
     };
     let due = after(observed.last_finished.map_or(released_at, |last| last.max(released_at)), ttl);
-    match () {
-        () if due > now => Plan::of(Decision::Released, Some(due)),
-        // The end of the last of them wakes it.
-        () if observed.has_unfinished => Plan::of(Decision::Released, None),
-        () => Plan::of(Decision::Expire, None),
+    if due > now {
+        return Plan::of(Decision::Released, Some(due));
     }
+    // The end of the last of them wakes it.
+    Plan::of(if observed.has_unfinished { Decision::Released } else { Decision::Expire }, None)
 }
 
 /// Its condition may have been False long before it gave up its pod; one that was released by an earlier version has nothing else.

@@ -80,7 +80,7 @@ impl Observed {
 
     /// The Sandbox it belongs to: the one on record, else the one there is.
     pub(super) fn sandbox_uid(&self) -> Option<Uid> {
-        self.recorded_sandbox().or_else(|| self.sandbox.as_ref().map(|s| Uid::of(&*s.sandbox)))
+        self.recorded_sandbox().or_else(|| self.sandbox_object().map(Uid::of))
     }
 
     /// Whether it can only have come for this Sandbox: an old cache put one on record that was deleted before.
@@ -228,7 +228,7 @@ impl Observed {
     /// How many bytes its steps will take that are not in memory: those that the cache leaves out, and what its Sandbox's variables add
     /// to each, where that is much.
     pub(super) fn carried(&self) -> usize {
-        let env = self.sandbox.as_ref().map_or(0, |row| row.sandbox.spec.env_size());
+        let env = self.sandbox_object().map_or(0, |sandbox| sandbox.spec.env_size());
         let added = env.saturating_mul(self.row.task.spec.steps.len());
         self.row.left_out.saturating_add(if added > ADDED_ENV_FREE { added } else { 0 })
     }

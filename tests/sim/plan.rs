@@ -43,8 +43,7 @@ impl Deal {
         stories: stories::CONTRACT.len(),
         places: &[1, 3, 4, 5, 8, 10],
         elastic: elastic::ELASTIC.len(),
-        elastic_places: &[2, 9, 14],
-        ..Self::SECOND
+        ..Self::THIRD
     };
 }
 
