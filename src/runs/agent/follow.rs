@@ -192,19 +192,14 @@ impl<'a> Follower<'a> {
 mod tests {
     use std::convert::Infallible;
 
-    use arl_crds::ExecutorMode;
-    use futures::FutureExt;
     use http::{Request as HttpRequest, Response};
     use kube::{Client, client::Body};
     use tower::service_fn;
 
-    use super::{super::streams::StillWanted, *};
+    use super::{super::testing, *};
     use crate::{
-        clock::Clock,
         metrics::Metrics,
         object::{Key, Uid},
-        pod::Target,
-        queue::InFlight,
         runs::{Quota, Share},
     };
 
@@ -213,9 +208,7 @@ mod tests {
         let api = service_fn(|_: HttpRequest<Body>| async {
             Ok::<_, Infallible>(Response::builder().status(503).body(Body::empty()).unwrap())
         });
-        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-        let agent = Agent::new(Client::new(api, "ns"), clock, still_wanted, Metrics::unread(), InFlight::default());
+        let agent = testing::agent(Client::new(api, "ns"), &Metrics::unread());
         let report = Report::new(Share::new(&Arc::new(Quota::new(1, 1)), "ns"), Arc::new(|| {}));
         let request = Request {
             task: Key::new("ns", "t"),
@@ -225,13 +218,7 @@ mod tests {
             sandbox_env: std::collections::BTreeMap::new(),
             room: None,
             timeout: Duration::from_secs(30),
-            target: Target {
-                pod: Key::new("ns", "p"),
-                pod_uid: Uid("pod".into()),
-                container: "executor".into(),
-                container_id: "c".into(),
-                mode: ExecutorMode::Agent,
-            },
+            target: testing::target("ns", "p"),
             is_started: false,
         };
         (agent, report, request)

@@ -13,6 +13,8 @@ mod opening;
 mod sent;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -73,28 +75,22 @@ impl Runner for Arc<Agent> {
 mod tests {
     use arl_agent::message::{LIVE_VERSION, VERSION, live};
     use arl_client::stream::testing::agents_of;
-    use arl_crds::ExecutorMode;
     use jiff::Timestamp;
     use tokio::sync::mpsc;
 
-    use super::*;
-    use crate::{clock::Clock, metrics::Metrics, object::Key, queue::InFlight, runs::LiveState};
+    use super::{
+        testing::{agent, clock, target},
+        *,
+    };
+    use crate::{metrics::Metrics, runs::LiveState};
 
     /// What an agent of this version is told after a Sandbox got its pod and a run is to be ended; and what is known of live processes then.
     async fn told(version: u32) -> (Vec<ToAgent>, LiveState) {
         let (client, mut told) = agents_of(version).await.unwrap();
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
-        let agent = Agent::new(client, clock.clone(), still_wanted, Metrics::unread(), InFlight::default());
-        let target = Target {
-            pod: Key::new("ns", "p"),
-            pod_uid: Uid("pod".into()),
-            container: "executor".into(),
-            container_id: "c".into(),
-            mode: ExecutorMode::Agent,
-        };
+        let agent = agent(client, &Metrics::unread());
+        let target = target("ns", "p");
         let (wake, mut changes) = mpsc::unbounded_channel();
-        let report = LiveReport::new(clock, Arc::new(move || _ = wake.send(())));
+        let report = LiveReport::new(clock(), Arc::new(move || _ = wake.send(())));
         agent.prepare(&target, &report);
         agent.ask_live(&target);
         changes.recv().await.unwrap();
@@ -110,17 +106,9 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_was_opened_before_a_sandbox_got_the_pod_is_its_stream() {
         let (client, mut told) = agents_of(VERSION).await.unwrap();
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
         let metrics = Metrics::unread();
-        let agent = Agent::new(client, clock.clone(), still_wanted, Arc::clone(&metrics), InFlight::default());
-        let target = Target {
-            pod: Key::new("ns", "p"),
-            pod_uid: Uid("pod".into()),
-            container: "executor".into(),
-            container_id: "c".into(),
-            mode: ExecutorMode::Agent,
-        };
+        let agent = agent(client, &metrics);
+        let target = target("ns", "p");
         agent.connect(&target);
         let opened = async {
             while metrics.open_streams.get() == 0 {
@@ -129,7 +117,7 @@ mod tests {
         };
         tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.unwrap();
         agent.connect(&target);
-        agent.prepare(&target, &LiveReport::new(clock, Arc::new(|| {})));
+        agent.prepare(&target, &LiveReport::new(clock(), Arc::new(|| {})));
         assert_eq!(told.recv().await, Some(ToAgent::Live(live::Request::WatchActivity)), "it is the Sandbox's now");
         assert_eq!(metrics.run_streams.with(["opened"]).get(), 1);
     }

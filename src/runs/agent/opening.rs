@@ -54,10 +54,7 @@ mod tests {
     use std::{convert::Infallible, sync::Arc, time::Duration};
 
     use arl_agent::message::RunId;
-    use arl_crds::ExecutorMode;
-    use futures::FutureExt;
     use http::{Request, Response};
-    use jiff::Timestamp;
     use kube::{Client, client::Body};
     use tokio::{
         sync::mpsc,
@@ -67,24 +64,13 @@ mod tests {
 
     use super::super::{
         attached::{Attach, StreamCommand, StreamEvent},
-        streams::{Agent, StillWanted},
+        streams::Agent,
+        testing,
     };
-    use crate::{
-        clock::Clock,
-        metrics::Metrics,
-        object::{Key, Uid},
-        pod::Target,
-        queue::InFlight,
-    };
+    use crate::metrics::Metrics;
 
     fn attach(agent: &Arc<Agent>, namespace: &str, pod: &str) -> mpsc::Receiver<StreamEvent> {
-        let target = Target {
-            pod: Key::new(namespace, pod),
-            pod_uid: Uid(format!("{namespace}-{pod}")),
-            container: "executor".into(),
-            container_id: "c".into(),
-            mode: ExecutorMode::Agent,
-        };
+        let target = testing::target(namespace, pod);
         let (said, hears) = mpsc::channel(4);
         let attach = Attach { run: RunId::new("r").unwrap(), start: None, steps: 1, taken: 0, sent: false, said };
         agent.command(&target, StreamCommand::Attach(attach));
@@ -99,9 +85,7 @@ mod tests {
             }
             Ok::<_, Infallible>(Response::builder().status(503).body(Body::empty()).unwrap())
         });
-        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-        let agent = Agent::new(Client::new(api, "ns"), clock, still_wanted, Metrics::unread(), InFlight::default());
+        let agent = testing::agent(Client::new(api, "ns"), &Metrics::unread());
         let _waiting: Vec<_> = (0..hung).map(|number| attach(&agent, "a", &format!("hung-{number}"))).collect();
         let begun = Instant::now();
         let mut tried = attach(&agent, namespace, "well");

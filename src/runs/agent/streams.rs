@@ -170,35 +170,23 @@ impl Agent {
 mod tests {
     use arl_agent::message::VERSION;
     use arl_client::stream::testing::agents_of;
-    use arl_crds::ExecutorMode;
-    use futures::FutureExt;
-    use jiff::Timestamp;
 
-    use super::*;
+    use super::{super::testing, *};
 
     fn target(namespace: &str, number: usize) -> Target {
-        let pod = format!("{namespace}-{number}");
-        Target {
-            pod: Key::new(namespace, &pod),
-            pod_uid: Uid(pod),
-            container: "executor".into(),
-            container_id: "c".into(),
-            mode: ExecutorMode::Agent,
-        }
+        testing::target(namespace, &format!("{namespace}-{number}"))
     }
 
     #[tokio::test]
     async fn streams_to_idle_pods_are_bounded_and_those_of_sandboxes_do_not_count() {
         let (client, _told) = agents_of(VERSION).await.unwrap();
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
-        let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
-        let agent = Agent::new(client, clock.clone(), still_wanted, Metrics::unread(), InFlight::default());
+        let agent = testing::agent(client, &Metrics::unread());
         let opened = |ns: &str, most: usize| (0..most).filter(|number| agent.open(&target(ns, *number))).count();
         assert_eq!(opened("a", IDLE_OF_A_NAMESPACE + 50), IDLE_OF_A_NAMESPACE);
         let late = target("a", IDLE_OF_A_NAMESPACE);
         assert!(agent.open(&target("a", 0)), "it is open already");
         assert!(!agent.open(&late));
-        agent.watch_live(&target("a", 0), &LiveReport::new(clock, Arc::new(|| {})));
+        agent.watch_live(&target("a", 0), &LiveReport::new(testing::clock(), Arc::new(|| {})));
         assert!(agent.open(&late), "one that a Sandbox has makes room");
         assert_eq!(
             opened("b", IDLE),
