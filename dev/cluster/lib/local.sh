@@ -185,6 +185,7 @@ import_images() {
     import_image "$tar" || { tail -3 "$STATE/log/images.log" >&2; die "importing $tar failed"; }
     echo "${tar##*/}" >>"$STATE/images"
   done
+  ctr_ images ls -q | sort >"$STATE/image-names"
 }
 
 images_imported() {
@@ -192,6 +193,12 @@ images_imported() {
   for name in $IMAGES; do
     grep -qxF "$(basename "$(image_tar "$name")")" "$STATE/images" 2>/dev/null || return 1
   done
+}
+
+# A kubelet whose disk was full has deleted what no pod used.
+forget_images_that_are_gone() {
+  [ -f "$STATE/image-names" ] || return 0
+  [ -z "$(comm -23 "$STATE/image-names" <(ctr_ images ls -q | sort))" ] || rm -f "$STATE/images" "$STATE/image-names"
 }
 
 start_cluster() {
@@ -219,6 +226,13 @@ start_cluster() {
   cluster_key >"$STATE/key"
 }
 
+# On a full disk the kubelet ends pods and deletes images, and nothing starts any more.
+has_room() {
+  local free
+  free=$(df -BM --output=avail "$CACHE" | tail -1 | tr -dc 0-9)
+  [ "$free" -ge 3072 ] || die "only $free MB are free on the disk of $CACHE; the cluster needs 3 GB: make room and try again"
+}
+
 local_up() {
   local problem images
   check_machine
@@ -226,7 +240,9 @@ local_up() {
   take_lock "$STATE.lock"
   install_packages
   BIN=$(binaries_dir)
+  has_room
   problem=$(local_problem)
+  [ -n "$problem" ] || forget_images_that_are_gone
   if [ -n "$problem" ] || ! images_imported; then
     [ -z "$problem" ] || check_kernel
     take_lock "$CACHE/lock"
