@@ -8,6 +8,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::{
     live_objects::Stale,
+    print,
     screen::{Objects, of_pool, of_task, recent},
     table::{Table, age},
     usage::Usage,
@@ -44,10 +45,10 @@ pub fn draw(frame: Frame<'_>) -> String {
     let tasks = tasks.as_deref().unwrap_or_default();
     let count = |state| tasks.iter().filter(|task| state_of(task) == Some(state)).count();
     let headline = format!(
-        "{}   {} pools, {} Sandboxes ({} waiting), {} Tasks running, {} pending",
+        "{}   {}, {} ({} waiting), {} Tasks running, {} pending",
         frame.namespace,
-        pools.len(),
-        sandboxes.len(),
+        print::counted(pools.len(), "pool", "pools"),
+        print::counted(sandboxes.len(), "Sandbox", "Sandboxes"),
         waiting.len(),
         count(TaskState::Running),
         count(TaskState::Pending),
@@ -59,9 +60,15 @@ pub fn draw(frame: Frame<'_>) -> String {
         let [name, ready, wanted, waiting, allocated, state, ..] = of_pool(pool, waiting, frame.now);
         of_pools.row([name, bar(pool), ready, wanted, waiting, allocated, state]);
     }
-    let mut of_sandboxes = Table::new(&["SANDBOX", "POOL", "PHASE", "CPU", "MEMORY", "TASK", "AGE"]);
+    let is_measured = !frame.usage.is_empty();
+    let measured: &[_] = if is_measured { &["CPU", "MEMORY"] } else { &[] };
+    let mut of_sandboxes = Table::new(&[&["SANDBOX", "POOL", "PHASE", "TASK", "AGE"], measured].concat());
     for sandbox in sandboxes.iter().take(most) {
-        of_sandboxes.row(row(sandbox, tasks, frame));
+        of_sandboxes.row(
+            row(sandbox, tasks, frame)
+                .into_iter()
+                .chain(is_measured.then(|| used(sandbox, frame)).into_iter().flatten()),
+        );
     }
     let mut of_tasks = Table::new(&["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE"]);
     let mut shown = recent(tasks);
@@ -119,21 +126,22 @@ fn bar(pool: &WarmPool) -> String {
     format!("{}{}", "#".repeat(full), ".".repeat(BAR - full))
 }
 
-fn row(sandbox: &Sandbox, tasks: &[Task], frame: Frame<'_>) -> [String; 7] {
+fn row(sandbox: &Sandbox, tasks: &[Task], frame: Frame<'_>) -> [String; 5] {
     let name = sandbox.name_any();
-    let status = sandbox.status.clone().unwrap_or_default();
-    let usage = status.pod_name.as_ref().and_then(|pod| frame.usage.get(pod));
-    let [cpu, memory] = usage.map(Usage::cells).unwrap_or_default();
+    let phase = sandbox.status.as_ref().and_then(|status| status.phase);
     let runs = |task: &&Task| task.spec.sandbox_ref == name && state_of(task) == Some(TaskState::Running);
     [
         name.clone(),
         sandbox.spec.pool_ref.clone(),
-        status.phase.map_or_else(|| "Unserved".to_owned(), |phase| format!("{phase:?}")),
-        cpu,
-        memory,
+        phase.map_or_else(|| "Unserved".to_owned(), |phase| format!("{phase:?}")),
         tasks.iter().find(runs).map(ResourceExt::name_any).unwrap_or_default(),
         age(created(sandbox), frame.now),
     ]
+}
+
+fn used(sandbox: &Sandbox, frame: Frame<'_>) -> [String; 2] {
+    let pod = sandbox.status.as_ref().and_then(|status| status.pod_name.as_ref());
+    pod.and_then(|pod| frame.usage.get(pod)).map(Usage::cells).unwrap_or_default()
 }
 
 fn state_of(task: &Task) -> Option<TaskState> {
@@ -188,13 +196,13 @@ mod tests {
     fn one_look_shows_how_full_pools_are_and_who_uses_what() {
         let usage = BTreeMap::from([("p-1".to_owned(), Usage { millicores: 12.0, bytes: 3_145_728.0 })]);
         let expected = "\
-n   1 pools, 1 Sandboxes (0 waiting), 1 Tasks running, 0 pending
+n   1 pool, 1 Sandbox (0 waiting), 1 Tasks running, 0 pending
 
 POOL   FILL         READY   WANTED   WAITING   ALLOCATED   STATE
 p      #######...   3       4        0         1           Scaling
 
-SANDBOX   POOL   PHASE   CPU   MEMORY   TASK   AGE
-s         p      Bound   12m   3Mi      t0     30s
+SANDBOX   POOL   PHASE   TASK   AGE   CPU   MEMORY
+s         p      Bound   t0     30s   12m   3Mi
 
 TASK   SANDBOX   STATE     REASON   STEP   EXIT   DURATION   AGE
 t0     s         Running                                     30s
@@ -221,6 +229,7 @@ t0     s         Running                                     30s
         assert!(text.lines().count() <= 20 && text.ends_with(" more\n"), "{text}");
         assert!(text.contains("\nt0 "), "what runs comes first: {text}");
         let least = draw(frame(&objects(30), &BTreeMap::new(), Some(1)));
-        assert!(least.starts_with("n   1 pools"), "{least}");
+        assert!(least.starts_with("n   1 pool,"), "{least}");
+        assert!(!text.contains("MEMORY"), "where nothing is measured: {text}");
     }
 }

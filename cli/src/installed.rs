@@ -37,7 +37,11 @@ impl Display for Definitions {
             Self::UpToDate => f.write_str("up to date"),
             Self::Older(fields) => {
                 let named: Vec<_> = fields.iter().take(NAMED).map(String::as_str).collect();
-                write!(f, "older than this program: {} fields are missing, such as {}", fields.len(), named.join(", "))
+                let named = named.join(", ");
+                match fields.len() {
+                    1 => write!(f, "older than this program: the field {named} is missing"),
+                    all => write!(f, "older than this program: {all} fields are missing, such as {named}"),
+                }
             }
             Self::Absent(kind) => write!(f, "not installed: there is no kind {kind}"),
         }
@@ -164,7 +168,7 @@ mod tests {
         assert!(spec.as_object_mut().unwrap().remove("cancel").is_some());
         assert_eq!(
             Definitions::of(&published).to_string(),
-            "older than this program: 1 fields are missing, such as Task.spec.cancel"
+            "older than this program: the field Task.spec.cancel is missing"
         );
     }
 

@@ -26,6 +26,11 @@ pub fn data(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// So many of something.
+pub fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// Writes what a command printed on standard output, as it is.
 pub fn bytes(data: &[u8]) -> Result<(), Failure> {
     let data = data.to_owned();

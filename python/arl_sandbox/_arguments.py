@@ -14,7 +14,7 @@ from .errors import UsageError
 
 def seconds(value: float, what: str) -> timedelta:
     """A length of time."""
-    if not 0 <= value < 1e9:
+    if not isinstance(value, (int, float)) or not 0 <= value < 1e9:
         raise UsageError(f"{what} is {value!r} and has to be a number of seconds")
     return timedelta(seconds=value)
 

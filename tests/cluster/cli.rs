@@ -369,6 +369,6 @@ async fn files_are_kept_and_given_to_further_sandboxes_and_a_run_is_reaped() {
     let sandbox: Value =
         serde_json::from_str(&arl(&world, &["get", "sandbox", "again", "-o", "json"]).await.out()).unwrap();
     let run = sandbox["metadata"]["labels"]["arl.infra.io/run-id"].as_str().unwrap().to_owned();
-    assert_eq!(arl(&world, &["reap", &run]).await.out(), "1 Sandboxes released\n");
+    assert_eq!(arl(&world, &["reap", &run]).await.out(), "1 Sandbox released\n");
     world.gone::<Sandbox>("again").await;
 }

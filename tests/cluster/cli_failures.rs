@@ -138,7 +138,7 @@ async fn who_may_only_look_sees_all_and_is_told_what_is_missing() {
     for (arguments, word) in [
         (&["get", "--no-headers"][..], "p"),
         (&["get", "tasks", "-o", "yaml"], "printed"),
-        (&["top"], "1 pools"),
+        (&["top"], "1 pool,"),
         (&["why", "pool/p"], "p"),
         (&["why", task], "s"),
         (&["logs", task], "printed"),

@@ -14,5 +14,5 @@ pub struct Flags {
 /// Deletes them.
 pub async fn reap(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     let count = connection.client().reap(&flags.run_id).await?;
-    print::line(format!("{count} Sandboxes released"))
+    print::line(format!("{} released", print::counted(count, "Sandbox", "Sandboxes")))
 }

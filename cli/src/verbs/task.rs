@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use arl_crds::Task;
+use arl_crds::{StepState, Task, TaskStatus, condition};
 use clap::{Args, Subcommand};
 use kube::{
     ResourceExt,
@@ -94,7 +94,24 @@ pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
     }
     let task = connection.api::<Task>().get(&logs.task).await;
     let task = task.map_err(|error| connection.failed::<Task>("get", &logs.task, &error))?;
-    outputs.ended(&task.status.unwrap_or_default()).await
+    let status = task.status.unwrap_or_default();
+    outputs.ended(&status).await?;
+    if let Some(why) = nothing_ran(&status) {
+        print::note(format!("Task {}: {why}", logs.task));
+    }
+    Ok(())
+}
+
+/// Why a Task has no outputs, where none of its steps has begun.
+fn nothing_ran(status: &TaskStatus) -> Option<String> {
+    let has_begun = |state| !matches!(state, StepState::Pending | StepState::Skipped);
+    if status.steps.iter().any(|step| has_begun(step.state)) {
+        return None;
+    }
+    let state = status.state.map_or_else(|| "no operator has seen it yet".to_owned(), |state| format!("{state:?}"));
+    let succeeded = condition::find(&status.conditions, "Succeeded");
+    let why = succeeded.map(|told| format!(" ({}): {}", told.reason, told.message)).unwrap_or_default();
+    Some(format!("none of its steps has begun; {state}{why}"))
 }
 
 fn read(file: &PathBuf) -> Result<Task, Failure> {

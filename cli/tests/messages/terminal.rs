@@ -82,7 +82,7 @@ fn a_terminal_of_forty_columns_is_enough() {
     }
     let top = frame(home.path(), "top -n wide");
     assert!(top.iter().all(|line| line.chars().count() <= COLUMNS), "{top:#?}");
-    assert!(top.iter().any(|line| line.contains("1 pools")), "{top:#?}");
+    assert!(top.iter().any(|line| line.contains("1 pool,")), "{top:#?}");
 }
 
 #[test]
