@@ -23,8 +23,8 @@ type Cluster<'a> = (&'a Store, &'a Agents, &'a Live);
 
 #[derive(Debug, Default)]
 pub struct Lifetimes {
-    /// When the last Task of a Sandbox ended, by the Sandbox's uid, as the operators' clock had it.
-    ended: BTreeMap<String, Timestamp>,
+    /// The Tasks of a Sandbox that have ended, by the Sandbox's uid: since when each was there, and its end as the operators' clock had it.
+    ended: BTreeMap<String, Vec<(Option<tokio::time::Instant>, Timestamp)>>,
     /// Since when each Task has been there, unfinished and naming its Sandbox, by the Task's uid.
     named: BTreeMap<String, tokio::time::Instant>,
     /// When somebody last changed a spec or deleted a Task of it, by the Sandbox's name.
@@ -39,8 +39,8 @@ impl Lifetimes {
                 if let Some((sandbox, at)) =
                     task["status"]["sandboxUID"].as_str().zip(time(&task["status"]["completedAt"]))
                 {
-                    let ended = self.ended.entry(sandbox.to_owned()).or_insert(at);
-                    *ended = at.max(*ended);
+                    let created = self.named.get(uid_of(task)).copied();
+                    self.ended.entry(sandbox.to_owned()).or_default().push((created, at));
                 }
             }
             (Kind::Task, Some(task), None) => {
@@ -90,7 +90,7 @@ impl Lifetimes {
         // One that was deleted in flight has ended too.
         let ended = self.ended.contains_key(uid_of(was)) || agents.has_run_for(uid_of(was));
         let ended = ended || was["status"]["phase"] == "Bound";
-        let within = if facts.only_outages && facts.is_alone() { facts.trip } else { CALL };
+        let within = on_its_way(facts);
         let named = |(id, task): &(&Id, &std::sync::Arc<Value>)| {
             id.namespace == entry.id.namespace
                 && task["spec"]["sandboxRef"] == entry.id.name.as_str()
@@ -103,6 +103,15 @@ impl Lifetimes {
         });
     }
 
+    /// When the last Task of it ended. A Task that names a Released Sandbox ends at once, which the deletion on its way cannot know of.
+    fn last_end(&self, object: &Value, facts: &Facts) -> Option<Timestamp> {
+        let is_released = object["status"]["phase"] == "Released";
+        let within = on_its_way(facts);
+        let counts = |created: &Option<tokio::time::Instant>| created.is_none_or(|at| at.elapsed() > within);
+        let ends = self.ended.get(uid_of(object))?.iter();
+        ends.filter(|(created, _)| !is_released || counts(created)).map(|(_, at)| *at).max()
+    }
+
     /// The operator deletes nothing before its ttl is over, which begins when the last Task has ended, and nothing without one.
     fn expiry(&self, entry: &Entry, (store, agents, live): Cluster<'_>, facts: &Facts, ledger: &mut Ledger) {
         let Some(object) = entry.before.as_deref().filter(|b| !is_deleting(b)) else { return };
@@ -113,7 +122,7 @@ impl Lifetimes {
         }
         ledger.test(Rule::DeletedOnlyByTtl, ttl.is_some(), || format!("{} deletes {id}", entry.by));
         let Some(ttl) = ttl else { return };
-        let ended = self.ended.get(uid).copied();
+        let ended = self.last_end(object, facts);
         let pod = object["status"]["podUID"].as_str().unwrap_or_default();
         let live_ended = live.ended(pod).filter(|_| id.kind == Kind::Sandbox);
         if id.kind == Kind::Sandbox {
@@ -159,9 +168,14 @@ impl Lifetimes {
     }
 }
 
+/// How long a write may be on its way: it was decided on what was there before.
+fn on_its_way(facts: &Facts) -> Duration {
+    if facts.only_outages && facts.is_alone() { facts.trip } else { CALL }
+}
+
 /// Who ends it asked the agent before, and no call takes longer.
 fn live_is_not_idle(entry: &Entry, sandbox: &Value, live: &Live, facts: &Facts, ledger: &mut Ledger) {
-    let within = if facts.only_outages && facts.is_alone() { facts.trip } else { CALL };
+    let within = on_its_way(facts);
     let pod = sandbox["status"]["podUID"].as_str().unwrap_or_default();
     let since = live.since(pod).map(|since| since.elapsed());
     ledger.test(Rule::LiveIsNotIdle, since.is_none_or(|since| since <= within), || {
