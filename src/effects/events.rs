@@ -1,5 +1,5 @@
-//! Events: what a person would want to know. Nobody waits for them, so they go out one at a time, namespaces in turn, and those of
-//! a namespace that has too many are dropped rather than piled up: one costs the API server as much as a Task's result does,
+//! Events: what a person would want to know. Nobody waits for them, so they go out a few at a time, namespaces in turn and one of each, and
+//! those of a namespace that has too many are dropped rather than piled up: one costs the API server as much as a Task's result does,
 //! which says the same.
 
 use std::{
@@ -10,16 +10,13 @@ use std::{
 };
 
 use arl_crds::{reason::EventReason, text::printable};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event as ApiEvent},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api, Client, Resource,
-    api::PostParams,
-    runtime::events::{Event as Published, EventType, Recorder, Reporter},
-};
+use kube::{Api, Client, Resource, api::PostParams};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -33,8 +30,12 @@ const NOTE_MAX: usize = 1024;
 const NAME_MAX: usize = 253;
 /// An Event's name is that of its object, a dot and a time in so many digits.
 const TIME_DIGITS: usize = 16;
-/// Events that may wait to go out.
+/// Events that may wait to go out; beyond it, one of each namespace.
 const WAITING: usize = 4096;
+/// Events on their way at a time, no two of one namespace: it may have a webhook that does not answer.
+const ON_THEIR_WAY: usize = 8;
+/// One that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Events of each type that one namespace may have a second in the long run, and at once after a quiet time.
 const OF_A_NAMESPACE: Rate = Rate { per_second: 5.0, burst: 50.0 };
@@ -72,16 +73,30 @@ impl Namespaced for Event {
 pub struct EventSink(Arc<Outbox>);
 
 /// Events that wait to go out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outbox {
     events: Mutex<Rotation<Event>>,
     allowances: Mutex<BTreeMap<(String, bool), Allowance>>,
     changed: Notify,
 }
 
+impl Default for Outbox {
+    fn default() -> Self {
+        let mut events = Rotation::default();
+        events.limit(1);
+        Self { events: Mutex::new(events), allowances: Mutex::default(), changed: Notify::new() }
+    }
+}
+
 impl Outbox {
     fn events(&self) -> MutexGuard<'_, Rotation<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no room for it. However many wait, one of each namespace may: others take nothing from it.
+    fn is_full(&self, event: &Event) -> bool {
+        let events = self.events();
+        events.len() >= WAITING && events.has_of(event.namespace())
     }
 
     /// Whether the namespace may have one more Event of its type.
@@ -97,15 +112,21 @@ impl Outbox {
         allowances.entry(of).or_insert_with(|| Allowance::full(OF_A_NAMESPACE, now)).take(now)
     }
 
+    /// The next Event; [`Outbox::finished`] must follow.
     async fn next(&self) -> Event {
         loop {
             let next = self.events().pop();
             if let Some(event) = next {
-                self.events().finished(&event);
                 return event;
             }
             self.changed.notified().await;
         }
+    }
+
+    /// It has gone out, or been given up.
+    fn finished(&self, event: &Event) {
+        self.events().finished(event);
+        self.changed.notify_one();
     }
 }
 
@@ -116,7 +137,7 @@ impl EventSink {
     }
 
     pub(super) fn send(&self, event: Event) {
-        if self.0.events().len() >= WAITING || !self.0.allows(&event, Instant::now()) {
+        if self.0.is_full(&event) || !self.0.allows(&event, Instant::now()) {
             tracing::debug!(reason = event.reason.as_str(), event.note, "an Event was dropped: too many at once");
             return;
         }
@@ -127,64 +148,55 @@ impl EventSink {
 
 /// Publishes what goes into the sink, for ever.
 pub async fn publish(client: Client, instance: Option<String>, sink: EventSink, clock: Clock) {
-    let reporter = Reporter { controller: arl_crds::labels::MANAGER.into(), instance };
-    let recorder = Recorder::new(client.clone(), reporter.clone());
-    let mut allowance = Allowance::full(OF_ALL, Instant::now());
-    loop {
-        let Event { about, reason, note } = sink.0.next().await;
+    let instance = instance.unwrap_or_else(|| arl_crds::labels::MANAGER.to_owned());
+    let allowance = Allowance::full(OF_ALL, Instant::now());
+    let events = stream::unfold(allowance, async |mut allowance| {
+        let event = sink.0.next().await;
         while !allowance.take(Instant::now()) {
             tokio::time::sleep_until(allowance.at + Duration::from_secs_f64(1.0 / OF_ALL.per_second)).await;
         }
-        let published = Published {
-            type_: if reason.is_warning() { EventType::Warning } else { EventType::Normal },
-            reason: reason.as_str().into(),
-            note: Some(note),
-            action: reason.as_str().into(),
-            secondary: None,
-        };
-        // The library gives an Event the whole name of its object.
-        let done = if about.name.as_ref().is_some_and(|name| name.len() + 1 + TIME_DIGITS > NAME_MAX) {
-            create(&client, &reporter, published, &about, clock.now()).await
-        } else {
-            recorder.publish(&published, &about).await
-        };
-        if let Err(error) = done {
-            tracing::debug!(%error, reason = reason.as_str(), "an Event could not be published");
-        }
-    }
+        Some((event, allowance))
+    });
+    events
+        .for_each_concurrent(ON_THEIR_WAY, async |event| {
+            let why = match tokio::time::timeout(PATIENCE, create(&client, &instance, &event, clock.now())).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(late) => Some(late.to_string()),
+            };
+            if let Some(error) = why {
+                tracing::debug!(error, reason = event.reason.as_str(), "an Event could not be published");
+            }
+            sink.0.finished(&event);
+        })
+        .await;
 }
 
-/// Creates an Event about an object whose name leaves no room for that of an Event.
-async fn create(
-    client: &Client,
-    reporter: &Reporter,
-    published: Published,
-    about: &ObjectReference,
-    now: Timestamp,
-) -> kube::Result<()> {
-    let Published { type_, reason, note, action, secondary: related } = published;
-    let event = ApiEvent {
+/// Creates one. None is counted on as the library's recorder does, which keeps the note of the first where the next one says something else.
+async fn create(client: &Client, instance: &str, event: &Event, now: Timestamp) -> kube::Result<()> {
+    let Event { about, reason, note } = event;
+    let namespace = about.namespace.as_deref().unwrap_or_default();
+    let created = ApiEvent {
         metadata: ObjectMeta {
-            namespace: about.namespace.clone(),
+            namespace: Some(namespace.to_owned()),
             name: Some(name_of(about.name.as_deref().unwrap_or_default(), now)),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
         regarding: Some(about.clone()),
-        reporting_controller: Some(reporter.controller.clone()),
-        reporting_instance: reporter.instance.clone().or_else(|| Some(reporter.controller.clone())),
-        type_: Some(if matches!(type_, EventType::Warning) { "Warning" } else { "Normal" }.into()),
-        reason: Some(reason),
-        action: Some(action),
-        note,
-        related,
+        reporting_controller: Some(arl_crds::labels::MANAGER.to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        type_: Some(if reason.is_warning() { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(reason.as_str().to_owned()),
+        action: Some(reason.as_str().to_owned()),
+        note: Some(note.clone()),
         ..ApiEvent::default()
     };
-    let api = Api::<ApiEvent>::namespaced(client.clone(), about.namespace.as_deref().unwrap_or_default());
-    api.create(&PostParams::default(), &event).await.map(drop)
+    let api = Api::<ApiEvent>::namespaced(client.clone(), namespace);
+    api.create(&PostParams::default(), &created).await.map(drop)
 }
 
-/// The name of an Event of this time. Events go out one after the other, so that no two are of the same.
+/// The name of an Event of this time. Those of an object go out one after the other, so that no two are of the same.
 fn name_of(object: &str, now: Timestamp) -> String {
     let kept = &object[..object.floor_char_boundary(NAME_MAX - 1 - TIME_DIGITS)];
     format!("{}.{:0TIME_DIGITS$x}", kept.trim_end_matches(['-', '.']), now.as_nanosecond())
@@ -266,9 +278,53 @@ mod tests {
         let mut order = Vec::new();
         while let Ok(event) = tokio::time::timeout(Duration::from_millis(1), sink.0.next()).await {
             order.push(event.namespace().to_owned());
+            sink.0.finished(&event);
         }
         assert_eq!(order[..4], ["noisy", "quiet", "noisy", "quiet"]);
         assert_eq!(order.len(), 52, "the noisy one has its burst");
+    }
+
+    /// Its namespace has a webhook that does not answer, say.
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_whose_events_are_not_taken_delays_nobody_elses() {
+        let (asked, mut asked_for) = tokio::sync::mpsc::unbounded_channel();
+        let api = service_fn(move |request: Request<Body>| {
+            let asked = asked.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                asked.send(path.clone()).unwrap();
+                if path.contains("/stuck/") {
+                    std::future::pending::<()>().await;
+                }
+                let body = request.into_body().collect_bytes().await.unwrap();
+                Ok::<_, Infallible>(Response::builder().status(201).body(Body::from(body.to_vec())).unwrap())
+            }
+        });
+        let sink = EventSink::new();
+        for n in 0..3 {
+            let named = |namespace| {
+                let mut event = event(namespace, n);
+                event.about.name = Some(format!("n{n}"));
+                event
+            };
+            sink.send(named("stuck"));
+            sink.send(named("free"));
+        }
+        let start = Instant::now();
+        let found = async {
+            let mut found = Vec::new();
+            while found.len() < 6 {
+                let path = asked_for.recv().await.unwrap();
+                found.push((path.contains("/free/"), start.elapsed().as_secs()));
+            }
+            found
+        };
+        let found = tokio::select! {
+            () = publish(Client::new(api, "ns"), None, sink, Clock::system()) => unreachable!("it goes on for ever"),
+            found = found => found,
+        };
+        let at = |free: bool| found.iter().filter(|(is, _)| *is == free).map(|(_, at)| *at).collect::<Vec<_>>();
+        assert_eq!((at(true), at(false)), (vec![0, 0, 0], vec![0, 10, 20]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -284,6 +340,15 @@ mod tests {
         assert_eq!(sink.0.allowances.lock().unwrap().len(), 1, "those that were quiet are forgotten");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn namespaces_with_many_events_leave_room_for_the_first_of_another() {
+        let sink = EventSink::new();
+        (0..90 * 50).for_each(|n| sink.send(event(&format!("noisy-{}", n % 90), n)));
+        assert_eq!(sink.0.events().len(), WAITING);
+        (0..2).for_each(|n| sink.send(event("quiet", n)));
+        assert_eq!(sink.0.events().len(), WAITING + 1);
+    }
+
     /// The names of the Events that are asked for when two things are said of an object of this name, and of whom they are.
     async fn published(name: &str) -> Vec<(String, String)> {
         let (asked, mut asked_for) = tokio::sync::mpsc::unbounded_channel();
@@ -294,15 +359,16 @@ mod tests {
                 let body = request.into_body().collect_bytes().await.unwrap();
                 let event: ApiEvent = serde_json::from_slice(&body).unwrap();
                 assert!(event.event_time.is_some() && event.reporting_instance.is_some() && event.action.is_some());
+                assert!(["first", "second"].contains(&event.note.as_deref().unwrap()));
                 asked.send((event.metadata.name.unwrap(), event.regarding.unwrap().name.unwrap())).unwrap();
                 Ok::<_, Infallible>(Response::builder().status(201).body(Body::from(body.to_vec())).unwrap())
             }
         });
         let sink = EventSink::new();
-        for reason in [EventReason::PodsFailing, EventReason::PodsRecovered] {
+        for note in ["first", "second"] {
             let namespace = Some("ns".to_owned());
             let about = ObjectReference { name: Some(name.into()), namespace, ..ObjectReference::default() };
-            sink.send(Event { about, reason, note: "n".into() });
+            sink.send(Event { about, reason: EventReason::PodsFailing, note: note.into() });
         }
         let second = AtomicI64::new(1_700_000_000);
         let clock = Clock::new(move || Timestamp::from_second(second.fetch_add(1, Ordering::Relaxed)).unwrap());

@@ -45,6 +45,11 @@ impl<K: Namespaced> Rotation<K> {
         self.len
     }
 
+    /// Whether one of this namespace waits.
+    pub(crate) fn has_of(&self, namespace: &str) -> bool {
+        self.waiting.contains_key(namespace)
+    }
+
     /// Adds a key behind those of its namespace.
     pub fn push(&mut self, key: K) {
         let namespace = key.namespace();

@@ -101,7 +101,7 @@ async fn every_right_is_used_and_none_is_missing() {
     world.delete::<Pod>(&world.pod_of("s").await).await;
     world.finished("long").await;
 
-    // An Event like one before becomes a series with it.
+    // A Sandbox that waits for a pool that comes.
     world.sandbox("early", "late").await;
     world.sandbox_reason("early", "PoolNotFound").await;
     world.pool("late", 0).await;

@@ -92,7 +92,7 @@ annotations:
 # What keeps a pod from starting, such as a volume, may be in its Events alone.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [list, create, patch]
+  verbs: [list, create]
 {{- end -}}
 
 {{- /* What a ServiceMonitor's and a PodMonitor's endpoint have in common. */ -}}

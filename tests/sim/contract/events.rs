@@ -46,8 +46,7 @@ impl Events {
         let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (reason, uid, name) = (text("/reason"), text("/regarding/uid"), text("/regarding/name"));
         // Sent again after an answer that got lost.
-        let is_new = self.names.insert(text("/metadata/name")) || (event.get("series").is_some() && facts.is_orderly);
-        if !is_new {
+        if !self.names.insert(text("/metadata/name")) {
             return;
         }
         let count = self.counts.entry((uid.clone(), reason.clone())).or_default();
