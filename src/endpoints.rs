@@ -3,14 +3,27 @@
 //! `/healthz` (`/livez`) says whether the process moves: an operator that cannot reach the API server, or that stands by, is
 //! alive, and starting it again would help nobody. `/readyz` says whether it knows the cluster, so that it works or could.
 
-use std::{fmt::Write, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt::Write,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
     http::{StatusCode, header},
     routing::get,
+    serve::Listener,
 };
-use tokio::net::TcpListener;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
     metrics::{CONTENT_TYPE, Catalogue},
@@ -20,6 +33,13 @@ use crate::{
 /// A queue whose keys wait this long while no worker takes or finishes any is stuck: each call of a worker ends within seconds,
 /// and one key needs few of them; only a pool that creates many pods on a crawling API server takes minutes.
 const STALLED: Duration = Duration::from_mins(10);
+
+/// Connections at a time. Any pod may open some; beyond it the oldest goes, since those that ask for something are answered at once.
+const CONNECTIONS: usize = 64;
+/// No request takes longer.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Scrapes take at most this part of the time, however many ask: a text is given again until so many times what it took have passed.
+const SCRAPED_AGAIN: u32 = 10;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +69,7 @@ pub async fn listen(flag: &'static str, address: &str) -> Result<Option<TcpListe
 }
 
 /// Answers probes for ever.
-pub async fn probes(listener: TcpListener, scopes: Vec<Arc<Scope>>) -> io::Result<()> {
+pub async fn probes(listener: TcpListener, scopes: Vec<Arc<Scope>>) {
     let scopes: Arc<[Arc<Scope>]> = scopes.into();
     let (healthy, ready) = (Arc::clone(&scopes), scopes);
     let healthy = move || std::future::ready(health(&healthy));
@@ -57,7 +77,31 @@ pub async fn probes(listener: TcpListener, scopes: Vec<Arc<Scope>>) -> io::Resul
         .route("/healthz", get(healthy.clone()))
         .route("/livez", get(healthy))
         .route("/readyz", get(move || std::future::ready(readiness(&ready))));
-    axum::serve(listener, routes).await
+    serve(listener, routes).await;
+}
+
+/// One request a connection, so that none is kept.
+async fn serve(mut listener: TcpListener, routes: Router) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let (stream, _) = Listener::accept(&mut listener).await;
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = tokio::spawn(async move {
+            let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+            http.http1().keep_alive(false);
+            let answered = http.serve_connection(TokioIo::new(stream), service);
+            if let Ok(Err(error)) = tokio::time::timeout(LONGEST, answered).await {
+                tracing::debug!(error, "a request could not be answered");
+            }
+        });
+        open.push_back(connection.abort_handle());
+    }
 }
 
 fn health(scopes: &[Arc<Scope>]) -> (StatusCode, String) {
@@ -81,15 +125,34 @@ fn verdict(complaints: impl Iterator<Item = String>) -> (StatusCode, String) {
 }
 
 /// Answers scrapes for ever.
-pub async fn metrics(listener: TcpListener, catalogue: Catalogue) -> io::Result<()> {
-    let catalogue = Arc::new(catalogue);
+pub async fn metrics(listener: TcpListener, catalogue: Catalogue) {
+    let (texts, catalogue) = (Arc::new(Texts::default()), Arc::new(catalogue));
     let scrape = move || {
-        std::future::ready(match catalogue.text() {
+        let text = texts.get(|| catalogue.text().map_err(|error| error.to_string()));
+        std::future::ready(match text {
             Ok(text) => Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text)),
-            Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+            Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error)),
         })
     };
-    axum::serve(listener, Router::new().route("/metrics", get(scrape))).await
+    serve(listener, Router::new().route("/metrics", get(scrape))).await;
+}
+
+/// The last text, and until when it is given again.
+#[derive(Default)]
+struct Texts(Mutex<Option<(Instant, Result<String, String>)>>);
+
+impl Texts {
+    fn get(&self, make: impl FnOnce() -> Result<String, String>) -> Result<String, String> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        if let Some((_, text)) = last.as_ref().filter(|(until, _)| begin < *until) {
+            return text.clone();
+        }
+        let text = make();
+        let end = Instant::now();
+        *last = Some((end + SCRAPED_AGAIN * (end - begin), text.clone()));
+        text
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +178,43 @@ mod tests {
         assert!(taken.starts_with("127.0.0.1:"), "{taken}");
         let error = listen("--x", &taken).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("--x={taken}: ")), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_holds_many_connections_keeps_nobody_from_an_answer() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = listen("--x", "127.0.0.1:0").await.unwrap().unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(probes(listener, Vec::new()));
+        let mut held = Vec::new();
+        for _ in 0..5 * CONNECTIONS {
+            held.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+        let mut asks = tokio::net::TcpStream::connect(address).await.unwrap();
+        asks.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        asks.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+        let mut ended = 0;
+        for connection in &mut held[..4 * CONNECTIONS] {
+            ended += usize::from(!matches!(connection.read(&mut [0]).await, Ok(read) if read > 0));
+        }
+        assert_eq!(ended, 4 * CONNECTIONS, "the oldest are not kept");
+    }
+
+    #[test]
+    fn scrapes_take_a_part_of_the_time_however_many_ask() {
+        let (texts, mut made) = (Texts::default(), 0);
+        for _ in 0..100 {
+            let text = texts.get(|| {
+                made += 1;
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(20) {}
+                Ok(made.to_string())
+            });
+            assert!(text.is_ok());
+        }
+        assert!(made < 50, "{made} of 100 texts were made");
     }
 
     #[tokio::test(start_paused = true)]

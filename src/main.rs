@@ -26,7 +26,7 @@ use kube::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 
 /// On one thread, as in simulation: a Task is handed on a dozen times, which costs more where another thread has to be woken for it,
@@ -56,7 +56,8 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     let clock = Clock::system();
     let events = EventSink::new();
     tokio::spawn(definitions::compare(client.clone(), Arc::clone(&metrics)));
-    tokio::spawn(effects::publish(client.clone(), flags.pod_name.clone(), events.clone(), clock.clone()));
+    let mut services = JoinSet::new();
+    services.spawn(effects::publish(client.clone(), flags.pod_name.clone(), events.clone(), clock.clone()));
     let namespaces: Vec<Option<String>> = match flags.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
@@ -68,10 +69,10 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     catalogue.add_collector(Objects::ENTRIES, Objects::new(scopes.clone()));
     catalogue.add_collector(Process::ENTRIES, Process);
     if let Some(listener) = scrapes {
-        tokio::spawn(endpoints::metrics(listener, catalogue));
+        services.spawn(endpoints::metrics(listener, catalogue));
     }
     if let Some(listener) = probes {
-        tokio::spawn(endpoints::probes(listener, scopes.clone()));
+        services.spawn(endpoints::probes(listener, scopes.clone()));
     }
     let election = terms.map(|terms| {
         let effects = Effects::new(client.clone(), events.clone());
@@ -80,12 +81,12 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     });
     let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
     let common = Common { client, flags, clock, events, metrics, traces, stage: stage.subscribe() };
-    let mut work = JoinSet::new();
+    let mut working = JoinSet::new();
     for scope in &scopes {
-        work.spawn(Arc::clone(scope).run(common.clone()));
+        working.spawn(Arc::clone(scope).run(common.clone()));
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-    serve(&scopes, election, &stage, work).await
+    serve(&scopes, election, &stage, working, services).await
 }
 
 /// Where spans go: to the collector that was named, or nowhere.
@@ -101,23 +102,30 @@ fn export_traces(flags: &Flags) -> Result<Traces, InvalidSetting> {
     Ok(traces)
 }
 
+fn why(ended: Result<(), JoinError>) -> String {
+    ended.map_or_else(|error| error.to_string(), |()| "a part of the operator has ended by itself".to_owned())
+}
+
 /// Until a signal comes or the Lease is lost. The Lease is given up once nothing works any more.
 async fn serve(
     scopes: &[Arc<Scope>],
     mut election: Option<Candidate>,
     stage: &watch::Sender<Stage>,
-    mut work: JoinSet<()>,
+    mut working: JoinSet<()>,
+    mut services: JoinSet<()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut end = Ok(());
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-        Some(Err(error)) = work.join_next() => return Err(error.into()),
+        // Neither ends by itself: whatever is left would work on what is no longer told.
+        Some(ended) = working.join_next() => return Err(why(ended).into()),
+        Some(ended) = services.join_next() => return Err(why(ended).into()),
         lost = lead(scopes, election.as_mut(), stage) => end = Err(lost.into()),
     }
     stage.send_replace(Stage::Stop);
-    while work.join_next().await.is_some() {}
+    while working.join_next().await.is_some() {}
     if let Some(candidate) = election.filter(|_| end.is_ok()) {
         candidate.resign().await;
     }

@@ -160,7 +160,7 @@ impl Scope {
         }
         for mut kind in synced {
             if kind.wait_for(|synced| *synced).await.is_err() {
-                return;
+                return end_of(tasks).await;
             }
         }
         tracing::info!(namespace = self.name(), "caches are complete");
@@ -202,7 +202,18 @@ impl Scope {
         controller::spawn(tasks, workers, &queues.pools, &pools, &clock, &metrics);
         controller::spawn(tasks, workers, &queues.sandboxes, &sandboxes, &clock, &metrics);
         controller::spawn(tasks, workers, &queues.tasks, &task_runner, &clock, &metrics);
-        while tasks.join_next().await.is_some() {}
+        end_of(tasks).await;
+    }
+}
+
+/// What panicked goes on here, so that nothing works on without it.
+async fn end_of(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
