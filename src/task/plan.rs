@@ -20,6 +20,9 @@ use crate::{
 /// A plain exec's KILL, or a run whose end is not known, may be the first sign of a container's or a pod's end. The kubelet
 /// looks once a second and was seen to report more than 5 s late on a very busy node.
 const GRACE: Duration = Duration::from_secs(10);
+/// A container that has ended is waited for this long: the kubelet starts it again after up to 10, 20 and 40 s.
+/// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-restarts>
+const COMES_BACK: Duration = Duration::from_secs(60);
 /// The exit code of a command that was killed: 128 + SIGKILL.
 const KILLED: i32 = 137;
 /// A later step that runs longer than this is shown to.
@@ -80,7 +83,7 @@ fn waiting(observed: &Observed) -> Plan {
 
 /// A Task that may have started a step.
 fn started(observed: &Observed, now: Timestamp) -> Plan {
-    let Some(run) = &observed.run else { return unfollowed(observed) };
+    let Some(run) = &observed.run else { return unfollowed(observed, now) };
     match &run.ended {
         Some(ended) => ended_run(observed, run, ended, now),
         None => in_flight(observed, run, now),
@@ -88,7 +91,10 @@ fn started(observed: &Observed, now: Timestamp) -> Plan {
 }
 
 /// It is on record as started, and this process has not followed it yet.
-fn unfollowed(observed: &Observed) -> Plan {
+fn unfollowed(observed: &Observed, now: Timestamp) -> Plan {
+    if let Some(until) = comes_back_until(observed, now) {
+        return Plan { decision: Decision::Rest, look_again: Some(until) };
+    }
     let target = observed.pod.as_deref().and_then(Pod::target);
     match (target, pod_lost(observed).or_else(|| container_restarted(observed))) {
         (Some(target), _) if target.mode == ExecutorMode::Agent => Decision::Start(target).into(),
@@ -106,6 +112,9 @@ fn unfollowed(observed: &Observed) -> Plan {
 fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
     if let Some(verdict) = pod_lost(observed) {
         return Decision::Finish(verdict).into();
+    }
+    if let Some(until) = comes_back_until(observed, now) {
+        return Plan { decision: Decision::Rest, look_again: Some(until) };
     }
     if container_restarted(observed).is_some() {
         return Decision::Ask(RunControl::Settle).into();
@@ -220,6 +229,15 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
 }
 
 /// The end of a Task whose container is another one than it was started in, or ended.
+/// Until when the container is waited for that has ended and is to be started again: the pod has the results on record.
+fn comes_back_until(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
+    let pod = observed.pod.as_deref().filter(|pod| pod.is_alive())?;
+    let is_awaited = observed.has_agent() && !observed.is_cancelled();
+    let has_ended = pod.running_container().is_none() && !pod.executor_is_over();
+    let until = after(pod.unready_since?, COMES_BACK);
+    (is_awaited && has_ended && until > now).then_some(until)
+}
+
 fn container_restarted(observed: &Observed) -> Option<Verdict> {
     let pod = observed.pod.as_deref()?;
     let recorded = observed.row.status().and_then(|s| s.container_id.as_deref());

@@ -122,6 +122,22 @@ async fn a_restarted_container_fails_the_running_task_and_keeps_the_sandbox() {
     assert_eq!(sandbox.status.unwrap().pod_name.as_deref(), Some(pod.as_str()));
 }
 
+/// The kubelet takes its time before a container is started again for the second time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_step_printed_is_kept_however_long_its_container_takes_to_come_back() {
+    let world = World::new("restart-late").await;
+    let mut mortal = template();
+    mortal["spec"]["containers"][0]["command"] = json!(["sh", "-c", "trap 'exit 1' TERM; while :; do sleep 1; done"]);
+    world.pool_of("p", 1, &mortal).await;
+    world.sandbox("s", "p").await;
+    for n in 1..=2 {
+        let name = format!("t{n}");
+        let task = world.run(&name, "s", json!([shell("a", "echo printed; sleep 1; kill -TERM 1; sleep 600")])).await;
+        assert_eq!(reason(&task), "ContainerRestarted", "{:?}", task.status);
+        assert_eq!(status(&task).stdout.as_deref(), Some("printed\n"), "{n}: {:?}", task.status);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_over_its_memory_limit_fails_the_running_task_and_keeps_the_sandbox() {
     let mut hungry = template();

@@ -319,6 +319,33 @@ fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
 }
 
 #[test]
+fn what_a_pod_has_on_record_is_waited_for_until_its_container_is_started_again() {
+    let since = at(500);
+    let down = || {
+        let ended = json!({ "name": "executor", "containerID": "c1", "state": { "terminated": { "reason": "Error", "exitCode": 1 } } });
+        let mut pod = Pod { unready_since: Some(since), ..(*pod(&ended)).clone() };
+        pod.metadata.annotations = Some([(labels::AGENT.to_owned(), "i".to_owned())].into());
+        Some(Arc::new(pod))
+    };
+    let status =
+        json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
+    let unfollowed = || Observed { run: None, row: task(&json!({}), &status), pod: down(), ..running(in_flight()) };
+    let followed = || Observed { pod: down(), ..running(in_flight()) };
+    let until = after(since, COMES_BACK);
+    for observed in [unfollowed(), followed()] {
+        assert_eq!(plan(&observed, since), Plan { decision: Decision::Rest, look_again: Some(until) });
+    }
+    assert_eq!(reason(&unfollowed(), until), Some(TaskReason::ContainerRestarted));
+    assert_eq!(plan(&followed(), until).decision, Decision::Ask(RunControl::Settle));
+    let cancelled = Observed { row: task(&json!({ "cancel": true }), &status), ..followed() };
+    assert_eq!(plan(&cancelled, since).decision, Decision::Ask(RunControl::Settle), "nobody wants it any more");
+    let mut over = (*down().unwrap()).clone();
+    over.spec.restart_policy = "Never".into();
+    let over = Observed { pod: Some(Arc::new(over)), ..followed() };
+    assert_eq!(plan(&over, since).decision, Decision::Ask(RunControl::Settle), "it never is");
+}
+
+#[test]
 fn a_task_of_which_nothing_was_sent_begins_again_in_the_next_container() {
     let unsent = |pod| {
         let run = RunView { started_at: None, steps: 0, step_started_at: None, ..over(RunEnd::NotSent, None) };
