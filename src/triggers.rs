@@ -11,7 +11,7 @@ use arl_crds::{
 use jiff::Timestamp;
 
 use crate::{
-    cache::{self, Change, PodIndex, Row, SandboxRow, Source, Table, Tables, TaskRow, Wake},
+    cache::{self, Change, PodIndex, Row, SandboxId, SandboxRow, Source, Table, Tables, TaskRow, Wake},
     clock::Clock,
     metrics::{self, Metrics},
     object::{Key, Uid},
@@ -189,10 +189,8 @@ impl Source for SandboxRow {
             // One that found a pod at once had nothing written to its status before.
             tables.demand.entry(pool).or_default().served(before.sandbox.status.is_none());
         }
-        let after = change.after.as_ref().map(|row| Uid::of(&*row.sandbox));
-        if let Some(before) =
-            change.before.as_ref().map(|row| Uid::of(&*row.sandbox)).filter(|b| Some(b) != after.as_ref())
-        {
+        let after = change.after.as_ref().map(|row| row.id());
+        if let Some(before) = change.before.as_ref().map(|row| row.id()).filter(|b| Some(b) != after.as_ref()) {
             tables.last_finished.remove(&before);
         }
     }
@@ -232,14 +230,15 @@ impl Source for TaskRow {
             && let Some(uid) = row.sandbox_uid()
             && tables.sandboxes.get(&row.sandbox()).is_none_or(|present| Uid::of(&*present.sandbox) != uid)
         {
-            tables.last_finished.remove(&uid);
+            tables.last_finished.remove(&(row.key().namespace, uid));
             return;
         }
-        let ended: Option<(Uid, Timestamp)> = match (&change.before, &change.after) {
+        let id = |row: &TaskRow| row.sandbox_uid().map(|uid| (row.key().namespace, uid));
+        let ended: Option<(SandboxId, Timestamp)> = match (&change.before, &change.after) {
             (Some(row), _) | (None, Some(row)) if row.setup_of.is_some() => None,
-            (_, Some(row)) if row.state().is_finished() => row.sandbox_uid().zip(row.ended_on_record()),
+            (_, Some(row)) if row.state().is_finished() => id(row).zip(row.ended_on_record()),
             (Some(row), None) if row.started_at().is_some() && !row.state().is_finished() => {
-                row.sandbox_uid().map(|uid| (uid, clock.now()))
+                id(row).map(|id| (id, clock.now()))
             }
             _ => None,
         };
@@ -295,7 +294,7 @@ mod tests {
     }
 
     fn last(tables: &Tables) -> Option<Timestamp> {
-        tables.last_finished.get(&Uid("sandbox".into())).copied()
+        tables.last_finished.get(&("ns".into(), Uid("sandbox".into()))).copied()
     }
 
     #[test]
@@ -335,6 +334,23 @@ mod tests {
         assert_eq!(head(&tables).as_deref(), Some("a"));
         let change = Change { before: Some(with("Pending")), after: Some(with("Succeeded")) };
         assert!(SandboxRow::wakes(&change, &tables).contains(&Wake::Task(Key::new("ns", "a"))));
+    }
+
+    #[test]
+    fn tasks_of_another_namespace_change_nothing_that_is_known_of_a_sandbox() {
+        let mut tables = Tables::default();
+        apply(&mut tables, sandbox());
+        apply(&mut tables, task("t", "Succeeded", Some(at(7))));
+        let elsewhere = |ended| {
+            let mut object = (*task("evil", "Succeeded", Some(at(ended))).task).clone();
+            object.metadata.namespace = Some("evil".into());
+            TaskRow::new(object)
+        };
+        apply(&mut tables, elsewhere(90));
+        assert_eq!(last(&tables), Some(at(7)));
+        let change = tables.tasks.delete(&Key::new("evil", "evil"));
+        TaskRow::remember(&change, &mut tables, &Clock::new(|| at(99)));
+        assert_eq!(last(&tables), Some(at(7)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use abridge::{abridge_pool, abridged_fingerprint, slim};
 pub use demand::PoolDemand;
 pub use pods::PodIndex;
 pub use refused::ClaimRefusal;
-pub use rows::{SandboxIndex, SandboxRow, TaskIndex, TaskRow};
+pub use rows::{SandboxId, SandboxIndex, SandboxRow, TaskIndex, TaskRow};
 pub use table::{Change, Row, Table};
 pub use tables::{Cache, Tables};
 pub use wake::Wake;

@@ -34,6 +34,9 @@ impl Row for WarmPool {
     fn place(&self) {}
 }
 
+/// The namespace and the uid of a Sandbox: a uid alone may be written into an object of another namespace.
+pub type SandboxId = (String, Uid);
+
 /// A Sandbox without the steps of its setup, and its place in the queue.
 #[derive(Debug)]
 pub struct SandboxRow {
@@ -51,8 +54,8 @@ pub struct SandboxRow {
 pub enum SandboxIndex {
     /// Sandboxes of this pool that have never had a pod.
     Waiting(Key),
-    /// The Sandbox whose status names the pod with this uid.
-    Holder(Uid),
+    /// The Sandbox of this namespace whose status names the pod with this uid.
+    Holder(String, Uid),
 }
 
 impl SandboxRow {
@@ -72,6 +75,11 @@ impl SandboxRow {
     /// When it was created, to less than a second if this operator saw it.
     pub fn created_at(&self) -> Timestamp {
         created_at(&self.sandbox.metadata, self.heard_of)
+    }
+
+    /// What it is known by where the Sandbox of a Task is looked for.
+    pub fn id(&self) -> SandboxId {
+        (self.key().namespace, Uid::of(&*self.sandbox))
     }
 
     /// The pool it wants a pod of.
@@ -118,7 +126,8 @@ impl Row for SandboxRow {
 
     fn indexes(&self) -> Vec<SandboxIndex> {
         let waiting = self.is_waiting().then(|| SandboxIndex::Waiting(self.pool()));
-        waiting.into_iter().chain(self.pod_uid().map(SandboxIndex::Holder)).collect()
+        let held = self.pod_uid().map(|pod| SandboxIndex::Holder(self.key().namespace, pod));
+        waiting.into_iter().chain(held).collect()
     }
 
     fn place(&self) -> Arrival {

@@ -14,7 +14,7 @@ use super::{
     pairing::{Pairing, Rank},
     pods::PodIndex,
     refused::{ClaimRefusal, Refusals},
-    rows::{SandboxIndex, SandboxRow, TaskIndex, TaskRow},
+    rows::{SandboxId, SandboxIndex, SandboxRow, TaskIndex, TaskRow},
     table::{Row, Table},
 };
 use crate::{
@@ -35,7 +35,7 @@ pub struct Tables {
     /// The pods of all pools, idle and allocated.
     pub pods: Table<Pod>,
     /// When the last Task of a Sandbox was seen to end; outlives the Task, ends with the Sandbox.
-    pub last_finished: BTreeMap<Uid, Timestamp>,
+    pub last_finished: BTreeMap<SandboxId, Timestamp>,
     /// Nodes that take no new pods, where nodes may be watched.
     closed_nodes: BTreeSet<String>,
     /// What was asked of each pool lately; ends with the pool.
@@ -146,7 +146,7 @@ impl Tables {
         let template = self.templates.get(&pool).filter(|template| pod.controller().as_ref() == Some(&template.uid))?;
         let is_outdated = pod.template_hash() != Some(template.fingerprint.as_str());
         let times_refused = self.refused.times(&Uid::of(&**pod));
-        let is_held = self.sandboxes.count(&SandboxIndex::Holder(Uid::of(&**pod))) > 0;
+        let is_held = self.sandboxes.count(&SandboxIndex::Holder(pod.key().namespace, Uid::of(&**pod))) > 0;
         let (is_unsteady, node_is_closed) = (pod.is_unsteady(), self.closed_nodes.contains(&pod.spec.node_name));
         let ready_since = pod.ready_since();
         (!is_held).then_some((pool, Rank { times_refused, is_unsteady, node_is_closed, is_outdated, ready_since }))

@@ -69,7 +69,7 @@ impl Sandboxes {
         };
         self.effects.confirm_tasks(&observed.key(), is_known).await?;
         let tables = self.watch.cache.read();
-        let last_finished = tables.last_finished.get(&observed.uid()).copied();
+        let last_finished = tables.last_finished.get(&observed.row.id()).copied();
         let pod = observed.row.pod_uid();
         let is_live = pod.is_some_and(|pod| self.runs.live(&observed.key(), &pod).state == LiveState::Active);
         Ok(tables.queued(&observed.key()).next().is_none() && last_finished == observed.last_finished && !is_live)

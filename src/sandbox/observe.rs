@@ -54,7 +54,6 @@ impl Observed {
         if row.sandbox.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let uid = Uid::of(&*row.sandbox);
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some(),
             pool_is_at_limit: row.is_waiting() && tables.is_at_limit(&row.pool()),
@@ -66,7 +65,7 @@ impl Observed {
             setup_task: Some(&*row).filter(|row| has_open_setup(row)).and_then(|row| tables.setup_task(row)).cloned(),
             has_unfinished: tables.queued(key).next().is_some(),
             running_since: tables.queued(key).next().and_then(TaskRow::started_at),
-            last_finished: tables.last_finished.get(&uid).copied(),
+            last_finished: tables.last_finished.get(&row.id()).copied(),
             live: LiveView::default(),
             watching_since,
             released_ttl,
