@@ -191,8 +191,9 @@ impl Failure {
         *self.what() == What::Exists
     }
 
+    /// Whether the object of a write may have changed, or be gone. Only a look tells: whatever admits writes may answer so too.
     pub(super) fn may_be_a_conflict(&self) -> bool {
-        *self.what() == What::Conflict
+        *self.what() == What::Conflict || self.is_gone()
     }
 
     pub(super) fn is_too_large(&self) -> bool {

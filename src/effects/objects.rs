@@ -175,7 +175,6 @@ impl Effects {
     async fn written<K: Ours>(&self, version: &Version, written: Result<K, Failure>) -> Result<Written<K>, Failure> {
         match written {
             Ok(object) => Ok(Written::Done(object)),
-            Err(failure) if failure.is_gone() => Ok(Written::Gone),
             Err(failure) if failure.is_too_large() => Ok(Written::TooLarge(failure.advising(LEAVES_NO_ROOM))),
             Err(failure) if failure.may_be_a_conflict() => match self.since::<K>(K::KIND, version).await? {
                 Since::Changed => Ok(Written::Changed),
@@ -194,13 +193,10 @@ impl Effects {
         }
     }
 
-    /// Whether this very Task is there and not over; where that cannot be found out, it is taken to be.
-    pub async fn is_unfinished(&self, task: &Key, uid: &Uid) -> bool {
-        match self.read::<Task>(task).await {
-            Ok(Some(task)) => Uid::of(&task) == *uid && !is_finished(&task),
-            Ok(None) => false,
-            Err(_) => true,
-        }
+    /// Whether this very Task is there and not over; none where that cannot be found out now.
+    pub async fn is_unfinished(&self, task: &Key, uid: &Uid) -> Option<bool> {
+        let found = self.read::<Task>(task).await.ok()?;
+        Some(found.is_some_and(|task| Uid::of(&task) == *uid && !is_finished(&task)))
     }
 
     /// Deletes an object, unless it changed since.
@@ -220,7 +216,6 @@ impl Effects {
         let key = &version.key;
         match self.call("delete", kind, key, api.delete(&key.name, &unchanged(version))).await {
             Ok(_) => Ok(Deleted::Done),
-            Err(failure) if failure.is_gone() => Ok(Deleted::Gone),
             Err(failure) if failure.may_be_a_conflict() => match self.since::<K>(kind, version).await? {
                 Since::Changed => Ok(Deleted::Changed),
                 Since::Gone => Ok(Deleted::Gone),
@@ -320,6 +315,34 @@ mod tests {
             tokio::task::yield_now().await;
         }
         count.load(Ordering::SeqCst)
+    }
+
+    /// What admits writes can answer anything.
+    #[tokio::test]
+    async fn an_object_is_gone_only_where_a_look_says_so() {
+        let task = json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "spec": { "sandboxRef": "s", "steps": [] },
+            "metadata": { "name": "t", "namespace": "ns", "uid": "t", "resourceVersion": "1" } });
+        let missing = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+            "message": "admission webhook \"w\" denied the request", "details": { "name": "t" } });
+        for is_there in [true, false] {
+            let (task, missing) = (task.clone(), missing.clone());
+            let api = service_fn(move |request: http::Request<Body>| {
+                let found = is_there && request.method() == http::Method::GET;
+                let (code, body) = if found { (200, &task) } else { (404, &missing) };
+                let body = Body::from(body.to_string().into_bytes());
+                std::future::ready(Ok::<_, Infallible>(http::Response::builder().status(code).body(body).unwrap()))
+            });
+            let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
+            let version = Version { key: Key::new("ns", "t"), uid: Uid("t".into()), resource_version: "1".into() };
+            let written = effects.write_status::<Task>(&version, &TaskStatus::default(), 0).await;
+            let deleted = effects.delete::<Task>(&version).await;
+            if is_there {
+                assert!(written.unwrap_err().to_string().contains("denied"));
+                assert!(deleted.unwrap_err().to_string().contains("denied"));
+            } else {
+                assert!(matches!((written.unwrap(), deleted.unwrap()), (Written::Gone, Deleted::Gone)));
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -168,7 +168,6 @@ impl Effects {
         let api = self.pods(&key.namespace);
         match self.call(verb, kind, key, api.patch(&key.name, &PatchParams::default(), &patch)).await {
             Ok(pod) => Ok(Claimed::Done(Box::new(pod))),
-            Err(failure) if failure.is_gone() => Ok(Claimed::Lost),
             Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &claim.pod).await? {
                 Since::Changed | Since::Gone => Ok(Claimed::Lost),
                 Since::Same => Ok(Claimed::Refused(failure)),
@@ -200,7 +199,6 @@ impl Effects {
         let api = self.pods(&key.namespace);
         match self.call(verb, kind, key, api.patch(&key.name, &PatchParams::default(), &patch)).await {
             Ok(pod) => Ok(Some(pod)),
-            Err(failure) if failure.is_gone() => Ok(None),
             Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &version).await? {
                 Since::Changed | Since::Gone => Ok(None),
                 Since::Same => Err(failure),

@@ -16,10 +16,15 @@ use super::{
     opening::OpeningPlace,
     streams::{Agent, Stream, meter},
 };
-use crate::{object::Uid, pod::Target};
+use crate::{
+    object::{Key, Uid},
+    pod::Target,
+};
 
 /// A stream that no run needs is given up after so many failures; the pod's next change opens it again.
 const IDLE_FAILURES: u32 = 8;
+/// How often the API server is asked whether a Task is there.
+const TRIES: u32 = 20;
 /// More unfinished runs than a pod can have are not believed: it runs one Task at a time, besides those that are being ended.
 const UNFINISHED_MAX: usize = 8;
 /// So many messages that no run expects are passed over between two pings: answers to these, and all that is under way of a run of 64
@@ -156,9 +161,8 @@ impl Agent {
         if !is_first_claim {
             self.lull.comes().await;
         }
-        let place = self.opening_idle.place(namespace).await;
         self.claims.none().await;
-        place
+        self.opening_idle.place(namespace).await
     }
 
     /// Ends the runs of Tasks that were deleted, or that are over on record, while nobody watched.
@@ -169,12 +173,26 @@ impl Agent {
         let (agent, target) = (Arc::clone(self), target.clone());
         tokio::spawn(async move {
             for Unfinished { run, task } in unfinished {
-                if !(agent.still_wanted)(target.pod.sibling(&task), Uid(run.as_str().to_owned())).await {
+                if agent.is_wanted(target.pod.sibling(&task), &Uid(run.as_str().to_owned())).await == Some(false) {
                     tracing::info!(pod = %target.pod.name, task, "the Task was deleted or is over; its run ends");
                     agent.command(&target, StreamCommand::Cancel(run));
                 }
             }
         });
+    }
+}
+
+impl Agent {
+    /// Whether a run is wanted; none where the API server does not say so in many tries.
+    async fn is_wanted(&self, task: Key, uid: &Uid) -> Option<bool> {
+        for failures in 1..=TRIES {
+            let wanted = (self.still_wanted)(task.clone(), uid.clone()).await;
+            if wanted.is_some() {
+                return wanted;
+            }
+            tokio::time::sleep_until(Instant::now() + retry_delay(failures)).await;
+        }
+        None
     }
 }
 
@@ -361,6 +379,27 @@ mod tests {
         }
         drop(held);
         assert_eq!(arriving.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_a_run_is_wanted_is_asked_again_where_the_api_server_does_not_say() {
+        use futures::FutureExt;
+        use kube::{Client, client::Body};
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let still_wanted: super::super::StillWanted = Arc::new({
+            let asked = Arc::clone(&asked);
+            move |_, _| {
+                let times = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                std::future::ready((times == 3).then_some(false)).boxed()
+            }
+        });
+        let silent = tower::service_fn(|_: http::Request<Body>| {
+            std::future::pending::<Result<http::Response<Body>, std::convert::Infallible>>()
+        });
+        let (client, claims) = (Client::new(silent, "ns"), crate::queue::InFlight::default());
+        let agent =
+            Agent::new(client, super::super::testing::clock(), still_wanted, crate::metrics::Metrics::unread(), claims);
+        assert_eq!(agent.is_wanted(Key::new("ns", "t"), &Uid("t".into())).await, Some(false));
     }
 
     #[test]

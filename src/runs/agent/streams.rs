@@ -66,8 +66,8 @@ impl Stream {
     }
 }
 
-/// Whether the Task of this name still has this uid and is not over, asked of the API server; where that cannot be known, it has.
-pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, bool> + Send + Sync>;
+/// Whether the Task of this name still has this uid and is not over, asked of the API server; none where that cannot be known now.
+pub type StillWanted = Arc<dyn Fn(Key, Uid) -> BoxFuture<'static, Option<bool>> + Send + Sync>;
 
 /// The runner that uses the agent.
 pub struct Agent {
