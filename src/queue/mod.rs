@@ -43,7 +43,7 @@ impl InFlight {
         let _ = tokio::time::timeout(AT_MOST, self.0.subscribe().wait_for(|keys| *keys == 0)).await;
     }
 
-    fn more(&self) {
+    pub(crate) fn more(&self) {
         self.0.send_modify(|keys| *keys += 1);
     }
 

@@ -52,8 +52,8 @@ pub async fn open(client: &Client, place: &Place, has_worked: bool) -> Result<(S
     let greeting = timeout(GREETING_MAX, socket.next()).await;
     match greeting.unwrap_or_else(|_| Err(StreamError::Protocol("the agent does not greet".into())))? {
         FromAgent::Hello { version, unfinished, instance } => Ok((socket, Greeting { version, unfinished, instance })),
-        // exec went to the container of an earlier pod of this name: the kubelet has not caught up.
-        FromAgent::Refused(message) => Err(StreamError::Transient(message)),
+        // exec went to the container of an earlier pod of this name: the kubelet has not caught up. Code in the pod can say so too.
+        FromAgent::Refused(message) => Err(StreamError::Unstarted(message)),
         _ => Err(StreamError::Protocol("the agent says something else before it greets".into())),
     }
 }

@@ -51,7 +51,14 @@ impl OpeningPlace<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::Arc, time::Duration};
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
 
     use arl_agent::message::RunId;
     use http::{Request, Response};
@@ -67,7 +74,7 @@ mod tests {
         streams::Agent,
         testing,
     };
-    use crate::metrics::Metrics;
+    use crate::{metrics::Metrics, queue::InFlight};
 
     fn attach(agent: &Arc<Agent>, namespace: &str, pod: &str) -> mpsc::Receiver<StreamEvent> {
         let target = testing::target(namespace, pod);
@@ -91,6 +98,26 @@ mod tests {
         let mut tried = attach(&agent, namespace, "well");
         assert!(timeout(Duration::from_secs(3600), tried.recv()).await.unwrap().is_some());
         begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_that_never_cease_hold_up_idle_streams_once_and_not_one_after_the_other() {
+        let tried = Arc::new(AtomicUsize::new(0));
+        let api = service_fn({
+            let tried = Arc::clone(&tried);
+            move |_: Request<Body>| {
+                tried.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Ok::<_, Infallible>(Response::builder().status(403).body(Body::empty()).unwrap()))
+            }
+        });
+        let claims = InFlight::default();
+        claims.more();
+        let agent = testing::agent_beside(&claims, Client::new(api, "ns"), &Metrics::unread());
+        for number in 0..40 {
+            assert!(agent.open(&testing::target("a", &format!("idle-{number}"))));
+        }
+        let _ = timeout(Duration::from_secs(12), std::future::pending::<()>()).await;
+        assert!(tried.load(Ordering::SeqCst) >= 40, "{tried:?}");
     }
 
     #[tokio::test(start_paused = true)]

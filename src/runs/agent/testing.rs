@@ -23,8 +23,13 @@ pub fn clock() -> Clock {
 
 /// One whose runs are all still wanted.
 pub fn agent(client: Client, metrics: &Arc<Metrics>) -> Arc<Agent> {
-    let still_wanted: StillWanted = Arc::new(|_, _| async { true }.boxed());
-    Agent::new(client, clock(), still_wanted, Arc::clone(metrics), InFlight::default())
+    agent_beside(&InFlight::default(), client, metrics)
+}
+
+/// The same, beside claims.
+pub fn agent_beside(claims: &InFlight, client: Client, metrics: &Arc<Metrics>) -> Arc<Agent> {
+    let still_wanted: StillWanted = Arc::new(|_, _| async { Some(true) }.boxed());
+    Agent::new(client, clock(), still_wanted, Arc::clone(metrics), claims.clone())
 }
 
 /// The executor of a pod, which has its name as its uid.
