@@ -82,16 +82,16 @@ impl Sandboxes {
     }
 
     /// Claims a pod, one after the other where they are refused, and decides on what came of that.
-    async fn claim(&self, observed: &mut Observed, mut plan: Plan) -> Result<Plan, Failure> {
+    /// None where somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
+    async fn claim(&self, observed: &mut Observed, mut plan: Plan) -> Result<Option<Plan>, Failure> {
         let mut refusal = None;
         for left in (0..CLAIMS).rev() {
             let Decision::Claim(claim) = &plan.decision else { break };
             match self.claim_one(observed, &claim.clone()).await? {
                 Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
-                // Somebody was faster, or the pod changed: its change wakes whoever is next, this Sandbox too.
                 Claimed::Lost => {
                     observed.refusal = refusal;
-                    return Ok(Plan::outrun(observed));
+                    return Ok(observed.refusal.is_some().then(Plan::refused));
                 }
                 Claimed::Refused(failure) => {
                     let message = failure.cause().to_string();
@@ -105,7 +105,7 @@ impl Sandboxes {
             }
             plan = plan::plan(observed, self.clock.now());
         }
-        Ok(plan)
+        Ok(Some(plan))
     }
 
     async fn claim_one(&self, observed: &Observed, claim: &Claim) -> Result<Claimed, Failure> {
@@ -234,7 +234,7 @@ impl Reconcile for Sandboxes {
         self.effects.traces().name_in_log(|| traces::of_sandbox(observed.sandbox()));
         self.confirm(&mut observed).await?;
         let plan = plan::plan(&observed, self.clock.now());
-        let plan = self.claim(&mut observed, plan).await?;
+        let Some(plan) = self.claim(&mut observed, plan).await? else { return Ok(None) };
         let Some(plan) = self.make_setup(&mut observed, plan).await? else { return Ok(None) };
         let Plan { decision, surplus, look_again, asks } = plan;
         if let Some(target) = decision.held(&observed).and_then(Pod::target) {
@@ -258,7 +258,7 @@ impl Reconcile for Sandboxes {
         let row = self.watch.cache.read().sandboxes.get(key).cloned();
         let Some(row) = row else { return Ok(()) };
         if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting())
-            && (failure.is_of("claim") || self.observe(key).is_some_and(|observed| observed.candidate.is_some()))
+            && failure.is_of("claim")
         {
             // Nobody is to wait behind it, and its condition has a reason for this.
             self.sit_out(&row, failure);

@@ -79,11 +79,10 @@ impl Plan {
         Self { decision, surplus: Vec::new(), look_again, asks: false }
     }
 
-    /// What follows from a claim of a pod that had changed or gone, so that nobody knows yet whether there is another: the pods'
-    /// changes wake it when it is its turn. Where another's claim was refused just before, that is what it waits for.
-    pub(super) fn outrun(observed: &Observed) -> Self {
-        let reason = if observed.refusal.is_some() { SandboxReason::ClaimRefused } else { without_pods(observed) };
-        Self::of(Decision::Wait(reason), None)
+    /// What follows from a claim that was refused, where nobody knows yet whether there is another pod: the pods' changes wake it when it
+    /// is its turn.
+    pub(super) fn refused() -> Self {
+        Self::of(Decision::Wait(SandboxReason::ClaimRefused), None)
     }
 }
 

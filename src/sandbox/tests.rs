@@ -69,6 +69,13 @@ fn refusal(pod: &str, code: u16) -> Value {
 
 /// What a Sandbox says after claims of these pods had these answers.
 async fn said_after(answers: &[(&'static str, u16)]) -> Value {
+    let (sandboxes, written) = waiting(answers);
+    sandboxes.reconcile(&Key::new("ns", "s")).await.unwrap();
+    written.lock().unwrap().clone()
+}
+
+/// A Sandbox that waits for these pods, claims of which have these answers; and what is written.
+fn waiting(answers: &[(&'static str, u16)]) -> (Sandboxes, Arc<Mutex<Value>>) {
     let codes: BTreeMap<_, _> = answers.iter().copied().collect();
     let written = Arc::new(Mutex::new(Value::Null));
     let api = service_fn({
@@ -104,8 +111,19 @@ async fn said_after(answers: &[(&'static str, u16)]) -> Value {
         drop(tables.pools.apply(pool));
         tables.pair(waiting, pods);
     }
-    sandboxes.reconcile(&Key::new("ns", "s")).await.unwrap();
-    written.lock().unwrap().clone()
+    (sandboxes, written)
+}
+
+#[tokio::test]
+async fn a_call_that_fails_is_called_a_refused_claim_only_where_it_is_the_claim() {
+    let key = Key::new("ns", "s");
+    for (verb, reason) in [("claim", "ClaimRefused"), ("list", "ApiError")] {
+        let (sandboxes, written) = waiting(&[("a", 403)]);
+        let failure = Failure::new(verb, "Pods of", &key, crate::effects::Cause::Timeout);
+        sandboxes.show(&key, Some(Obstacle { failure: &failure, is_new: true })).await.unwrap();
+        let said = written.lock().unwrap().to_string();
+        assert!(said.contains(&format!("\"reason\":\"{reason}\"")), "{verb}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -113,9 +131,13 @@ async fn a_claim_that_was_refused_is_said_though_the_next_was_outrun() {
     for (answers, reason, words) in [
         (&[("a", 403), ("b", 404)][..], "ClaimRefused", "the answer is 403"),
         (&[("a", 403), ("b", 403)], "ClaimRefused", "the answer is 403"),
-        (&[("a", 404)], "PoolEmpty", "has no ready pod for this Sandbox yet"),
     ] {
         let said = said_after(answers).await.to_string();
         assert!(said.contains(&format!("\"reason\":\"{reason}\"")) && said.contains(words), "{answers:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn of_a_pod_that_somebody_else_was_faster_to_claim_nothing_is_said() {
+    assert_eq!(said_after(&[("a", 404)]).await, Value::Null, "there may be another one: the pool is not called empty");
 }
