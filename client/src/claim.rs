@@ -21,7 +21,7 @@ use crate::{
     client::Client,
     error::{Error, Fault},
     pool,
-    provisional::{NamedBy, Provisional},
+    provisional::Provisional,
     sandbox::{Sandbox, ttl_seconds},
     session::{PATIENCE, Session},
     snapshot::{Archive, Snapshot},
@@ -164,10 +164,9 @@ impl Claim {
 
     /// Claims it for a caller who may still give it up.
     pub(crate) async fn provisionally(self) -> Result<(Sandbox, Provisional), Error> {
-        let named_by = if self.name.is_some() { NamedBy::Caller } else { NamedBy::Chance };
         let name = self.name.clone().unwrap_or_else(|| name_for(&self.pool));
         let mut last = None;
-        let (object, provisional) = match timeout(self.wait, self.obtain(&name, named_by, &mut last)).await {
+        let (object, provisional) = match timeout(self.wait, self.obtain(&name, &mut last)).await {
             Ok(obtained) => obtained?,
             Err(_) => return Err(self.not_ready(&name, last.as_deref()).await),
         };
@@ -182,7 +181,6 @@ impl Claim {
     async fn obtain(
         &self,
         name: &str,
-        named_by: NamedBy,
         last: &mut Option<Arc<SandboxObject>>,
     ) -> Result<(Arc<SandboxObject>, Provisional), Error> {
         let spec = SandboxSpec {
@@ -195,7 +193,7 @@ impl Claim {
         let mut object = SandboxObject::new(name, spec);
         object.metadata.labels = Some(self.labels.clone().into_iter().chain(self.client.labels()).collect());
         let seen = self.client.watched_sandboxes().object(name);
-        let provisional = self.client.create(self.client.sandboxes(), object, named_by).await?;
+        let provisional = self.client.create(self.client.sandboxes(), object).await?;
         let awaited = Awaited { name, uid: provisional.uid(), has_pool: false };
         let object = self.ready_or_hopeless(seen, awaited, last).await?;
         Ok((object, provisional))
@@ -259,7 +257,8 @@ impl Claim {
         let place = Place { namespace, pod, pod_uid, sandbox: Some(name.clone()), container };
         let session = Session::new(self.client.inner.kube.0.clone(), place, PATIENCE);
         let session = session.with_env(object.spec.env.clone());
-        Ok(Sandbox::new(self.client.clone(), name, self.pool.clone(), session, self.keep))
+        let uid = object.metadata.uid.clone();
+        Ok(Sandbox::new(self.client.clone(), name, uid, self.pool.clone(), session, self.keep))
     }
 
     /// Why it was not ready in time; for an empty pool, in the pool's words too.

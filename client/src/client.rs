@@ -83,8 +83,9 @@ impl Client {
         tasks.map_err(Error::api("delete", what.as_str()))?;
         let sandboxes = self.sandboxes();
         let names = sandboxes.list_metadata(&selector).await.map_err(Error::api("list", what.as_str()))?;
-        for name in names.items.iter().filter_map(|object| object.metadata.name.as_deref()) {
-            let deleted = deletion::delete(&sandboxes, name, None).await;
+        for metadata in names.items.iter().map(|object| &object.metadata) {
+            let name = metadata.name.as_deref().unwrap_or_default();
+            let deleted = deletion::delete(&sandboxes, name, metadata.uid.clone()).await;
             deleted.map_err(Error::api("delete", format!("Sandbox {name}")))?;
         }
         self.reap_pools(&selector).await?;
@@ -98,8 +99,8 @@ impl Client {
             Err(kube::Error::Api(status)) if status.code == 403 => return Ok(()),
             Err(error) => return Err(Error::api("list", "the pools of a run")(error)),
         };
-        for name in pools.items.iter().filter_map(|object| object.metadata.name.as_deref()) {
-            self.delete_pool(name).await?;
+        for metadata in pools.items.into_iter().map(|object| object.metadata) {
+            self.delete_pool_of(&metadata.name.unwrap_or_default(), metadata.uid).await?;
         }
         Ok(())
     }

@@ -9,8 +9,13 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
 
-/// Between attempts to delete something; milliseconds.
+/// Between attempts to create or delete something; milliseconds.
 const DELAYS: [u64; 6] = [250, 500, 1_000, 2_000, 4_000, 8_000];
+
+/// The pauses between attempts, of some 15 s in all.
+pub(crate) fn delays() -> impl Iterator<Item = Duration> + Send {
+    DELAYS.into_iter().map(Duration::from_millis)
+}
 
 /// Deletes an object, and tries it again for some 15 s where the API server does not answer. One that is gone is deleted.
 pub(crate) async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>) -> Result<(), kube::Error>
@@ -20,7 +25,7 @@ where
     let is_of_any_uid = uid.is_none();
     let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
     let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-    let mut delays = DELAYS.into_iter();
+    let mut delays = delays();
     loop {
         match api.delete(name, &parameters).await {
             Ok(_) => return Ok(()),
@@ -28,7 +33,7 @@ where
                 return Ok(());
             }
             Err(error) => match delays.next().filter(|_| is_unanswered(&error)) {
-                Some(delay) => sleep_until(Instant::now() + Duration::from_millis(delay)).await,
+                Some(delay) => sleep_until(Instant::now() + delay).await,
                 None => return Err(error),
             },
         }

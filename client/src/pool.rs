@@ -37,7 +37,12 @@ impl Client {
 
     /// Deletes a pool and its idle pods; Sandboxes keep theirs. One that is gone already is no error.
     pub async fn delete_pool(&self, name: &str) -> Result<(), Error> {
-        let deleted = deletion::delete(&self.pools(), name, None).await;
+        self.delete_pool_of(name, None).await
+    }
+
+    /// The same, where it has this uid.
+    pub(crate) async fn delete_pool_of(&self, name: &str, uid: Option<String>) -> Result<(), Error> {
+        let deleted = deletion::delete(&self.pools(), name, uid).await;
         deleted.map_err(Error::api("delete", format!("WarmPool {name}")))
     }
 }

@@ -5,22 +5,17 @@ use std::fmt::Debug;
 use futures::{FutureExt, future::BoxFuture};
 use kube::{Api, Resource, ResourceExt, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
-    client::{Client, RUN_ID},
-    deletion::{delete, is_unanswered},
+    client::Client,
+    deletion::{delays, delete, is_unanswered},
     error::Error,
 };
 
-/// Who chose an object's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NamedBy {
-    /// The caller: an object of that name may be another's.
-    Caller,
-    /// This library, at random.
-    Chance,
-}
+/// Annotation: the call that created the object. One of the same name may be another's.
+const REQUEST_ID: &str = "arl.infra.io/request-id";
 
 /// An object that is deleted when this is dropped, unless it is [kept](Self::keep).
 pub(crate) struct Provisional {
@@ -38,23 +33,21 @@ impl Client {
         self.inner.deletions.wait().await;
     }
 
-    /// Creates an object. A caller who leaves meanwhile does not stop that: whether the API server has the request already is not known.
-    pub(crate) async fn create<K>(&self, api: Api<K>, object: K, named_by: NamedBy) -> Result<Provisional, Error>
+    /// Creates an object, and tries it again for some 15 s where the API server is busy. A caller who leaves meanwhile does not stop that:
+    /// whether the API server has the request already is not known.
+    pub(crate) async fn create<K>(&self, api: Api<K>, mut object: K) -> Result<Provisional, Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static,
     {
         let client = self.clone();
         let creating = self.inner.deletions.spawn(async move {
-            let name = object.name_any();
-            match api.create(&PostParams::default(), &object).await {
-                Ok(created) => {
-                    let uid = created.uid().unwrap_or_default();
-                    Ok(Provisional::new(&client, uid.clone(), remove(api, name, uid)))
-                }
+            let (name, request) = (object.name_any(), format!("{:016x}", fastrand::u64(..)));
+            object.annotations_mut().insert(REQUEST_ID.to_owned(), request.clone());
+            match post(&api, &object, &request).await {
+                Ok(uid) => Ok(Provisional::new(&client, uid.clone(), remove(api, name, uid))),
                 Err(error) => {
-                    if is_unanswered(&error) && named_by == NamedBy::Chance {
-                        let ours = remove_ours(api, name.clone(), client.run_id().to_owned());
-                        client.inner.deletions.spawn(ours);
+                    if is_unanswered(&error) {
+                        client.inner.deletions.spawn(remove_ours(api, name.clone(), request));
                     }
                     Err(Error::api("create", format!("{} {name}", K::kind(&())))(error))
                 }
@@ -88,6 +81,48 @@ impl Drop for Provisional {
     }
 }
 
+/// Returns the uid of what it creates. Where it is said to be there already, an attempt that was not answered may have created it.
+async fn post<K>(api: &Api<K>, object: &K, request: &str) -> Result<String, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
+{
+    let mut delays = delays();
+    loop {
+        let error = match api.create(&PostParams::default(), object).await {
+            Ok(created) => return Ok(created.uid().unwrap_or_default()),
+            Err(error) => error,
+        };
+        match code(&error) {
+            Some(409) => {
+                let ours = uid_of_ours(api, &object.name_any(), request).await.ok().flatten();
+                return ours.ok_or(error);
+            }
+            Some(429 | 503 | 504) => match delays.next() {
+                Some(delay) => sleep_until(Instant::now() + delay).await,
+                None => return Err(error),
+            },
+            _ => return Err(error),
+        }
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// The uid of an object, where this request created it.
+async fn uid_of_ours<K>(api: &Api<K>, name: &str, request: &str) -> Result<Option<String>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let found = api.get_metadata_opt(name).await?;
+    let ours = found.filter(|found| found.annotations().get(REQUEST_ID).is_some_and(|of| of == request));
+    Ok(ours.and_then(|found| found.uid()))
+}
+
 async fn remove<K>(api: Api<K>, name: String, uid: String)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -98,15 +133,13 @@ where
 }
 
 /// Removes what a request created that was not answered.
-async fn remove_ours<K>(api: Api<K>, name: String, run_id: String)
+async fn remove_ours<K>(api: Api<K>, name: String, request: String)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    match api.get_metadata_opt(&name).await {
-        Ok(Some(found)) if found.labels().get(RUN_ID) == Some(&run_id) => {
-            remove(api, name, found.uid().unwrap_or_default()).await;
-        }
-        Ok(_) => {}
+    match uid_of_ours(&api, &name, &request).await {
+        Ok(Some(uid)) => remove(api, name, uid).await,
+        Ok(None) => {}
         Err(error) => tracing::warn!(name, %error, "whether a request that was not answered created it is not known"),
     }
 }

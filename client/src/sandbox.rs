@@ -18,7 +18,6 @@ use crate::{
     error::Error,
     files::Files,
     process::{Finished, Process},
-    provisional::NamedBy,
     session::Session,
     watch::{Seen, first, refused},
 };
@@ -28,6 +27,8 @@ use crate::{
 pub struct Sandbox {
     client: Client,
     name: Arc<str>,
+    /// Another of its name may come after it.
+    uid: Option<Arc<str>>,
     pool: Arc<str>,
     session: Session,
     /// How many Tasks have not finished, where it is released after the last of them.
@@ -35,9 +36,16 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    pub(crate) fn new(client: Client, name: String, pool: String, session: Session, keep: bool) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        name: String,
+        uid: Option<String>,
+        pool: String,
+        session: Session,
+        keep: bool,
+    ) -> Self {
         let until_released = (!keep).then(Arc::default);
-        Self { client, name: name.into(), pool: pool.into(), session, until_released }
+        Self { client, name: name.into(), uid: uid.map(Into::into), pool: pool.into(), session, until_released }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -105,7 +113,7 @@ impl Sandbox {
         let mut object = TaskObject::new(&name, spec);
         object.metadata.labels = Some(self.client.labels().into_iter().collect());
         let seen = self.client.watched_tasks().object(&name);
-        let provisional = self.client.create(self.client.tasks(), object, NamedBy::Chance).await?;
+        let provisional = self.client.create(self.client.tasks(), object).await?;
         let result = first(seen, |task| match task {
             Seen::There(task) => {
                 let finished = |status: &&TaskStatus| status.state.is_some_and(TaskState::is_finished);
@@ -122,14 +130,17 @@ impl Sandbox {
 
     /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.
     pub async fn set_idle_ttl(&self, ttl: Duration) -> Result<(), Error> {
-        let change = serde_json::json!({ "spec": { "ttlSecondsAfterFinished": ttl_seconds(ttl) } });
+        let mut change = serde_json::json!({ "spec": { "ttlSecondsAfterFinished": ttl_seconds(ttl) } });
+        if let Some(uid) = &self.uid {
+            change["metadata"]["uid"] = (**uid).into();
+        }
         let patched = self.client.sandboxes().patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await;
         patched.map(drop).map_err(Error::api("change", format!("Sandbox {}", self.name)))
     }
 
-    /// Gives it up: the Sandbox and its pod are deleted. Where the API server does not answer, that is tried for some 15 s.
+    /// Gives it up: the Sandbox and its pod are deleted; another of its name, claimed since, is not. Where the API server does not answer, that is tried for some 15 s.
     pub async fn release(&self) -> Result<(), Error> {
-        let deleted = deletion::delete(&self.client.sandboxes(), &self.name, None).await;
+        let deleted = deletion::delete(&self.client.sandboxes(), &self.name, self.uid.as_deref().map(Into::into)).await;
         deleted.map_err(Error::api("delete", format!("Sandbox {}", self.name)))
     }
 }

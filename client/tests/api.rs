@@ -28,6 +28,8 @@ struct State {
     deleted: Vec<String>,
     /// So many Sandboxes get a pod.
     pods: usize,
+    /// So many creations are carried out and answered with 504.
+    lost_answers: usize,
     /// So many deletions are answered with 500.
     failing_deletions: usize,
     forbids_lists: bool,
@@ -160,6 +162,10 @@ impl Server {
                 state.tell("DELETED", &gone);
             }
             state.tell("ADDED", &object);
+            if state.lost_answers > 0 {
+                state.lost_answers -= 1;
+                return failure(504, "Timeout");
+            }
         }
         let answer = self.answers.lock().unwrap().clone();
         if let Some(answer) = answer {
@@ -350,6 +356,29 @@ async fn who_may_not_watch_is_told_at_once() {
     assert!(matches!(refused, Error::Api { verb: "watch", .. }) && refused.fault() == Fault::Usage, "{refused}");
     client.settled().await;
     assert_eq!(server.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_leaves_another_sandbox_of_the_same_name_alone() {
+    let (server, client) = Server::with(|state| state.pods = 2);
+    let before = client.claim("pool").name("x").await.unwrap();
+    server.state().objects.clear();
+    client.claim("pool").name("x").await.unwrap();
+    before.release().await.unwrap();
+    assert_eq!(server.left(), ["sandboxes/x"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_created_without_an_answer_is_found_by_the_next_attempt() {
+    for name in [None, Some("x")] {
+        let (server, client) = Server::with(|state| (state.pods, state.lost_answers) = (1, 1));
+        let claim = client.claim("pool");
+        let claim = if let Some(name) = name { claim.name(name) } else { claim };
+        let sandbox = claim.await.unwrap();
+        assert_eq!((server.left().len(), server.state().created), (1, 1));
+        sandbox.release().await.unwrap();
+        assert_eq!(server.left(), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(start_paused = true)]
