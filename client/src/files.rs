@@ -1,5 +1,7 @@
 //! Files of a Sandbox. Paths are bytes; relative ones are below the container's working directory.
 
+use std::time::Duration;
+
 use arl_agent::{
     frame::Frames,
     message::{
@@ -51,8 +53,16 @@ impl Files {
         self.session.open(new_id(), Opening::File(action, self.user.clone()))
     }
 
+    /// For what takes a moment.
     async fn done(&self, action: Action) -> Result<Success, Error> {
-        drain(self.call(action), &mut tokio::io::sink()).await
+        let mut handle = self.call(action);
+        loop {
+            match handle.next_within(Duration::ZERO).await {
+                FlowEvent::Done(result) => return Ok(result),
+                FlowEvent::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
     }
 
     async fn send(&self, action: Action, content: &mut (dyn AsyncRead + Unpin + Send)) -> Result<u64, Error> {
@@ -169,7 +179,7 @@ impl Files {
         let mut handle = self.call(Action::List { path, depth });
         let (mut frames, mut entries, mut bytes) = (Frames::new(ENTRY_MAX), Vec::new(), 0);
         loop {
-            match handle.next().await {
+            match handle.next_within(Duration::ZERO).await {
                 FlowEvent::Data(Output::Stdout, data) => {
                     bytes += data.len();
                     if bytes > LIST_MAX {
@@ -197,7 +207,11 @@ impl Files {
 
     /// Removes a file, a link or a directory; `recursive`: with all that is in it.
     pub async fn remove(&self, path: impl AsRef<[u8]>, recursive: bool) -> Result<(), Error> {
-        self.done(Action::Remove { path: path.as_ref().to_vec(), recursive }).await.map(drop)
+        let action = Action::Remove { path: path.as_ref().to_vec(), recursive };
+        // A tree takes as long as it is large.
+        let removed =
+            if recursive { drain(self.call(action), &mut tokio::io::sink()).await } else { self.done(action).await };
+        removed.map(drop)
     }
 
     /// Gives a file another name; one that has it is replaced.

@@ -7,6 +7,8 @@ use arl_agent::message::{
     live::{Cause, End, GRACE_MS, Output, Request, Size, Status},
 };
 
+use tokio::time::Instant;
+
 use crate::{
     command::Command,
     error::Error,
@@ -123,6 +125,8 @@ impl Finished {
 pub struct Process {
     handle: Handle,
     pid: i32,
+    /// When the agent has ended it at the latest.
+    ends_by: Option<Instant>,
 }
 
 impl std::fmt::Debug for Process {
@@ -132,10 +136,14 @@ impl std::fmt::Debug for Process {
 }
 
 impl Process {
-    async fn started(mut handle: Handle) -> Result<Self, Error> {
+    /// `lasts_max`: what it is ended after.
+    async fn started(mut handle: Handle, lasts_max: Option<Duration>) -> Result<Self, Error> {
         loop {
-            match handle.next().await {
-                FlowEvent::Started(pid) => return Ok(Self { handle, pid }),
+            match handle.next_within(Duration::ZERO).await {
+                FlowEvent::Started(pid) => {
+                    let ends_by = lasts_max.and_then(|time| Instant::now().checked_add(time));
+                    return Ok(Self { handle, pid, ends_by });
+                }
                 FlowEvent::Failed(error) => return Err(error),
                 _ => {}
             }
@@ -163,7 +171,11 @@ impl Process {
     /// Where its end will never be known.
     pub async fn next(&mut self) -> Result<ProcessEvent, Error> {
         loop {
-            match self.handle.next().await {
+            let event = match self.ends_by {
+                Some(at) => self.handle.next_within(at.saturating_duration_since(Instant::now())).await,
+                None => self.handle.next().await,
+            };
+            match event {
                 FlowEvent::Data(output, data) => return Ok(ProcessEvent::Output(output, data)),
                 FlowEvent::Gap(output, from, until) => return Ok(ProcessEvent::Gap(Gap { output, from, until })),
                 FlowEvent::Ended(end) => return Ok(ProcessEvent::Ended(Exit::of(*end)?)),
@@ -225,7 +237,7 @@ impl Process {
 pub const GRACE: Duration = Duration::from_millis(GRACE_MS);
 
 impl Session {
-    /// Starts a process and returns once it runs.
+    /// Starts a process and returns once it runs. Where this is dropped before, the process is ended.
     ///
     /// # Errors
     /// Where it cannot be started: [`Error::Remote`] says why.
@@ -236,7 +248,9 @@ impl Session {
         let of_sandbox = self.env().iter();
         let of_sandbox = of_sandbox.map(|(name, value)| Variable { name: name.clone(), value: value.clone() });
         start.env = of_sandbox.chain(start.env).collect();
-        let mut process = Process::started(self.open(start.id, Opening::Process(Box::new(start)))).await?;
+        let lasts_max = start.timeout_ms.map(|time| time.saturating_add(start.grace_ms.unwrap_or(GRACE_MS)));
+        let handle = self.open(start.id, Opening::Process(Box::new(start)));
+        let mut process = Process::started(handle, lasts_max.map(Duration::from_millis)).await?;
         if let Some(bytes) = input
             && let Some(mut stdin) = process.take_stdin()
         {
@@ -264,6 +278,6 @@ impl Session {
     /// # Errors
     /// Where there is none of this name in the pod.
     pub async fn attach(&self, id: u64) -> Result<Process, Error> {
-        Process::started(self.open(arl_agent::message::live::Id(id), Opening::Attach([0; 2]))).await
+        Process::started(self.open(arl_agent::message::live::Id(id), Opening::Attach([0; 2])), None).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use arl_crds::labels::REQUEST_ID;
 use futures::{FutureExt, future::BoxFuture};
 use kube::{Api, Resource, ResourceExt, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,9 +14,6 @@ use crate::{
     deletion::{delays, delete, is_unanswered},
     error::Error,
 };
-
-/// Annotation: the call that created the object. One of the same name may be another's.
-const REQUEST_ID: &str = "arl.infra.io/request-id";
 
 /// An object that is deleted when this is dropped, unless it is [kept](Self::keep).
 pub(crate) struct Provisional {

@@ -274,6 +274,40 @@ async fn a_kill_is_said_although_the_session_is_dropped_at_once() {
     assert_eq!(id, Some(Id(77)));
 }
 
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_process() {
+    // On the stream that it was sent on, and on the next.
+    for breaks in [false, true] {
+        let (sender, mut killed) = tokio::sync::mpsc::unbounded_channel();
+        let (session, _) = session(PATIENCE, move |number, mut stream| {
+            let sender = sender.clone();
+            async move {
+                stream.greet(INSTANCE).await;
+                if number == 1 {
+                    let _ = sender.send(stream.start().await);
+                    if breaks {
+                        return;
+                    }
+                }
+                while let Some(request) = heard(stream.hear().await) {
+                    if let Request::Kill { id, .. } = request {
+                        let _ = sender.send(Some(id));
+                    }
+                }
+            }
+        })
+        .await;
+        let starting = tokio::spawn({
+            let session = session.clone();
+            async move { session.start(Command::new(["sleep", "100"]).background()).await.map(drop) }
+        });
+        let started = killed.recv().await.unwrap();
+        starting.abort();
+        let id = tokio::time::timeout(Duration::from_secs(20), killed.recv()).await.expect("it is told").unwrap();
+        assert_eq!(id, started);
+    }
+}
+
 /// What the relay in the pod ends with, as the kubelet says it: code in the Sandbox has killed it.
 const KILLED: &[u8] = br#"{"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with exit code 137","details":{"causes":[{"reason":"ExitCode","message":"137"}]}}"#;
 

@@ -29,6 +29,8 @@ pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// Label of Sandboxes and Tasks that a client created: the run of the program that they belong to.
 pub const RUN_ID: &str = "arl.infra.io/run-id";
+/// Annotation of Sandboxes and Tasks that a client created: the call that did.
+pub const REQUEST_ID: &str = "arl.infra.io/request-id";
 /// Annotation of Sandboxes and Tasks: the span of the caller that they belong to.
 pub const TRACE_CONTEXT: &str = "opentelemetry.io/trace-context";
 

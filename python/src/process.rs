@@ -26,14 +26,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a process. It is ended where nobody takes it, even if its start was given up half way.
+    /// Starts a process. It is ended where nobody takes it.
     pub(crate) async fn start(sandbox: arl_client::Sandbox, command: arl_client::Command) -> Result<Started, Error> {
-        let starting = tokio::spawn(async move {
-            let process = sandbox.start(command).await?;
-            let running = Self { session: sandbox.session().clone(), id: Some(process.id()) };
-            Ok(Started { process, running })
-        });
-        starting.await.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
+        let process = sandbox.start(command).await?;
+        let running = Self { session: sandbox.session().clone(), id: Some(process.id()) };
+        Ok(Started { process, running })
     }
 
     /// It has ended, or is somebody's.

@@ -68,9 +68,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        session::{Session, flow::StreamEnd, link::Link},
+        Command as Program, Error,
+        session::{PATIENCE, Session, flow::StreamEnd, link::Link},
         stream::{Place, testing::Pod},
     };
+
+    fn session() -> (Session, mpsc::UnboundedReceiver<Command>) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let place =
+            Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), sandbox: None, container: None };
+        (Session { link: Link::new(place, sender, PATIENCE), env: std::sync::Arc::default() }, commands)
+    }
 
     /// The call that this begins.
     async fn call(pod: &mut Pod) -> Id {
@@ -106,10 +114,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn uploads_and_downloads_at_once_do_not_wait_for_each_other() {
         let (pod, socket) = Pod::connected().await;
-        let (sender, mut commands) = mpsc::unbounded_channel();
-        let place =
-            Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), sandbox: None, container: None };
-        let session = Session { link: Link::new(place, sender), env: std::sync::Arc::default() };
+        let (session, mut commands) = session();
         let mut state = State::of("p");
         state.resume(Some(1), &StreamEnd::Broken);
         let calls = async move {
@@ -122,6 +127,43 @@ mod tests {
         let ((), (read, ()), end) = all.await.expect("neither waits for the other");
         assert!(end.is_none(), "{end:?}");
         assert_eq!(read, WINDOW / CHUNK * CHUNK);
+    }
+
+    /// Starts one process, and keeps the stream alive.
+    async fn greet_and_pong(mut pod: Pod) {
+        let mut starts = true;
+        while let Some(message) = pod.hear().await {
+            match message {
+                ToAgent::Ping => pod.say([FromAgent::Pong]).await,
+                ToAgent::Live(Request::Start(start)) if std::mem::take(&mut starts) => {
+                    pod.say([FromAgent::Live(Event::Started { id: start.id, pid: 5, ago_us: 0 })]).await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_answers_pings_and_nothing_else_holds_up_nobody_for_ever() {
+        let (pod, socket) = Pod::connected().await;
+        let (session, mut commands) = session();
+        let mut state = State::of("p");
+        state.resume(Some(1), &StreamEnd::Broken);
+        let calls = async move {
+            let run = || session.run(Program::new(["true"]).timeout(Duration::from_secs(10)));
+            let files = session.files();
+            let (ends, starts) = (run().await.unwrap_err(), run().await.unwrap_err());
+            let (stat, list) = (files.stat("a").await.unwrap_err(), files.list("a", None).await.unwrap_err());
+            let remove = files.remove("a", false).await.unwrap_err();
+            [ends, starts, stat, list, remove, session.list().await.unwrap_err()]
+        };
+        let talk = converse(socket, &mut state, &mut commands);
+        let all = timeout(Duration::from_secs(3600), async { tokio::join!(greet_and_pong(pod), calls, talk) });
+        let ((), errors, end) = all.await.expect("each is given up");
+        assert!(end.is_none(), "{end:?}");
+        for error in errors {
+            assert!(matches!(error, Error::AgentUnusable { .. }), "{error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

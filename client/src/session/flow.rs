@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use arl_agent::message::{
     error,
     file::Action,
-    live::{CHUNK, Id, Output, Request, Start},
+    live::{CHUNK, GRACE_MS, Id, Output, Request, Start},
 };
 use tokio::sync::watch;
 
@@ -160,6 +160,13 @@ impl Flow {
             Opening::File(..) => Request::Kill { id: self.id, grace_ms: 0 },
             Opening::Process(_) | Opening::Attach(_) => Request::Unfollow { id: self.id },
         }
+    }
+
+    /// Ends what may have been started, and nobody has heard that it was: no one else knows its name.
+    pub(crate) fn give_up(&self) -> Option<Request> {
+        let Opening::Process(start) = &self.opening else { return None };
+        let may_run = !self.confirmed && self.sent.is_some();
+        may_run.then(|| Request::Kill { id: self.id, grace_ms: start.grace_ms.unwrap_or(GRACE_MS) })
     }
 
     /// Its last event.

@@ -1,11 +1,12 @@
 //! A caller's end of a process or file call.
 
-use std::io;
+use std::{io, time::Duration};
 
 use arl_agent::message::live::{Id, Output, Request, WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::watch,
+    time::timeout,
 };
 
 use super::{
@@ -60,6 +61,12 @@ impl Handle {
             FlowEvent::Started(_) | FlowEvent::Rejected(_) => {}
         }
         event
+    }
+
+    /// The same where that takes the agent `time` and a moment at most. One that is silent for longer is of no use.
+    pub(crate) async fn next_within(&mut self, time: Duration) -> FlowEvent {
+        let next = timeout(self.link.answer_max().saturating_add(time), self.next()).await;
+        next.unwrap_or_else(|_| FlowEvent::Failed(self.link.silent()))
     }
 
     fn acknowledge(&mut self, output: Output, bytes: u64) {

@@ -1,8 +1,11 @@
 //! The way to what drives a session.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -10,16 +13,20 @@ use tokio::sync::mpsc;
 use super::state::Command;
 use crate::{error::Error, stream::Place};
 
+/// What takes an agent a moment takes it no longer than this, however busy its node is.
+const MOMENT_MAX: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     place: Arc<Place>,
     commands: mpsc::UnboundedSender<Command>,
     opened: Arc<AtomicU64>,
+    patience: Duration,
 }
 
 impl Link {
-    pub(super) fn new(place: Place, commands: mpsc::UnboundedSender<Command>) -> Self {
-        Self { place: Arc::new(place), commands, opened: Arc::default() }
+    pub(super) fn new(place: Place, commands: mpsc::UnboundedSender<Command>, patience: Duration) -> Self {
+        Self { place: Arc::new(place), commands, opened: Arc::default(), patience }
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -34,6 +41,17 @@ impl Link {
     pub(super) fn send(&self, command: Command) {
         // What drives the session ends only once there is no link to it.
         let _ = self.commands.send(command);
+    }
+
+    /// How long an answer may take that takes an agent a moment: its pod may be out of reach for as long as there is patience for that.
+    pub(super) fn answer_max(&self) -> Duration {
+        self.patience.saturating_add(MOMENT_MAX)
+    }
+
+    /// The error where there is none for longer than that.
+    pub(super) fn silent(&self) -> Error {
+        let message = "it keeps its stream alive and does not answer".into();
+        Error::AgentUnusable { pod: self.place.pod.clone(), message }
     }
 
     pub(super) fn lost(&self) -> Error {

@@ -14,7 +14,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arl_agent::message::live::{Id, Process as Listed, Request};
 use kube::Client;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 pub(crate) use flow::Opening;
 pub(crate) use handle::Handle;
@@ -46,7 +49,7 @@ impl Session {
     pub fn new(client: Client, place: Place, patience: Duration) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         tokio::spawn(drive(with_protocol_v4(client), place.clone(), patience, received));
-        Self { link: Link::new(place, commands), env: Arc::default() }
+        Self { link: Link::new(place, commands, patience), env: Arc::default() }
     }
 
     /// Gives every process that it starts these variables, those of its Sandbox; one that a command names itself wins.
@@ -68,7 +71,10 @@ impl Session {
     pub async fn list(&self) -> Result<Vec<Listed>, Error> {
         let (answer, answered) = oneshot::channel();
         self.link.send(Command::List(answer));
-        answered.await.unwrap_or_else(|_| Err(self.link.lost()))
+        match timeout(self.link.answer_max(), answered).await {
+            Ok(answered) => answered.unwrap_or_else(|_| Err(self.link.lost())),
+            Err(_) => Err(self.link.silent()),
+        }
     }
 
     /// Ends a process of the pod and all that it started, whoever follows it: TERM, this grace, KILL. One that is not there is left so.

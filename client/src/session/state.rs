@@ -76,17 +76,16 @@ impl State {
                 {
                     flow.killed(grace_ms);
                 }
-                if matches!(request, Request::Kill { .. }) && !self.kills.contains(&request) {
-                    self.kills.push(request.clone());
-                }
-                self.unsent.push(request);
+                self.send(request);
             }
             // One that was refused beside another does not end that.
             Command::Abandon { id, number } if self.flows.get(&id).is_some_and(|flow| flow.number() == number) => {
-                if let Some(flow) = self.flows.remove(&id) {
-                    let is_sent = self.connected.is_some();
+                let Some(flow) = self.flows.remove(&id) else { return };
+                match flow.give_up() {
+                    Some(kill) => self.send(kill),
                     // Another stream knows nothing of it.
-                    self.unsent.extend(if is_sent { Some(flow.abandon()) } else { flow.kill() });
+                    None if self.connected.is_none() => self.unsent.extend(flow.kill()),
+                    None => self.unsent.push(flow.abandon()),
                 }
             }
             Command::Abandon { .. } => {}
@@ -98,6 +97,13 @@ impl State {
                 }
             }
         }
+    }
+
+    fn send(&mut self, request: Request) {
+        if matches!(request, Request::Kill { .. }) && !self.kills.contains(&request) {
+            self.kills.push(request.clone());
+        }
+        self.unsent.push(request);
     }
 
     fn with_input(&mut self, id: Id, change: impl FnOnce(&mut Flow)) {
