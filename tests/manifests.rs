@@ -202,7 +202,7 @@ fn the_operator_may_do_no_more_than_it_does() {
     may(&own.map(|r| format!("{r}/status")).each_ref().map(String::as_str), &["patch"]);
     may(&["/pods"], &["get", "list", "watch", "create", "patch", "delete"]);
     may(&["/pods/exec"], &["get", "create"]);
-    may(&["events.k8s.io/events"], &["list", "create", "patch"]);
+    may(&["events.k8s.io/events"], &["list", "create"]);
     may(&["/nodes"], &["list", "watch"]);
     permissions.sort();
     expected.sort();
