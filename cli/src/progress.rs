@@ -38,7 +38,7 @@ impl Awaited for WarmPool {
         let conditions = self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         let is_current = |condition: &&Condition| condition.observed_generation >= self.metadata.generation;
         let ready = condition::find(conditions, "Ready").filter(is_current);
-        if let Some(failing) = condition::find_true(conditions, PODS_FAILING) {
+        if let Some(failing) = condition::find_true(conditions, PODS_FAILING).filter(is_current) {
             let is_template = WarmPoolReason::parse(&failing.reason) == Some(WarmPoolReason::InvalidTemplate);
             return if is_template { Progress::Never(said(failing)) } else { Progress::Waiting(said(failing)) };
         }
@@ -155,6 +155,8 @@ mod tests {
         let failing = |reason| of(vec![condition("PodsFailing", "True", reason, 2)]);
         assert_eq!(failing("ImagePullBackOff"), Progress::Waiting("ImagePullBackOff: why".into()));
         assert_eq!(failing("InvalidTemplate"), Progress::Never("InvalidTemplate: why".into()));
+        let corrected = of(vec![condition("PodsFailing", "True", "InvalidTemplate", 1)]);
+        assert!(matches!(corrected, Progress::Waiting(_)), "{corrected:?}");
     }
 
     #[test]

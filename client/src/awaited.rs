@@ -69,7 +69,7 @@ pub(crate) async fn ready(
                 _ => None,
             }
         }
-        Seen::Unknown | Seen::There(_) | Seen::Deleted(_) => None,
+        Seen::Unknown | Seen::Unlisted | Seen::There(_) | Seen::Deleted(_) => None,
     });
     let outcome = outcome.await;
     outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))

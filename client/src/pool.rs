@@ -16,11 +16,10 @@ use crate::{
 };
 
 /// What keeps a pool from having pods until somebody changes the pool, or what it names.
-const LASTING: [WarmPoolReason; 6] = [
+const LASTING: [WarmPoolReason; 5] = [
     WarmPoolReason::ImagePullBackOff,
     WarmPoolReason::CrashLoopBackOff,
     WarmPoolReason::CreateContainerError,
-    WarmPoolReason::QuotaExceeded,
     WarmPoolReason::Refused,
     WarmPoolReason::InvalidTemplate,
 ];
@@ -47,9 +46,12 @@ impl Client {
     }
 }
 
-/// The reason and message of what is wrong with its pods, if something is.
+/// The reason and message of what is wrong with its pods, if something is. What was wrong before its last change may be no more.
 pub(crate) fn failing(pool: &WarmPool) -> Option<(&str, &str)> {
     let failing = condition::find_true(&pool.status.as_ref()?.conditions, PODS_FAILING)?;
+    if failing.observed_generation < pool.metadata.generation {
+        return None;
+    }
     Some((&failing.reason, &failing.message))
 }
 
@@ -105,7 +107,20 @@ mod tests {
         }
         assert!(!found("ImagePullBackOff", "False", 0, 0));
         assert!(!found("Unschedulable", "True", 0, 0), "a node may come");
-        assert!(!found("QuotaExceeded", "True", 0, 3), "one may be given back");
+        assert!(!found("QuotaExceeded", "True", 0, 0), "another pool may give one back");
+        assert!(!found("ImagePullBackOff", "True", 0, 3), "one may be given back");
         assert!(!found("ImagePullBackOff", "True", 1, 0));
+    }
+
+    #[test]
+    fn a_pool_that_was_changed_since_is_not_hopeless() {
+        let mut changed = pool("InvalidTemplate", "True", 0, 0);
+        changed.metadata.generation = Some(2);
+        let of = |generation| {
+            let mut pool = changed.clone();
+            pool.status.as_mut().unwrap().conditions[0].observed_generation = Some(generation);
+            hopeless(&pool).is_some()
+        };
+        assert_eq!((of(1), of(2)), (false, true));
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus};
 use kube::api::{Patch, PatchParams};
+use tokio::sync::watch;
 
 use crate::{
     client::Client,
@@ -19,7 +20,7 @@ use crate::{
     files::Files,
     process::{Finished, Process},
     session::Session,
-    watch::{Seen, first, refused},
+    watch::{Seen, refused},
 };
 
 /// A Sandbox. Clones share its session. It stays until it is released, or idle too long; dropping this does not release it.
@@ -114,18 +115,34 @@ impl Sandbox {
         object.metadata.labels = Some(self.client.labels().into_iter().collect());
         let seen = self.client.watched_tasks().object(&name);
         let provisional = self.client.create(self.client.tasks(), object).await?;
-        let result = first(seen, |task| match task {
-            Seen::There(task) => {
-                let finished = |status: &&TaskStatus| status.state.is_some_and(TaskState::is_finished);
-                task.status.as_ref().filter(finished).cloned().map(Ok)
-            }
-            Seen::Refused(status) => Some(Err(refused("Tasks", status))),
-            Seen::Deleted(_) => Some(Err(Error::Usage(format!("Task {name} was deleted before it had finished")))),
-            Seen::Unknown => None,
-        });
-        let result = result.await.unwrap_or_else(|| Err(Error::Usage("the client was dropped".into())))?;
+        let result = self.end_of(&name, seen).await?;
         provisional.keep();
         Ok(result)
+    }
+
+    /// What a Task that was created comes to.
+    async fn end_of(&self, name: &str, mut seen: watch::Receiver<Seen<TaskObject>>) -> Result<TaskStatus, Error> {
+        let finished = |task: &TaskObject| {
+            let is_finished = |status: &&TaskStatus| status.state.is_some_and(TaskState::is_finished);
+            task.status.as_ref().filter(is_finished).cloned()
+        };
+        let deleted = || Error::Usage(format!("Task {name} was deleted before its end was known"));
+        loop {
+            let now = seen.borrow_and_update().clone();
+            match now {
+                Seen::There(task) => {
+                    if let Some(status) = finished(&task) {
+                        return Ok(status);
+                    }
+                }
+                Seen::Deleted(task) => return finished(&task).ok_or_else(deleted),
+                Seen::Refused(status) => return Err(refused("Tasks", &status)),
+                // Unless the list is older than the Task, that came and went between two watches.
+                Seen::Unlisted if matches!(self.client.tasks().get_opt(name).await, Ok(None)) => return Err(deleted()),
+                Seen::Unlisted | Seen::Unknown => {}
+            }
+            seen.changed().await.map_err(|_| Error::Usage("the client was dropped".into()))?;
+        }
     }
 
     /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.

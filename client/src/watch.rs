@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::StreamExt;
@@ -13,7 +14,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use crate::error::Error;
 
@@ -22,6 +23,8 @@ use crate::error::Error;
 pub(crate) enum Seen<K> {
     /// The watch has not told of it yet.
     Unknown,
+    /// The same, and a list that has ended since it is waited for did not have it.
+    Unlisted,
     /// Its newest version.
     There(Arc<K>),
     /// It was there, and was deleted.
@@ -82,12 +85,39 @@ impl<K> Drop for Watch<K> {
     }
 }
 
+/// So many refusals in a row are taken for an answer where a list succeeded before: with what is waited between them, half a minute's.
+const REFUSALS_MAX: u32 = 6;
+/// The next attempt comes sooner than this.
+const ATTEMPTS_APART: Duration = Duration::from_secs(60);
+
+/// Refusals in a row. One alone may be that of a credential that is being renewed, or of an authorizer that is out of reach.
+#[derive(Default)]
+struct Refusals {
+    has_worked: bool,
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Refusals {
+    fn after_a_list() -> Self {
+        Self { has_worked: true, ..Self::default() }
+    }
+
+    /// Notes one; whether it is an answer. A watch that works need not tell of anything: it shows by the time until the next.
+    fn is_answer(&mut self) -> bool {
+        let before = self.last.replace(Instant::now());
+        let is_in_a_row = before.is_some_and(|before| before.elapsed() < ATTEMPTS_APART);
+        self.count = if is_in_a_row { self.count + 1 } else { 1 };
+        !self.has_worked || self.count >= REFUSALS_MAX
+    }
+}
+
 async fn follow<K>(api: Api<K>, config: watcher::Config, entries: Arc<Mutex<Entries<K>>>)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut events = watcher(api, config).default_backoff().boxed();
-    let mut listed = BTreeSet::new();
+    let (mut listed, mut refusals) = (BTreeSet::new(), Refusals::default());
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
@@ -97,13 +127,15 @@ where
             }
             Ok(watcher::Event::InitDone) => {
                 for (name, sender) in &*lock(&entries) {
-                    let gone = match &*sender.borrow() {
-                        Seen::There(object) if !listed.contains(name) => Arc::clone(object),
+                    let now = match &*sender.borrow() {
+                        Seen::There(object) if !listed.contains(name) => Seen::Deleted(Arc::clone(object)),
+                        Seen::Unknown | Seen::Unlisted => Seen::Unlisted,
                         _ => continue,
                     };
-                    sender.send_replace(Seen::Deleted(gone));
+                    sender.send_replace(now);
                 }
                 listed.clear();
+                refusals = Refusals::after_a_list();
             }
             Ok(watcher::Event::Apply(object)) => there(&entries, object),
             Ok(watcher::Event::Delete(object)) => {
@@ -113,7 +145,9 @@ where
             }
             Err(error) => {
                 tracing::debug!(%error, "the watch broke; it goes on where it was");
-                if let Some(status) = refusal(error) {
+                if let Some(status) = refusal(error)
+                    && refusals.is_answer()
+                {
                     for sender in lock(&entries).values() {
                         sender.send_replace(Seen::Refused(status.clone()));
                     }

@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
-use arl_client::{Client, Error, Fault};
+use arl_client::{Client, Error, Fault, TaskStatus};
+use arl_crds::TaskState;
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, channel::mpsc, stream};
+use futures::{FutureExt, StreamExt, channel::mpsc};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::client::Body;
@@ -33,6 +34,10 @@ struct State {
     /// So many deletions are answered with 500.
     failing_deletions: usize,
     forbids_lists: bool,
+    /// So many requests to list or watch Tasks are refused.
+    refusals: usize,
+    /// Nothing can be listed or watched.
+    is_down: bool,
     /// Deletions are told to watches only when the next object is created.
     tells_of_deletions_late: bool,
     untold: Vec<Value>,
@@ -120,6 +125,8 @@ impl Server {
             Method::POST => self.create(&path, serde_json::from_slice(&body).unwrap()).await,
             Method::DELETE => self.delete(&path, &body),
             Method::GET if !path.contains('/') && self.state().forbids_lists => failure(403, "Forbidden"),
+            Method::GET if !path.contains('/') && self.state().is_down => failure(500, "InternalError"),
+            Method::GET if path == "tasks" && self.is_refused() => failure(403, "Forbidden"),
             Method::GET if is_watch => self.watch(&path),
             Method::GET if path.contains('/') => match self.state().objects.get(&path) {
                 Some(object) => reply(200, object),
@@ -136,6 +143,21 @@ impl Server {
                 reply(200, &json!({ "metadata": { "resourceVersion": "1" }, "items": found }))
             }
         }
+    }
+
+    fn is_refused(&self) -> bool {
+        let mut state = self.state();
+        let is_refused = state.refusals > 0;
+        state.refusals = state.refusals.saturating_sub(1);
+        is_refused
+    }
+
+    /// The Task that is there, and has finished.
+    fn finish_task(&self) -> Value {
+        let mut state = self.state();
+        let (_, task) = state.objects.iter_mut().find(|(at, _)| at.starts_with("tasks/")).unwrap();
+        task["status"] = json!({ "state": "Succeeded" });
+        task.clone()
     }
 
     async fn create(self, path: &str, mut object: Value) -> Answer {
@@ -208,7 +230,7 @@ impl Server {
         }
         state.watches.push(sender);
         drop(state);
-        let frames = lines.map(|line| Ok::<_, Infallible>(http_body::Frame::data(line))).chain(stream::pending());
+        let frames = lines.map(|line| Ok::<_, Infallible>(http_body::Frame::data(line)));
         Response::new(StreamBody::new(frames).boxed_unsync())
     }
 }
@@ -347,6 +369,71 @@ async fn a_task_whose_caller_leaves_is_deleted() {
     assert!(timeout(Duration::from_secs(1), sandbox.task(Vec::new(), None)).await.is_err());
     client.settled().await;
     assert_eq!(server.left(), ["sandboxes/s"]);
+}
+
+/// A Task of a Sandbox whose caller waits for it.
+async fn waited_for(server: &Server, client: &Client) -> tokio::task::JoinHandle<Result<TaskStatus, Error>> {
+    let sandbox = client.claim("pool").name("s").await.unwrap();
+    let task = tokio::spawn(async move { sandbox.task(Vec::new(), None).await });
+    until(|| server.left().len() == 2).await;
+    task
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_finished_and_went_at_once_has_its_result() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let task = waited_for(&server, &client).await;
+    until(|| server.state().watches.len() == 2).await;
+    let finished = server.finish_task();
+    server.state().tell("DELETED", &finished);
+    let status = timeout(Duration::from_secs(60), task).await.unwrap().unwrap().unwrap();
+    assert_eq!(status.state, Some(TaskState::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_came_and_went_between_two_watches_is_not_waited_for() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let sandbox = client.claim("pool").name("s").await.unwrap();
+    server.state().is_down = true;
+    let task = tokio::spawn(async move { sandbox.task(Vec::new(), None).await });
+    until(|| server.left().len() == 2).await;
+    {
+        let mut state = server.state();
+        state.objects.retain(|at, _| !at.starts_with("tasks/"));
+        state.is_down = false;
+    }
+    let deleted = timeout(Duration::from_secs(600), task).await.expect("it ends").unwrap().unwrap_err();
+    assert!(deleted.to_string().contains("was deleted"), "{deleted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_refused_once_ends_no_task() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let task = waited_for(&server, &client).await;
+    until(|| server.state().watches.len() == 2).await;
+    {
+        let mut state = server.state();
+        state.refusals = 1;
+        state.watches.clear();
+    }
+    until(|| server.state().refusals == 0).await;
+    server.finish_task();
+    let status = timeout(Duration::from_secs(60), task).await.unwrap().unwrap().unwrap();
+    assert_eq!(status.state, Some(TaskState::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_refused_for_long_is_given_up() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let task = waited_for(&server, &client).await;
+    until(|| server.state().watches.len() == 2).await;
+    {
+        let mut state = server.state();
+        state.refusals = usize::MAX;
+        state.watches.clear();
+    }
+    let refused = timeout(Duration::from_secs(120), task).await.expect("it ends").unwrap().unwrap_err();
+    assert!(matches!(refused, Error::Api { verb: "watch", .. }), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
