@@ -119,7 +119,7 @@ impl Claim {
         self
     }
 
-    /// Deletes the Sandbox once it has been idle for so long; whole seconds.
+    /// Deletes the Sandbox once it has been idle for so long; whole seconds, rounded up.
     pub fn idle_ttl(mut self, ttl: Duration) -> Self {
         self.idle_ttl = ttl;
         self

@@ -42,6 +42,39 @@ pub enum ProcessEvent {
     Ended(Exit),
 }
 
+/// Pieces of output below this size are added to the one before,
+const SMALL: usize = 1024;
+/// up to this size.
+const MERGED_MAX: usize = 64 * 1024;
+/// An event takes so much memory, and what it has in it.
+const EVENT: usize = 128;
+
+impl ProcessEvent {
+    /// How many bytes of memory it takes, about.
+    pub fn weight(&self) -> usize {
+        EVENT
+            + match self {
+                Self::Output(_, data) => data.len(),
+                Self::Rejected(error) => error.message.len(),
+                Self::Gap(_) | Self::Ended(_) => 0,
+            }
+    }
+
+    /// Adds what came next, where both are of the same output and that is little: a process that prints byte by byte makes no event of each.
+    /// Gives it back otherwise.
+    pub fn append(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Output(output, data), Self::Output(of, more))
+                if *output == of && more.len() < SMALL && data.len() + more.len() <= MERGED_MAX =>
+            {
+                data.extend_from_slice(&more);
+                None
+            }
+            (_, next) => Some(next),
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -63,7 +96,7 @@ impl Exit {
     fn of(end: End) -> Result<Self, Error> {
         let (code, signal) = match end.status {
             Status::Exited(code) => (code, None),
-            Status::Signalled(signal) => (128 + signal, Some(signal)),
+            Status::Signalled(signal) => (signal.saturating_add(128), Some(signal)),
             Status::Lost(message) => {
                 return Err(Error::Remote(arl_agent::message::error::Error::new(
                     arl_agent::message::error::Kind::Lost,
@@ -191,18 +224,19 @@ impl Process {
     /// # Errors
     /// Where its end will never be known.
     pub async fn wait(mut self, keep: usize) -> Result<Finished, Error> {
-        let (mut kept, mut printed, mut gaps) = ([Vec::new(), Vec::new()], [0; 2], Vec::new());
+        let (mut kept, mut printed, mut gaps) = ([Vec::new(), Vec::new()], [0_u64; 2], Vec::new());
         loop {
             match self.next().await? {
                 ProcessEvent::Output(output, data) => {
                     let index = usize::from(output == Output::Stderr);
-                    printed[index] += data.len() as u64;
+                    printed[index] = printed[index].saturating_add(data.len() as u64);
                     let room = keep.saturating_sub(kept[index].len());
                     kept[index].extend_from_slice(&data[..data.len().min(room)]);
                 }
                 ProcessEvent::Gap(gap) => {
                     let count = gaps.len();
-                    printed[usize::from(gap.output == Output::Stderr)] += gap.until - gap.from;
+                    let printed = &mut printed[usize::from(gap.output == Output::Stderr)];
+                    *printed = printed.saturating_add(gap.until.saturating_sub(gap.from));
                     match gaps.iter_mut().rfind(|last: &&mut Gap| last.output == gap.output) {
                         Some(last) if GAPS_MAX <= count => last.until = gap.until,
                         _ => gaps.push(gap),
@@ -279,5 +313,49 @@ impl Session {
     /// Where there is none of this name in the pod.
     pub async fn attach(&self, id: u64) -> Result<Process, Error> {
         Process::started(self.open(arl_agent::message::live::Id(id), Opening::Attach([0; 2])), None).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_of_one_output_make_few_events() {
+        let output = |output, size| ProcessEvent::Output(output, vec![7; size]);
+        let mut events: Vec<ProcessEvent> = Vec::new();
+        for _ in 0..2 * MERGED_MAX {
+            let next = output(Output::Stdout, 1);
+            match events.last_mut() {
+                Some(last) => {
+                    let next = last.append(next);
+                    events.extend(next);
+                }
+                None => events.push(next),
+            }
+        }
+        assert_eq!(events, [output(Output::Stdout, MERGED_MAX), output(Output::Stdout, MERGED_MAX)]);
+        let mut event = output(Output::Stdout, 1);
+        for next in [output(Output::Stderr, 1), output(Output::Stdout, SMALL)] {
+            assert_eq!(event.append(next.clone()), Some(next));
+        }
+        assert!(event.weight() > EVENT);
+    }
+
+    /// An agent may say anything.
+    #[test]
+    fn a_signal_of_any_number_has_a_code() {
+        for (signal, code) in [(9, 137), (i32::MAX, i32::MAX), (i32::MIN, i32::MIN + 128)] {
+            let end = End {
+                status: Status::Signalled(signal),
+                cause: None,
+                stdout: 0,
+                stderr: 0,
+                started_ago_us: u64::MAX,
+                ended_ago_us: u64::MAX,
+                survivors: Vec::new(),
+            };
+            assert_eq!(Exit::of(end).unwrap().code, code);
+        }
     }
 }

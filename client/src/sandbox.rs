@@ -145,7 +145,7 @@ impl Sandbox {
         }
     }
 
-    /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds. Needs the right to patch Sandboxes.
+    /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds, rounded up. Needs the right to patch Sandboxes.
     pub async fn set_idle_ttl(&self, ttl: Duration) -> Result<(), Error> {
         let mut change = serde_json::json!({ "spec": { "ttlSecondsAfterFinished": ttl_seconds(ttl) } });
         if let Some(uid) = &self.uid {
@@ -185,7 +185,26 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// An idle time as a spec has it, which knows whole seconds.
+/// An idle time as a spec has it, which knows whole seconds; 0 would be none at all.
 pub(crate) fn ttl_seconds(ttl: Duration) -> i32 {
-    i32::try_from(ttl.as_secs()).unwrap_or(i32::MAX)
+    let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_time_is_rounded_up_to_whole_seconds() {
+        for (ttl, seconds) in [
+            (Duration::ZERO, 0),
+            (Duration::from_millis(1), 1),
+            (Duration::from_secs(1), 1),
+            (Duration::from_millis(1500), 2),
+            (Duration::MAX, i32::MAX),
+        ] {
+            assert_eq!(ttl_seconds(ttl), seconds, "{ttl:?}");
+        }
+    }
 }

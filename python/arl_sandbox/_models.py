@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import IO, Any, Literal, TypeAlias
 
@@ -115,6 +115,18 @@ class Timings:
     command: Percentiles
 
 
+# The most gaps that are told apart. Each is of a stream that broke.
+_GAPS_MAX = 1024
+
+
+def _with_gap(gaps: list[Gap], gap: Gap) -> list[Gap]:
+    """Where there are many, the last one of an output reaches to the end of those that follow."""
+    last = next((at for at in reversed(range(len(gaps))) if gaps[at].stream == gap.stream), None)
+    if len(gaps) < _GAPS_MAX or last is None:
+        return [*gaps, gap]
+    return [*gaps[:last], replace(gaps[last], end=gap.end), *gaps[last + 1 :]]
+
+
 class Collected:
     """What a process has printed so far, up to a limit, and its end."""
 
@@ -144,9 +156,10 @@ class Collected:
         if name == "gap":
             gap = Gap(*value)
             total = self._printed[gap.stream] + gap.end - gap.start
+            gaps = _with_gap(self._gaps, gap)
             self._taken = event
             self._printed[gap.stream] = total
-            self._gaps += [gap]
+            self._gaps = gaps
         elif name == "ended":
             stdout, stderr = (bytes(self._data[name]) for name in ("stdout", "stderr"))
             printed = (self._printed["stdout"], self._printed["stderr"])

@@ -65,10 +65,7 @@ struct Pending {
 }
 
 fn size(event: &Result<ProcessEvent, Error>) -> usize {
-    match event {
-        Ok(ProcessEvent::Output(_, data)) => data.len(),
-        _ => 0,
-    }
+    event.as_ref().map_or(0, ProcessEvent::weight)
 }
 
 impl Pending {
@@ -77,12 +74,27 @@ impl Pending {
     }
 
     fn push(&mut self, event: Result<ProcessEvent, Error>) {
-        self.bytes += size(&event);
-        self.events.push_back(event);
+        self.add(event);
         while !self.is_asked_for && self.bytes > KEPT_MAX {
             self.drop_oldest();
         }
         self.answer();
+    }
+
+    fn add(&mut self, event: Result<ProcessEvent, Error>) {
+        let event = match (self.events.back_mut(), event) {
+            (Some(Ok(last)), Ok(next)) => {
+                let before = last.weight();
+                let next = last.append(next);
+                self.bytes += last.weight() - before;
+                next.map(Ok)
+            }
+            (_, event) => Some(event),
+        };
+        if let Some(event) = event {
+            self.bytes += size(&event);
+            self.events.push_back(event);
+        }
     }
 
     fn drop_oldest(&mut self) {

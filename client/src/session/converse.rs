@@ -62,7 +62,7 @@ mod tests {
 
     use arl_agent::message::{
         file::Success,
-        live::{CHUNK, Event, Id, Output, Request, WINDOW},
+        live::{CHUNK, End, Event, Id, Output, Request, Status, WINDOW},
     };
     use tokio::time::timeout;
 
@@ -164,6 +164,34 @@ mod tests {
         for error in errors {
             assert!(matches!(error, Error::AgentUnusable { .. }), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn output_at_any_offset_is_counted_as_far_as_it_can_be() {
+        let (mut pod, socket) = Pod::connected().await;
+        let (session, mut commands) = session();
+        let mut state = State::of("p");
+        state.resume(Some(1), &StreamEnd::Broken);
+        let agent = async move {
+            let Some(ToAgent::Live(Request::Start(start))) = pod.hear().await else { panic!("it starts") };
+            let id = start.id;
+            let at = |offset| Event::Output { id, output: Output::Stdout, offset, data: vec![7; 2] };
+            let end = End {
+                status: Status::Exited(0),
+                cause: None,
+                stdout: 0,
+                stderr: 0,
+                started_ago_us: 0,
+                ended_ago_us: 0,
+                survivors: Vec::new(),
+            };
+            let said = [Event::Started { id, pid: 5, ago_us: 0 }, at(0), at(u64::MAX), Event::Ended { id, end }];
+            pod.say(said.map(FromAgent::Live)).await;
+            while pod.hear().await.is_some() {}
+        };
+        let run = async move { session.run(Program::new(["true"])).await };
+        let ((), finished, _) = tokio::join!(agent, run, converse(socket, &mut state, &mut commands));
+        assert_eq!(finished.unwrap().printed, [u64::MAX, 0]);
     }
 
     #[tokio::test(start_paused = true)]

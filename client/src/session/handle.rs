@@ -56,7 +56,7 @@ impl Handle {
         let event = self.events.next().await.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
         match &event {
             FlowEvent::Data(output, data) => self.acknowledge(*output, data.len() as u64),
-            FlowEvent::Gap(output, from, until) => self.acknowledge(*output, until - from),
+            FlowEvent::Gap(output, from, until) => self.acknowledge(*output, until.saturating_sub(*from)),
             FlowEvent::Ended(_) | FlowEvent::Done(_) | FlowEvent::Failed(_) => self.is_over = true,
             FlowEvent::Started(_) | FlowEvent::Rejected(_) => {}
         }
@@ -71,7 +71,7 @@ impl Handle {
 
     fn acknowledge(&mut self, output: Output, bytes: u64) {
         let taken = &mut self.taken[usize::from(output == Output::Stderr)];
-        *taken += bytes;
+        *taken = taken.saturating_add(bytes);
         let request = Request::Acknowledge { id: self.id, output, offset: *taken };
         self.link.send(Command::Send(request));
     }

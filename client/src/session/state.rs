@@ -109,7 +109,10 @@ impl State {
     fn with_input(&mut self, id: Id, change: impl FnOnce(&mut Flow)) {
         if let Some(flow) = self.flows.get_mut(&id) {
             change(flow);
-            self.unsent.extend(flow.take_input());
+            // How much room there is on the next stream is not known.
+            if self.connected.is_some() {
+                self.unsent.extend(flow.take_input());
+            }
         }
     }
 
@@ -218,5 +221,44 @@ impl State {
         }
         self.unsent.clear();
         self.kills.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arl_agent::message::live::Start;
+
+    use super::*;
+    use crate::session::queue;
+
+    fn input(state: &State) -> Vec<(u64, usize)> {
+        let of = |request: &Request| match request {
+            Request::Input { offset, data, .. } => Some((*offset, data.len())),
+            Request::CloseInput { offset, .. } => Some((*offset, 0)),
+            _ => None,
+        };
+        state.unsent.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn input_that_is_written_between_two_streams_is_sent_where_the_second_has_got_to() {
+        let (mut state, id) = (State::of("p"), Id(1));
+        let ((events, _heard), (received, _room)) = (queue::events(), watch::channel(Received::default()));
+        let opening = Opening::Process(Box::new(Start::new(id, vec!["cat".into()])));
+        state.resume(Some(1), &StreamEnd::Broken);
+        state.take(Command::Open { id, number: 0, opening, events, received });
+        state.event(Event::Started { id, pid: 1, ago_us: 0 });
+        state.event(Event::InputRoom { id, received: 0, until: 100 });
+        state.take(Command::Input(id, vec![7; 10]));
+        assert_eq!(input(&state), [(0, 10)]);
+        state.unsent.clear();
+        state.disconnected();
+        state.take(Command::Input(id, vec![7; 5]));
+        state.take(Command::CloseInput(id));
+        assert_eq!(input(&state), []);
+        state.resume(Some(1), &StreamEnd::Broken);
+        assert_eq!(input(&state), []);
+        state.event(Event::InputRoom { id, received: 4, until: 104 });
+        assert_eq!(input(&state), [(4, 11), (15, 0)]);
     }
 }
