@@ -20,6 +20,7 @@ from harbor.environments.options import EnvironmentOptions
 from harbor.models.trial.config import ResourceMode
 from pydantic import Field
 
+from ._archives import Keeper
 from ._async.client import AsyncClient
 from ._async.sandbox import AsyncSandbox
 from ._harbor_pools import Pools
@@ -189,7 +190,7 @@ class ArlEnvironment(BaseEnvironment):
         target = Path(target_path)
         target.parent.mkdir(parents=True, exist_ok=True)
         pieces = await self._claimed.files.read(source_path, format="stream")
-        with target.open("wb") as content:
+        with Keeper(target) as content:
             async for piece in pieces:
                 content.write(piece)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from arl_sandbox import ApiError, AsyncClient, AsyncSandbox, Client
+from arl_sandbox import ApiError, AsyncClient, AsyncSandbox, Client, PodLostError
 from arl_sandbox.mini_swe_agent import ArlEnvironment
 from stub import REFUSED, Call, Native, Sandbox, claimed
 from world import World
@@ -52,6 +52,28 @@ async def cancelled_as_it_comes(work: Coroutine[Any, Any, Any], call: Call, valu
 @pytest.mark.usefixtures("stubbed")
 class TestWithoutACluster:
     """What the native half is asked to do."""
+
+    async def test_a_sandbox_is_not_taken_for_another_of_its_name(self) -> None:
+        before, after = Sandbox("a"), Sandbox("a")
+        client = client_of(claimed(before, after))
+        old, _ = await client.acquire("p", name="a"), await client.acquire("p", name="a")
+        await old.kill()
+        await client.close()
+        assert before.is_released and after.is_released
+
+    async def test_what_fails_is_tried_again_after_a_pause_that_doubles(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pauses: list[float] = []
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+
+        async def work(sandbox: AsyncSandbox, item: int) -> None:
+            raise PodLostError("it is gone", fault="infrastructure")
+
+        monkeypatch.setattr("arl_sandbox._async.client.pause", pause)
+        client = client_of(claimed(*(Sandbox(str(number)) for number in range(10))))
+        assert len(await client.map([7], work, pool="p", retries=9, return_exceptions=True)) == 1
+        assert pauses == [0.25, 0.5, 1, 2, 4, 8, 16, 16, 16]
 
     async def test_a_sandbox_is_released_by_a_scope_that_is_cancelled_again_and_again(self) -> None:
         release = Call()

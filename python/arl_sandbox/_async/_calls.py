@@ -141,4 +141,5 @@ async def each(work: Callable[[T], Awaitable[R]], items: Iterable[T], concurrenc
 
 
 now = time.perf_counter
+pause = asyncio.sleep
 Lock = asyncio.Lock

@@ -86,7 +86,8 @@ class AsyncSandbox:
         by this object, which go nowhere else. ``sandbox_envs``: variables in the Sandbox object, for all commands in it, Tasks and other clients included;
         not for secrets. ``setup``: steps as :meth:`task` takes them, which are run once before the Sandbox is ready, within ``setup_timeout`` seconds
         and within ``wait``. ``timeout``: seconds of idle time after which it is deleted, so that a program that is killed leaves nothing for ever;
-        it is not idle while commands run. ``wait``: seconds that the claim may take. ``snapshot``: files that it starts with, from :meth:`snapshot`.
+        it is not idle while commands run, nor, once there was one or a file call, before it is killed or the client that it was claimed by is closed.
+        ``wait``: seconds that the claim may take. ``snapshot``: files that it starts with, from :meth:`snapshot`.
 
         Raises :class:`PoolNotFoundError` at once, :class:`NotReadyError` where there was no pod in time (its message says what the pool waits for) or a
         step of the setup failed, :class:`ForbiddenError` without the rights.

@@ -206,4 +206,5 @@ def each(work: Callable[[T], R], items: Iterable[T], concurrency: int) -> list[R
 
 
 now = time.perf_counter
+pause = time.sleep
 Lock = threading.Lock

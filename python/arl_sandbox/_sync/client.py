@@ -16,13 +16,16 @@ from .._models import Snapshot, Timings
 from .._progress import Progress
 from .._timings import Clock
 from ..errors import ArlError
-from ._calls import each, finish, forget, now, result
+from ._calls import each, finish, forget, now, pause, result
 from .sandbox import Sandbox
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _LOGGER = logging.getLogger("arl_sandbox")
+# Seconds before the first retry, and how often that is doubled.
+_RETRY_PAUSE = 0.25
+_RETRY_PAUSE_DOUBLED_MAX = 6
 _DEFAULT: dict[str | None, Client] = {}
 
 
@@ -135,14 +138,16 @@ class Client:
     ) -> list[Any]:
         """Calls ``fn(sandbox, item)`` for each item with a Sandbox of its own, ``concurrency`` at a time; the results in the order of the items.
 
-        Where it fails by the infrastructure's fault (``error.fault``) it is called again in another Sandbox, ``retries`` times. All items are
-        tried; then the first error is raised, or with ``return_exceptions`` errors stand in the list. ``progress``: a bar on a terminal, where
+        Where it fails by the infrastructure's fault (``error.fault``) it is called again in another Sandbox, ``retries`` times, after a pause
+        that doubles. All items are tried; then the first error is raised, or with ``return_exceptions`` errors stand in the list. ``progress``: a bar on a terminal, where
         tqdm is installed. ``claim``: as for :meth:`acquire`. The sync face calls ``fn`` in ``concurrency`` threads.
         """
         with Progress(items, progress) as bar:
 
             def one(item: T) -> R | Exception:
                 for attempt in range(retries + 1):
+                    if attempt:
+                        pause(_RETRY_PAUSE * 2 ** min(attempt - 1, _RETRY_PAUSE_DOUBLED_MAX))
                     try:
                         done = self._once(pool, item, fn, claim)
                         break
@@ -174,7 +179,9 @@ class Client:
         return sandbox
 
     def _gone(self, sandbox: Sandbox) -> None:
-        self._held.pop(sandbox.name, None)
+        # Another of its name may have been claimed since.
+        if self._held.get(sandbox.name) is sandbox:
+            del self._held[sandbox.name]
 
     def _kill(self, sandboxes: Sequence[Sandbox]) -> None:
         finish([(sandbox._native.release(), partial(self._gone, sandbox)) for sandbox in sandboxes])

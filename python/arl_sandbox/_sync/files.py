@@ -156,9 +156,14 @@ def save(download: _native.Download, to: str | os.PathLike[str] | IO[bytes] | No
         return Snapshot(size, digest.hexdigest(), keeper.archive())
 
 
+_FIRST = int(datetime.min.replace(tzinfo=UTC).timestamp())
+_LAST = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
+
+
 def _entry(row: Any, path: bytes) -> EntryInfo:
     _, kind, size, mode, uid, gid, modified, target = row
     text = path_text(path)
     link = None if target is None else path_text(target)
-    at = datetime.fromtimestamp(modified, UTC)
+    # A file may have any date.
+    at = datetime.fromtimestamp(min(max(modified, _FIRST), _LAST), UTC)
     return EntryInfo(PurePosixPath(text).name, text, kind, size, mode, uid, gid, at, link)
