@@ -250,8 +250,15 @@ impl Claim {
         let status = object.status.as_ref();
         let pod = status.and_then(|status| status.pod_name.clone().zip(status.pod_uid.clone()));
         let Some((pod, pod_uid)) = pod else {
-            return Err(Error::PodLost { pod: format!("of Sandbox {name}"), message: "it is not on record".into() });
+            return Err(Error::PodLost {
+                pod: format!("of Sandbox {name}"),
+                message: "it is not on record".into(),
+                fault: Fault::Infrastructure,
+            });
         };
+        if !name::can_be(&pod) {
+            return Err(Error::Usage(format!("Sandbox {name} says that its pod is {pod:?}, which no pod is called")));
+        }
         let container = status.and_then(|status| status.container.clone());
         let namespace = self.client.inner.namespace.clone();
         let place = Place { namespace, pod, pod_uid, sandbox: Some(name.clone()), container };

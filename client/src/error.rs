@@ -83,6 +83,8 @@ pub enum Error {
         pod: String,
         /// How that is known.
         message: String,
+        /// Whose fault it is: somebody may have deleted its Sandbox.
+        fault: Fault,
     },
     /// What answers in the pod is not the agent: code in the Sandbox removed, stopped or replaced it.
     #[error("the agent in pod {pod} is of no use: {message}; use another Sandbox")]
@@ -132,12 +134,10 @@ impl Error {
                 kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 409 | 422) => Fault::Usage,
                 _ => Fault::Infrastructure,
             },
-            Self::Unreachable { .. } | Self::PodLost { .. } | Self::Interrupted(_) | Self::Deadline(..) => {
-                Fault::Infrastructure
-            }
+            Self::Unreachable { .. } | Self::Interrupted(_) | Self::Deadline(..) => Fault::Infrastructure,
             Self::AgentUnusable { .. } => Fault::Task,
             Self::Config(_) | Self::Forbidden { .. } | Self::OldAgent { .. } | Self::Usage(_) => Fault::Usage,
-            Self::NotReady { fault, .. } => *fault,
+            Self::PodLost { fault, .. } | Self::NotReady { fault, .. } => *fault,
             Self::Remote(error) => match error.kind {
                 Kind::Aborted => Fault::Infrastructure,
                 Kind::Invalid | Kind::NoSuchUser | Kind::CannotSwitchUser | Kind::TooMany => Fault::Usage,
@@ -162,7 +162,9 @@ impl Error {
             Self::Unreachable { pod, message } => {
                 Some(Self::Unreachable { pod: pod.clone(), message: message.clone() })
             }
-            Self::PodLost { pod, message } => Some(Self::PodLost { pod: pod.clone(), message: message.clone() }),
+            Self::PodLost { pod, message, fault } => {
+                Some(Self::PodLost { pod: pod.clone(), message: message.clone(), fault: *fault })
+            }
             Self::AgentUnusable { pod, message } => {
                 Some(Self::AgentUnusable { pod: pod.clone(), message: message.clone() })
             }

@@ -437,6 +437,15 @@ async fn a_watch_that_is_refused_for_long_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_no_name_of_a_pod_is_not_asked_for() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    client.claim("pool").name("s").await.unwrap();
+    server.state().objects.get_mut("sandboxes/s").unwrap()["status"]["podName"] = json!("p/../../secrets/s?");
+    let refused = client.open("s").await.unwrap_err();
+    assert!(refused.fault() == Fault::Usage && refused.to_string().contains("which no pod is called"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_may_not_watch_is_told_at_once() {
     let (server, client) = Server::with(|state| (state.pods, state.forbids_lists) = (1, true));
     let refused = timeout(Duration::from_secs(60), client.claim("pool").into_future()).await.unwrap().unwrap_err();

@@ -80,6 +80,17 @@ async def test_a_pod_that_goes_in_the_middle_of_a_command(world: World, async_cl
     assert (lost.value.fault, lost.value.pod) == ("infrastructure", sandbox.pod)
 
 
+async def test_a_sandbox_that_is_killed_in_the_middle_of_a_command(async_client: AsyncClient) -> None:
+    sandbox = await async_client.acquire("p")
+    command = asyncio.create_task(sandbox.commands.run("sleep 1000"))
+    while not await sandbox.commands.list():
+        pass
+    await sandbox.kill()
+    with soon(60), pytest.raises(PodLostError, match="was deleted") as lost:
+        await command
+    assert (lost.value.fault, lost.value.pod) == ("usage", sandbox.pod)
+
+
 async def test_a_pod_that_is_evicted_in_the_middle_of_a_command(world: World, async_client: AsyncClient) -> None:
     sandbox = await async_client.acquire("p")
     command = asyncio.create_task(sandbox.commands.run("sleep 1000"))

@@ -17,7 +17,7 @@ use super::{
     state::{Command, State},
 };
 use crate::{
-    error::Error,
+    error::{Error, Fault},
     stream::{self, Greeting, Place, StreamError},
 };
 
@@ -70,17 +70,14 @@ pub(crate) async fn drive(
         };
         tracing::debug!(pod = place.pod, ?error, "no stream to the agent");
         let Some(hopeless) = attempts.failed(&error) else { continue };
-        let (pod, mut message) = (place.pod.clone(), error.printable().into_message());
-        if hopeless == Hopeless::Gone
-            && let Some(fate) = fate::of_sandbox(&client, &place).await
-        {
-            message = fate;
-        }
+        let (pod, said) = (place.pod.clone(), error.printable().into_message());
+        let fate = if hopeless == Hopeless::Gone { fate::of_sandbox(&client, &place).await } else { None };
+        let (message, fault) = fate.unwrap_or((said, Fault::Infrastructure));
         state.fail(|| {
             let (pod, message) = (pod.clone(), message.clone());
             match hopeless {
                 Hopeless::Forbidden => Error::Forbidden { pod, message },
-                Hopeless::Gone => Error::PodLost { pod, message },
+                Hopeless::Gone => Error::PodLost { pod, message, fault },
                 Hopeless::Unusable => Error::AgentUnusable { pod, message },
                 Hopeless::Unreachable => Error::Unreachable { pod, message },
             }
@@ -91,7 +88,7 @@ pub(crate) async fn drive(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Fault, Session, stream::testing::agents_of};
+    use crate::{Command, Session, stream::testing::agents_of};
 
     /// One of version 1 closes a stream at what it does not know, so that it is told nothing.
     #[tokio::test]
