@@ -45,8 +45,9 @@ def test_an_image_that_cannot_be_pulled(client: Client) -> None:
 
 
 def test_a_quota(world: World) -> None:
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"requests.cpu": "0"}}}
-    asks = template(resources={"requests": {"cpu": "10m"}})
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": {"requests.example.com/few": "0"}}}
+    # Of a kind that the pods of other pools do not ask for.
+    asks = template(resources={"limits": {"example.com/few": "1"}})
     world.create(quota)
     try:
         world.pool("poor", 1, asks)
