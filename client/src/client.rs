@@ -75,18 +75,22 @@ impl Client {
         &self.inner.run_id
     }
 
+    /// The same as [`Sandbox::release`](crate::Sandbox::release) for who has not kept more of it than this.
+    pub async fn release(&self, name: &str, uid: Option<&str>) -> Result<(), Error> {
+        let deleted = deletion::delete(&self.sandboxes(), name, uid.map(Into::into)).await;
+        deleted.map_err(Error::api("delete", format!("Sandbox {name}")))
+    }
+
     /// Deletes the Sandboxes, Tasks and pools that a run left; returns how many Sandboxes there were.
     pub async fn reap(&self, run_id: &str) -> Result<usize, Error> {
         let selector = ListParams::default().labels(&format!("{RUN_ID}={run_id}"));
         let what = format!("what run {run_id} left");
         let tasks = self.tasks().delete_collection(&DeleteParams::default(), &selector).await;
         tasks.map_err(Error::api("delete", what.as_str()))?;
-        let sandboxes = self.sandboxes();
-        let names = sandboxes.list_metadata(&selector).await.map_err(Error::api("list", what.as_str()))?;
+        let names = self.sandboxes().list_metadata(&selector).await.map_err(Error::api("list", what.as_str()))?;
         for metadata in names.items.iter().map(|object| &object.metadata) {
             let name = metadata.name.as_deref().unwrap_or_default();
-            let deleted = deletion::delete(&sandboxes, name, metadata.uid.clone()).await;
-            deleted.map_err(Error::api("delete", format!("Sandbox {name}")))?;
+            self.release(name, metadata.uid.as_deref()).await?;
         }
         self.reap_pools(&selector).await?;
         Ok(names.items.len())

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use crate::{
     client::Client,
     command::Command,
-    deletion,
     error::Error,
     files::Files,
     process::{Finished, Process},
@@ -61,6 +60,11 @@ impl Sandbox {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its uid, which no other has; none where the API server did not say.
+    pub fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
     }
 
     /// The name of its pod.
@@ -157,8 +161,7 @@ impl Sandbox {
 
     /// Gives it up: the Sandbox and its pod are deleted; another of its name, claimed since, is not. Where the API server does not answer, that is tried for some 15 s.
     pub async fn release(&self) -> Result<(), Error> {
-        let deleted = deletion::delete(&self.client.sandboxes(), &self.name, self.uid.as_deref().map(Into::into)).await;
-        deleted.map_err(Error::api("delete", format!("Sandbox {}", self.name)))
+        self.client.release(&self.name, self.uid.as_deref()).await
     }
 }
 

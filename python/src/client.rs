@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     call::Call,
-    sandbox::{Claimed, Sandbox},
+    sandbox::{Claimed, RELEASES, Sandbox},
 };
 
 /// Names and values.
@@ -156,6 +156,15 @@ impl Client {
     fn delete_pool(&self, name: String) -> Call {
         let target = Arc::clone(&self.target);
         Call::unit(async move { target.client().await?.delete_pool(&name).await })
+    }
+
+    /// The same as a Sandbox's own, for who holds it no more.
+    fn release(&self, name: String, uid: Option<String>) -> Call {
+        let target = Arc::clone(&self.target);
+        Call::unit(async move {
+            let _permit = RELEASES.acquire().await;
+            target.client().await?.release(&name, uid.as_deref()).await
+        })
     }
 
     fn reap(&self, run_id: String) -> Call {

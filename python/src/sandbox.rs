@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// So many are given up at once, however many a client held.
-static RELEASES: Semaphore = Semaphore::const_new(32);
+pub(crate) static RELEASES: Semaphore = Semaphore::const_new(32);
 
 /// A Sandbox that is given up again unless somebody takes it.
 pub(crate) struct Claimed(Option<arl_client::Sandbox>);
@@ -64,6 +64,11 @@ impl Sandbox {
     #[getter]
     fn name(&self) -> &str {
         self.sandbox.name()
+    }
+
+    #[getter]
+    fn uid(&self) -> Option<&str> {
+        self.sandbox.uid()
     }
 
     #[getter]

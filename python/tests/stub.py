@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +117,10 @@ class Files:
     write = read
 
 
+_UIDS = itertools.count()
+_ALL: weakref.WeakValueDictionary[str, Sandbox] = weakref.WeakValueDictionary()
+
+
 class Sandbox:
     """A claimed one. ``releases``: the calls that are made to release it, in turn; then others, which succeed at once."""
 
@@ -122,6 +128,8 @@ class Sandbox:
         self, name: str, *releases: Call, runs: list[Call] | None = None, files: Files | None = None
     ) -> None:
         self.name = name
+        self.uid = f"uid-{next(_UIDS)}"
+        _ALL[self.uid] = self
         self.pod = f"pod-of-{name}"
         self.container = None
         self._releases = list(releases)
@@ -165,6 +173,13 @@ class Native:
 
     def __init__(self, *claims: Call) -> None:
         self._claims = list(claims)
+        self.released: list[str] = []
+
+    def release(self, name: str, uid: str) -> Call:
+        """Deletes a Sandbox, whether or not somebody still holds it."""
+        self.released.append(name)
+        sandbox = _ALL.get(uid)
+        return sandbox.release() if sandbox else Call(None)
 
     def claim(self, *_: Any) -> Call:
         """The next one."""

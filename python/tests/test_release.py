@@ -7,6 +7,7 @@ import gc
 import logging
 import subprocess
 import sys
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
@@ -14,7 +15,7 @@ import anyio
 import pytest
 from arl_sandbox import ApiError, AsyncClient, AsyncSandbox, Client, PodLostError
 from arl_sandbox.mini_swe_agent import ArlEnvironment
-from stub import REFUSED, Call, Native, Sandbox, claimed
+from stub import REFUSED, Call, Completions, Native, Sandbox, claimed
 from world import World
 
 
@@ -52,6 +53,18 @@ async def cancelled_as_it_comes(work: Coroutine[Any, Any, Any], call: Call, valu
 @pytest.mark.usefixtures("stubbed")
 class TestWithoutACluster:
     """What the native half is asked to do."""
+
+    async def test_a_client_holds_no_sandbox_and_releases_all(self) -> None:
+        native = claimed(Sandbox("a"))
+        client = client_of(native)
+        held = weakref.ref((await client.acquire("p"))._native)
+        # The loop has it as long as this turn.
+        await asyncio.sleep(0)
+        Completions.delivered.clear()
+        gc.collect()
+        assert held() is None, "it has no stream"
+        await client.close()
+        assert native.released == ["a"]
 
     async def test_a_sandbox_is_not_taken_for_another_of_its_name(self) -> None:
         before, after = Sandbox("a"), Sandbox("a")

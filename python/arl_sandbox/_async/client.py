@@ -47,7 +47,8 @@ class AsyncClient:
     ) -> None:
         self._native = _native.Client(kubeconfig, context, namespace, run_id or secrets.token_hex(8))
         self._clock = Clock()
-        self._held: dict[str, AsyncSandbox] = {}
+        # The uids of those that it has claimed, by name: a Sandbox that nobody else holds has no stream that keeps it from being idle.
+        self._held: dict[str, str | None] = {}
 
     @classmethod
     def default(cls, namespace: str | None = None) -> AsyncClient:
@@ -175,16 +176,17 @@ class AsyncClient:
 
     def _adopt(self, native: _native.Sandbox, envs: Mapping[str, str]) -> AsyncSandbox:
         sandbox = AsyncSandbox(self, native, envs)
-        self._held[sandbox.name] = sandbox
+        self._held[native.name] = native.uid
         return sandbox
 
-    def _gone(self, sandbox: AsyncSandbox) -> None:
+    def _gone(self, name: str, uid: str | None) -> None:
         # Another of its name may have been claimed since.
-        if self._held.get(sandbox.name) is sandbox:
-            del self._held[sandbox.name]
+        if name in self._held and self._held[name] == uid:
+            del self._held[name]
 
     async def _kill(self, sandboxes: Sequence[AsyncSandbox]) -> None:
-        await finish([(sandbox._native.release(), partial(self._gone, sandbox)) for sandbox in sandboxes])
+        natives = [sandbox._native for sandbox in sandboxes]
+        await finish([(native.release(), partial(self._gone, native.name, native.uid)) for native in natives])
 
     async def _let_go(self, sandboxes: Sequence[AsyncSandbox]) -> None:
         """Kills them after their work, whose outcome stands where that fails."""
@@ -195,7 +197,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Kills what it has claimed and what was not killed yet: tries all of them, and raises the first error then. Cancelled, that goes on."""
-        await self._kill(list(self._held.values()))
+        held = list(self._held.items())
+        await finish([(self._native.release(name, uid), partial(self._gone, name, uid)) for name, uid in held])
 
     async def __aenter__(self) -> Self:
         return self
