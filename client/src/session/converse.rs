@@ -111,6 +111,47 @@ mod tests {
         while pod.hear().await.is_some() {}
     }
 
+    /// Sends so many pieces of a file one after the other, never more than `room` ahead of what it is told was taken; how often it was told.
+    async fn download(pieces: usize, room: usize) -> usize {
+        let (mut pod, socket) = Pod::connected().await;
+        let (session, mut commands) = session();
+        let mut state = State::of("p");
+        state.resume(Some(1), &StreamEnd::Broken);
+        let serve = async move {
+            let (id, mut told) = (call(&mut pod).await, 0);
+            let (mut sent, mut taken) = (0, 0);
+            let length = (pieces * CHUNK) as u64;
+            while taken < length {
+                if sent < length && sent + CHUNK as u64 <= taken + room as u64 {
+                    let data = vec![7; CHUNK];
+                    pod.say([FromAgent::Live(Event::Output { id, output: Output::Stdout, offset: sent, data })]).await;
+                    sent += CHUNK as u64;
+                    continue;
+                }
+                match pod.hear().await {
+                    Some(ToAgent::Live(Request::Acknowledge { offset, .. })) => (taken, told) = (offset, told + 1),
+                    other => panic!("{other:?}"),
+                }
+            }
+            pod.say([FromAgent::Live(Event::Done { id, result: Success::Count(length) })]).await;
+            while pod.hear().await.is_some() {}
+            told
+        };
+        let read = async move { session.files().read("/from").await.unwrap().len() };
+        let talk = converse(socket, &mut state, &mut commands);
+        let all = timeout(Duration::from_secs(3600), async { tokio::join!(serve, read, talk) });
+        let (told, read, _) = all.await.expect("it goes on");
+        assert_eq!(read, pieces * CHUNK);
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_is_told_of_seldom_and_where_an_agent_waits_for_it() {
+        let told = download(100, WINDOW).await;
+        assert!(told <= 40, "{told}");
+        assert_eq!(download(100, CHUNK).await, 100, "it has room for one piece");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn uploads_and_downloads_at_once_do_not_wait_for_each_other() {
         let (pod, socket) = Pod::connected().await;

@@ -6,7 +6,7 @@ use arl_agent::message::live::{Id, Output, Request, WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::watch,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -17,12 +17,22 @@ use super::{
 };
 use crate::error::Error;
 
+/// So many bytes that were taken are told of at once: each message costs every process on its way as much as a piece of output does.
+const SAID_AT: u64 = WINDOW as u64 / 4;
+/// An agent may have less room than that.
+const SAID_WITHIN: Duration = Duration::from_millis(2);
+
 pub(crate) struct Handle {
     link: Link,
     id: Id,
     number: u64,
     events: EventReceiver,
     taken: [u64; 2],
+    /// What of that the agent has been told.
+    said: [u64; 2],
+    /// How much it has not been told, and since when.
+    unsaid: u64,
+    unsaid_since: Option<Instant>,
     stdin: Option<Stdin>,
     is_over: bool,
 }
@@ -40,7 +50,7 @@ impl Handle {
         };
         link.send(Command::Open { id, number, opening, events: sender, received });
         let stdin = has_input.then(|| Stdin { link: link.clone(), id, sent: 0, room });
-        Self { link, id, number, events, taken, stdin, is_over: false }
+        Self { link, id, number, events, taken, said: taken, unsaid: 0, unsaid_since: None, stdin, is_over: false }
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -51,16 +61,32 @@ impl Handle {
         self.stdin.take()
     }
 
-    /// The next event. Taking bytes makes room for more.
+    /// The next event. Taking bytes makes room for more, which the agent hears of a part of the window at a time, or where nothing more comes.
     pub(crate) async fn next(&mut self) -> FlowEvent {
-        let event = self.events.next().await.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
-        match &event {
-            FlowEvent::Data(output, data) => self.acknowledge(*output, data.len() as u64),
-            FlowEvent::Gap(output, from, until) => self.acknowledge(*output, until.saturating_sub(*from)),
-            FlowEvent::Ended(_) | FlowEvent::Done(_) | FlowEvent::Failed(_) => self.is_over = true,
-            FlowEvent::Started(_) | FlowEvent::Rejected(_) => {}
+        loop {
+            let next = self.events.next();
+            let event = match self.unsaid_since {
+                Some(since) => match timeout_at(since + SAID_WITHIN, next).await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        self.acknowledge();
+                        continue;
+                    }
+                },
+                None => next.await,
+            };
+            let event = event.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
+            match &event {
+                FlowEvent::Data(output, data) => self.take(*output, data.len() as u64),
+                FlowEvent::Gap(output, from, until) => self.take(*output, until.saturating_sub(*from)),
+                FlowEvent::Ended(_) | FlowEvent::Done(_) | FlowEvent::Failed(_) => {
+                    self.is_over = true;
+                    self.acknowledge();
+                }
+                FlowEvent::Started(_) | FlowEvent::Rejected(_) => {}
+            }
+            return event;
         }
-        event
     }
 
     /// The same where that takes the agent `time` and a moment at most. One that is silent for longer is of no use.
@@ -69,11 +95,28 @@ impl Handle {
         next.unwrap_or_else(|_| FlowEvent::Failed(self.link.silent()))
     }
 
-    fn acknowledge(&mut self, output: Output, bytes: u64) {
+    fn take(&mut self, output: Output, bytes: u64) {
         let taken = &mut self.taken[usize::from(output == Output::Stderr)];
         *taken = taken.saturating_add(bytes);
-        let request = Request::Acknowledge { id: self.id, output, offset: *taken };
-        self.link.send(Command::Send(request));
+        self.unsaid = self.unsaid.saturating_add(bytes);
+        self.unsaid_since.get_or_insert_with(Instant::now);
+        if self.unsaid >= SAID_AT {
+            self.acknowledge();
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        self.unsaid = 0;
+        if self.unsaid_since.take().is_none() {
+            return;
+        }
+        for (number, output) in [Output::Stdout, Output::Stderr].into_iter().enumerate() {
+            if self.said[number] != self.taken[number] {
+                self.said[number] = self.taken[number];
+                let request = Request::Acknowledge { id: self.id, output, offset: self.taken[number] };
+                self.link.send(Command::Send(request));
+            }
+        }
     }
 
     pub(crate) fn send(&self, request: Request) {
