@@ -57,3 +57,18 @@ pub async fn open(client: &Client, place: &Place, has_worked: bool) -> Result<(S
         _ => Err(StreamError::Protocol("the agent says something else before it greets".into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code in the pod may stand in its place: a pod that answers is reached, whatever it says.
+    #[tokio::test]
+    async fn an_agent_that_refuses_every_stream_is_reached() {
+        let (client, _told) = testing::agents_that_greet(FromAgent::Refused("not you".into())).await.unwrap();
+        let place =
+            Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), sandbox: None, container: None };
+        let refused = open(&with_protocol_v4(client), &place, true).await.err();
+        assert!(matches!(&refused, Some(StreamError::Unstarted(message)) if message == "not you"), "{refused:?}");
+    }
+}

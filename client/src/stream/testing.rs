@@ -80,19 +80,30 @@ impl Pod {
 /// # Errors
 /// Where this machine gives no port.
 pub async fn agents_of(version: u32) -> std::io::Result<(kube::Client, mpsc::UnboundedReceiver<ToAgent>)> {
+    agents_that_greet(FromAgent::Hello { version, unfinished: Vec::new(), instance: Some(1) }).await
+}
+
+/// The same with agents that answer a greeting so.
+///
+/// # Errors
+/// Where this machine gives no port.
+pub async fn agents_that_greet(
+    greeting: FromAgent,
+) -> std::io::Result<(kube::Client, mpsc::UnboundedReceiver<ToAgent>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let (told, hears) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            tokio::spawn(greet(connection, version, told.clone()));
+            tokio::spawn(greet(connection, greeting.clone(), told.clone()));
         }
     });
     let config = kube::Config::new(url.parse().map_err(Error::other)?);
     Ok((kube::Client::try_from(config).map_err(Error::other)?, hears))
 }
 
-async fn greet(connection: TcpStream, version: u32, told: mpsc::UnboundedSender<ToAgent>) {
+async fn greet(connection: TcpStream, greeting: FromAgent, told: mpsc::UnboundedSender<ToAgent>) {
+    let is_old = matches!(greeting, FromAgent::Hello { version, .. } if version < LIVE_VERSION);
     #[allow(clippy::result_large_err, reason = "the type is that of the library's callback")]
     let protocol = |_: &Request, mut response: Response| {
         let protocol = HeaderValue::from_static("v4.channel.k8s.io");
@@ -108,10 +119,10 @@ async fn greet(connection: TcpStream, version: u32, told: mpsc::UnboundedSender<
         }
         while let Ok(Some(message)) = frames.take::<ToAgent>() {
             let answer = match message {
-                ToAgent::Hello { .. } => FromAgent::Hello { version, unfinished: Vec::new(), instance: Some(1) },
+                ToAgent::Hello { .. } => greeting.clone(),
                 ToAgent::Ping => FromAgent::Pong,
                 message => {
-                    let is_unknown = version < LIVE_VERSION && matches!(message, ToAgent::Live(_));
+                    let is_unknown = is_old && matches!(message, ToAgent::Live(_));
                     if told.send(message).is_err() || is_unknown {
                         return;
                     }
