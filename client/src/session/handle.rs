@@ -66,13 +66,13 @@ impl Handle {
         loop {
             let next = self.events.next();
             let event = match self.unsaid_since {
-                Some(since) => match timeout_at(since + SAID_WITHIN, next).await {
-                    Ok(event) => event,
-                    Err(_) => {
+                Some(since) => {
+                    let Ok(event) = timeout_at(since + SAID_WITHIN, next).await else {
                         self.acknowledge();
                         continue;
-                    }
-                },
+                    };
+                    event
+                }
                 None => next.await,
             };
             let event = event.unwrap_or_else(|| FlowEvent::Failed(self.link.lost()));
