@@ -51,6 +51,11 @@ pub fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// What chooses objects: nothing would choose all of them.
+pub fn chosen(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

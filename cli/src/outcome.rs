@@ -17,15 +17,20 @@ use crate::{
 
 /// How long the last piece may take once the Task has finished.
 const REST_MAX: Duration = Duration::from_secs(1);
+/// Of a command that said nothing, since it never ran.
+const NOT_STARTED: [u8; 2] = [126, 127];
 
-/// The exit code of a Task's command, or why there is none.
+/// The exit code of a Task's command. A failure has what a code alone does not say.
 pub fn outcome(status: &TaskStatus) -> Result<u8, Failure> {
     let succeeded = condition::find(&status.conditions, "Succeeded");
     let reason = succeeded.map_or("", |condition| condition.reason.as_str());
     let message = succeeded.map_or("", |condition| condition.message.as_str());
-    match (status.state, reason, status.exit_code) {
+    // The code is of the last command, which may have ended well: then it was no command that failed.
+    let failed = status.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
+    match (status.state, reason, failed) {
         (Some(TaskState::Succeeded), ..) => Ok(0),
-        (_, "StepFailed" | "OOMKilled", Some(code)) => Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+        (_, "StepFailed", Some(code)) if status.steps.len() <= 1 && !NOT_STARTED.contains(&code) => Ok(code),
+        (_, "StepFailed" | "OOMKilled", Some(code)) => Err(Failure { code, ..Failure::ours(message) }),
         (_, "TimedOut", _) => Err(Failure { code: TIMED_OUT, ..Failure::ours(message) }),
         _ => Err(Failure::ours(format!("the Task failed ({reason}): {message}"))),
     }
@@ -173,15 +178,27 @@ mod tests {
 
     #[test]
     fn a_task_ends_as_its_command_did() {
-        let of = |state: &str, reason: &str, code: Option<i32>| {
+        let of_steps = |steps: &[Option<i32>], state: &str, reason: &str, code: Option<i32>| {
             let condition = json!({ "type": "Succeeded", "status": "False", "reason": reason, "message": "why",
                 "lastTransitionTime": "2026-01-01T00:00:00Z" });
-            let status = json!({ "state": state, "exitCode": code, "conditions": [condition] });
+            let steps: Vec<_> =
+                steps.iter().map(|code| json!({ "name": "s", "state": "Failed", "exitCode": code })).collect();
+            let status = json!({ "state": state, "exitCode": code, "conditions": [condition], "steps": steps });
             outcome(&serde_json::from_value(status).unwrap()).map_err(|failure| (failure.code, failure.message))
         };
+        let of = |state: &str, reason: &str, code| of_steps(&[code], state, reason, code);
         assert_eq!(of("Succeeded", "Succeeded", Some(0)), Ok(0));
         assert_eq!(of("Failed", "StepFailed", Some(7)), Ok(7));
+        assert_eq!(of("Failed", "StepFailed", Some(127)), Err((127, "why".into())), "it is not there");
+        assert_eq!(of("Failed", "OOMKilled", Some(137)), Err((137, "why".into())));
+        assert_eq!(of_steps(&[Some(0), Some(7)], "Failed", "StepFailed", Some(7)), Err((7, "why".into())), "which one");
         assert_eq!(of("Failed", "TimedOut", Some(124)), Err((124, "why".into())));
+        for (reason, code) in
+            [("StepFailed", Some(0)), ("OOMKilled", Some(0)), ("StepFailed", None), ("StepFailed", Some(256))]
+        {
+            let expected = Err((125, format!("the Task failed ({reason}): why")));
+            assert_eq!(of_steps(&[Some(0), None], "Failed", reason, code), expected, "{code:?} is no failed command's");
+        }
         assert_eq!(of("Failed", "PodLost", None), Err((125, "the Task failed (PodLost): why".into())));
     }
 }

@@ -236,6 +236,9 @@ async fn files_and_trees_are_copied_both_ways() {
         .await
         .out();
     assert_eq!(std::fs::read(at("out")).unwrap(), b"abc\nabc\n");
+    let late = ["run", "p", "--task", "--timeout", "1s", "--cp-out", &format!("/workspace/late:{}", at("late")), "--"];
+    let done = arl(&world, &[&late[..], &["sh", "-c", "echo x >/workspace/late; exec sleep 1000"]].concat()).await;
+    assert_eq!((done.code, std::fs::read(at("late")).unwrap().as_slice()), (Some(124), &b"x\n"[..]), "{done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

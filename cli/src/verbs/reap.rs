@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use crate::{connect::Connection, failure::Failure, print};
+use crate::{connect::Connection, failure::Failure, options::chosen, print};
 
 /// Delete the Sandboxes and Tasks that a run of a program left.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The value of the label arl.infra.io/run-id.
+    #[arg(value_parser = chosen)]
     run_id: String,
 }
 

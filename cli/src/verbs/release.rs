@@ -7,7 +7,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 
-use crate::{connect::Connection, failure::Failure, kind, listing, print};
+use crate::{connect::Connection, failure::Failure, kind, listing, options::chosen, print};
 
 /// Give Sandboxes back: they and their pods are deleted.
 #[derive(Args, Debug)]
@@ -16,7 +16,7 @@ pub struct Flags {
     #[arg(required_unless_present_any = ["selector", "all"], value_parser = kind::sandbox)]
     sandbox: Vec<String>,
     /// Those with these labels.
-    #[arg(short = 'l', long, conflicts_with = "sandbox")]
+    #[arg(short = 'l', long, conflicts_with = "sandbox", value_parser = chosen)]
     selector: Option<String>,
     /// All of the namespace.
     #[arg(long, conflicts_with_all = ["sandbox", "selector"])]

@@ -1,6 +1,7 @@
 //! `run`: a command in a Sandbox that is claimed for it.
 
 use arl_client::{Client, Sandbox, Step};
+use arl_crds::TaskStatus;
 use clap::Args;
 use serde_json::json;
 
@@ -86,18 +87,26 @@ async fn inside(sandbox: &Sandbox, flags: &Flags, interrupts: &Interrupts) -> Re
     for Pair(local, remote) in &flags.cp_in {
         interrupts.or(copy::upload(&files, local.as_ref(), remote)).await?;
     }
-    let code = if flags.task {
-        interrupts.or(task(sandbox, flags)).await?
+    let ended = if flags.task {
+        outcome(&interrupts.or(task(sandbox, flags)).await?)
     } else {
-        relay(sandbox.session(), flags.process.of(&flags.command), flags.streams, interrupts).await?
+        Ok(relay(sandbox.session(), flags.process.of(&flags.command), flags.streams, interrupts).await?)
     };
+    let mut copied = Ok(());
     for Pair(remote, local) in &flags.cp_out {
-        interrupts.or(copy::download(&files, remote, local.as_ref())).await?;
+        copied = copied.and(interrupts.or(copy::download(&files, remote, local.as_ref())).await);
     }
-    Ok(code)
+    match (ended, copied) {
+        (Ok(code), copied) => copied.map(|()| code),
+        (ended, Ok(())) => ended,
+        (ended, Err(failure)) => {
+            print::note(failure.message);
+            ended
+        }
+    }
 }
 
-async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<u8, Failure> {
+async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<TaskStatus, Failure> {
     let mut step = json!({ "name": "run", "type": "Command", "command": flags.command });
     if let Some(directory) = &flags.process.workdir {
         step["workDir"] = json!(directory);
@@ -107,5 +116,5 @@ async fn task(sandbox: &Sandbox, flags: &Flags) -> Result<u8, Failure> {
     let status = sandbox.task(vec![step], flags.process.timeout).await?;
     print::bytes(status.stdout.as_deref().unwrap_or_default().as_bytes())?;
     print::raw(status.stderr.as_deref().unwrap_or_default().as_bytes());
-    outcome(&status)
+    Ok(status)
 }

@@ -121,6 +121,17 @@ fn what_is_written_wrongly_is_said() {
 }
 
 #[test]
+fn an_empty_choice_does_not_choose_all() {
+    let (home, _) = home();
+    for arguments in [&["release", "-l", ""][..], &["release", "-l", " \t"], &["release", "--selector="], &["reap", ""]]
+    {
+        let done = kubectl_arl(home.path()).args(arguments).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(125) && said.contains("it is empty"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn a_cluster_that_is_not_there_is_said() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("no.yaml"), "a: [").unwrap();
