@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use arl_agent::message::live::{Output, printed::Printed};
 use arl_crds::{StepState, Task, TaskState, TaskStatus, condition};
+use futures::{FutureExt, future::BoxFuture};
 use tokio::time::timeout;
 
 use crate::{
     connect::Connection,
     failure::{Failure, TIMED_OUT},
-    print,
     progress::Delay,
     step_output::{Position, StepOutput},
     versions::Versions,
@@ -72,7 +72,11 @@ impl<S: Sink> Outputs<S> {
         let ended = status.steps.iter().take_while(|step| has_ended(step.state)).count();
         for (index, step) in status.steps.iter().enumerate().take(ended).skip(self.told) {
             for (output, text) in [(Output::Stdout, &step.stdout), (Output::Stderr, &step.stderr)] {
-                let rest = self.live.rest(index, output, text.as_deref().unwrap_or_default());
+                let (recorded, is_cut) = (text.as_deref().unwrap_or_default(), step.truncated == Some(true));
+                let (missing, rest) = self.live.rest(index, output, recorded, is_cut);
+                if missing > 0 {
+                    self.sink.missing(&step.name, missing).await?;
+                }
                 if !rest.is_empty() {
                     self.sink.put(&step.name, output, rest).await?;
                 }
@@ -103,16 +107,22 @@ pub async fn follow<S: Sink>(
     let mut versions = Versions::<Task>::of(connection, name);
     let mut live = Live::Unopened;
     let (mut names, mut was_there) = (Vec::new(), false);
-    let mut delay = Delay::from_now();
+    let (mut delay, mut loss) = (Delay::from_now(), Delay::from_now());
     loop {
         let version = tokio::select! {
             version = versions.next() => version?,
             () = delay.tell() => continue,
+            () = loss.tell() => continue,
             piece = live.next() => {
                 match piece {
                     Ok(Some(piece)) => outputs.piece(&names, &piece).await?,
                     // What it has not told is in the status.
-                    Ok(None) | Err(_) => live = Live::Over,
+                    Ok(None) => live = Live::Over,
+                    // Where the Task ends meanwhile too, nothing is lost.
+                    Err(failure) => {
+                        live = Live::Over;
+                        loss = Delay::because(format!("outputs come when a step has ended: {}", failure.message));
+                    }
                 }
                 continue;
             }
@@ -139,14 +149,7 @@ pub async fn follow<S: Sink>(
         }
         if matches!(live, Live::Unopened) && status.state == Some(TaskState::Running) && outputs.sink.is_listening() {
             names = task.spec.steps.iter().map(|step| step.name.clone()).collect();
-            live = match StepOutput::open(connection, &task).await {
-                Ok(Some(output)) => Live::Open(output),
-                Ok(None) => Live::Over,
-                Err(failure) => {
-                    print::note(format!("outputs come when a step has ended: {}", failure.message));
-                    Live::Over
-                }
-            };
+            live = Live::opening(connection.clone(), task);
         }
         if matches!(live, Live::Over | Live::Unopened) {
             outputs.ended(&status).await?;
@@ -157,15 +160,24 @@ pub async fn follow<S: Sink>(
 /// The way to a pod's outputs.
 enum Live {
     Unopened,
+    Opening(BoxFuture<'static, Result<Option<StepOutput>, Failure>>),
     Open(StepOutput),
     Over,
 }
 
 impl Live {
+    fn opening(connection: Connection, task: Task) -> Self {
+        Self::Opening(async move { StepOutput::open(&connection, &task).await }.boxed())
+    }
+
     async fn next(&mut self) -> Result<Option<Printed>, Failure> {
+        if let Self::Opening(opening) = self {
+            let Some(output) = opening.await? else { return Ok(None) };
+            *self = Self::Open(output);
+        }
         match self {
             Self::Open(output) => output.next().await,
-            Self::Unopened | Self::Over => std::future::pending().await,
+            _ => std::future::pending().await,
         }
     }
 }

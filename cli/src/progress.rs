@@ -82,7 +82,7 @@ impl Awaited for Task {
 /// How long something may take to begin before we say why.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// Says once why a Task has not begun, where that takes long.
+/// Says something once, if it is so for long: such as why a Task has not begun.
 #[derive(Debug)]
 pub struct Delay {
     until: Instant,
@@ -96,11 +96,16 @@ impl Delay {
         Self { until: Instant::now() + SILENCE_MAX, why: None, is_told: false }
     }
 
+    /// Of something else, in these words.
+    pub fn because(why: String) -> Self {
+        Self { why: Some(why), ..Self::from_now() }
+    }
+
     /// What the Task waits for now.
     pub fn of(&mut self, task: &Task) {
         let state = task.status.as_ref().and_then(|status| status.state);
         self.why = match task.progress() {
-            Progress::Waiting(why) if state != Some(TaskState::Running) => Some(why),
+            Progress::Waiting(why) if state != Some(TaskState::Running) => Some(format!("waiting: {why}")),
             _ => None,
         };
     }
@@ -113,7 +118,7 @@ impl Delay {
         sleep_until(self.until).await;
         self.is_told = true;
         if let Some(why) = &self.why {
-            print::note(format!("waiting: {why}"));
+            print::note(why);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the steps of a Task print, straight from its pod while they run.
 
+use std::time::Duration;
+
 use arl_agent::{
     BINARY, DIRECTORY,
     frame::{FROM_AGENT_MAX, Frames},
@@ -7,12 +9,16 @@ use arl_agent::{
 };
 use arl_client::stream::with_protocol_v4;
 use arl_crds::{Sandbox, Task};
+use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::{AttachParams, AttachedProcess},
 };
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
 
 use crate::{connect::Connection, failure::Failure};
 
@@ -20,10 +26,16 @@ use crate::{connect::Connection, failure::Failure};
 const READ: usize = 64 * 1024;
 /// Of what the program in the pod says before it ends.
 const STDERR_MAX: usize = 4096;
+/// What stands on a line of its own in a record where bytes were left out: their number, between these.
+const LEFT_OUT: [&str; 2] = ["\n[... ", " bytes left out ...]\n"];
+/// How long a pod may take to answer: one that goes away may never.
+const OPEN_MAX: Duration = Duration::from_secs(15);
 
 /// Pieces of outputs, in the order in which they were printed; on each of a step's two outputs none twice.
 pub struct StepOutput {
-    process: AttachedProcess,
+    _process: AttachedProcess,
+    /// Why it ended before the run.
+    end: BoxFuture<'static, Option<String>>,
     out: Box<dyn AsyncRead + Send + Unpin>,
     frames: Frames,
     buffer: Vec<u8>,
@@ -40,14 +52,15 @@ impl StepOutput {
         let parameters =
             AttachParams { container: status.container, ..AttachParams::default().stdin(true).stderr(true) };
         let command = [format!("{DIRECTORY}/{BINARY}"), "output".to_owned(), DIRECTORY.to_owned(), run];
-        let process = pods.exec(&pod, command, &parameters).await;
+        let process = timeout(OPEN_MAX, pods.exec(&pod, command, &parameters)).await;
+        let process = process.map_err(|_| Failure::ours(format!("pod {pod} does not answer")))?;
         let mut process = process.map_err(|error| Failure::api(&format!("exec into pod {pod}"), &error))?;
         let Some(out) = process.stdout() else { return Ok(None) };
-        let (frames, buffer) = (Frames::new(FROM_AGENT_MAX), vec![0; READ]);
-        Ok(Some(Self { process, out: Box::new(out), frames, buffer }))
+        let (frames, buffer, end) = (Frames::new(FROM_AGENT_MAX), vec![0; READ], end(&mut process));
+        Ok(Some(Self { _process: process, end, out: Box::new(out), frames, buffer }))
     }
 
-    /// The next piece; none when the run has ended and nothing is left.
+    /// The next piece; none when the run has ended and nothing is left. A call that is given up loses none.
     pub async fn next(&mut self) -> Result<Option<Printed>, Failure> {
         let failed =
             |why: &dyn std::fmt::Display| Failure::ours(format!("the pod no longer tells what the step prints: {why}"));
@@ -57,15 +70,18 @@ impl StepOutput {
             }
             let count = self.out.read(&mut self.buffer).await.map_err(|error| failed(&error))?;
             if count == 0 {
-                return self.end().await.map_or(Ok(None), |why| Err(failed(&why)));
+                return (&mut self.end).await.map_or(Ok(None), |why| Err(failed(&why)));
             }
             self.frames.push(&self.buffer[..count]);
         }
     }
+}
 
-    /// Why it ended before the run.
-    async fn end(&mut self) -> Option<String> {
-        let status = match self.process.take_status() {
+/// Why a program ended, if it failed.
+fn end(process: &mut AttachedProcess) -> BoxFuture<'static, Option<String>> {
+    let (status, stderr) = (process.take_status(), process.stderr());
+    async move {
+        let status = match status {
             Some(status) => status.await,
             None => None,
         };
@@ -73,12 +89,13 @@ impl StepOutput {
             return None;
         }
         let mut message = Vec::new();
-        if let Some(stderr) = self.process.stderr() {
+        if let Some(stderr) = stderr {
             let _ = stderr.take(STDERR_MAX as u64).read_to_end(&mut message).await;
         }
         let said = String::from_utf8_lossy(&message).trim().to_owned();
         Some(if said.is_empty() { "its end of the stream was closed".to_owned() } else { said })
     }
+    .boxed()
 }
 
 /// How much of the two outputs of the steps has been printed.
@@ -115,15 +132,46 @@ impl Extent {
         missing
     }
 
-    /// The bytes of an unfinished character have been printed, so that the rest of it completes them.
-    fn rest<'a>(&self, recorded: &'a str) -> &'a [u8] {
-        let rest = recorded.get(self.text.min(recorded.len())..).unwrap_or_default();
-        if self.unfinished.is_empty() {
-            return rest.as_bytes();
+    /// What has not been printed of what is recorded: so many bytes that are not in the record, then these.
+    fn rest<'a>(&self, recorded: &'a str, is_cut: bool) -> (u64, &'a [u8]) {
+        let cut = left_out(recorded).filter(|cut| is_cut && self.text > cut.head);
+        let (missing, at) = match cut {
+            // Of which a part may have been printed.
+            Some(Cut { head, bytes, tail }) => {
+                let printed = self.text - head;
+                (bytes.saturating_sub(printed), tail.saturating_add(printed.saturating_sub(bytes)))
+            }
+            None => (0, self.text),
+        };
+        let rest = &recorded[recorded.floor_char_boundary(at)..];
+        if missing > 0 {
+            return (missing.saturating_sub(self.unfinished.len()) as u64, rest.as_bytes());
         }
+        if self.unfinished.is_empty() {
+            return (0, rest.as_bytes());
+        }
+        // They have been printed, so that the rest of the character completes them.
         let unfinished = rest.as_bytes().strip_prefix(self.unfinished.as_slice());
-        unfinished.unwrap_or_else(|| rest.strip_prefix(char::REPLACEMENT_CHARACTER).unwrap_or(rest).as_bytes())
+        let or_replaced = || rest.strip_prefix(char::REPLACEMENT_CHARACTER).unwrap_or(rest).as_bytes();
+        (0, unfinished.unwrap_or_else(or_replaced))
     }
+}
+
+/// Where bytes are left out of a record.
+struct Cut {
+    /// Up to here it is the beginning.
+    head: usize,
+    /// How many are left out.
+    bytes: usize,
+    /// From here on it is the end.
+    tail: usize,
+}
+
+fn left_out(recorded: &str) -> Option<Cut> {
+    let [before, after] = LEFT_OUT;
+    let (head_and_number, tail) = recorded.rsplit_once(after)?;
+    let (head, number) = head_and_number.rsplit_once(before)?;
+    Some(Cut { head: head.len(), bytes: number.parse().ok()?, tail: recorded.len() - tail.len() })
 }
 
 impl Position {
@@ -135,12 +183,12 @@ impl Position {
         self.printed[usize::from(piece.output == Output::Stderr)].take(piece)
     }
 
-    /// What of a step's recorded output has not been printed.
-    pub fn rest<'a>(&self, step: usize, output: Output, recorded: &'a str) -> &'a [u8] {
+    /// What of a step's recorded output has not been printed: so many bytes that are not in the record, then these.
+    pub fn rest<'a>(&self, step: usize, output: Output, recorded: &'a str, is_cut: bool) -> (u64, &'a [u8]) {
         match u32::try_from(step).unwrap_or(u32::MAX).cmp(&self.step) {
-            std::cmp::Ordering::Less => b"",
-            std::cmp::Ordering::Greater => recorded.as_bytes(),
-            std::cmp::Ordering::Equal => self.printed[usize::from(output == Output::Stderr)].rest(recorded),
+            std::cmp::Ordering::Less => (0, b""),
+            std::cmp::Ordering::Greater => (0, recorded.as_bytes()),
+            std::cmp::Ordering::Equal => self.printed[usize::from(output == Output::Stderr)].rest(recorded, is_cut),
         }
     }
 }
@@ -154,19 +202,21 @@ pub fn whole(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use arl_agent::output::Output as Kept;
+
     use super::*;
 
     #[test]
     fn what_was_printed_live_is_not_printed_again() {
         let mut position = Position::default();
-        assert_eq!(position.rest(0, Output::Stdout, "abc"), b"abc");
+        assert_eq!(position.rest(0, Output::Stdout, "abc", false), (0, &b"abc"[..]));
         let piece = |step, offset, data: &str| Printed { step, output: Output::Stdout, offset, data: data.into() };
         assert_eq!((position.take(&piece(1, 0, "ab")), position.take(&piece(1, 5, "f"))), (0, 3));
-        assert_eq!(position.rest(0, Output::Stdout, "of the step before"), b"");
-        assert_eq!(position.rest(1, Output::Stdout, "abcdefgh"), b"gh");
-        assert_eq!(position.rest(1, Output::Stderr, "e"), b"e");
-        assert_eq!(position.rest(1, Output::Stdout, "ab"), b"");
-        assert_eq!(position.rest(2, Output::Stdout, "abc"), b"abc");
+        assert_eq!(position.rest(0, Output::Stdout, "of the step before", false), (0, &b""[..]));
+        assert_eq!(position.rest(1, Output::Stdout, "abcdefgh", false), (0, &b"gh"[..]));
+        assert_eq!(position.rest(1, Output::Stderr, "e", false), (0, &b"e"[..]));
+        assert_eq!(position.rest(1, Output::Stdout, "ab", false), (0, &b""[..]));
+        assert_eq!(position.rest(2, Output::Stdout, "abc", false), (0, &b"abc"[..]));
     }
 
     /// What came live, in pieces; what is printed in all; what of the record is left.
@@ -196,8 +246,48 @@ mod tests {
                     offset += data.len() as u64;
                 }
                 let recorded = String::from_utf8_lossy(printed);
-                assert_eq!(position.rest(0, output, &recorded), expected, "{name}");
+                assert_eq!(position.rest(0, output, &recorded, false), (0, expected), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_record_lacks_is_not_taken_for_what_was_printed() {
+        // Characters of three bytes, so that the record is cut between them.
+        let (printed, kib) = ("\u{20ac}".repeat(200_000).into_bytes(), 1024);
+        let recorded = |total: usize| {
+            let mut output = Kept::default();
+            output.push(&printed[..total]);
+            output.text()
+        };
+        // Bytes that were printed of how many; how many are said to be missing, and how many are left.
+        for (live, total, missing, left) in [
+            (20 * kib, 64 * kib, 0, 44 * kib),
+            (20 * kib, 200 * kib, 132 * kib, 48 * kib),
+            (100 * kib, 200 * kib, 52 * kib, 48 * kib),
+            (170 * kib, 200 * kib, 0, 30 * kib),
+            (200 * kib - 2, 200 * kib, 0, 0),
+        ] {
+            let mut position = Position::default();
+            position.take(&Printed { step: 0, output: Output::Stdout, offset: 0, data: printed[..live].to_vec() });
+            let total = total / 3 * 3;
+            let (text, is_cut) = recorded(total);
+            let (said, rest) = position.rest(0, Output::Stdout, &text, is_cut);
+            let said = usize::try_from(said).unwrap();
+            assert_eq!(live + said + rest.len(), total, "{live} of {total}");
+            assert!(printed[..total].ends_with(rest), "{live} of {total}");
+            assert!(
+                said.abs_diff(missing) < 4 && rest.len().abs_diff(left) < 4,
+                "{live} of {total}: {said}, {}",
+                rest.len()
+            );
+        }
+        let mut position = Position::default();
+        position.take(&Printed { step: 0, output: Output::Stdout, offset: 0, data: vec![b'a'; 10 * kib] });
+        let said = "\n[... 5 bytes left out ...]\n";
+        let whole = format!("{}{said}", "a".repeat(10 * kib));
+        assert_eq!(position.rest(0, Output::Stdout, &whole, true).1, said.as_bytes(), "it is told as it is recorded");
+        let (text, is_cut) = ("a\u{20ac}".repeat(5 * kib), false);
+        assert!(!position.rest(0, Output::Stdout, &text, is_cut).1.is_empty(), "inside of a character");
     }
 }

@@ -47,3 +47,12 @@ fn a_signal_is_heard_while_nobody_reads() {
         assert_eq!(code(&mut child), Some(expected));
     }
 }
+
+#[test]
+fn a_pod_that_never_answers_does_not_hold_what_the_task_says() {
+    let (home, _) = home();
+    let mut child =
+        kubectl_arl(home.path()).args(["logs", "-f", "t", "-n", "silent"]).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(code(&mut child), Some(0));
+    assert_eq!(std::io::read_to_string(child.stdout.take().unwrap()).unwrap(), "printed\n");
+}
