@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use tar::{Archive, Builder};
+use tar::{Archive, Builder, Header};
 
 use super::place::BUFFER;
 use crate::print;
@@ -31,8 +31,12 @@ fn entries(builder: &mut Builder<impl Write>, directory: &Path, below: &Path) ->
             builder.append_dir(&name, &path).map_err(named)?;
             entries(builder, &path, &name)?;
         } else if kind.is_file() {
-            let mut file = File::open(&path).map_err(named)?;
-            builder.append_file(&name, &mut file).map_err(named)?;
+            let content = File::open(&path).map_err(named)?;
+            let mut header = Header::new_gnu();
+            header.set_metadata(&content.metadata().map_err(named)?);
+            if file(builder, header, &name, content).map_err(named)? {
+                print::note(format!("{} became shorter while it was read: its copy ends in zeros", path.display()));
+            }
         } else if kind.is_symlink() {
             builder.append_path_with_name(&path, &name).map_err(named)?;
         } else {
@@ -40,6 +44,15 @@ fn entries(builder: &mut Builder<impl Write>, directory: &Path, below: &Path) ->
         }
     }
     Ok(())
+}
+
+/// Adds a file of the length that its header has, whatever comes of the file meanwhile: more, or less, would shift all that follows. Whether it
+/// had become shorter, and ends in zeros.
+fn file(builder: &mut Builder<impl Write>, mut header: Header, name: &Path, content: impl Read) -> io::Result<bool> {
+    let length = header.size()?;
+    let mut content = content.take(length);
+    builder.append_data(&mut header, name, content.by_ref().chain(io::repeat(0)).take(length))?;
+    Ok(content.limit() > 0)
 }
 
 /// Unpacks an archive into a directory, and nothing outside of it, whatever the archive says.
@@ -77,6 +90,29 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o750);
         assert_eq!(fs::read_link(into.join("a/link")).unwrap(), Path::new("../nowhere"));
         assert!(into.join("empty").is_dir() && !into.join("socket").exists());
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_does_not_spoil_the_others() {
+        // What a growing file and one that shrinks look like: their content is not as long as was said.
+        for (length, expected) in
+            [(3, &b"abc"[..]), (0, b""), (8, b"abcde\0\0\0"), (5000, &[b"abcde", &[0; 4995][..]].concat())]
+        {
+            let mut builder = Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(length);
+            let is_shorter = file(&mut builder, header, Path::new("a"), &b"abcde"[..]).unwrap();
+            assert_eq!(is_shorter, length > 5, "{length}");
+            let mut next = tar::Header::new_gnu();
+            next.set_mode(0o644);
+            next.set_size(4);
+            file(&mut builder, next, Path::new("b"), &b"next"[..]).unwrap();
+            let to = tempfile::tempdir().unwrap();
+            unpack(to.path(), builder.into_inner().unwrap().as_slice()).unwrap();
+            assert_eq!(fs::read(to.path().join("a")).unwrap(), expected, "{length}");
+            assert_eq!(fs::read(to.path().join("b")).unwrap(), b"next", "{length}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Args;
 use tokio::{
     io::AsyncReadExt,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use crate::{
@@ -16,11 +17,13 @@ use crate::{
     live_objects::LiveObjects,
     print, table,
     terminal::{self, FullScreen},
-    usage,
+    usage::{self, Usage},
 };
 
 /// The metrics API cannot be watched, and has new values about as often.
 const MEASURE_EVERY: Duration = Duration::from_secs(15);
+/// How long that may take: it is an API server of its own.
+const MEASURE_MAX: Duration = Duration::from_secs(10);
 /// Ages go on where nothing changes.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 /// Changes that come faster are drawn together.
@@ -38,18 +41,17 @@ pub struct Flags {}
 /// Draws until somebody leaves.
 pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(), Failure> {
     let objects = interrupts.or(LiveObjects::watch(connection)).await?;
-    let mut usage = interrupts.or(async { Ok(usage::of_sandboxes(connection).await) }).await?;
     if !terminal::is_output() || !terminal::is_input() {
+        let usage = interrupts.or(async { Ok(measured(connection).await) }).await?;
         return print::data(&text(connection, &objects, &usage, None));
     }
     let _screen = FullScreen::enter().map_err(|error| Failure::ours(format!("the terminal: {error}")))?;
     let mut resized = terminal::resized().map_err(|error| Failure::signals(&error))?;
     let (mut changes, mut input, mut keys) = (objects.changes(), tokio::io::stdin(), [0; KEYS_MAX]);
-    let (mut measure, mut redraw) = (interval(MEASURE_EVERY), interval(DRAW_EVERY));
-    measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut usage, mut redraw) = (measure(connection), interval(DRAW_EVERY));
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let text = text(connection, &objects, &usage, Some(terminal::columns_and_rows()));
+        let text = text(connection, &objects, &usage.borrow_and_update(), Some(terminal::columns_and_rows()));
         terminal::draw(&text).map_err(|error| Failure::output(&error))?;
         let again = Instant::now() + DRAW_LEAST;
         tokio::select! {
@@ -60,7 +62,7 @@ pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(),
                 _ => return Err(Failure::quiet(HANG_UP)),
             },
             _ = resized.recv() => {}
-            _ = measure.tick() => usage = usage::of_sandboxes(connection).await,
+            Ok(()) = usage.changed() => {}
             _ = redraw.tick() => {}
             told = changes.changed() => match told {
                 Ok(()) => sleep_until(again).await,
@@ -70,10 +72,30 @@ pub async fn top(connection: &Connection, interrupts: &Interrupts) -> Result<(),
     }
 }
 
+/// What Sandboxes use, again and again: beside what is drawn, which does not wait for it.
+fn measure(connection: &Connection) -> watch::Receiver<BTreeMap<String, Usage>> {
+    let (sender, usage) = watch::channel(BTreeMap::new());
+    let connection = connection.clone();
+    tokio::spawn(async move {
+        let mut again = interval(MEASURE_EVERY);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !sender.is_closed() {
+            again.tick().await;
+            sender.send_replace(measured(&connection).await);
+        }
+    });
+    usage
+}
+
+/// What Sandboxes use; nothing where that takes too long.
+async fn measured(connection: &Connection) -> BTreeMap<String, Usage> {
+    timeout(MEASURE_MAX, usage::of_sandboxes(connection)).await.unwrap_or_default()
+}
+
 fn text(
     connection: &Connection,
     objects: &LiveObjects,
-    usage: &BTreeMap<String, usage::Usage>,
+    usage: &BTreeMap<String, Usage>,
     size: Option<(u16, u16)>,
 ) -> String {
     let (columns, rows) = (size.map(|(columns, _)| columns), size.map(|(_, rows)| rows));

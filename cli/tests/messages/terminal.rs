@@ -86,6 +86,13 @@ fn a_terminal_of_forty_columns_is_enough() {
 }
 
 #[test]
+fn a_screen_does_not_wait_for_what_is_measured() {
+    let (home, _) = home();
+    let top = frame(home.path(), "top -n silent");
+    assert!(top.iter().any(|line| line.contains("0 pools")), "{top:#?}");
+}
+
+#[test]
 fn ten_thousand_tasks_fill_one_screen() {
     let (home, _) = home();
     let top = frame(home.path(), "top -n many");
