@@ -49,20 +49,20 @@ pub fn explain(facts: &Facts) -> String {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Succeeded"));
         lines.push(headline("Task", &task.name_any(), why));
-        advice = why.and_then(|why| TaskReason::parse(&why.reason)).map_or(Some(UNSERVED), of_task);
+        advice = remedy(why, TaskReason::parse, of_task);
     }
     if let Some(sandbox) = &facts.sandbox {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Ready"));
         lines.push(headline("Sandbox", &sandbox.name_any(), why));
-        advice = advice.or(why.and_then(|why| SandboxReason::parse(&why.reason)).map_or(Some(UNSERVED), of_sandbox));
+        advice = advice.or(remedy(why, SandboxReason::parse, of_sandbox));
     }
     if let Some(pool) = &facts.pool {
         let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice());
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
-        advice = advice.or(why.and_then(|why| WarmPoolReason::parse(&why.reason)).map_or(Some(UNSERVED), of_pool));
+        advice = advice.or(remedy(why, WarmPoolReason::parse, of_pool));
     }
     // Those that are not ready say more.
     let mut pods: Vec<&Pod> = facts.pods.iter().collect();
@@ -91,7 +91,11 @@ fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
     let status = pod.status.clone().unwrap_or_default();
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
     let place = node.map_or("on no node".to_owned(), |node| format!("on node {node}"));
-    let phase = if is_ready(pod) { "Ready" } else { status.phase.as_deref().unwrap_or("Unknown") };
+    let phase = match status.phase.as_deref() {
+        _ if pod.metadata.deletion_timestamp.is_some() => "Terminating",
+        _ if is_ready(pod) => "Ready",
+        phase => phase.unwrap_or("Unknown"),
+    };
     let mut lines = vec![format!("  Pod {name}: {phase}, {place}")];
     let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
     lines.extend(unscheduled.map(|c| format!("    not scheduled: {}", c.message.as_deref().unwrap_or_default())));
@@ -121,6 +125,18 @@ fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
     lines.iter().map(|line| printable(line, MESSAGE_MAX)).collect()
 }
 
+fn remedy<R>(
+    why: Option<&Condition>,
+    parse: fn(&str) -> Option<R>,
+    of: fn(R) -> Option<&'static str>,
+) -> Option<&'static str> {
+    match why {
+        Some(why) => parse(&why.reason).map_or(Some(NEWER), of),
+        None => Some(UNSERVED),
+    }
+}
+
+const NEWER: &str = "read the message above: the operator is newer than this program, which does not know the reason: `kubectl arl version`";
 const WELL: &str = "nothing; it is as it should be";
 const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
 
@@ -265,6 +281,13 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         assert!(explain(&allocated).ends_with("What to do: nothing; it is as it should be\n"), "it has its pod");
         let starting = Facts { pool: empty(), ..Facts::default() };
         assert!(explain(&starting).contains("What to do: wait: its pods start"));
+        let newer = Facts { pool: Some(pool(&why("Ready", "False", "PodsOnStrike"))), ..Facts::default() };
+        assert!(explain(&newer).contains("What to do: read the message above"));
+        let pod = json!({ "spec": { "containers": [] }, "status": { "conditions": why("Ready", "True", "") } });
+        let mut pod: Pod = made("Pod", "p-1", &pod);
+        pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        let ends = Facts { pods: vec![pod], ..Facts::default() };
+        assert!(explain(&ends).contains("Pod p-1: Terminating"), "{}", explain(&ends));
         let unserved = Facts { pool: Some(pool(&json!([]))), ..Facts::default() };
         assert!(explain(&unserved).contains("see whether the operator runs"));
     }

@@ -83,7 +83,7 @@ const fn right(verb: &'static str, group: &'static str, resource: &'static str, 
 }
 
 /// All that the verbs take.
-pub const RIGHTS: [Right; 14] = [
+pub const RIGHTS: [Right; 23] = [
     right("list", arl_crds::GROUP, "warmpools", "get, top, ui, why"),
     right("list", arl_crds::GROUP, "sandboxes", "get, top, ui, why"),
     right("watch", arl_crds::GROUP, "sandboxes", "run, claim, fork, wait"),
@@ -91,13 +91,22 @@ pub const RIGHTS: [Right; 14] = [
     right("watch", arl_crds::GROUP, "tasks", "task, logs -f, wait"),
     right("create", arl_crds::GROUP, "sandboxes", "run, claim, fork"),
     right("delete", arl_crds::GROUP, "sandboxes", "run, release, reap"),
+    right("get", arl_crds::GROUP, "sandboxes", "exec, shell, cp, ps, kill, snapshot, fork, why"),
     right("create", arl_crds::GROUP, "tasks", "task run, run --task"),
+    right("get", arl_crds::GROUP, "tasks", "logs, why"),
+    right("delete", arl_crds::GROUP, "tasks", "run --task that is given up"),
+    right("deletecollection", arl_crds::GROUP, "tasks", "reap"),
     right("patch", arl_crds::GROUP, "tasks", "task cancel"),
     right("create", arl_crds::GROUP, "warmpools", "pool create"),
     right("patch", arl_crds::GROUP, "warmpools", "pool scale, pool roll"),
+    right("get", arl_crds::GROUP, "warmpools", "why"),
+    right("delete", arl_crds::GROUP, "warmpools", "pool delete, reap"),
     right("create", "", "pods/exec", "run, exec, shell, cp, ps, kill, logs -f while a step runs"),
     right("get", "", "pods/exec", "the same, on API servers before 1.35"),
     right("list", "", "pods", "why, report"),
+    right("get", "", "pods", "why"),
+    right("list", "", "events", "why, report"),
+    right("get", "", "pods/log", "report"),
 ];
 
 /// Of the rights that are missing.

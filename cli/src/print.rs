@@ -9,6 +9,7 @@ use std::{
 };
 
 use arl_client::GRACE;
+use arl_crds::text::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
@@ -16,6 +17,9 @@ use crate::{
     interrupt::{self, Interrupt},
     terminal,
 };
+
+/// Far more than words of others need.
+const NOTE_MAX: usize = 8192;
 
 /// Writes data.
 pub fn data(text: &str) -> Result<(), Failure> {
@@ -47,7 +51,7 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
 
 /// Says something that is no data. What cannot be said is not worth a failure.
 pub fn note(text: impl Display) {
-    raw(format!("{text}\n").as_bytes());
+    raw(format!("{}\n", printable(&text.to_string(), NOTE_MAX)).as_bytes());
 }
 
 /// What a command printed on standard error.

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{connect::Connection, failure::Failure};
+use crate::{connect::Connection, failure::Failure, kind::is_name};
 
 /// What is read at once.
 const READ: usize = 64 * 1024;
@@ -47,7 +47,8 @@ impl StepOutput {
         let sandbox = connection.api::<Sandbox>().get_opt(&task.spec.sandbox_ref).await;
         let sandbox = sandbox.map_err(|error| Failure::api("get the Task's Sandbox", &error))?;
         let status = sandbox.and_then(|sandbox| sandbox.status).unwrap_or_default();
-        let (Some(pod), Some(run)) = (status.pod_name, task.metadata.uid.clone()) else { return Ok(None) };
+        let pod = status.pod_name.filter(|pod| is_name(pod));
+        let (Some(pod), Some(run)) = (pod, task.metadata.uid.clone()) else { return Ok(None) };
         let pods: Api<Pod> = Api::namespaced(with_protocol_v4(connection.kube.clone()), &connection.namespace);
         let parameters =
             AttachParams { container: status.container, ..AttachParams::default().stdin(true).stderr(true) };

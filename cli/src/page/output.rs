@@ -74,24 +74,23 @@ impl Sink for Lines {
     }
 }
 
-/// The beginning of a character whose end has not come.
+/// The beginnings of characters whose ends have not come, on each of a step's outputs.
 #[derive(Debug, Default)]
 struct Unfinished {
-    of: Option<(String, Output)>,
-    bytes: Vec<u8>,
+    step: String,
+    bytes: [Vec<u8>; 2],
 }
 
 impl Unfinished {
     /// What can be shown.
     fn text(&mut self, step: &str, output: Output, data: &[u8]) -> String {
-        let of = Some((step.to_owned(), output));
-        if self.of != of {
-            (self.of, self.bytes) = (of, Vec::new());
+        if self.step != step {
+            *self = Self { step: step.to_owned(), ..Self::default() };
         }
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let unfinished = &mut self.bytes[usize::from(output == Output::Stderr)];
+        let mut bytes = std::mem::take(unfinished);
         bytes.extend_from_slice(data);
-        let end = whole(&bytes);
-        self.bytes = bytes.split_off(end);
+        *unfinished = bytes.split_off(whole(&bytes));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
@@ -114,5 +113,8 @@ mod tests {
         assert_eq!(put("b", "ü€😀".as_bytes()), "ü€😀");
         assert_eq!(put("b", b"\xc0"), "\u{fffd}", "what begins no character does not wait for its end");
         assert_eq!(put("b", b"\x80\x80\x80"), "\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(put("b", &euro[..2]), "a");
+        assert_eq!(unfinished.text("b", Output::Stderr, b"x"), "x");
+        assert_eq!(unfinished.text("b", Output::Stdout, &euro[2..]), "€", "the other output comes between");
     }
 }

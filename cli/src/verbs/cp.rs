@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::{connect::Connection, copy, failure::Failure};
+use crate::{connect::Connection, copy, failure::Failure, kind};
 
 /// Copy a file or a directory to or from a Sandbox.
 #[derive(Args, Debug)]
@@ -35,7 +35,11 @@ impl<'a> Side<'a> {
         if text == "-" {
             return Self::Standard;
         }
-        match text.split_once(':') {
+        let named = text.split_once(':').map(|(name, path)| match name.split_once('/') {
+            Some((_, alone)) if !alone.contains('/') && kind::sandbox(name).is_ok() => (alone, path),
+            _ => (name, path),
+        });
+        match named {
             Some((sandbox, path)) if !sandbox.is_empty() && !sandbox.contains('/') && !sandbox.starts_with('.') => {
                 Self::Sandbox(sandbox, if path.is_empty() { "." } else { path })
             }
@@ -84,6 +88,11 @@ mod tests {
             (":a", Side::Local(":a")),
             ("s:/w/x:y", Side::Sandbox("s", "/w/x:y")),
             ("s:", Side::Sandbox("s", ".")),
+            ("sandbox/s:/x", Side::Sandbox("s", "/x")),
+            ("sandbox.arl.infra.io/s:x/y", Side::Sandbox("s", "x/y")),
+            ("./sandbox/s:/x", Side::Local("./sandbox/s:/x")),
+            ("sandbox/s/t:/x", Side::Local("sandbox/s/t:/x")),
+            ("pool/s:/x", Side::Local("pool/s:/x")),
         ] {
             assert_eq!(Side::of(text), expected, "{text}");
         }

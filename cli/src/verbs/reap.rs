@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{connect::Connection, failure::Failure, options::chosen, print};
 
-/// Delete the Sandboxes and Tasks that a run of a program left.
+/// Delete the Sandboxes, Tasks and pools that a run of a program left.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The value of the label arl.infra.io/run-id.

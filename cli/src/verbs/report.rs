@@ -58,7 +58,8 @@ pub async fn report(connection: &Connection, flags: Flags) -> Result<(), Failure
     report.logs(connection).await;
     let missing = std::mem::take(&mut report.missing);
     if !missing.is_empty() {
-        print::note(format!("left out:\n{}", missing.trim_end()));
+        print::note("left out:");
+        missing.lines().for_each(print::note);
         report.files.push(("missing.txt".to_owned(), missing));
     }
     let file = flags.file.unwrap_or_else(|| {

@@ -88,18 +88,33 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
 
 /// Prints them.
 pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
-    let mut outputs = Outputs::to(Printer::of(logs.step, logs.prefix));
-    if logs.follow {
+    let outputs = Outputs::to(Printer::of(logs.step.clone(), logs.prefix));
+    if logs.follow && logs.step.is_none() {
         return follow(connection, &logs.task, outputs).await.map(drop);
     }
     let task = connection.api::<Task>().get(&logs.task).await;
     let task = task.map_err(|error| connection.failed::<Task>("get", &logs.task, &error))?;
+    if let Some(wanted) = &logs.step {
+        has_step(&task, wanted)?;
+    }
+    if logs.follow {
+        return follow(connection, &logs.task, outputs).await.map(drop);
+    }
+    let mut outputs = outputs;
     let status = task.status.unwrap_or_default();
     outputs.ended(&status).await?;
     if let Some(why) = nothing_ran(&status) {
         print::note(format!("Task {}: {why}", logs.task));
     }
     Ok(())
+}
+
+fn has_step(task: &Task, wanted: &str) -> Result<(), Failure> {
+    let steps: Vec<_> = task.spec.steps.iter().map(|step| step.name.as_str()).collect();
+    if steps.contains(&wanted) {
+        return Ok(());
+    }
+    Err(Failure::ours(format!("Task {} has no step {wanted}; it has {}", task.name_any(), steps.join(", "))))
 }
 
 /// Why a Task has no outputs, where none of its steps has begun.
@@ -141,6 +156,16 @@ fn parse(text: &str) -> Result<Task, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_that_a_task_does_not_have_is_named_with_those_it_has() {
+        let steps = ["build", "test"].map(|name| json!({ "name": name, "type": "Command", "command": ["true"] }));
+        let task = json!({ "metadata": { "name": "t" }, "spec": { "sandboxRef": "s", "steps": steps } });
+        let task: Task = serde_json::from_value(task).unwrap();
+        assert!(has_step(&task, "test").is_ok());
+        let why = has_step(&task, "tset").unwrap_err().message;
+        assert_eq!(why, "Task t has no step tset; it has build, test");
+    }
 
     #[test]
     fn a_file_has_one_task_and_nothing_else() {

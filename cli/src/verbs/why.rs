@@ -13,6 +13,7 @@ use crate::{
     cause::{Facts, explain},
     connect::{Connection, is_missing},
     failure::Failure,
+    kind::{Kind, Object, is_name},
     listing, print,
 };
 
@@ -20,32 +21,66 @@ use crate::{
 #[derive(Args, Debug)]
 pub struct Flags {
     /// Its name; with the kind before a slash where several have it, such as task/x.
+    #[arg(value_parser = subject)]
+    name: Subject,
+}
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Subject {
+    kind: Wanted,
     name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    Pod,
+    Only(Kind),
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    let Some((kind, name)) = text.split_once('/') else {
+        return Ok(Subject { kind: Wanted::Any, name: text.to_owned() });
+    };
+    if ["pod", "pods", "po"].contains(&kind) && !name.is_empty() {
+        return Ok(Subject { kind: Wanted::Pod, name: name.to_owned() });
+    }
+    let object = Object::parse(text).map_err(|_| "write it as pool/NAME, sandbox/NAME, task/NAME or pod/NAME")?;
+    Ok(Subject { kind: Wanted::Only(object.kind), name: object.name })
 }
 
 /// Prints it.
 pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
-    let (kind, name) = flags.name.split_once('/').unwrap_or(("", &flags.name));
-    let wants = |plural: &str| kind.is_empty() || plural.starts_with(kind) || kind.starts_with(plural);
+    let Subject { kind, name } = flags.name;
+    let name = name.as_str();
+    let wants = |other: Wanted| kind == Wanted::Any || kind == other;
     let mut facts = Facts::default();
-    if wants("task") {
+    if wants(Wanted::Only(Kind::Tasks)) {
         facts.task = get::<Task>(connection, name).await?;
     }
     let sandbox = facts.task.as_ref().map_or(name, |task| &task.spec.sandbox_ref).to_owned();
-    if facts.task.is_some() || wants("sandbox") {
+    if facts.task.is_some() || wants(Wanted::Only(Kind::Sandboxes)) {
         facts.sandbox = get::<Sandbox>(connection, &sandbox).await?;
     }
     let pool = facts.sandbox.as_ref().map_or(name, |sandbox| &sandbox.spec.pool_ref).to_owned();
     let is_below = facts.task.is_some() || facts.sandbox.is_some();
-    if is_below || wants("pool") || wants("warmpool") {
+    if is_below || wants(Wanted::Only(Kind::Pools)) {
         facts.pool = get::<WarmPool>(connection, &pool).await?;
     }
-    if !is_below && facts.pool.is_none() && wants("pod") {
+    if !is_below && facts.pool.is_none() && wants(Wanted::Pod) {
         facts.pods.extend(get::<Pod>(connection, name).await?);
     }
     if facts.is_empty() {
+        let what = match kind {
+            Wanted::Any => "pool, Sandbox, Task or pod",
+            Wanted::Pod => "pod",
+            Wanted::Only(Kind::Pools) => "pool",
+            Wanted::Only(Kind::Sandboxes) => "Sandbox",
+            Wanted::Only(Kind::Tasks) => "Task",
+        };
         return Err(Failure::ours(format!(
-            "there is no pool, Sandbox, Task or pod {name} in namespace {}; `kubectl arl get` shows what is there",
+            "there is no {what} {name} in namespace {}; `kubectl arl get` shows what is there",
             connection.namespace
         )));
     }
@@ -74,9 +109,31 @@ async fn get<K>(connection: &Connection, name: &str) -> Result<Option<K>, Failur
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
 {
+    if !is_name(name) {
+        return Ok(None);
+    }
     match connection.api::<K>().get(name).await {
         Ok(object) => Ok(Some(object)),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(Failure::api(&format!("get {} {name}", K::kind(&())), &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_as_elsewhere() {
+        for (text, kind) in [
+            ("x", Wanted::Any),
+            ("sbx/x", Wanted::Only(Kind::Sandboxes)),
+            ("wp/x", Wanted::Only(Kind::Pools)),
+            ("task.arl.infra.io/x", Wanted::Only(Kind::Tasks)),
+            ("pods/x", Wanted::Pod),
+        ] {
+            assert_eq!(subject(text), Ok(Subject { kind, name: "x".into() }), "{text}");
+        }
+        assert!(["bogus/x", "p/x", "task/", "/x"].iter().all(|text| subject(text).is_err()));
     }
 }
