@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::failure::Failure;
 
 /// How long after its definition was applied a kind may still be unknown.
-pub const DEFINED_MAX: Duration = Duration::from_secs(10);
+const DEFINED_MAX: Duration = Duration::from_secs(10);
 /// Until it is asked for again.
 const DEFINED_STEP: Duration = Duration::from_millis(200);
 
@@ -86,18 +86,33 @@ impl Connection {
             + DeserializeOwned
             + Serialize,
     {
+        self.once_defined::<K, _, _>(
+            async || self.api().create(&PostParams::default(), object).await,
+            |error| Some(error),
+        )
+        .await
+    }
+
+    /// A call for objects of a kind, which is made again while the API server does not know the kind that has just been defined. `refusal` is
+    /// what it says, if that is why the call failed.
+    pub async fn once_defined<K: Resource<DynamicType = ()>, T, E>(
+        &self,
+        call: impl AsyncFn() -> Result<T, E>,
+        refusal: fn(&E) -> Option<&kube::Error>,
+    ) -> Result<T, E> {
         let until = Instant::now() + DEFINED_MAX;
         loop {
-            match self.api().create(&PostParams::default(), object).await {
-                Err(error) if self.is_being_defined::<K>(&error, until).await => {}
-                created => return created,
+            let called = call().await;
+            let Some(refused) = called.as_ref().err().and_then(refusal) else { return called };
+            if !self.is_being_defined::<K>(refused, until).await {
+                return called;
             }
         }
     }
 
     /// Whether a call that failed may be made again, since the kind has just been defined: the API server does not know it at once. It
     /// answers when it is time to.
-    pub async fn is_being_defined<K: Resource<DynamicType = ()>>(&self, error: &kube::Error, until: Instant) -> bool {
+    async fn is_being_defined<K: Resource<DynamicType = ()>>(&self, error: &kube::Error, until: Instant) -> bool {
         let again = Instant::now() + DEFINED_STEP;
         if !is_unknown_kind(error) || again > until {
             return false;

@@ -142,6 +142,7 @@ async fn run_gives_back_what_the_command_did_and_the_sandbox() {
         (124, "--timeout", &["run", "p", "--timeout", "300ms", "--", "sleep", "1000"]),
         (137, "", &["run", "p", "--", "sh", "-c", "kill -9 $$"]),
         (125, "PoolNotFound", &["run", "none", "--", "true"]),
+        (125, "; there is the pool p\n", &["run", "none", "--", "true"]),
         (125, "needs a terminal", &["run", "p", "-t", "--", "true"]),
         (125, "required arguments", &["run", "p"]),
     ] {
@@ -244,7 +245,9 @@ async fn files_and_trees_are_copied_both_ways() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_are_listed_and_ended() {
     let world = served("cli-ps", 1).await;
-    arl(&world, &["claim", "p", "--name", "s"]).await.out();
+    let setup = "- {name: made, type: FilePatch, path: /workspace/made, content: by the setup}";
+    fed(&world, &["claim", "p", "--name", "s", "--setup", "-"], setup.as_bytes()).await.out();
+    assert_eq!(arl(&world, &["exec", "s", "--", "cat", "/workspace/made"]).await.out(), "by the setup");
     let child =
         begun(&world, &["exec", "s", "--", "sh", "-c", "trap 'exit 5' USR1; echo begun; while :; do sleep 0.1; done"])
             .await;
@@ -258,6 +261,8 @@ async fn processes_are_listed_and_ended() {
     assert!(signalled.ends_with("signalled\n"), "{signalled}");
     let done = finished(child).await;
     assert_eq!(done.code, Some(5), "{done:?}");
+    let late = arl(&world, &["kill", "s", "-s", "USR1", ids.trim()]).await;
+    assert!(late.out.ends_with("had ended\n") || late.err.contains("there is no live process"), "{late:?}");
     let child = begun(&world, &["exec", "s", "--", "sh", "-c", "echo begun; sleep 1000"]).await;
     assert!(arl(&world, &["kill", "s", "--all"]).await.out().ends_with("ended\n"));
     let done = finished(child).await;

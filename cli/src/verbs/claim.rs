@@ -4,23 +4,21 @@ use std::{path::PathBuf, time::Duration};
 
 use arl_client::{Claim, Error, Sandbox};
 use arl_crds::{
-    Sandbox as SandboxObject, WarmPool,
+    Sandbox as SandboxObject, Setup, Step, WarmPool,
     condition::{self, PODS_FAILING},
     duration,
 };
 use clap::Args;
+use kube::{ResourceExt, api::ListParams};
 use tokio::time::Instant;
 
 use crate::{
-    connect::{Connection, DEFINED_MAX},
-    copy,
-    failure::Failure,
-    interrupt::Interrupts,
-    kind,
-    options::variable,
-    print,
+    connect::Connection, copy, failure::Failure, interrupt::Interrupts, kind, manifest, options::variable, print,
     progress::SILENCE_MAX,
 };
+
+/// Pools that are named where another was meant.
+const POOLS_MAX: u8 = 5;
 
 /// Claim a Sandbox and print its name. It stays until it is released, or idle too long.
 #[derive(Args, Debug)]
@@ -34,6 +32,12 @@ pub struct Flags {
     /// Give every command that is run in it a variable, Tasks included; may be repeated. Not for secrets: it is in the Sandbox object.
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
+    /// Run these steps in it before it is ready: a YAML or JSON list of steps as those of a Task; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    setup: Option<PathBuf>,
+    /// For all of these steps together.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse, requires = "setup")]
+    setup_timeout: Duration,
     #[command(flatten)]
     limits: Limits,
     /// Unpack this tar archive in it first, such as one of `kubectl arl snapshot`.
@@ -59,7 +63,11 @@ pub struct Limits {
 pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<(), Failure> {
     let client = connection.client();
     let request = named(client.claim(&flags.pool), flags.name);
-    let request = flags.env.into_iter().fold(request, |claim, (name, value)| claim.env(name, value));
+    let mut request = flags.env.into_iter().fold(request, |claim, (name, value)| claim.env(name, value));
+    if let Some(file) = &flags.setup {
+        let timeout = format!("{}ms", flags.setup_timeout.as_millis());
+        request = request.setup(Setup { timeout, steps: manifest::read(file, steps)? });
+    }
     let sandbox = obtain(connection, request, &flags.pool, &flags.limits, interrupts).await?;
     if let Some(archive) = &flags.from
         && let Err(failure) = interrupts.or(copy::unpack(&sandbox.files(), archive, &flags.into)).await
@@ -73,6 +81,12 @@ pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupt
         sandbox.release().await?;
     }
     printed
+}
+
+fn steps(text: &str) -> Result<Vec<Step>, String> {
+    let steps = serde_saphyr::from_str::<Vec<Step>>(text).map_err(|error| manifest::line(&error));
+    let steps = steps.and_then(|steps| if steps.is_empty() { Err("there is none".to_owned()) } else { Ok(steps) });
+    steps.map_err(|why| format!("a list of steps is wanted here: {why}"))
 }
 
 /// A claim of a Sandbox that is to have this name, if one was given.
@@ -96,9 +110,13 @@ pub async fn obtain(
     let sandbox = {
         let _waiting = print::Waiting::on(format!("waiting for a Sandbox of pool {pool}"));
         tokio::select! {
-            claimed = interrupts.or(claimed(connection, claim)) => claimed?,
+            claimed = interrupts.or(claimed(connection, claim)) => claimed,
             never = explain(connection, pool) => match never {},
         }
+    };
+    let sandbox = match sandbox {
+        Ok(sandbox) => sandbox,
+        Err(failure) => return Err(with_pools(connection, pool, failure).await),
     };
     let took = duration::display(began.elapsed());
     print::note(format!("Sandbox {} is ready after {took}, pod {}", sandbox.name(), sandbox.pod()));
@@ -106,12 +124,40 @@ pub async fn obtain(
 }
 
 async fn claimed(connection: &Connection, claim: Claim) -> Result<Sandbox, Failure> {
-    let until = Instant::now() + DEFINED_MAX;
-    loop {
-        match claim.clone().await {
-            Err(Error::Api { source, .. }) if connection.is_being_defined::<SandboxObject>(&source, until).await => {}
-            claimed => return Ok(claimed?),
+    fn refusal(error: &Error) -> Option<&kube::Error> {
+        match error {
+            Error::Api { source, .. } => Some(source),
+            _ => None,
         }
+    }
+    Ok(connection.once_defined::<SandboxObject, _, _>(async || claim.clone().await, refusal).await?)
+}
+
+/// Why there is no Sandbox, and where its pool is not there, which pools are.
+async fn with_pools(connection: &Connection, pool: &str, mut failure: Failure) -> Failure {
+    let is_missing = || async { matches!(connection.api::<WarmPool>().get_opt(pool).await, Ok(None)) };
+    if !failure.message.is_empty() && is_missing().await {
+        failure.message += &pools(connection).await;
+    }
+    failure
+}
+
+/// Which pools there are, as the end of a sentence.
+async fn pools(connection: &Connection) -> String {
+    let few = ListParams::default().limit(u32::from(POOLS_MAX) + 1);
+    let listed = connection.api::<WarmPool>().list_metadata(&few).await;
+    listed.map(|list| known(&list.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>())).unwrap_or_default()
+}
+
+fn known(names: &[String]) -> String {
+    let max = usize::from(POOLS_MAX);
+    match names {
+        [] => "; there is no pool: `kubectl arl pool create IMAGE` makes one".to_owned(),
+        names if names.len() > max => {
+            format!("; there are the pools {} and others", names[..max].join(", "))
+        }
+        [name] => format!("; there is the pool {name}"),
+        names => format!("; there are the pools {}", names.join(", ")),
     }
 }
 
@@ -121,7 +167,10 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
     if let Ok(found) = connection.api::<WarmPool>().get_opt(pool).await {
         let Some(found) = found else {
             // One that runs has said so.
-            print::note(format!("waiting: there is no WarmPool {pool}, and no operator has looked at the Sandbox yet"));
+            let pools = pools(connection).await;
+            print::note(format!(
+                "waiting: there is no WarmPool {pool}, and no operator has looked at the Sandbox yet{pools}"
+            ));
             return std::future::pending().await;
         };
         let conditions = found.status.map(|status| status.conditions).unwrap_or_default();
@@ -132,4 +181,31 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
         }
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setup_is_a_list_of_steps() {
+        let yaml = "- name: a\n  type: Command\n  command: [pip, install, rich]\n";
+        let json = r#"[{"name": "a", "type": "FilePatch", "path": "x", "content": "y"}]"#;
+        for text in [yaml, json] {
+            assert_eq!(steps(text).unwrap().into_iter().map(|step| step.name).collect::<Vec<_>>(), ["a"], "{text}");
+        }
+        for text in ["", "name: a", "- name: a", "a: ["] {
+            let why = steps(text).unwrap_err();
+            assert!(why.starts_with("a list of steps is wanted here: ") && !why.contains('\n'), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_few_pools_are_named() {
+        let of = |count: usize| known(&(0..count).map(|number| format!("p{number}")).collect::<Vec<_>>());
+        assert!(of(0).contains("pool create"));
+        assert_eq!(of(1), "; there is the pool p0");
+        assert_eq!(of(5), "; there are the pools p0, p1, p2, p3, p4");
+        assert_eq!(of(6), "; there are the pools p0, p1, p2, p3, p4 and others");
+    }
 }

@@ -6,7 +6,7 @@ use arl_client::{Error, ProcessEvent, Session, kind::Kind, live::Listed};
 use arl_crds::duration;
 use clap::Args;
 
-use crate::{connect::Connection, failure::Failure, kind, print};
+use crate::{connect::Connection, failure::Failure, failures::Failures, kind, print};
 
 /// End live processes of a Sandbox, and all that they started: TERM, a grace, KILL.
 #[derive(Args, Debug)]
@@ -32,30 +32,37 @@ pub struct Flags {
 pub async fn kill(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     let sandbox = connection.sandbox(&flags.sandbox).await?;
     let listed = sandbox.session().list().await?;
-    let ids: Vec<u64> = if flags.all {
-        listed.iter().filter(|process| !process.ended).map(|process| process.id.0).collect()
+    let processes: Vec<&Listed> = if flags.all {
+        listed.iter().filter(|process| !process.ended).collect()
     } else {
         let found = flags.process.iter().map(|wanted| find(&listed, wanted));
         found.collect::<Result<_, _>>()?
     };
-    for id in ids {
-        end(sandbox.session(), id, &flags).await?;
-        print::line(format!("{id:016x} {}", if flags.signal.is_some() { "signalled" } else { "ended" }))?;
+    let mut failures = Failures::default();
+    for process in processes {
+        if let Some(done) = failures.take(end(sandbox.session(), process, &flags).await) {
+            print::line(format!("{:016x} {done}", process.id.0))?;
+        }
     }
-    Ok(())
+    failures.result()
 }
 
-async fn end(session: &Session, id: u64, flags: &Flags) -> Result<(), Failure> {
-    let mut process = match session.attach(id).await {
+/// Ends it, or sends it the signal; what came of it.
+async fn end(session: &Session, process: &Listed, flags: &Flags) -> Result<&'static str, Failure> {
+    const HAD_ENDED: &str = "had ended";
+    if process.ended {
+        return Ok(HAD_ENDED);
+    }
+    let mut process = match session.attach(process.id.0).await {
         Ok(process) => process,
-        // It has ended meanwhile.
-        Err(Error::Remote(error)) if error.kind == Kind::Unknown => return Ok(()),
+        // Meanwhile.
+        Err(Error::Remote(error)) if error.kind == Kind::Unknown => return Ok(HAD_ENDED),
         Err(error) => return Err(error.into()),
     };
     if let Some(signal) = flags.signal {
         process.signal(signal);
         // It is on the same stream: what is answered after it has arrived after it.
-        return Ok(session.list().await.map(drop)?);
+        return Ok(session.list().await.map(|_| "signalled")?);
     }
     process.kill(flags.grace);
     loop {
@@ -63,18 +70,18 @@ async fn end(session: &Session, id: u64, flags: &Flags) -> Result<(), Failure> {
             ProcessEvent::Ended(exit) if !exit.survivors.is_empty() => {
                 return Err(Failure::ours(format!("these could not be ended: {}", exit.survivors.join(", "))));
             }
-            ProcessEvent::Ended(_) => return Ok(()),
+            ProcessEvent::Ended(_) => return Ok("ended"),
             ProcessEvent::Rejected(error) => return Err(Error::Remote(error).into()),
             ProcessEvent::Output(..) | ProcessEvent::Gap(_) => {}
         }
     }
 }
 
-/// The id of a process that is named by its PID or id.
-fn find(listed: &[Listed], wanted: &str) -> Result<u64, Failure> {
+/// The process that is named by its PID or id.
+fn find<'a>(listed: &'a [Listed], wanted: &str) -> Result<&'a Listed, Failure> {
     let by_pid = listed.iter().filter(|process| !process.ended).find(|process| process.pid.to_string() == wanted);
     let found = by_pid.or_else(|| listed.iter().find(|process| format!("{:016x}", process.id.0) == wanted));
-    found.map(|process| process.id.0).ok_or_else(|| {
+    found.ok_or_else(|| {
         Failure::ours(format!("there is no live process {wanted} in the Sandbox; `kubectl arl ps` lists them"))
     })
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::{connect::Connection, failure::Failure, kind, print, table};
+use crate::{connect::Connection, failure::Failure, failures::Failures, kind, print, table};
 
 /// The annotation of a template that `roll` changes.
 const ROLLED_AT: &str = "arl.infra.io/rolled-at";
@@ -88,12 +88,15 @@ pub async fn pool(connection: &Connection, flags: Flags) -> Result<(), Failure> 
             print::line(format!("warmpool/{pool} rolled"))
         }
         Action::Delete { pool } => {
+            let mut failures = Failures::default();
             for name in pool {
                 let deleted = pools.delete(&name, &DeleteParams::default()).await;
-                deleted.map_err(|error| connection.failed::<WarmPool>("delete", &name, &error))?;
-                print::line(format!("warmpool/{name} deleted"))?;
+                let deleted = deleted.map_err(|error| connection.failed::<WarmPool>("delete", &name, &error));
+                if failures.take(deleted).is_some() {
+                    print::line(format!("warmpool/{name} deleted"))?;
+                }
             }
-            Ok(())
+            failures.result()
         }
     }
 }

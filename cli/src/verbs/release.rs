@@ -7,7 +7,7 @@ use kube::{
     api::{DeleteParams, ListParams},
 };
 
-use crate::{connect::Connection, failure::Failure, kind, listing, options::chosen, print};
+use crate::{connect::Connection, failure::Failure, failures::Failures, kind, listing, options::chosen, print};
 
 /// Give Sandboxes back: they and their pods are deleted.
 #[derive(Args, Debug)]
@@ -32,15 +32,13 @@ pub async fn release(connection: &Connection, flags: Flags) -> Result<(), Failur
     } else {
         flags.sandbox
     };
-    let mut failed = None;
+    let mut failures = Failures::default();
     for name in names {
         let deleted = connection.api::<Sandbox>().delete(&name, &DeleteParams::default()).await;
-        match deleted.map_err(|error| connection.failed::<Sandbox>("delete", &name, &error)) {
-            Ok(_) => print::line(format!("sandbox/{name} released"))?,
-            Err(failure) => {
-                failed.get_or_insert(failure);
-            }
+        let deleted = deleted.map_err(|error| connection.failed::<Sandbox>("delete", &name, &error));
+        if failures.take(deleted).is_some() {
+            print::line(format!("sandbox/{name} released"))?;
         }
     }
-    failed.map_or(Ok(()), Err)
+    failures.result()
 }

@@ -14,6 +14,7 @@ use crate::{
     connect::Connection,
     failure::Failure,
     kind,
+    manifest::{self, line},
     outcome::{Outputs, follow, outcome},
     print,
     printer::{Printer, Silence},
@@ -70,7 +71,7 @@ pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> 
     let tasks = connection.api::<Task>();
     match flags.action {
         Action::Run { file } => {
-            let task = read(&file)?;
+            let task = manifest::read(&file, parse)?;
             let created = connection.create(&task).await;
             let created =
                 created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
@@ -129,28 +130,16 @@ fn nothing_ran(status: &TaskStatus) -> Option<String> {
     Some(format!("none of its steps has begun; {state}{why}"))
 }
 
-fn read(file: &PathBuf) -> Result<Task, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::ours(format!("{}: {error}", file.display()));
-    let text =
-        if file.as_os_str() == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
-    parse(&text.map_err(|error| failed(&error))?).map_err(|why| failed(&why))
-}
-
 /// The Task that a file has; nothing else may be in it.
 fn parse(text: &str) -> Result<Task, String> {
-    // Further lines draw where it is.
-    let line = |error: serde_saphyr::Error| {
-        let said = error.to_string();
-        said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
-    };
-    let objects: Vec<Value> = serde_saphyr::from_multiple(text).map_err(line)?;
+    let objects: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| line(&error))?;
     let kind = |object: &Value| object["kind"].as_str().unwrap_or("without a kind").to_owned();
     let kinds: Vec<String> = objects.iter().map(kind).collect();
     if kinds != ["Task"] {
         let found = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
         return Err(format!("one Task is wanted here, and there is {found}; `kubectl apply -f` takes any objects"));
     }
-    serde_saphyr::from_str(text).map_err(line)
+    serde_saphyr::from_str(text).map_err(|error| line(&error))
 }
 
 #[cfg(test)]

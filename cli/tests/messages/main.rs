@@ -178,7 +178,7 @@ fn what_is_not_there_is_said() {
             "task run -f nosuch.yaml",
             "pool scale p 3",
             "pool roll p",
-            "pool delete p",
+            "pool delete p q",
             "wait pool/p",
             "get -n bare",
             "run p --name s -n bare -- true",
