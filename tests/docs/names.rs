@@ -133,9 +133,9 @@ fn fields(line: &str) -> Vec<&str> {
 
 /// The keys that `--set` is given.
 fn values(line: &str) -> Vec<&str> {
-    let sets =
-        line.split("--set").skip(1).map(|rest| rest.trim_start_matches("-string").trim_start_matches([' ', '"', '=']));
-    sets.map(|set| set.split('=').next().unwrap()).collect()
+    let sets = line.split("--set").skip(1).map(|rest| rest.trim_start_matches("-string"));
+    let sets = sets.filter(|rest| rest.starts_with([' ', '=']));
+    sets.map(|set| set.trim_start_matches([' ', '"', '=']).split('=').next().unwrap()).collect()
 }
 
 fn flags(command: &clap::Command) -> impl Iterator<Item = String> {
