@@ -162,10 +162,10 @@ impl Flow {
         }
     }
 
-    /// Ends what may have been started, and nobody has heard that it was: no one else knows its name.
-    pub(crate) fn give_up(&self) -> Option<Request> {
+    /// Ends what may have been started where its caller has not heard that it was: no one else knows its name.
+    pub(crate) fn give_up(&self, is_started: bool) -> Option<Request> {
         let Opening::Process(start) = &self.opening else { return None };
-        let may_run = !self.confirmed && self.sent.is_some();
+        let may_run = !is_started && self.sent.is_some();
         may_run.then(|| Request::Kill { id: self.id, grace_ms: start.grace_ms.unwrap_or(GRACE_MS) })
     }
 

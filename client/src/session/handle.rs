@@ -34,6 +34,8 @@ pub(crate) struct Handle {
     unsaid: u64,
     unsaid_since: Option<Instant>,
     stdin: Option<Stdin>,
+    /// Whether the caller has heard that it was started.
+    is_started: bool,
     is_over: bool,
 }
 
@@ -50,7 +52,19 @@ impl Handle {
         };
         link.send(Command::Open { id, number, opening, events: sender, received });
         let stdin = has_input.then(|| Stdin { link: link.clone(), id, sent: 0, room });
-        Self { link, id, number, events, taken, said: taken, unsaid: 0, unsaid_since: None, stdin, is_over: false }
+        Self {
+            link,
+            id,
+            number,
+            events,
+            taken,
+            said: taken,
+            unsaid: 0,
+            unsaid_since: None,
+            stdin,
+            is_started: false,
+            is_over: false,
+        }
     }
 
     pub(crate) fn id(&self) -> Id {
@@ -83,7 +97,8 @@ impl Handle {
                     self.is_over = true;
                     self.acknowledge();
                 }
-                FlowEvent::Started(_) | FlowEvent::Rejected(_) => {}
+                FlowEvent::Started(_) => self.is_started = true,
+                FlowEvent::Rejected(_) => {}
             }
             return event;
         }
@@ -127,7 +142,8 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if !self.is_over {
-            self.link.send(Command::Abandon { id: self.id, number: self.number });
+            let (id, number, is_started) = (self.id, self.number, self.is_started);
+            self.link.send(Command::Abandon { id, number, is_started });
         }
     }
 }

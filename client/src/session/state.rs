@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// Send this once; it needs no answer.
     Send(Request),
     /// Nobody waits for it any more.
-    Abandon { id: Id, number: u64 },
+    Abandon { id: Id, number: u64, is_started: bool },
     /// Which processes are there?
     List(oneshot::Sender<Result<Vec<Process>, Error>>),
 }
@@ -79,9 +79,11 @@ impl State {
                 self.send(request);
             }
             // One that was refused beside another does not end that.
-            Command::Abandon { id, number } if self.flows.get(&id).is_some_and(|flow| flow.number() == number) => {
+            Command::Abandon { id, number, is_started }
+                if self.flows.get(&id).is_some_and(|flow| flow.number() == number) =>
+            {
                 let Some(flow) = self.flows.remove(&id) else { return };
-                match flow.give_up() {
+                match flow.give_up(is_started) {
                     Some(kill) => self.send(kill),
                     // Another stream knows nothing of it.
                     None if self.connected.is_none() => self.unsent.extend(flow.kill()),
@@ -260,5 +262,31 @@ mod tests {
         assert_eq!(input(&state), []);
         state.event(Event::InputRoom { id, received: 4, until: 104 });
         assert_eq!(input(&state), [(4, 11), (15, 0)]);
+    }
+
+    /// Its caller has heard of it once that has taken the event.
+    #[tokio::test]
+    async fn a_process_of_whose_start_its_caller_has_not_heard_is_ended_with_it() {
+        use crate::{
+            session::{PATIENCE, handle::Handle, link::Link},
+            stream::Place,
+        };
+        for is_heard in [false, true] {
+            let (mut state, id) = (State::of("p"), Id(1));
+            state.resume(Some(1), &StreamEnd::Broken);
+            let (sender, mut commands) = tokio::sync::mpsc::unbounded_channel();
+            let place =
+                Place { namespace: "n".into(), pod: "p".into(), pod_uid: "u".into(), sandbox: None, container: None };
+            let opening = Opening::Process(Box::new(Start::new(id, vec!["cat".into()])));
+            let mut handle = Handle::open(Link::new(place, sender, PATIENCE), id, opening);
+            state.take(commands.recv().await.unwrap());
+            state.event(Event::Started { id, pid: 1, ago_us: 0 });
+            if is_heard {
+                handle.next().await;
+            }
+            drop(handle);
+            state.take(commands.recv().await.unwrap());
+            assert_ne!(state.has_kill(), is_heard, "{:?}", state.unsent);
+        }
     }
 }
