@@ -151,7 +151,7 @@ async def test_a_command_that_is_waited_for_is_not_followed_twice(async_sandbox:
         await async_sandbox.commands.connect(rows[0].pid)
     assert await async_sandbox.commands.kill(rows[0].pid, grace=0)
     done = await call
-    assert (done.cause, done.stdout) == ("killed", "a\nb\n")
+    assert done.cause == "killed" and "a\nb\n".startswith(done.stdout), "it may be killed before it has printed all"
     assert await async_sandbox.commands.list() == []
 
 
