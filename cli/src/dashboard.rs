@@ -64,11 +64,11 @@ pub fn draw(frame: Frame<'_>) -> String {
     let measured: &[_] = if is_measured { &["CPU", "MEMORY"] } else { &[] };
     let mut of_sandboxes = Table::new(&[&["SANDBOX", "POOL", "PHASE", "TASK", "AGE"], measured].concat());
     for sandbox in sandboxes.iter().take(most) {
-        of_sandboxes.row(
-            row(sandbox, tasks, frame)
-                .into_iter()
-                .chain(is_measured.then(|| used(sandbox, frame)).into_iter().flatten()),
-        );
+        let mut cells = row(sandbox, tasks, frame).to_vec();
+        if is_measured {
+            cells.extend(used(sandbox, frame));
+        }
+        of_sandboxes.row(cells);
     }
     let mut of_tasks = Table::new(&["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE"]);
     let mut shown = recent(tasks);

@@ -15,7 +15,7 @@ pub use self::finished::{Exit, Finished, Gap};
 use crate::{
     command::Command,
     error::Error,
-    session::{FlowEvent, Handle, Opening, Session, Stdin, millis},
+    session::{FlowEvent, Handle, Opening, Session, Stdin, is_merged, millis},
 };
 
 /// The most gaps that are told apart. Each is of a stream that broke.
@@ -34,10 +34,6 @@ pub enum ProcessEvent {
     Ended(Exit),
 }
 
-/// Pieces of output below this size are added to the one before,
-const SMALL: usize = 1024;
-/// up to this size.
-const MERGED_MAX: usize = 64 * 1024;
 /// An event takes so much memory, and what it has in it.
 const EVENT: usize = 128;
 
@@ -57,7 +53,7 @@ impl ProcessEvent {
     pub fn append(&mut self, next: Self) -> Option<Self> {
         match (self, next) {
             (Self::Output(output, data), Self::Output(of, more))
-                if *output == of && more.len() < SMALL && data.len() + more.len() <= MERGED_MAX =>
+                if *output == of && is_merged(data.len(), more.len()) =>
             {
                 data.extend_from_slice(&more);
                 None
@@ -232,6 +228,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::{MERGED_MAX, SMALL};
 
     #[test]
     fn small_pieces_of_one_output_make_few_events() {

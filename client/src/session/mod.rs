@@ -22,7 +22,9 @@ use tokio::{
 pub(crate) use flow::Opening;
 pub(crate) use handle::Handle;
 pub use handle::Stdin;
-pub(crate) use queue::FlowEvent;
+pub(crate) use queue::{FlowEvent, is_merged};
+#[cfg(test)]
+pub(crate) use queue::{MERGED_MAX, SMALL};
 
 use crate::{
     error::Error,

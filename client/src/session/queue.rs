@@ -20,9 +20,14 @@ const AHEAD_MAX: usize = 4 * WINDOW;
 /// Other events that may wait. An agent that is as it should be has one or two.
 const EVENTS_MAX: usize = 1024;
 /// A process that prints byte by byte makes no event of each: pieces below this size are added to the one before,
-const SMALL: usize = 1024;
+pub(crate) const SMALL: usize = 1024;
 /// up to this size.
-const MERGED_MAX: usize = 64 * 1024;
+pub(crate) const MERGED_MAX: usize = 64 * 1024;
+
+/// Whether a piece of so many bytes is added to the one before, of the same output.
+pub(crate) const fn is_merged(before: usize, next: usize) -> bool {
+    next < SMALL && before + next <= MERGED_MAX
+}
 
 /// What is heard of a process or call.
 pub(crate) enum FlowEvent {
@@ -155,7 +160,7 @@ impl Queue {
             FlowEvent::Data(of, before) => Some((*of, before)),
             _ => None,
         });
-        let fits = |before: &Vec<u8>| data.len() < SMALL && before.len() + data.len() <= MERGED_MAX;
+        let fits = |before: &Vec<u8>| is_merged(before.len(), data.len());
         match last.filter(|(of, _)| *of == output).map(|(_, before)| before).next().filter(|before| fits(before)) {
             Some(before) => before.extend_from_slice(&data),
             None => self.events.push_back(FlowEvent::Data(output, data)),
