@@ -8,7 +8,7 @@ use arl_agent::{
     message::live::{Output, printed::Printed},
 };
 use arl_client::stream::with_protocol_v4;
-use arl_crds::{Sandbox, Task};
+use arl_crds::{Sandbox, Task, name::is_name};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{connect::Connection, failure::Failure, kind::is_name};
+use crate::{connect::Connection, failure::Failure};
 
 /// What is read at once.
 const READ: usize = 64 * 1024;

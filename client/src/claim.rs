@@ -256,7 +256,7 @@ impl Claim {
                 fault: Fault::Infrastructure,
             });
         };
-        if !name::can_be(&pod) {
+        if !arl_crds::name::is_name(&pod) {
             return Err(Error::Usage(format!("Sandbox {name} says that its pod is {pod:?}, which no pod is called")));
         }
         let container = status.and_then(|status| status.container.clone());

@@ -14,6 +14,7 @@
 pub mod condition;
 pub mod duration;
 pub mod labels;
+pub mod name;
 pub mod published;
 pub mod reason;
 mod sandbox;

@@ -1,6 +1,6 @@
 //! `why`: from an object to what keeps it from where it should be.
 
-use arl_crds::{Sandbox, Task, WarmPool, labels};
+use arl_crds::{Sandbox, Task, WarmPool, labels, name::is_name};
 use clap::Args;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -13,7 +13,7 @@ use crate::{
     cause::{Facts, explain},
     connect::{Connection, is_missing},
     failure::Failure,
-    kind::{Kind, Object, is_name},
+    kind::{Kind, Object},
     listing, print,
 };
 

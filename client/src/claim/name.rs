@@ -13,31 +13,9 @@ fn named(pool: &str, number: u64) -> String {
     format!("{}-{number:012x}", start.trim_end_matches(['-', '.']))
 }
 
-/// Whether an object can have this name: it becomes part of a path.
-/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-subdomain-names>
-pub(super) fn can_be(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    (1..=253).contains(&name.len()) && name.chars().all(inner) && !name.starts_with('.') && !name.contains("..")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_no_path() {
-        for (name, is_name) in [
-            ("python-pool-1.x", true),
-            ("", false),
-            ("..", false),
-            ("a/../../secrets/b", false),
-            ("a?container=b", false),
-            ("A", false),
-            (&"a".repeat(254), false),
-        ] {
-            assert_eq!(can_be(name), is_name, "{name}");
-        }
-    }
 
     #[test]
     fn a_sandbox_is_named_for_its_pool_in_63_characters() {
