@@ -127,11 +127,15 @@ async fn silent_server(world: &World) -> String {
     let pod = json!({"metadata": {"name": "silent"}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
         "name": "executor", "image": "python:3.9-slim", "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", listen],
+        "startupProbe": {"tcpSocket": {"port": 8443}, "periodSeconds": 1, "failureThreshold": 60},
     }]}});
     create::<Pod>(world.api(), pod).await.unwrap();
-    let address = |pod: &Pod| pod.status.as_ref().and_then(|s| s.pod_ip.clone());
-    let pod = world.one("silent", "it has an address", |pod: &Pod| address(pod).is_some()).await;
-    format!("https://{}:8443/", address(&pod).unwrap())
+    let listens = |pod: &Pod| {
+        let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+        statuses.into_iter().any(|container| container.started == Some(true))
+    };
+    let pod = world.one("silent", "it listens", listens).await;
+    format!("https://{}:8443/", pod.status.and_then(|s| s.pod_ip).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
