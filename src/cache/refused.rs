@@ -3,7 +3,10 @@
 //!
 //! It only slows things down: after a restart everything is tried at once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -22,11 +25,22 @@ const FORGET: Duration = Duration::from_secs(60);
 /// A pod or a Sandbox whose claim was refused.
 #[derive(Debug)]
 struct Pause {
-    /// The Sandbox, as long as it sits out.
-    sits_out: Option<Key>,
+    /// The Sandbox, as long as it sits out, after its pool.
+    sits_out: Option<(Key, Key)>,
     attempts: u32,
     until: Timestamp,
     message: String,
+}
+
+impl Pause {
+    /// Whether it has lasted long enough, or the clock was set back since.
+    fn is_over(&self, now: Timestamp) -> bool {
+        self.until <= now || self.until > now + SANDBOX.1
+    }
+
+    fn is_old(&self, now: Timestamp) -> bool {
+        self.sits_out.is_none() && self.until + FORGET <= now
+    }
 }
 
 /// Why a pod that is there is not given to a Sandbox.
@@ -38,9 +52,16 @@ pub struct ClaimRefusal {
     pub retry_at: Timestamp,
 }
 
-/// The refusals on record, by the uid of the pod or Sandbox.
+/// The refusals on record.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(BTreeMap<Uid, Pause>);
+pub(super) struct Refusals {
+    /// By the uid of the pod or Sandbox.
+    pauses: BTreeMap<Uid, Pause>,
+    /// The Sandboxes that sit out: the pool, the Sandbox, its uid.
+    sitting_out: BTreeSet<(Key, Key, Uid)>,
+    /// How many were left when those were last removed that are as good as new.
+    left: usize,
+}
 
 impl Refusals {
     /// The claim of this pod was refused.
@@ -48,62 +69,134 @@ impl Refusals {
         self.insert(uid, None, POD, message, now);
     }
 
-    /// The claims of this Sandbox were refused.
-    pub(super) fn sandbox(&mut self, key: Key, uid: &Uid, message: String, now: Timestamp) {
-        self.insert(uid, Some(key), SANDBOX, message, now);
+    /// The claims of this Sandbox of a pool were refused.
+    pub(super) fn sandbox(&mut self, (pool, sandbox): (Key, Key), uid: &Uid, message: String, now: Timestamp) {
+        self.sitting_out.insert((pool.clone(), sandbox.clone(), uid.clone()));
+        self.insert(uid, Some((pool, sandbox)), SANDBOX, message, now);
     }
 
     fn insert(
         &mut self,
         uid: &Uid,
-        sits_out: Option<Key>,
+        sits_out: Option<(Key, Key)>,
         (min, max): (Duration, Duration),
         message: String,
         now: Timestamp,
     ) {
-        let attempts = self.times(uid).saturating_add(1);
+        let before = self.pauses.get(uid).filter(|pause| !pause.is_old(now));
+        let attempts = before.map_or(0, |pause| pause.attempts).saturating_add(1);
         let until = now + backoff(attempts, min, max);
-        self.0.insert(uid.clone(), Pause { sits_out, attempts, until, message });
+        self.pauses.insert(uid.clone(), Pause { sits_out, attempts, until, message });
     }
 
-    /// Forgets pods that were refused long ago, and Sandboxes that are no more.
+    /// Forgets pods that were refused long ago, and Sandboxes that are no more. All are looked at only once there are twice as many.
     pub(super) fn prune(&mut self, now: Timestamp, exists: impl Fn(&Key, &Uid) -> bool) {
-        self.0.retain(|uid, pause| match &pause.sits_out {
-            Some(key) => exists(key, uid),
-            None => pause.until + FORGET > now,
+        if self.pauses.len() < self.left.saturating_mul(2) {
+            return;
+        }
+        let sitting_out = &mut self.sitting_out;
+        self.pauses.retain(|uid, pause| match &pause.sits_out {
+            Some((_, sandbox)) if exists(sandbox, uid) => true,
+            Some((pool, sandbox)) => {
+                sitting_out.remove(&(pool.clone(), sandbox.clone(), uid.clone()));
+                false
+            }
+            None => !pause.is_old(now),
         });
+        self.left = self.pauses.len();
     }
 
     /// The Sandbox takes its place in the queue again.
     pub(super) fn resume(&mut self, sandbox: &Uid) {
-        if let Some(pause) = self.0.get_mut(sandbox) {
-            pause.sits_out = None;
+        if let Some((pool, key)) = self.pauses.get_mut(sandbox).and_then(|pause| pause.sits_out.take()) {
+            self.sitting_out.remove(&(pool, key, sandbox.clone()));
         }
     }
 
     /// Whether a Sandbox has sat out long enough.
     pub(super) fn may_resume(&self, sandbox: &Uid, now: Timestamp) -> bool {
-        self.0.get(sandbox).is_some_and(|pause| pause.sits_out.is_some() && pause.until <= now)
+        self.pauses.get(sandbox).is_some_and(|pause| pause.sits_out.is_some() && pause.is_over(now))
     }
 
     pub(super) fn sits_out(&self, sandbox: &Uid) -> bool {
-        self.0.get(sandbox).is_some_and(|pause| pause.sits_out.is_some())
+        self.pauses.get(sandbox).is_some_and(|pause| pause.sits_out.is_some())
     }
 
-    /// The Sandboxes that sit out.
-    pub(super) fn sitting_out(&self) -> impl Iterator<Item = &Key> {
-        self.0.values().filter_map(|pause| pause.sits_out.as_ref())
+    /// The Sandboxes of a pool that sit out, with their uids.
+    pub(super) fn sitting_out<'a>(&'a self, pool: &'a Key) -> impl Iterator<Item = (&'a Key, &'a Uid)> {
+        let from = (pool.clone(), Key::new("", ""), Uid(String::new()));
+        let of_pool = self.sitting_out.range(from..).take_while(move |(of, ..)| of == pool);
+        of_pool.map(|(_, sandbox, uid)| (sandbox, uid))
     }
 
     pub(super) fn times(&self, uid: &Uid) -> u32 {
-        self.0.get(uid).map_or(0, |pause| pause.attempts)
+        self.pauses.get(uid).map_or(0, |pause| pause.attempts)
     }
 
     /// What keeps a Sandbox from a pod now: its own refusal, or that of the pod which it is its turn to claim.
     pub(super) fn between(&self, sandbox: &Uid, candidate: Option<&Uid>, now: Timestamp) -> Option<ClaimRefusal> {
-        let own = self.0.get(sandbox).filter(|own| own.sits_out.is_some());
-        let of_pod = || self.0.get(candidate?).filter(|pause| pause.until > now);
+        let own = self.pauses.get(sandbox).filter(|own| own.sits_out.is_some());
+        let of_pod = || self.pauses.get(candidate?).filter(|pause| !pause.is_over(now));
         let pause = own.or_else(of_pod)?;
         Some(ClaimRefusal { message: pause.message.clone(), retry_at: pause.until })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn uid(number: usize) -> Uid {
+        Uid(number.to_string())
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_out() {
+        let mut refusals = Refusals::default();
+        let place = (Key::new("ns", "p"), Key::new("ns", "s"));
+        refusals.sandbox(place, &uid(1), "denied".into(), at(7_200));
+        refusals.pod(&uid(2), "denied".into(), at(7_200));
+        assert!(
+            !refusals.may_resume(&uid(1), at(7_200)) && refusals.between(&uid(3), Some(&uid(2)), at(7_200)).is_some()
+        );
+        assert!(refusals.may_resume(&uid(1), at(3_600)), "it would sit out for an hour");
+        assert!(refusals.between(&uid(3), Some(&uid(2)), at(3_600)).is_none());
+    }
+
+    #[test]
+    fn what_is_as_good_as_new_goes_and_few_are_looked_at_for_that() {
+        let (mut refusals, looks) = (Refusals::default(), std::cell::Cell::new(0));
+        for number in 0..1_000 {
+            let sandbox = Key::new("ns", &number.to_string());
+            refusals.prune(at(0), |_, _| {
+                looks.set(looks.get() + 1);
+                true
+            });
+            refusals.sandbox((Key::new("ns", "p"), sandbox), &uid(number), "denied".into(), at(0));
+        }
+        assert!(looks.get() < 3_000, "{} looks", looks.get());
+        for number in 2_000..5_000 {
+            refusals.prune(at(number), |_, _| false);
+            refusals.pod(&uid(usize::try_from(number).unwrap()), "denied".into(), at(number));
+        }
+        assert!(refusals.pauses.len() < 200, "{}", refusals.pauses.len());
+        assert_eq!((refusals.sitting_out.len(), refusals.times(&uid(1))), (0, 0));
+    }
+
+    #[test]
+    fn those_of_one_pool_are_counted_and_a_new_sandbox_of_the_name_is_another() {
+        let mut refusals = Refusals::default();
+        let (p, q, s) = (Key::new("ns", "p"), Key::new("ns", "p-2"), Key::new("ns", "s"));
+        refusals.sandbox((p.clone(), s.clone()), &uid(1), "denied".into(), at(0));
+        refusals.sandbox((p.clone(), s.clone()), &uid(2), "denied".into(), at(0));
+        refusals.sandbox((q.clone(), s.clone()), &uid(3), "denied".into(), at(0));
+        refusals.prune(at(0), |_, present| *present != uid(1));
+        assert_eq!(refusals.sitting_out(&p).collect::<Vec<_>>(), [(&s, &uid(2))]);
+        refusals.resume(&uid(2));
+        assert_eq!((refusals.sitting_out(&p).count(), refusals.sitting_out(&q).count()), (0, 1));
     }
 }

@@ -67,8 +67,10 @@ impl Tables {
     /// How many Sandboxes have no pod of `pool`: those that would take one, and those that sit out. One whose claim is seen has one, though that
     /// is not on record yet.
     pub fn without_pod(&self, pool: &Key) -> usize {
-        let waits = |key: &&Key| self.sandboxes.get(key).is_some_and(|row| row.is_waiting() && row.pool() == *pool);
-        self.would_claim(pool) + self.refused.sitting_out().filter(waits).count()
+        let waits = |(key, uid): &(&Key, &Uid)| {
+            self.sandboxes.get(key).is_some_and(|row| row.is_waiting() && Uid::of(&*row.sandbox) == **uid)
+        };
+        self.would_claim(pool) + self.refused.sitting_out(pool).filter(waits).count()
     }
 
     /// How many pods of `pool` Sandboxes hold.
@@ -162,7 +164,7 @@ impl Tables {
     /// The claims of this Sandbox were refused. Returns the Sandboxes whose turn it newly is.
     pub fn refuse_sandbox(&mut self, row: &SandboxRow, message: String, now: Timestamp) -> Vec<Key> {
         self.prune_refusals(now);
-        self.refused.sandbox(row.key(), &Uid::of(&*row.sandbox), message, now);
+        self.refused.sandbox((row.pool(), row.key()), &Uid::of(&*row.sandbox), message, now);
         self.pair([row.key()], [])
     }
 
