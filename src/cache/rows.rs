@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arl_crds::{InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool, condition};
+use arl_crds::{
+    InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool, condition, name::is_name,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -98,7 +100,7 @@ impl SandboxRow {
 
     /// The key of its pod, once it is on record.
     pub fn pod(&self) -> Option<Key> {
-        Some(self.key().sibling(self.status()?.pod_name.as_deref()?))
+        self.status()?.pod_name.as_deref().filter(|name| is_name(name)).map(|name| self.key().sibling(name))
     }
 
     /// Whether it has given up its pod.
@@ -233,7 +235,8 @@ impl TaskRow {
 
 impl Row for TaskRow {
     type Index = TaskIndex;
-    type Place = Arrival;
+    /// What has been started is before all that has not, whatever the clocks of API servers say.
+    type Place = (bool, Arrival);
 
     fn key(&self) -> Key {
         Key::of(&*self.task)
@@ -249,8 +252,8 @@ impl Row for TaskRow {
         unfinished.then(|| TaskIndex::Unfinished(self.sandbox())).into_iter().collect()
     }
 
-    fn place(&self) -> Arrival {
-        self.arrival.clone()
+    fn place(&self) -> (bool, Arrival) {
+        (self.started_at().is_none(), self.arrival.clone())
     }
 
     fn succeed(&mut self, before: &Self) {

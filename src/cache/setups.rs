@@ -1,6 +1,6 @@
 //! What a row says of the setup of its Sandbox.
 
-use arl_crds::{SetupStatus, TaskState};
+use arl_crds::{SetupStatus, TaskState, name::is_name};
 
 use super::{rows::SandboxRow, table::Row};
 use crate::object::{Key, Uid};
@@ -13,7 +13,7 @@ impl SandboxRow {
 
     /// The Task on record that sets it up.
     pub fn setup_task(&self) -> Option<(Key, Uid)> {
-        let setup = self.setup()?;
+        let setup = self.setup().filter(|setup| is_name(&setup.task))?;
         Some((self.key().sibling(&setup.task), Uid(setup.task_uid.clone())))
     }
 

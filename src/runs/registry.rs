@@ -1,7 +1,7 @@
 //! All runs of this process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -63,11 +63,46 @@ struct Run {
     work: AbortHandle,
 }
 
-/// All runs of this process, by the uid of their Task.
+/// Runs by the uid of their Task.
+#[derive(Default)]
+struct Active {
+    runs: BTreeMap<Uid, Run>,
+    by_task: BTreeSet<(Key, Uid)>,
+    by_pod: BTreeSet<(Uid, Uid)>,
+}
+
+impl Active {
+    fn insert(&mut self, task: Uid, run: Run) {
+        self.by_task.insert((run.task.clone(), task.clone()));
+        self.by_pod.insert((run.target.pod_uid.clone(), task.clone()));
+        self.runs.insert(task, run);
+    }
+
+    fn remove(&mut self, task: &Uid) -> Option<Run> {
+        let run = self.runs.remove(task)?;
+        self.by_task.remove(&(run.task.clone(), task.clone()));
+        self.by_pod.remove(&(run.target.pod_uid.clone(), task.clone()));
+        Some(run)
+    }
+
+    /// The runs of all Tasks that have, or had, this name.
+    fn named<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = (&'a Uid, &'a Run)> {
+        let from = (key.clone(), Uid(String::new()));
+        let named = self.by_task.range(from..).take_while(move |(of, _)| of == key);
+        named.filter_map(|(_, uid)| self.runs.get_key_value(uid))
+    }
+
+    fn in_pod<'a>(&'a self, pod: &'a Uid) -> impl Iterator<Item = &'a Uid> {
+        let from = (pod.clone(), Uid(String::new()));
+        self.by_pod.range(from..).take_while(move |(of, _)| of == pod).map(|(_, task)| task)
+    }
+}
+
+/// All runs of this process.
 pub struct Runs {
     runner: Arc<dyn Runner>,
     clock: Clock,
-    active: Mutex<BTreeMap<Uid, Run>>,
+    active: Mutex<Active>,
     bounds: Bounds,
     live: LivePods,
     wake: Arc<dyn Fn(Wake) + Send + Sync>,
@@ -123,7 +158,7 @@ impl Runs {
     /// Starts a run; a Task that has one keeps it.
     pub fn start(self: &Arc<Self>, request: Request) {
         let mut active = self.lock();
-        if active.contains_key(&request.task_uid) {
+        if active.runs.contains_key(&request.task_uid) {
             return;
         }
         let (control, controls) = watch::channel(RunControl::Continue);
@@ -144,7 +179,7 @@ impl Runs {
 
     /// Asks a run for something; a run that was asked to end is not asked to go on.
     pub fn control(&self, task: &Uid, control: RunControl) {
-        if let Some(run) = self.lock().get(task) {
+        if let Some(run) = self.lock().runs.get(task) {
             run.control.send_if_modified(|now| {
                 let changes = *now != control && *now != RunControl::Cancel;
                 *now = if changes { control } else { *now };
@@ -155,12 +190,19 @@ impl Runs {
 
     /// How many runs have not ended.
     pub fn active(&self) -> usize {
-        self.lock().values().filter(|run| run.ended.is_none()).count()
+        self.lock().runs.values().filter(|run| run.ended.is_none()).count()
+    }
+
+    /// The Tasks that have a run in this pod.
+    pub fn in_pod(&self, pod: &Uid) -> Vec<(Key, Uid)> {
+        let active = self.lock();
+        let runs = active.in_pod(pod).filter_map(|task| active.runs.get_key_value(task));
+        runs.map(|(uid, run)| (run.task.clone(), uid.clone())).collect()
     }
 
     /// What is known of the run of a Task.
     pub fn view(&self, task: &Uid) -> Option<RunView> {
-        self.lock().get(task).map(|run| {
+        self.lock().runs.get(task).map(|run| {
             let progress = run.report.lock();
             let last = progress.steps.last();
             RunView {
@@ -177,7 +219,7 @@ impl Runs {
 
     /// Reads a run so far, with its outputs, which are not copied for it.
     pub fn read<T>(&self, task: &Uid, read: impl FnOnce(&Progress) -> T) -> T {
-        let report = self.lock().get(task).map(|run| run.report.clone());
+        let report = self.lock().runs.get(task).map(|run| run.report.clone());
         match report {
             Some(report) => read(&report.lock()),
             None => read(&Progress::default()),
@@ -202,7 +244,7 @@ impl Runs {
 
     /// Lets go of all runs: what they started goes on in the pods, for whoever asks next.
     pub fn let_go(&self) {
-        for (_, run) in std::mem::take(&mut *self.lock()) {
+        for run in std::mem::take(&mut *self.lock()).runs.into_values() {
             run.work.abort();
         }
     }
@@ -210,7 +252,7 @@ impl Runs {
     /// The runs under this key of Tasks other than `present`: those whose object is gone.
     pub fn orphans(&self, key: &Key, present: Option<&Uid>) -> Vec<Orphan> {
         let active = self.lock();
-        let gone = active.iter().filter(|(uid, run)| run.task == *key && Some(*uid) != present);
+        let gone = active.named(key).filter(|(uid, _)| Some(*uid) != present);
         gone.map(|(uid, run)| Orphan { task: uid.clone(), target: run.target.clone(), ended: run.ended.clone() })
             .collect()
     }
@@ -222,13 +264,13 @@ impl Runs {
             (RunEnd::Lost("the runner failed; this is a bug in the operator".into()), Leftovers::Unknown)
         });
         let at = self.clock.now();
-        if let Some(run) = self.lock().get_mut(&task_uid) {
+        if let Some(run) = self.lock().runs.get_mut(&task_uid) {
             run.ended = Some(Ended { end, left, at });
         }
         (self.wake_task)(task);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Run>> {
+    fn lock(&self) -> MutexGuard<'_, Active> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,8 +22,8 @@ impl Sandboxes {
             // Names are used again: only a pod that this very Sandbox controls counts.
             observed.owned =
                 found.into_iter().filter(|pod| pod.controller().as_ref() == Some(&uid)).map(Arc::new).collect();
-        } else if let Some(name) = observed.missing_pod() {
-            let found = self.effects.read_pod(&observed.key().sibling(&name)).await?;
+        } else if let Some(pod) = observed.missing_pod() {
+            let found = self.effects.read_pod(&pod).await?;
             let found = found.filter(|pod| observed.row.pod_uid() == Some(Uid::of(pod)));
             observed.owned.clear();
             match found {

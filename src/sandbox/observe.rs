@@ -111,12 +111,12 @@ impl Observed {
         self.template.as_deref().zip(pod.template_hash()).is_some_and(|(present, of_pod)| present != of_pod)
     }
 
-    /// The name of the pod on record, if it is not where it should be.
-    pub(super) fn missing_pod(&self) -> Option<String> {
+    /// The pod on record, if it is not where it should be.
+    pub(super) fn missing_pod(&self) -> Option<Key> {
         if self.row.is_released() || self.pod().is_some() {
             return None;
         }
-        self.status()?.pod_name.clone()
+        self.row.pod()
     }
 
     /// The Task on record that sets it up, if it is not where it should be.

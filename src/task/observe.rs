@@ -57,10 +57,19 @@ impl Observed {
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
-        let first = tables.head(&sandbox_key).map(TaskRow::key).filter(|head| head != key);
+        let head = tables.head(&sandbox_key).map(TaskRow::key).filter(|head| head != key);
+        // The clocks of API servers differ: what came first need not be the first by its creation.
+        let at_work = || {
+            let is_unfinished = |(task, uid): &(Key, Uid)| {
+                let row = tables.tasks.get(task).filter(|row| Uid::of(&*row.task) == *uid);
+                *task != *key && row.is_some_and(|row| !row.state().is_finished())
+            };
+            runs.in_pod(&Uid::of(&**pod.as_ref()?)).into_iter().find(is_unfinished).map(|(task, _)| task)
+        };
+        let first = head.or_else(at_work);
         Some(Self {
             run,
-            behind: first.map(|head| head.name),
+            behind: first.map(|first| first.name),
             sandbox,
             pod,
             given_away: None,

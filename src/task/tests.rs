@@ -155,6 +155,35 @@ async fn a_task_does_not_end_for_what_only_the_cache_does_not_have() {
     }
 }
 
+/// The clocks of API servers differ: a Task that comes later may have been created earlier.
+#[tokio::test]
+async fn a_task_waits_for_the_one_that_runs_whichever_was_created_first() {
+    for is_on_record in [true, false] {
+        let mut running = task();
+        running["metadata"]["creationTimestamp"] = json!(at(90).to_string());
+        if !is_on_record {
+            running["status"] = Value::Null;
+        }
+        let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", running.clone())]);
+        let tasks = tasks(&server, Some(running), false);
+        {
+            let mut tables = tasks.watch.cache.write();
+            tables.sandboxes.apply(SandboxRow::new(serde_json::from_value(sandbox()).unwrap()));
+            tables.pods.apply(serde_json::from_value(pod()).unwrap());
+        }
+        follow(&tasks).await;
+        assert_eq!(tasks.runs.active(), 1, "{is_on_record}");
+        let mut earlier = task();
+        (earlier["metadata"]["name"], earlier["metadata"]["uid"]) = (json!("earlier"), json!("earlier"));
+        earlier["metadata"]["creationTimestamp"] = json!(at(80).to_string());
+        earlier["status"] = Value::Null;
+        tasks.watch.cache.write().tasks.apply(TaskRow::new(serde_json::from_value(earlier).unwrap()));
+        tasks.reconcile(&Key::new("ns", "earlier")).await.unwrap_err();
+        assert_eq!(tasks.runs.active(), 1, "{is_on_record}");
+        assert_eq!(server.reasons().last().map(String::as_str), Some("Queued"), "{is_on_record}");
+    }
+}
+
 #[tokio::test]
 async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
     for is_there in [true, false] {
