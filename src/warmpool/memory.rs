@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{record::Record, scaling::Level, setback::Setback};
 use crate::{
-    clock::backoff,
+    clock::{after, backoff},
     object::{Key, Uid},
     pod::Target,
 };
@@ -19,9 +19,14 @@ use crate::{
 const ASK_FIRST: Duration = Duration::from_secs(15);
 const ASK_LAST: Duration = Duration::from_secs(600);
 
+/// A clock that shows so much less than before was set back.
+const SET_BACK: Duration = Duration::from_secs(1);
+
 /// What is remembered of a pool.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// When it was last looked at.
+    seen: Timestamp,
     pub(super) record: Record,
     /// The highest number whose name a pod has that is not the pool's.
     pub(super) taken: i64,
@@ -60,6 +65,14 @@ impl Asked {
 }
 
 impl Memory {
+    /// It is looked at. All times in it are of one clock: where that was set back, everything is tried at once.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        if after(now, SET_BACK) < self.seen {
+            *self = Self::default();
+        }
+        self.seen = now;
+    }
+
     /// Takes note of a new setback, or that the old one is over; returns the one in force.
     pub(super) fn update(&mut self, new: Option<Setback>, is_over: bool, now: Timestamp) -> Option<Setback> {
         match new {
@@ -120,6 +133,18 @@ mod tests {
         assert_eq!(attempts("b", ended()), Some(1));
         memories.forget(&key);
         assert_eq!(attempts("b", None), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nothing_up() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let mut memory = Memory::default();
+        memory.look(at(7_200));
+        memory.update(Some(Setback::ended("it ended".into())), false, at(7_200));
+        memory.look(at(7_200) - Duration::from_millis(500));
+        assert!(memory.setback.is_some(), "a moment is nothing");
+        memory.look(at(3_600));
+        assert!(memory.setback.is_none(), "it would last an hour");
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod scaling;
 mod setback;
 mod status;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     cache::{Watch, abridged_fingerprint},
@@ -41,6 +41,10 @@ use memory::{Asked, Memories};
 use observe::Observed;
 use scaling::Limit;
 use setback::Setback;
+use tokio::time::Instant;
+
+/// After so long, a pool is looked at again before more of its pods are created or deleted: calls may be slow.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether an idle pod has ended or is kept from starting.
 pub fn is_failing(pod: &Pod, now: Timestamp) -> bool {
@@ -95,13 +99,22 @@ impl WarmPools {
     async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {
         let pool = observed.pool.name_any();
         let mut failed = Ok(());
+        let until = Instant::now() + LOOK_AGAIN;
+        let mut deleted = false;
         for pod in pods {
+            // The watch tells of what is deleted.
+            if deleted && Instant::now() >= until {
+                break;
+            }
             match (self.effects.delete_pod(pod).await, observed.why_replaced(&pod.uid)) {
-                (Ok(Deleted::Done), Some(reason)) => {
-                    self.metrics.pod_replacements.with([&pod.key.namespace, &pool, reason]).inc();
+                (Ok(Deleted::Done), reason) => {
+                    deleted = true;
+                    if let Some(reason) = reason {
+                        self.metrics.pod_replacements.with([&pod.key.namespace, &pool, reason]).inc();
+                    }
                 }
                 // What changed or is gone is looked at again when its watch tells.
-                (Ok(Deleted::Done), None) | (Ok(Deleted::Changed | Deleted::Gone), _) => {}
+                (Ok(Deleted::Changed | Deleted::Gone), _) => {}
                 // Others may be deleted all the same.
                 (Err(failure), _) if failure.is_refusal() => failed = failed.and(Err(failure)),
                 (Err(failure), _) => return Err(failure),
@@ -119,8 +132,10 @@ impl WarmPools {
         }
         // Where it has changed meanwhile, its watch will tell.
         let Some(pool) = self.with_template(observed).await? else { return Ok(created) };
+        let until = Instant::now() + LOOK_AGAIN;
         for (made, number) in plan.create.iter().enumerate() {
-            if !observed.is_current(&self.watch.cache) {
+            // The watch tells of what is created.
+            if Instant::now() >= until || !observed.is_current(&self.watch.cache) {
                 break;
             }
             let pod = manifest::pod(&pool, *number, &self.agent);

@@ -64,8 +64,8 @@ impl Observed {
         let pods = [PodIndex::Idle(key.clone()), PodIndex::Allocated(key.clone())].map(of_state);
         let pods = pods.into_iter().flatten().map(|pod| &pod.metadata);
         let in_sight = manifest::last_number(pool, pods).unwrap_or(0);
-        let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number).unwrap_or(0);
-        let recorded = recorded.clamp(0, manifest::NUMBER_MAX);
+        let recorded = pool.status.as_ref().and_then(|s| s.last_pod_number);
+        let recorded = recorded.filter(|number| (0..manifest::NUMBER_MAX).contains(number)).unwrap_or(0);
         let asked_of_it = tables.demand.get(key);
         let demand = Demand {
             waiting: tables.without_pod(key),
@@ -75,6 +75,7 @@ impl Observed {
             hit_rate: asked_of_it.and_then(PoolDemand::hit_rate),
         };
         let (level, mut observed) = memories.of(key, &uid, |memory| {
+            memory.look(now);
             let observed = Self {
                 last_number: in_sight.max(recorded).max(memory.taken),
                 late_until: memory.record.late_until(recorded, in_sight.max(memory.taken), now),

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod disrupted;
+mod slow;
 mod unmarked;
 
 use std::time::{Duration, Instant};

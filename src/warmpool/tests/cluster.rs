@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Server {
     posts: Mutex<Vec<u16>>,
     pool: Mutex<Value>,
     pub(super) deletes_fail: AtomicBool,
+    /// How long each call takes, in milliseconds.
+    pub(super) takes: AtomicU64,
 }
 
 pub(super) type Strip = fn(&mut Value);
@@ -102,6 +104,8 @@ impl Cluster {
                 async move {
                     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                     let body = request.into_body().collect_bytes().await.unwrap();
+                    let takes = Duration::from_millis(server.takes.load(Ordering::Relaxed));
+                    tokio::time::sleep_until(tokio::time::Instant::now() + takes).await;
                     let (code, body) = server.answer(&method, &path, &body, strip);
                     let body = Body::from(serde_json::to_vec(&body).unwrap());
                     Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
@@ -142,6 +146,10 @@ impl Cluster {
         for pod in self.server.pods().values().map(object::<Pod>).filter(|pod| pod.pool().is_some()) {
             drop(tables.pods.apply(pod));
         }
+    }
+
+    pub(super) fn scale(&self, replicas: i64) {
+        self.server.pool.lock().unwrap()["spec"]["replicas"] = json!(replicas);
     }
 
     /// Looks at the pool every three seconds, and whenever it asks to be looked at again at once.
