@@ -41,6 +41,9 @@ pub enum Cause {
     /// The connection failed; the call may have had its effect.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// There was an answer that this version cannot read; the call may have had its effect.
+    #[error("the API server's answer cannot be read: {0}")]
+    Unreadable(String),
     /// An object is not as it is known here; with its name.
     #[error(
         "{0} is not as it is known here, so that nothing is decided on that: its watch is late, or it cannot be read by this \
@@ -127,6 +130,8 @@ impl Failure {
                 let refusal = Refusal::of(&status);
                 if refusal.is_final() { Cause::Refused(refusal) } else { Cause::Broken(refusal) }
             }
+            kube::Error::BuildRequest(error) => Cause::Refused(Refusal::new(422, with_causes(&error))),
+            kube::Error::SerdeError(error) => Cause::Unreadable(printable(&with_causes(&error), MESSAGE_MAX)),
             error => Cause::Unreachable(printable(&with_causes(&error), MESSAGE_MAX)),
         };
         Self::new(verb, kind, object, cause)
@@ -166,7 +171,7 @@ impl Failure {
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.cause {
             Cause::Refused(refusal) | Cause::Broken(refusal) => Some(refusal),
-            Cause::Timeout | Cause::Unreachable(_) | Cause::Unconfirmed(_) => None,
+            Cause::Timeout | Cause::Unreachable(_) | Cause::Unreadable(_) | Cause::Unconfirmed(_) => None,
         }
     }
 
@@ -245,6 +250,16 @@ mod tests {
             };
             assert_eq!(found, expected, "{given}");
         }
+    }
+
+    #[test]
+    fn only_a_server_that_cannot_be_reached_is_called_so() {
+        let of = |error| Failure::of("get", "Pod", &Key::new("ns", "p"), error).to_string();
+        let unreadable = serde_json::from_str::<u8>("x").unwrap_err();
+        assert!(of(kube::Error::SerdeError(unreadable)).contains("answer cannot be read"));
+        let unsent = kube::core::request::Error::Validation("name".into());
+        assert!(!of(kube::Error::BuildRequest(unsent)).contains("reached"));
+        assert!(of(kube::Error::Service("refused".into())).contains("cannot be reached: "));
     }
 
     #[test]

@@ -54,7 +54,6 @@ impl Effects {
         let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, kind, key, &error))?;
         let (api, params) = (self.leases(key), PatchParams::default());
         match self.call(verb, kind, key, api.patch(&key.name, &params, &patch)).await {
-            Err(failure) if failure.is_gone() => Ok(LeaseWrite::Lost),
             Err(failure) if failure.may_be_a_conflict() => match self.since::<Lease>(kind, version).await? {
                 Since::Changed | Since::Gone => Ok(LeaseWrite::Lost),
                 Since::Same => Err(failure),

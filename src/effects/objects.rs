@@ -23,6 +23,8 @@ pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clo
     const KIND: &'static str;
     /// Whether somebody waits for its status.
     const HASTE: Haste;
+    /// As how many calls a read counts, of which it is not known before how much it brings.
+    const WEIGHT: u32;
     /// The status of an object.
     fn status_of(&self) -> Option<&Self::Status>;
     /// Its conditions.
@@ -46,11 +48,12 @@ enum Part<'a, S> {
 }
 
 macro_rules! ours {
-    ($kind:ident, $status:ident, $haste:ident) => {
+    ($kind:ident, $status:ident, $haste:ident, $weight:literal) => {
         impl Ours for arl_crds::$kind {
             type Status = arl_crds::$status;
             const KIND: &'static str = stringify!($kind);
             const HASTE: Haste = Haste::$haste;
+            const WEIGHT: u32 = $weight;
             fn status_of(&self) -> Option<&Self::Status> {
                 self.status.as_ref()
             }
@@ -60,9 +63,9 @@ macro_rules! ours {
         }
     };
 }
-ours!(WarmPool, WarmPoolStatus, Unhurried);
-ours!(Sandbox, SandboxStatus, Awaited);
-ours!(Task, TaskStatus, Awaited);
+ours!(WarmPool, WarmPoolStatus, Unhurried, 2);
+ours!(Sandbox, SandboxStatus, Awaited, 2);
+ours!(Task, TaskStatus, Awaited, 4);
 
 /// What became of a write to a status.
 #[must_use]
@@ -187,7 +190,8 @@ impl Effects {
 
     /// The object as the API server has it; none only where it is certainly gone.
     pub async fn read<K: Ours>(&self, key: &Key) -> Result<Option<K>, Failure> {
-        match self.call("get", K::KIND, key, self.objects(key).get(&key.name)).await {
+        let found = self.objects(key);
+        match self.call_in(Haste::Awaited, K::WEIGHT, "get", K::KIND, key, found.get(&key.name)).await {
             Err(failure) if failure.is_gone() => Ok(None),
             found => found.map(Some),
         }
@@ -256,9 +260,12 @@ impl Effects {
         loop {
             let page = self.call("list", "Tasks of", sandbox, api.list_metadata(&params)).await;
             let page = page.map_err(by_old_definitions)?;
-            if let Some(unknown) = page.items.iter().map(Version::of).find(|task| !is_known(task)) {
-                let cause = Cause::Unconfirmed(format!("Task {}", unknown.key.name));
-                return Err(Failure::new("confirm", "the Tasks of Sandbox", sandbox, cause));
+            for unknown in page.items.iter().map(Version::of).filter(|task| !is_known(task)) {
+                // One that was deleted since is known no more.
+                if let Since::Same | Since::Changed = self.since::<Task>("Task", &unknown).await? {
+                    let cause = Cause::Unconfirmed(format!("Task {}", unknown.key.name));
+                    return Err(Failure::new("confirm", "the Tasks of Sandbox", sandbox, cause));
+                }
             }
             let Some(next) = next_page(params, page.metadata) else { return Ok(()) };
             params = next;
@@ -342,6 +349,30 @@ mod tests {
             } else {
                 assert!(matches!((written.unwrap(), deleted.unwrap()), (Written::Gone, Deleted::Gone)));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_deleted_since_keeps_nothing_from_being_given_up() {
+        let metadata = json!({ "name": "t", "namespace": "ns", "uid": "t", "resourceVersion": "1" });
+        let found = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata });
+        let page = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [found] });
+        let missing = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+            "message": "", "details": { "name": "t" } });
+        for is_there in [true, false] {
+            let (page, found, missing) = (page.clone(), found.clone(), missing.clone());
+            let api = service_fn(move |request: http::Request<Body>| {
+                let (code, body) = match request.uri().path().ends_with("/tasks") {
+                    true => (200, &page),
+                    false if is_there => (200, &found),
+                    false => (404, &missing),
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                std::future::ready(Ok::<_, Infallible>(http::Response::builder().status(code).body(body).unwrap()))
+            });
+            let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
+            let confirmed = effects.confirm_tasks(&Key::new("ns", "s"), |_| false).await;
+            assert_eq!(confirmed.is_err(), is_there, "{confirmed:?}");
         }
     }
 

@@ -111,7 +111,9 @@ impl Sandboxes {
     async fn claim_one(&self, observed: &Observed, claim: &Claim) -> Result<Claimed, Failure> {
         let (namespace, pool) = (observed.key().namespace, observed.row.pool());
         let refused = |failure: &Failure| {
-            self.metrics.claims.with([&namespace, &pool.name, "refused"]).inc();
+            self.measure(&pool, |metrics| {
+                metrics.claims.with([&namespace, &pool.name, "refused"]).inc();
+            });
             let message = failure.cause().to_string();
             let next = self.watch.cache.write().refuse_pod(&claim.pod, message, self.clock.now());
             self.wake_others(next, &observed.row);
@@ -126,7 +128,9 @@ impl Sandboxes {
         match &claimed {
             Claimed::Done(pod) => self.watch.learn::<Pod>((**pod).clone()),
             Claimed::Lost => {
-                self.metrics.claim_conflicts.with([&namespace, &pool.name]).inc();
+                self.measure(&pool, |metrics| {
+                    metrics.claim_conflicts.with([&namespace, &pool.name]).inc();
+                });
                 self.claiming().remove(&observed.key());
             }
             Claimed::Refused(failure) => {
@@ -189,10 +193,20 @@ impl Sandboxes {
         let result = if observed.status().is_some() { "waited" } else { "warm" };
         let key = observed.key();
         let labels = [key.namespace.as_str(), observed.pool_name(), result];
-        self.metrics.claims.with(labels).inc();
         let took = metrics::seconds(observed.row.created_at(), self.clock.now());
         let trace = self.effects.traces().id(|| traces::of_sandbox(observed.sandbox()));
-        self.metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
+        self.measure(&observed.row.pool(), |metrics| {
+            metrics.claims.with(labels).inc();
+            metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
+        });
+    }
+
+    /// Counts, while the pool is there: what is counted of it is forgotten with it.
+    fn measure(&self, pool: &Key, count: impl FnOnce(&Metrics)) {
+        let tables = self.watch.cache.read();
+        if tables.pools.get(pool).is_some() {
+            count(&self.metrics);
+        }
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
