@@ -23,6 +23,23 @@ pub(crate) fn ready_condition(object: &SandboxObject) -> Option<(String, String)
     Some((ready.reason.clone(), ready.message.clone()))
 }
 
+/// It has no pod that can be used, for this reason. What a setup comes to, and how long it takes, is up to whoever wrote it.
+pub(crate) fn not_ready(sandbox: &str, (reason, message): (String, String)) -> Error {
+    let fault = match SandboxReason::parse(&reason) {
+        Some(SandboxReason::SetupFailed | SandboxReason::SettingUp) => Fault::Usage,
+        _ => Fault::Infrastructure,
+    };
+    Error::NotReady { sandbox: sandbox.to_owned(), reason, message, fault }
+}
+
+/// Why a Sandbox is not there any more, as far as a client sees.
+pub(crate) const BY_SOMEBODY: &str = "somebody deleted it";
+
+/// It was deleted.
+pub(crate) fn deleted(sandbox: &str, message: String) -> Error {
+    Error::NotReady { sandbox: sandbox.to_owned(), reason: "Deleted".into(), message, fault: Fault::Usage }
+}
+
 /// A Sandbox that somebody waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Awaited<'a> {
@@ -45,12 +62,12 @@ pub(crate) async fn ready(
     let outcome = first(seen, |sandbox| match sandbox {
         Seen::Refused(status) => Some(Err(refused("Sandboxes", status))),
         Seen::Deleted(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
-            Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage))
+            Some(Err(deleted(awaited.name, BY_SOMEBODY.into())))
         }
         Seen::There(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
             *last = Some(Arc::clone(object));
             if object.metadata.deletion_timestamp.is_some() {
-                return Some(hopeless("Deleted".into(), "somebody deleted it".into(), Fault::Usage));
+                return Some(Err(deleted(awaited.name, BY_SOMEBODY.into())));
             }
             if is_allocated(object) {
                 return Some(Ok(Arc::clone(object)));
@@ -58,11 +75,7 @@ pub(crate) async fn ready(
             let phase = object.status.as_ref().and_then(|status| status.phase);
             let (reason, message) = ready_condition(object)?;
             match phase {
-                // What a setup comes to is up to whoever wrote it.
-                Some(SandboxPhase::Released) if reason == SandboxReason::SetupFailed.as_str() => {
-                    Some(hopeless(reason, message, Fault::Usage))
-                }
-                Some(SandboxPhase::Released) => Some(hopeless(reason, message, Fault::Infrastructure)),
+                Some(SandboxPhase::Released) => Some(Err(not_ready(awaited.name, (reason, message)))),
                 _ if !awaited.has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
                     Some(hopeless(reason, message, Fault::Usage))
                 }
@@ -73,4 +86,22 @@ pub(crate) async fn ready(
     });
     let outcome = outcome.await;
     outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_setup_does_is_nothing_that_another_sandbox_would_do_better() {
+        for (reason, fault) in [
+            ("SettingUp", Fault::Usage),
+            ("SetupFailed", Fault::Usage),
+            ("PoolEmpty", Fault::Infrastructure),
+            ("PodLost", Fault::Infrastructure),
+            ("Unserved", Fault::Infrastructure),
+        ] {
+            assert_eq!(not_ready("s", (reason.into(), String::new())).fault(), fault, "{reason}");
+        }
+    }
 }

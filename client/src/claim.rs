@@ -17,7 +17,7 @@ use tokio::{
 
 pub use self::name::name_for;
 use crate::{
-    awaited::{Awaited, is_allocated, ready, ready_condition},
+    awaited::{Awaited, BY_SOMEBODY, deleted, is_allocated, not_ready, ready, ready_condition},
     client::Client,
     error::{Error, Fault},
     pool,
@@ -65,12 +65,14 @@ impl Client {
     /// [`Error::NotReady`] where it has no pod that can be used. That is not waited for.
     pub async fn open(&self, name: &str) -> Result<Sandbox, Error> {
         let object = self.sandboxes().get(name).await.map_err(Error::api("get", format!("Sandbox {name}")))?;
+        if object.metadata.deletion_timestamp.is_some() {
+            return Err(deleted(name, BY_SOMEBODY.into()));
+        }
         if is_allocated(&object) {
             return Claim::new(self.clone(), object.spec.pool_ref.clone()).sandbox(&object);
         }
         let unserved = || ("Unserved".into(), "no operator has looked at it; is one running?".into());
-        let (reason, message) = ready_condition(&object).unwrap_or_else(unserved);
-        Err(Error::NotReady { sandbox: name.to_owned(), reason, message, fault: Fault::Infrastructure })
+        Err(not_ready(name, ready_condition(&object).unwrap_or_else(unserved)))
     }
 }
 
@@ -158,8 +160,7 @@ impl Claim {
             self.wait = self.wait.saturating_sub(begun.elapsed());
         }
         let message = format!("somebody deleted it each of the {ADOPTIONS} times that it was found there");
-        let sandbox = self.name.unwrap_or_default();
-        Err(Error::NotReady { sandbox, reason: "Deleted".into(), message, fault: Fault::Usage })
+        Err(deleted(&self.name.unwrap_or_default(), message))
     }
 
     /// Claims it for a caller who may still give it up.
@@ -271,12 +272,8 @@ impl Claim {
     /// Why it was not ready in time; for an empty pool, in the pool's words too.
     async fn not_ready(&self, sandbox: &str, last: Option<&SandboxObject>) -> Error {
         let Some((reason, mut message)) = last.and_then(ready_condition) else {
-            return Error::NotReady {
-                sandbox: sandbox.to_owned(),
-                reason: "Unserved".into(),
-                message: format!("no operator has looked at it within {:?}; is one running?", self.wait),
-                fault: Fault::Infrastructure,
-            };
+            let message = format!("no operator has looked at it within {:?}; is one running?", self.wait);
+            return not_ready(sandbox, ("Unserved".into(), message));
         };
         if reason == SandboxReason::PoolEmpty.as_str() {
             let pool = self.client.pools().get_opt(&self.pool).await.ok().flatten();
@@ -286,7 +283,7 @@ impl Claim {
                 message = format!("{message}; the pool says: {of_pool}");
             }
         }
-        Error::NotReady { sandbox: sandbox.to_owned(), reason, message, fault: Fault::Infrastructure }
+        not_ready(sandbox, (reason, message))
     }
 }
 

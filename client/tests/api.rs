@@ -446,6 +446,17 @@ async fn what_is_no_name_of_a_pod_is_not_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sandbox_that_is_being_deleted_is_not_used() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    client.claim("pool").name("s").await.unwrap();
+    server.state().objects.get_mut("sandboxes/s").unwrap()["metadata"]["deletionTimestamp"] =
+        json!("2026-01-01T00:00:00Z");
+    let refused = client.open("s").await.unwrap_err();
+    assert!(matches!(&refused, Error::NotReady { reason, .. } if reason == "Deleted"), "{refused}");
+    assert_eq!(refused.fault(), Fault::Usage);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_may_not_watch_is_told_at_once() {
     let (server, client) = Server::with(|state| (state.pods, state.forbids_lists) = (1, true));
     let refused = timeout(Duration::from_secs(60), client.claim("pool").into_future()).await.unwrap().unwrap_err();
