@@ -10,7 +10,7 @@ use kube::Client;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{clock::backoff, metrics::Metrics};
+use crate::{clock::backoff, metrics::Metrics, texts::call_failed};
 
 /// Enough to recognise what is missing.
 const NAMED: usize = 5;
@@ -32,7 +32,10 @@ async fn is_up_to_date(client: &Client, metrics: &Metrics) -> bool {
     let published = match fetch(client).await {
         Ok(published) => published,
         Err(error) => {
-            tracing::warn!(%error, "the cluster's CustomResourceDefinitions cannot be compared with the operator's; trying again");
+            tracing::warn!(
+                error = call_failed(&error),
+                "the cluster's CustomResourceDefinitions cannot be compared with the operator's; trying again"
+            );
             return false;
         }
     };

@@ -1,6 +1,7 @@
 //! Texts of others in what is read, made fit to be shown where they come in.
 
 use arl_crds::text;
+use kube::runtime::watcher;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -23,12 +24,45 @@ fn make_printable(value: &mut Value) {
     }
 }
 
+/// What a call failed with, in the API server's words where it answered: the library's own text has the answer's fields as well.
+pub fn call_failed(error: &kube::Error) -> String {
+    let said = match error {
+        kube::Error::Api(status) if status.message.is_empty() => format!("HTTP status {}", status.code),
+        kube::Error::Api(status) => status.message.clone(),
+        error => text::with_causes(error),
+    };
+    text::printable(&said, TEXT_MAX)
+}
+
+/// The same, of a watch.
+pub fn watch_failed(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) => format!("list: {}", call_failed(error)),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            format!("watch: {}", call_failed(error))
+        }
+        watcher::Error::WatchError(status) => format!("watch: {}", call_failed(&kube::Error::Api(status.clone()))),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::pod::Pod;
+
+    #[test]
+    fn what_failed_is_said_in_the_words_of_the_api_server_alone() {
+        let status = |message: &str| Box::new(Status::failure(message, "Forbidden").with_code(403));
+        let said = "pods is forbidden: User \"u\" cannot watch resource \"pods\"";
+        let failed = watcher::Error::InitialListFailed(kube::Error::Api(status(said)));
+        assert_eq!(watch_failed(&failed), format!("list: {said}"));
+        assert_eq!(watch_failed(&watcher::Error::WatchError(status(""))), "watch: HTTP status 403");
+        assert_eq!(call_failed(&kube::Error::Service("refused".into())), "ServiceError: refused");
+    }
 
     #[test]
     fn no_text_in_a_pods_status_is_long_or_unprintable() {

@@ -15,6 +15,7 @@ use super::{
     wake::Wake,
     watch::{Patience, Watch},
 };
+use crate::texts::watch_failed;
 
 /// What is read of a node.
 #[derive(Clone, Debug, Default, Deserialize, Resource)]
@@ -92,10 +93,13 @@ impl Watch {
                 Ok(event) => self.take_node(event, &mut listed),
                 Err(error) if is_refused(&error) => {
                     self.keep_nodes(&BTreeSet::new());
-                    tracing::info!(%error, "nodes may not be watched: pods on nodes that are drained are claimed like others");
+                    tracing::info!(
+                        error = watch_failed(&error),
+                        "nodes may not be watched: pods on nodes that are drained are claimed like others"
+                    );
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "the watch of nodes failed; trying again"),
+                Err(error) => tracing::warn!(error = watch_failed(&error), "the watch of nodes failed; trying again"),
             }
         }
     }

@@ -18,7 +18,7 @@ use super::{
     tables::{Cache, Tables},
     wake::{Wake, distinct},
 };
-use crate::{clock::Clock, metrics::Metrics, object::Key};
+use crate::{clock::Clock, metrics::Metrics, object::Key, texts::watch_failed};
 
 /// A watch that failed is tried again after this long at most. The library's own 30 s would leave everybody waiting for half a
 /// minute after an API server's restart of ten seconds.
@@ -123,7 +123,7 @@ impl Watch {
                     events = follow(&api, config.clone().page_size(PAGE));
                 }
                 Err(error) => {
-                    tracing::warn!(kind = %S::Object::kind(&()), error = %error, "watch failed; trying again");
+                    tracing::warn!(kind = %S::Object::kind(&()), error = watch_failed(&error), "watch failed; trying again");
                 }
             }
         }
