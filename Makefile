@@ -224,7 +224,7 @@ demo: agent-image ## run every example against the local Kubernetes and check wh
 
 .PHONY: bench
 bench: agent-image ## measure claims and Tasks, write the table of docs/performance.md; BENCH=--quick: a small run
-	cargo build --release -p arl-operator -p arl-bench
+	cargo build --release -p arl-operator -p arl-bench -p arl-cli
 	dev/apply-crds
 	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply -f deploy/kustomize/base/rbac.yaml
 	target/release/arl-bench --docs docs/performance.md $(BENCH)

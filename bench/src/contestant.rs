@@ -19,12 +19,23 @@ pub enum Who {
     Task,
     /// A process of kubectl for each.
     Kubectl,
+    /// A process of `kubectl arl` for each.
+    Cli,
 }
 
 impl Who {
     /// All, in the order of tables: floors are first.
-    pub const ALL: [Self; 8] =
-        [Self::Floor, Self::Bare, Self::Operator, Self::Connected, Self::Exec, Self::Live, Self::Task, Self::Kubectl];
+    pub const ALL: [Self; 9] = [
+        Self::Floor,
+        Self::Bare,
+        Self::Operator,
+        Self::Connected,
+        Self::Exec,
+        Self::Live,
+        Self::Task,
+        Self::Kubectl,
+        Self::Cli,
+    ];
 
     /// Whether the others are divided by it.
     pub fn is_floor(self) -> bool {
@@ -42,6 +53,7 @@ impl Who {
             Self::Live => "live",
             Self::Task => "task",
             Self::Kubectl => "kubectl",
+            Self::Cli => "cli",
         }
     }
 
@@ -56,6 +68,7 @@ impl Who {
             Self::Live => "**live session**",
             Self::Task => "Task",
             Self::Kubectl => "kubectl",
+            Self::Cli => "`kubectl arl run`",
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     contestant::Who,
-    files, forks,
+    files, forks, once,
     results::Results,
     stats::{Series, number},
 };
@@ -38,6 +38,10 @@ pub fn of(results: &Results) -> Value {
             "exec32_per_s": per_s(commands, Who::Kubectl),
             "task32_per_s": per_s(commands, Who::Task),
             "first_command_ms": p50("first command", Who::Live),
+        },
+        "once": {
+            "client_p50_ms": p50(once::WORKLOAD, Who::Live),
+            "kubectl_arl_run_p50_ms": p50(once::WORKLOAD, Who::Cli),
         },
         "files": speeds(results),
         "together": {

@@ -24,6 +24,9 @@ pub struct Flags {
     /// The kubectl that live commands and files are compared with.
     #[arg(long, default_value = ".cluster/kubectl")]
     pub kubectl: PathBuf,
+    /// The `kubectl arl` that the client library is compared with.
+    #[arg(long, default_value = "target/release/kubectl-arl")]
+    pub kubectl_arl: PathBuf,
     /// A further argument for the operator, such as --operator-arg=--log-level=debug; may be repeated.
     #[arg(long, allow_hyphen_values = true)]
     pub operator_arg: Vec<String>,
@@ -76,6 +79,9 @@ pub struct Flags {
     /// Sandboxes in which commands are run at once: over live sessions, as Tasks and by kubectl.
     #[arg(long, default_value_t = 32)]
     pub live: usize,
+    /// How often a Sandbox is claimed for one command.
+    #[arg(long, default_value_t = 10)]
+    pub once: usize,
     /// How often a file goes up and down.
     #[arg(long, default_value_t = 5)]
     pub files: usize,
@@ -113,6 +119,8 @@ pub enum Row {
     Queued,
     /// Commands over live sessions, beside Tasks and kubectl.
     Live,
+    /// A Sandbox claimed for one command, by the client library and by `kubectl arl run`.
+    Once,
     /// A file up and down, beside `kubectl cp` and a bare stream.
     Files,
     /// A Sandbox and a Task created together.
@@ -142,6 +150,7 @@ impl Flags {
             window_ms: 800,
             queued: 10,
             live: 4,
+            once: 2,
             files: 1,
             file_mib: 4,
             together: 1,

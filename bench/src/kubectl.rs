@@ -17,6 +17,7 @@ use crate::{flags::Flags, seen::DEADLINE, stats::Sample};
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     program: PathBuf,
+    arl: PathBuf,
     kubeconfig: PathBuf,
     ns: String,
 }
@@ -24,13 +25,25 @@ pub struct Kubectl {
 impl Kubectl {
     /// For the namespace `ns`.
     pub fn new(flags: &Flags, ns: &str) -> Self {
-        Self { program: flags.kubectl.clone(), kubeconfig: flags.kubeconfig.clone(), ns: ns.to_owned() }
+        Self {
+            program: flags.kubectl.clone(),
+            arl: flags.kubectl_arl.clone(),
+            kubeconfig: flags.kubeconfig.clone(),
+            ns: ns.to_owned(),
+        }
     }
 
     /// Runs a command in the executor container of a pod.
     pub async fn exec(&self, pod: &str, argv: &[&str]) -> Result<Sample> {
         let mut command = self.command();
         command.args(["exec", pod, "--container", "executor", "--"]).args(argv);
+        self.time(command.stdin(Stdio::null())).await
+    }
+
+    /// Runs a command in a Sandbox of its own, by `kubectl arl run`.
+    pub async fn arl_run(&self, pool: &str, argv: &[&str]) -> Result<Sample> {
+        let mut command = self.command_of(&self.arl);
+        command.args(["run", pool, "--"]).args(argv);
         self.time(command.stdin(Stdio::null())).await
     }
 
@@ -58,11 +71,16 @@ impl Kubectl {
     }
 
     fn missing(&self) -> String {
-        format!("{} does not start; give another with --kubectl", self.program.display())
+        let (program, arl) = (self.program.display(), self.arl.display());
+        format!("{program} or {arl} does not start; give another with --kubectl or --kubectl-arl")
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        self.command_of(&self.program)
+    }
+
+    fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command.arg("--kubeconfig").arg(&self.kubeconfig).args(["--namespace", &self.ns]).kill_on_drop(true);
         command
     }

@@ -14,6 +14,7 @@ mod floor;
 mod forks;
 mod kubectl;
 mod live;
+mod once;
 mod place;
 mod process;
 mod report;
@@ -135,6 +136,9 @@ async fn measure(bench: &Bench) -> Result<Results> {
     }
     if flags.wants(Row::Bursts) || flags.wants_any(&IN_SANDBOXES) {
         in_sandboxes(bench, &mut results).await?;
+    }
+    if flags.wants(Row::Once) {
+        once::commands(bench, &mut results).await.context("a command in a Sandbox of its own")?;
     }
     if flags.wants(Row::Together) {
         together::sandbox_and_task(bench, &mut results).await.context("Sandbox and Task")?;
