@@ -194,6 +194,8 @@ reasons! {
         Waiting,
         /// Sandbox: it gave up its pod; the note says why.
         Released,
+        /// Sandbox: a Task left processes in its pod that cannot be ended, and the pod is deleted for that; the note names the Task.
+        PodGivenUp,
         /// Sandbox: it was idle for `ttlSecondsAfterFinished` and is deleted.
         Expired,
         /// Sandbox: its executor container was started again.
@@ -212,7 +214,12 @@ impl EventReason {
     pub fn is_warning(self) -> bool {
         matches!(
             self,
-            Self::PodsFailing | Self::TemplateWarnings | Self::Stalled | Self::ContainerRestarted | Self::TaskFailed
+            Self::PodsFailing
+                | Self::TemplateWarnings
+                | Self::Stalled
+                | Self::PodGivenUp
+                | Self::ContainerRestarted
+                | Self::TaskFailed
         )
     }
 }

@@ -7,6 +7,7 @@
 
 mod decision;
 mod deletion;
+mod leftovers;
 mod measure;
 mod observe;
 mod plan;
@@ -18,14 +19,14 @@ use std::{sync::Arc, time::Duration};
 use arl_crds::{ExecutorMode, Sandbox, Task, TaskStatus};
 
 use crate::{
-    cache::{SandboxRow, Source, TaskRow, Watch},
+    cache::{Row, SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Deleted, Effects, Event, Failure, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::{Pod, Target},
-    runs::{Leftovers, Request, RunControl, Runs},
+    runs::{Request, Runs},
     stalled::{self, Obstacle},
     traces,
 };
@@ -54,39 +55,6 @@ impl Tasks {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { watch, effects, runs, clock, finished_ttl, metrics }
-    }
-
-    /// Ends the runs of Tasks that were deleted in flight.
-    async fn end_orphans(&self, key: &Key, present: Option<&Uid>) -> Result<(), Failure> {
-        for orphan in self.runs.orphans(key, present) {
-            let Some(ended) = orphan.ended else {
-                // A cache that is late has no word of a Task either.
-                if self.effects.read::<Task>(key).await?.is_some_and(|task| Uid::of(&task) == orphan.task) {
-                    continue;
-                }
-                tracing::info!(uid = %orphan.task, "the Task was deleted; its run ends");
-                self.runs.control(&orphan.task, RunControl::Cancel);
-                continue;
-            };
-            if let Leftovers::Survivors(message) = ended.left {
-                tracing::warn!(uid = %orphan.task, pod = %orphan.target.pod.name, error = message, "the pod is given up");
-                self.give_up(&orphan.target).await?;
-            }
-            self.runs.forget(&orphan.task);
-        }
-        Ok(())
-    }
-
-    /// Deletes a pod in which something runs that cannot be ended; its Sandbox then is released.
-    async fn give_up(&self, target: &Target) -> Result<(), Failure> {
-        // A kubelet that reports on it meanwhile is no reason to leave it.
-        while let Some(pod) = self.effects.read_pod(&target.pod).await?.filter(|pod| Uid::of(pod) == target.pod_uid) {
-            match self.effects.delete_pod(&Version::of(&pod)).await? {
-                Deleted::Done | Deleted::Gone => break,
-                Deleted::Changed => {}
-            }
-        }
-        Ok(())
     }
 
     /// The end of a Task is final, and a cache may be late: what ends one is asked for. The Sandbox may have gone a moment ago, too, and its
@@ -179,7 +147,7 @@ impl Tasks {
     async fn finish(&self, observed: &Observed, verdict: &Verdict) -> Result<(), Failure> {
         let uid = observed.uid();
         if let Some(run) = observed.run.as_ref().filter(|_| verdict.gives_up_pod) {
-            self.give_up(&run.target).await?;
+            self.give_up(&observed.row.key().name, &run.target, &verdict.message).await?;
         }
         let now = self.clock.now();
         let mut status = self.runs.read(&uid, |progress| report::finished(observed, verdict, &progress.steps, now));

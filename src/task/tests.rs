@@ -13,7 +13,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     effects::EventSink,
-    runs::{Bounds, LiveReport, Report, RunEnd, Runner, StepEnd, StepRun},
+    runs::{Bounds, Leftovers, LiveReport, Report, RunControl, RunEnd, Runner, StepEnd, StepRun},
 };
 
 fn at(second: i64) -> Timestamp {

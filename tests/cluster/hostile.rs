@@ -2,6 +2,7 @@
 
 use arl_agent::{frame, message::FromAgent};
 use arl_crds::{SandboxPhase, Task, TaskState};
+use k8s_openapi::api::events::v1::Event;
 use serde_json::json;
 
 use crate::harness::World;
@@ -193,6 +194,12 @@ async fn an_agent_that_is_made_to_hang_is_given_up() {
     done.assert_end(&["TimedOut"]);
     done.assert_says("does not answer");
     done.assert_says("given up");
+    let tells = |event: &Event| {
+        event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some("s"))
+            && event.reason.as_deref() == Some("PodGivenUp")
+            && event.note.as_ref().is_some_and(|note| note.contains("Task t: ") && note.contains("does not answer"))
+    };
+    done.world.all("its Sandbox has an Event that says why", |events: &[Event]| events.iter().any(tells)).await;
 }
 
 /// A new operator reaches the agent, which does not say a word.
