@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod bounded;
 pub mod condition;
 pub mod duration;
 pub mod labels;

@@ -8,15 +8,25 @@ use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::labels::DEFAULT_CONTAINER;
+use crate::{bounded, labels::DEFAULT_CONTAINER};
 
-/// A PodTemplateSpec as it was written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The most values that a template may have, each field and item counted: far more than a pod needs. Fields that Kubernetes does not know
+/// are kept, and `[{"a":1},{"a":1}]` takes a hundred times its text in memory.
+pub const MAX_VALUES: usize = 20_000;
+
+/// A PodTemplateSpec as it was written, of at most [`MAX_VALUES`] values.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct PodTemplate(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for PodTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bounded::object(deserializer, MAX_VALUES).map(Self)
+    }
+}
 
 /// The container the steps run in cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What the cache leaves out of objects: others can make it large, and nobody reads it here.
 
-use arl_crds::{Sandbox, Step, Task, TaskState, WarmPool, json_size, labels, setup_task, template::PodTemplate};
+use arl_crds::{Sandbox, Step, Task, TaskState, WarmPool, labels, setup_task, template::PodTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
@@ -8,8 +8,10 @@ use crate::object::Uid;
 
 /// The most bytes of a Task's steps that are kept; larger ones are read when they are run.
 const STEPS_KEPT: usize = 4 * 1024;
-/// The most bytes of a pool's template that are kept; larger ones are read when a pod is made.
-const TEMPLATE_KEPT: usize = 16 * 1024;
+/// The most memory that a pool's template may take here; larger ones are read when a pod is made.
+const TEMPLATE_KEPT: usize = 64 * 1024;
+/// About what a map takes for each six entries: a node of a tree, however many of its places are taken.
+const NODE: usize = 640;
 /// The longest trace context that is kept: what is valid has a tenth of that.
 const CONTEXT_MAX: usize = 1024;
 
@@ -63,7 +65,7 @@ pub(super) fn setup_of(task: &Task) -> Option<Uid> {
 pub fn abridge_pool(pool: &mut WarmPool) {
     slim(&mut pool.metadata);
     let template = &pool.spec.template;
-    if json_size(template) <= TEMPLATE_KEPT {
+    if template.0.values().map(memory).sum::<usize>() <= TEMPLATE_KEPT {
         return;
     }
     let fingerprint = pool.spec.fingerprint();
@@ -78,6 +80,20 @@ pub fn abridge_pool(pool: &mut WarmPool) {
     ];
     pool.spec.template = PodTemplate(kept.into_iter().collect());
     pool.metadata.annotations.get_or_insert_default().insert(labels::TEMPLATE_HASH.to_owned(), fingerprint);
+}
+
+/// About how many bytes of memory a value takes.
+fn memory(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(memory).sum(),
+            Value::Object(entries) => {
+                let each = entries.iter().map(|(name, value)| size_of::<String>() + name.len() + memory(value));
+                entries.len().div_ceil(6) * NODE + each.sum::<usize>()
+            }
+        }
 }
 
 /// The fingerprint of the template of a pool that was abridged.

@@ -5,6 +5,7 @@
 
 mod abridge;
 mod demand;
+mod guarded;
 mod listing;
 mod nodes;
 mod pairing;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use abridge::{abridge_pool, abridged_fingerprint, slim};
 pub use demand::PoolDemand;
+pub use guarded::Guarded;
 pub use pods::PodIndex;
 pub use refused::ClaimRefusal;
 pub use rows::{SandboxId, SandboxIndex, SandboxRow, TaskIndex, TaskRow};

@@ -6,7 +6,7 @@ use std::{
 
 use arl_crds::{Sandbox, WarmPool};
 use jiff::Timestamp;
-use kube::{core::DeserializeGuard, runtime::watcher};
+use kube::runtime::watcher;
 use serde_json::{Value, json};
 
 use super::{wake::distinct, *};
@@ -366,7 +366,7 @@ impl Watched {
         Self { watch, listing: listing::Listing::default(), woken }
     }
 
-    fn take(&mut self, event: watcher::Event<DeserializeGuard<Sandbox>>) -> BTreeSet<String> {
+    fn take(&mut self, event: watcher::Event<Guarded<Sandbox>>) -> BTreeSet<String> {
         self.watch.take(event, &mut self.listing);
         mem::take(&mut self.woken.lock().unwrap())
     }
@@ -374,7 +374,7 @@ impl Watched {
     /// Part of a list: what is known then.
     fn list(&mut self, sandboxes: &[(&str, &str)]) -> Vec<(String, String)> {
         for (name, version) in sandboxes {
-            let object = DeserializeGuard(Ok(at_version(name, version)));
+            let object = Guarded(Ok(at_version(name, version)));
             assert_eq!(self.take(watcher::Event::InitApply(object)), names([]), "nobody is woken by half a list");
         }
         self.known()

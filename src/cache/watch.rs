@@ -6,13 +6,13 @@ use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use kube::{
     Api, Resource,
-    core::DeserializeGuard,
     runtime::{WatchStreamExt, utils::Backoff, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{
+    guarded::{Guarded, Unreadable},
     listing::Listing,
     table::{Change, Row, Table},
     tables::{Cache, Tables},
@@ -103,7 +103,7 @@ impl Watch {
     /// Follows one kind for ever; `synced` becomes true when the first list is in.
     pub async fn run<S: Source>(
         self: Arc<Self>,
-        api: Api<DeserializeGuard<S::Object>>,
+        api: Api<Guarded<S::Object>>,
         config: watcher::Config,
         synced: watch::Sender<bool>,
     ) {
@@ -139,7 +139,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn take<S: Source>(&self, event: watcher::Event<DeserializeGuard<S::Object>>, listing: &mut Listing<S>) {
+    pub(super) fn take<S: Source>(&self, event: watcher::Event<Guarded<S::Object>>, listing: &mut Listing<S>) {
         match event {
             watcher::Event::Init => *listing = Listing::default(),
             watcher::Event::InitApply(object) => {
@@ -200,10 +200,10 @@ impl Watch {
 }
 
 /// The object, if it can be read.
-fn readable<S: Source>(object: DeserializeGuard<S::Object>) -> Option<S::Object> {
+fn readable<S: Source>(object: Guarded<S::Object>) -> Option<S::Object> {
     let key = Key::of(&object);
-    let warn = |error: kube::core::error_boundary::InvalidObject| {
-        tracing::warn!(kind = %S::Object::kind(&()), object = %key, error = %error.error, "this object cannot be read and is left out; correct or delete it");
+    let warn = |unreadable: Unreadable| {
+        tracing::warn!(kind = %S::Object::kind(&()), object = %key, error = unreadable.error, "this object cannot be read and is left out; correct or delete it");
     };
     object.0.map_err(warn).ok()
 }

@@ -7,12 +7,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ListMeta};
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
-    core::{NamespaceResourceScope, Request},
+    core::{NamespaceResourceScope, ObjectList, Request},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Cause, Effects, Failure, Haste, Since, permits::weight};
+use super::{
+    Cause, Effects, Failure, Haste, Since,
+    permits::{WEIGHT_MAX, weight},
+};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
@@ -248,19 +251,46 @@ fn unchanged(version: &Version) -> DeleteParams {
     })
 }
 
-/// Objects of a list that are in memory at once: the metadata of one has up to 256 KiB of annotations.
-const PAGE: u32 = 32;
+/// Objects of a list that are in memory at once: each has up to the 1.5 MiB that the API server stores, in labels alone.
+const PAGE: u32 = 16;
+
+/// What is read of each.
+#[derive(Clone, Debug, Deserialize)]
+struct Found {
+    metadata: Name,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Name {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+}
+
+impl Found {
+    fn version(&self) -> Version {
+        let Name { name, namespace, uid, resource_version } = &self.metadata;
+        let (key, uid) = (Key::new(namespace, name), Uid(uid.clone()));
+        Version { key, uid, resource_version: resource_version.clone() }
+    }
+}
 
 impl Effects {
     /// Fails unless each Task that names `sandbox`, as the API server has it, is known here: asked before its pod, or itself, is given up.
     /// Only metadata is read, in pages, whatever the Tasks carry.
     pub async fn confirm_tasks(&self, sandbox: &Key, is_known: impl Fn(&Version) -> bool) -> Result<(), Failure> {
-        let api: Api<Task> = Api::namespaced(self.client.clone(), &sandbox.namespace);
+        let tasks = Request::new(Task::url_path(&(), Some(&sandbox.namespace)));
         let mut params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name)).limit(PAGE);
         loop {
-            let page = self.call("list", "Tasks of", sandbox, api.list_metadata(&params)).await;
+            let page = async {
+                let request = tasks.list_metadata(&params).map_err(kube::Error::BuildRequest)?;
+                self.client.request::<ObjectList<Found>>(request).await
+            };
+            let page = self.call_in(Haste::Awaited, WEIGHT_MAX, "list", "Tasks of", sandbox, page).await;
             let page = page.map_err(by_old_definitions)?;
-            for unknown in page.items.iter().map(Version::of).filter(|task| !is_known(task)) {
+            for unknown in page.items.iter().map(Found::version).filter(|task| !is_known(task)) {
                 // One that was deleted since is known no more.
                 if let Since::Same | Since::Changed = self.since::<Task>("Task", &unknown).await? {
                     let cause = Cause::Unconfirmed(format!("Task {}", unknown.key.name));

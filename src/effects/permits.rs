@@ -12,7 +12,8 @@ const CALLS: usize = 32;
 const UNHURRIED: usize = CALLS / 2;
 /// A call counts as one more for each of so many bytes, and as so many at most.
 const LIGHT: usize = 64 * 1024;
-const WEIGHT_MAX: u32 = 8;
+/// As how many the largest counts.
+pub(super) const WEIGHT_MAX: u32 = 8;
 
 /// As how many calls one counts that sends so many bytes.
 pub(super) fn weight(bytes: usize) -> u32 {

@@ -7,15 +7,11 @@ use std::sync::Arc;
 use arl_crds::{WarmPool, labels};
 use futures::FutureExt;
 use jiff::Timestamp;
-use kube::{
-    Api, Client,
-    core::{DeserializeGuard, NamespaceResourceScope},
-    runtime::watcher,
-};
+use kube::{Api, Client, core::NamespaceResourceScope, runtime::watcher};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    cache::{Cache, SandboxRow, Source, TaskRow, Watch},
+    cache::{Cache, Guarded, SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
     controller,
     effects::{Effects, EventSink},
@@ -253,7 +249,7 @@ fn follow<S: Source>(
 where
     S::Object: kube::Resource<Scope = NamespaceResourceScope>,
 {
-    let api: Api<DeserializeGuard<S::Object>> = match namespace {
+    let api: Api<Guarded<S::Object>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
