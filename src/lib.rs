@@ -31,10 +31,10 @@
 //! |---|---|
 //! | Which Sandbox gets which pod? | `cache/pairing.rs` pairs them in order of creation; `sandbox/plan.rs` (`without_pod`) decides the claim; `effects/pods.rs` (`claim`) writes it |
 //! | What happens to a write that is refused? | `effects/failure.rs` classes it; `controller.rs` tries it again, by `queue/mod.rs` later each time; `stalled.rs` shows it on the object, `sandbox/mod.rs` as ClaimRefused on one that waits, `warmpool/setback.rs` on a pool |
-//! | Who may delete a pod? | only `delete_pod` in `effects/pods.rs`, called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, and for one with processes that cannot be ended by `task/mod.rs`; the pods of an object that is deleted go by the cluster's garbage collector |
+//! | Who may delete a pod? | only `delete_pod` in `effects/pods.rs`, called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, and for one with processes that cannot be ended by `task/leftovers.rs`; and `refuse_unmarked` there, for one whose marks admission takes away; the pods of an object that is deleted go by the cluster's garbage collector |
 //! | How is a run found again after a restart? | `task/plan.rs` (`unfollowed`) starts to follow it; `runs/agent/follow.rs` attaches to the agent's record of it; `runs/agent/stream.rs` (`end_unwanted`) and `task/leftovers.rs` (`end_orphans`) end those that nobody wants |
-//! | What is asked of the API server, since the cache may be late? | what ends something for good: `confirm` in `sandbox/confirm.rs` and `task/mod.rs`, `confirm_tasks` in `effects/objects.rs`, `is_unfinished` |
-//! | What bounds a page of a list? | `PAGE` in `cache/watch.rs`, `effects/objects.rs` and `effects/pods.rs`; where the API server streams lists there are no pages |
+//! | What is asked of the API server, since the cache may be late? | what ends something for good: `confirm` in `sandbox/confirm.rs` and `task/mod.rs`, `confirm_tasks` in `effects/confirm.rs`, `is_unfinished` in `effects/objects.rs` |
+//! | What bounds a page of a list? | `PAGE` in `cache/watch.rs`, `effects/confirm.rs` and `effects/pods.rs`; where the API server streams lists there are no pages |
 //! | How much may outputs take? | `runs/report.rs` as they arrive, `runs/quota.rs` all together, `task/report.rs` in the status |
 //! | How much of what Tasks carry is in memory? | `runs/contents.rs`: a Task that finds no room waits in `task/mod.rs` (`start`) |
 //! | What does a pod's end mean? | `pod/lost.rs` |

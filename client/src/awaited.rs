@@ -23,10 +23,16 @@ pub(crate) fn ready_condition(object: &SandboxObject) -> Option<(String, String)
     Some((ready.reason.clone(), ready.message.clone()))
 }
 
-/// It has no pod that can be used, for this reason. What a setup comes to, and how long it takes, is up to whoever wrote it.
+/// It has no pod that can be used, for this reason. What a setup comes to, and how long it takes, is up to whoever wrote it; a Sandbox that
+/// goes with its Tasks was asked for as one.
 pub(crate) fn not_ready(sandbox: &str, (reason, message): (String, String)) -> Error {
     let fault = match SandboxReason::parse(&reason) {
-        Some(SandboxReason::SetupFailed | SandboxReason::SettingUp) => Fault::Usage,
+        Some(
+            SandboxReason::SetupFailed
+            | SandboxReason::SettingUp
+            | SandboxReason::TasksFinished
+            | SandboxReason::PoolNotFound,
+        ) => Fault::Usage,
         _ => Fault::Infrastructure,
     };
     Error::NotReady { sandbox: sandbox.to_owned(), reason, message, fault }
@@ -93,10 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_setup_does_is_nothing_that_another_sandbox_would_do_better() {
+    fn what_was_asked_for_is_nothing_that_another_sandbox_would_do_better() {
         for (reason, fault) in [
             ("SettingUp", Fault::Usage),
             ("SetupFailed", Fault::Usage),
+            ("TasksFinished", Fault::Usage),
+            ("PoolNotFound", Fault::Usage),
             ("PoolEmpty", Fault::Infrastructure),
             ("PodLost", Fault::Infrastructure),
             ("Unserved", Fault::Infrastructure),

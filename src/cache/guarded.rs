@@ -1,5 +1,7 @@
 //! Objects as watches bring them: one that this version cannot read spoils no list and no watch, and none takes more memory on its way
 //! than its text and what is read of it.
+//!
+//! Of a watch event the API server writes the type first, as its struct has it, so that the object can be taken as text.
 
 use std::{borrow::Cow, fmt::Display};
 
@@ -25,12 +27,12 @@ pub struct Unreadable {
 #[derive(Deserialize)]
 struct Named {
     #[serde(default)]
-    metadata: Name,
+    metadata: Identity,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Name {
+struct Identity {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -39,7 +41,7 @@ struct Name {
 
 impl Unreadable {
     fn new<E: Error>(error: impl Display, text: &str) -> Result<Self, E> {
-        let Name { name, namespace, uid, resource_version } =
+        let Identity { name, namespace, uid, resource_version } =
             serde_json::from_str::<Named>(text).map_err(E::custom)?.metadata;
         let metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
         Ok(Self { error: error.to_string(), metadata })

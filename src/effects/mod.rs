@@ -4,6 +4,7 @@
 //! object changed or went away meanwhile, is an answer of its own type, and a watch will tell more; everything else is a
 //! [`Failure`], and is tried again and shown.
 
+mod confirm;
 mod events;
 mod failure;
 mod lease;

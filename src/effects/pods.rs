@@ -50,6 +50,14 @@ pub struct Claim {
     pub owner: OwnerReference,
 }
 
+impl Claim {
+    /// Whether this is what it makes of its pod. Whatever admits writes may put back what it changes.
+    fn is_made_of(&self, pod: &Pod) -> bool {
+        let is_its = pod.controller().is_some_and(|owner| owner.0 == self.owner.uid);
+        is_its && !pod.is_idle() && pod.sandbox().is_some_and(|sandbox| sandbox.name == self.sandbox)
+    }
+}
+
 /// A Sandbox's pod, as it was read, that has not all that makes it the Sandbox's.
 #[derive(Clone, Debug)]
 pub struct Astray {
@@ -65,15 +73,15 @@ pub struct Astray {
 
 /// What became of a pod to create.
 #[must_use]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Created {
     /// It is there.
     Done {
         /// What the API server warns of, such as a field that it does not know and leaves out.
         warnings: Vec<String>,
     },
-    /// One of that name was there already.
-    Exists,
+    /// One of that name is there already, which the pool controls or somebody else does.
+    Exists(Box<Pod>),
 }
 
 /// What became of a claim.
@@ -105,24 +113,28 @@ impl Effects {
     pub async fn create_pod(&self, pod: &NewPod, haste: Haste) -> Result<Created, Failure> {
         match self.call_in(haste, 1, "create", "Pod", &pod.key, self.post_pod(pod)).await {
             Ok((made, warnings)) => match marks::changed(&pod.manifest, &made) {
-                Some(words) => Err(self.refuse_unmarked(pod, made, words).await),
+                Some(words) => Err(self.refuse_unmarked("create", &pod.key, made.uid, words).await),
                 None => Ok(Created::Done { warnings }),
             },
-            Err(failure) if failure.exists() => Ok(Created::Exists),
+            // What admits pods can answer so as well; one that was there and is gone is tried again.
+            Err(failure) if failure.exists() => match self.read_pod(&pod.key).await? {
+                Some(found) => Ok(Created::Exists(Box::new(found))),
+                None => Err(failure),
+            },
             Err(failure) => Err(failure),
         }
     }
 
     /// A pod that its pool would not find again is no pod of the pool. That is what is said of it, whatever becomes of its deletion.
-    async fn refuse_unmarked(&self, pod: &NewPod, made: ObjectMeta, words: String) -> Failure {
-        let uid = Preconditions { uid: made.uid, ..Preconditions::default() };
-        let (api, params) = (self.pods(&pod.key.namespace), DeleteParams::default().preconditions(uid));
-        let deleted = self.call("delete", "Pod", &pod.key, api.delete(&pod.key.name, &params)).await;
+    async fn refuse_unmarked(&self, verb: &'static str, pod: &Key, uid: Option<String>, words: String) -> Failure {
+        let uid = Preconditions { uid, ..Preconditions::default() };
+        let (api, params) = (self.pods(&pod.namespace), DeleteParams::default().preconditions(uid));
+        let deleted = self.call("delete", "Pod", pod, api.delete(&pod.name, &params)).await;
         let words = match deleted {
             Err(failure) if !failure.is_gone() => format!("{words}; that pod is still there: {}", failure.cause()),
             _ => words,
         };
-        Failure::new("create", "Pod", &pod.key, Cause::Refused(Refusal::new(403, words)))
+        Failure::new(verb, "Pod", pod, Cause::Refused(Refusal::new(403, words)))
     }
 
     /// The library's client passes no headers on, and warnings are in them.
@@ -167,7 +179,17 @@ impl Effects {
         let patch = json_patch(patch).map_err(|error| Failure::unfit(verb, kind, key, &error))?;
         let api = self.pods(&key.namespace);
         match self.call(verb, kind, key, api.patch(&key.name, &PatchParams::default(), &patch)).await {
-            Ok(pod) => Ok(Claimed::Done(Box::new(pod))),
+            Ok(pod) if claim.is_made_of(&pod) => Ok(Claimed::Done(Box::new(pod))),
+            Ok(pod) => {
+                let words = format!("the pod, once claimed, {}", marks::NOT_AS_ASKED);
+                let refused = Failure::new(verb, kind, key, Cause::Refused(Refusal::new(403, words.clone())));
+                let is_as_it_was = pod.is_idle() && pod.sandbox().is_none();
+                Ok(Claimed::Refused(if is_as_it_was {
+                    refused
+                } else {
+                    self.refuse_unmarked(verb, key, pod.metadata.uid, words).await
+                }))
+            }
             Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &claim.pod).await? {
                 Since::Changed | Since::Gone => Ok(Claimed::Lost),
                 Since::Same => Ok(Claimed::Refused(failure)),

@@ -145,20 +145,19 @@ impl WarmPools {
                     created = true;
                     self.note_warnings(observed, warnings);
                 }
-                Created::Exists => self.note_taken(observed, &pod.key, *number).await?,
+                Created::Exists(found) => self.note_taken(observed, &found, *number),
             }
         }
         Ok(created)
     }
 
     /// The pod of this name is one of the pool's, which its watch will tell, or somebody else's, which it never will.
-    async fn note_taken(&self, observed: &Observed, pod: &Key, number: i64) -> Result<(), Failure> {
+    fn note_taken(&self, observed: &Observed, pod: &Pod, number: i64) {
         let pool = Key::of(&*observed.pool);
-        if self.effects.read_pod(pod).await?.is_some_and(|pod| pod.pool().as_ref() != Some(&pool)) {
-            tracing::warn!(pod = %pod, "there is a pod of this name that is not the pool's; the pool goes on with the next number");
+        if pod.pool().as_ref() != Some(&pool) {
+            tracing::warn!(pod = %Key::of(pod), "there is a pod of this name that is not the pool's; the pool goes on with the next number");
             self.memories.of(&pool, &observed.uid(), |memory| memory.taken = memory.taken.max(number));
         }
-        Ok(())
     }
 
     /// The pool with its template, of which the cache may not have all.

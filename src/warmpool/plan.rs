@@ -70,6 +70,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     delete.extend(superfluous(&alive, replicas, surge, ready, is_old));
 
     let held_back = !ended.is_empty()
+        || observed.pool.spec.executor_container().is_err()
         || observed.clogged().is_some()
         || observed.late_until > now
         || observed.setback.as_ref().is_some_and(|s| s.until > now);

@@ -154,6 +154,10 @@ fn unschedulable(pod: &Pod) -> Option<Problem> {
     let scheduled = pod.condition("PodScheduled").filter(|c| c.status == "False" && c.reason == "Unschedulable")?;
     let advice = if scheduled.message.contains("were unschedulable") {
         "nodes that would do take no new pods: kubectl uncordon one (kubectl get nodes: SchedulingDisabled), or add nodes that fit the template"
+    } else if scheduled.message.contains("persistentvolumeclaim") {
+        "create the claim that the template names, or correct its claimName; an unbound one needs a volume or a StorageClass"
+    } else if scheduled.message.contains("untolerated taint") && !scheduled.message.contains("Insufficient") {
+        "give the template a toleration for the taint, or add nodes without it"
     } else {
         "lower the template's requests, or add nodes that fit it"
     };

@@ -15,6 +15,7 @@ const MIN: Duration = Duration::from_secs(1);
 const MAX: Duration = Duration::from_secs(60);
 /// What took so long to fail, such as a webhook that hangs, is not over in a moment.
 const LASTING: Duration = Duration::from_secs(1);
+const ADMISSION: &str = "change spec.template so that the namespace's admission accepts it, or create what it names";
 /// So often in a row pods that were made a moment before may be ended from outside, before that is waited for.
 const DISRUPTIONS: u32 = 3;
 
@@ -48,6 +49,12 @@ impl Setback {
                 WarmPoolReason::Refused,
                 "let it leave what begins with arl.infra.io/, and the owners of pods, as they are",
             ),
+            Some(_) if said.contains("denied the request") || said.contains("denied request") => {
+                (WarmPoolReason::Refused, ADMISSION)
+            }
+            Some(409) if said.contains("already exists") => {
+                (WarmPoolReason::Refused, "no pod of that name is there: an admission webhook of the cluster says so")
+            }
             Some(403) if said.contains("cannot create resource") => {
                 (WarmPoolReason::Refused, "give the operator's ServiceAccount this right: see docs/install.md")
             }
@@ -59,10 +66,7 @@ impl Setback {
             Some(400 | 422) if !["denied", "forbidden"].iter().any(|word| said.contains(word)) => {
                 (WarmPoolReason::InvalidTemplate, "correct spec.template")
             }
-            Some(400 | 403 | 422) => (
-                WarmPoolReason::Refused,
-                "change spec.template so that the namespace's admission accepts it, or create what it names",
-            ),
+            Some(400 | 403 | 422) => (WarmPoolReason::Refused, ADMISSION),
             _ if said.contains("webhook") => {
                 (WarmPoolReason::ApiError, "repair or remove that admission webhook of the cluster; it is tried again")
             }
@@ -150,6 +154,15 @@ mod tests {
             (400, "Pod in version \"v1\" cannot be handled as a Pod", InvalidTemplate, "correct spec.template"),
             (403, "namespace ns because it is being terminated", Refused, "nothing is created there"),
             (404, "namespaces \"ns\" not found", Refused, "the namespace is gone"),
+            (404, "admission webhook \"w\" denied the request: no", Refused, "change spec.template"),
+            (
+                401,
+                "pods \"p-1\" is forbidden: ValidatingAdmissionPolicy 'x' denied request: no",
+                Refused,
+                "change spec.template",
+            ),
+            (413, "admission webhook \"w\" denied the request: no", Refused, "change spec.template"),
+            (409, "pods \"p-1\" already exists", Refused, "no pod of that name is there"),
         ] {
             let setback = of(Cause::Refused(Refusal::new(code, said)));
             assert_eq!(setback.reason, reason, "{code} {said}");

@@ -112,6 +112,7 @@ async fn a_container_that_does_not_exist_is_named() {
     let conditions = pool.status.unwrap().conditions;
     let said = &conditions.iter().find(|c| c.type_ == "PodsFailing").unwrap().message;
     assert!(said.contains("nosuch") && said.contains("spec.executor.container"), "{said}");
+    world.pods("none in which steps would run in another container", <[Pod]>::is_empty).await;
     let _mended: WarmPool = world.merge("p", &json!({"spec": {"executor": {"container": "executor"}}})).await;
     world.recovered("p").await;
     world.pool_is_ready("p", 1).await;

@@ -156,6 +156,44 @@ async fn what_nobody_reads_of_objects_is_not_kept() {
     world.assert_at_work("third", "600 objects of 200 to 600 KB at the start").await;
 }
 
+/// In memory such a value has up to a hundred times its text.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_values_in_one_object_take_no_more_than_a_few_large_ones() {
+    let mut world = World::with_sandbox("tenant-small").await;
+    world.assert_at_work("first", "before").await;
+    let mut bomb = nowhere();
+    bomb["spec"]["x"] = json!(vec![json!({"a": 1}); 150_000]);
+    world.create(&manifest("WarmPool", "bomb", &json!({"replicas": 0, "template": bomb}))).await;
+    let mut small = nowhere();
+    small["spec"]["x"] = json!(vec![json!({"a": 1}); 2_000]);
+    let small = json!({"replicas": 0, "template": small});
+    many(100, async |i| world.create(&manifest("WarmPool", &format!("small{i}"), &small)).await).await;
+    let mut pod = nowhere();
+    pod["metadata"] = json!({"name": "bomb", "labels": {"arl.infra.io/warmpool": "p"}});
+    pod["spec"]["containers"][0]["env"] = json!(vec![json!({"name": "A"}); 80_000]);
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    world.api::<Pod>().create(&PostParams::default(), &pod).await.unwrap();
+    world.assert_at_work("second", "objects of many small values").await;
+    world.restart().await;
+    world.assert_at_work("third", "objects of many small values at the start").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_tasks_have_many_labels_expires() {
+    let mut world = World::with_sandbox("tenant-labels").await;
+    world.sandbox_with("expires", &json!({"poolRef": "p", "keepAlive": true, "ttlSecondsAfterFinished": 20})).await;
+    let labels: Value = (0..15_000).map(|i| (format!("l{i}"), json!(""))).collect::<serde_json::Map<_, _>>().into();
+    let cancelled = json!({"sandboxRef": "expires", "cancel": true, "steps": [command("a", &["true"])]});
+    many(32, async |i| {
+        let mut task = manifest("Task", &format!("labelled{i}"), &cancelled);
+        task["metadata"]["labels"] = labels.clone();
+        world.create(&task).await;
+    })
+    .await;
+    world.gone::<Sandbox>("expires").await;
+    world.assert_at_work("after", "Tasks with many labels").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_template_is_read_when_pods_are_made() {
     let world = World::new("tenant-template").await;

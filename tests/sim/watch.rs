@@ -120,9 +120,14 @@ pub fn open(server: &ApiServer, call: &Call) -> Response<Answer> {
     };
     let lines = stream::unfold(watcher, |mut watcher| async move {
         let line = watcher.line().await?;
-        Some((line.map(|l| http_body::Frame::data(Bytes::from(format!("{l}\n")))), watcher))
+        Some((line.map(|event| http_body::Frame::data(Bytes::from(written(&event)))), watcher))
     });
     Response::new(StreamBody::new(lines).boxed_unsync())
+}
+
+/// As the API server writes it: the type first, so that who reads it knows what follows.
+fn written(event: &Value) -> String {
+    format!("{{\"type\":{},\"object\":{}}}\n", event["type"], event["object"])
 }
 
 impl Watcher {

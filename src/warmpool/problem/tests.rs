@@ -332,3 +332,20 @@ fn where_the_image_of_the_agent_cannot_be_pulled_the_operator_is_named_and_not_t
         assert!(problem.message.contains(words), "{}", problem.message);
     }
 }
+
+#[test]
+fn what_helps_a_pod_that_no_node_takes_depends_on_why() {
+    for (why, advice) in [
+        ("persistentvolumeclaim \"x\" not found", "create the claim that the template names"),
+        ("0/1 nodes are available: 1 node(s) had untolerated taint(s)", "give the template a toleration"),
+        (
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s)",
+            "lower the template's requests",
+        ),
+        ("0/1 nodes are available: 1 node(s) were unschedulable", "kubectl uncordon"),
+    ] {
+        let conditions = json!({ "conditions": [condition("PodScheduled", "False", "Unschedulable", why)] });
+        let problem = of(&pod(&conditions), None, at(1)).unwrap();
+        assert!(problem.message.contains(why) && problem.message.contains(advice), "{}", problem.message);
+    }
+}

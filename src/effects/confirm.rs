@@ -1,0 +1,109 @@
+//! Whether all Tasks of a Sandbox are known here, by the API server's word.
+
+use arl_crds::Task;
+use kube::{
+    Resource,
+    api::ListParams,
+    core::{ObjectList, Request},
+};
+use serde::Deserialize;
+
+use super::{Cause, Effects, Failure, Haste, Since, objects::next_page, permits::WEIGHT_MAX};
+use crate::object::{Key, Uid, Version};
+
+/// Objects of a list that are in memory at once: each has up to the 1.5 MiB that the API server stores, in labels alone.
+const PAGE: u32 = 16;
+
+/// What is read of each.
+#[derive(Clone, Debug, Deserialize)]
+struct Found {
+    metadata: Identity,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Identity {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+}
+
+impl Found {
+    fn version(&self) -> Version {
+        let Identity { name, namespace, uid, resource_version } = &self.metadata;
+        let (key, uid) = (Key::new(namespace, name), Uid(uid.clone()));
+        Version { key, uid, resource_version: resource_version.clone() }
+    }
+}
+
+impl Effects {
+    /// Fails unless each Task that names `sandbox`, as the API server has it, is known here: asked before its pod, or itself, is given up.
+    /// Only metadata is read, in pages, whatever the Tasks carry.
+    pub async fn confirm_tasks(&self, sandbox: &Key, is_known: impl Fn(&Version) -> bool) -> Result<(), Failure> {
+        let tasks = Request::new(Task::url_path(&(), Some(&sandbox.namespace)));
+        let mut params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name)).limit(PAGE);
+        loop {
+            let page = async {
+                let request = tasks.list_metadata(&params).map_err(kube::Error::BuildRequest)?;
+                self.client.request::<ObjectList<Found>>(request).await
+            };
+            let page = self.call_in(Haste::Awaited, WEIGHT_MAX, "list", "Tasks of", sandbox, page).await;
+            let page = page.map_err(by_old_definitions)?;
+            for unknown in page.items.iter().map(Found::version).filter(|task| !is_known(task)) {
+                // One that was deleted since is known no more.
+                if let Since::Same | Since::Changed = self.since::<Task>("Task", &unknown).await? {
+                    let cause = Cause::Unconfirmed(format!("Task {}", unknown.key.name));
+                    return Err(Failure::new("confirm", "the Tasks of Sandbox", sandbox, cause));
+                }
+            }
+            let Some(next) = next_page(params, page.metadata) else { return Ok(()) };
+            params = next;
+        }
+    }
+}
+
+/// A definition that has no selectable fields refuses to select by one.
+fn by_old_definitions(failure: Failure) -> Failure {
+    if failure.refusal().is_some_and(|refusal| refusal.code == 400) {
+        return failure
+            .advising("the definitions in the cluster are older than this operator: apply those of its version");
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::client::{Body, Client};
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::effects::EventSink;
+
+    #[tokio::test]
+    async fn a_task_that_was_deleted_since_keeps_nothing_from_being_given_up() {
+        let metadata = json!({ "name": "t", "namespace": "ns", "uid": "t", "resourceVersion": "1" });
+        let found = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata });
+        let page = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [found] });
+        let missing = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+            "message": "", "details": { "name": "t" } });
+        for is_there in [true, false] {
+            let (page, found, missing) = (page.clone(), found.clone(), missing.clone());
+            let api = service_fn(move |request: http::Request<Body>| {
+                let (code, body) = match request.uri().path().ends_with("/tasks") {
+                    true => (200, &page),
+                    false if is_there => (200, &found),
+                    false => (404, &missing),
+                };
+                let body = Body::from(body.to_string().into_bytes());
+                std::future::ready(Ok::<_, Infallible>(http::Response::builder().status(code).body(body).unwrap()))
+            });
+            let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
+            let confirmed = effects.confirm_tasks(&Key::new("ns", "s"), |_| false).await;
+            assert_eq!(confirmed.is_err(), is_there, "{confirmed:?}");
+        }
+    }
+}
