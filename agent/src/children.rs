@@ -1,9 +1,16 @@
 //! The processes that the supervisor has started, and how a reaper waits for its children.
 
-use std::{cell::RefCell, collections::BTreeSet, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    io,
+    process::{Child, Command},
+    rc::Rc,
+    time::Duration,
+};
 
 use nix::sys::{
-    signal::{SigSet, Signal},
+    signal::{SigSet, SigmaskHow, Signal, raise},
     signalfd::{SfdFlags, SignalFd},
 };
 
@@ -12,11 +19,21 @@ use crate::tree;
 /// How long one waits who waits for nothing.
 pub const NEVER: Duration = Duration::from_secs(3600);
 
-/// A descriptor that is readable when a child has ended. The signal stays blocked; commands start with none blocked.
+/// A descriptor that is readable when a child has ended. The signal stays blocked here: `spawn` starts processes with none blocked.
 pub fn watch_children() -> nix::Result<SignalFd> {
     let mask = SigSet::from(Signal::SIGCHLD);
     mask.thread_block()?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Starts a process with no signal blocked. What this thread blocks would otherwise be blocked there, and in all that it starts.
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
+    let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let child = command.spawn();
+    blocked.thread_set_mask()?;
+    // Of a child that ended meanwhile nothing was queued.
+    raise(Signal::SIGCHLD)?;
+    child
 }
 
 /// The supervisor's own processes: those of runs, and those of live processes. What else descends from it has lost its keeper.

@@ -23,7 +23,7 @@ use nix::{
 use rustix::process::WaitStatus;
 
 use crate::{
-    children::{NEVER, watch_children},
+    children::{NEVER, spawn, watch_children},
     job::{Done, Outcome},
     memory,
     records::Partial,
@@ -64,16 +64,16 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd>
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| broken(&error))?;
     let children = watch_children().map_err(|error| broken(&error))?;
     let kills_before = memory::kills();
-    let spawned = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .envs(env.iter().map(|variable| (&variable.name, &variable.value)))
         // A group of its own: what signals its group must not hit the agent.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = spawned.map_err(|error| refused(program, &error))?;
+        .stderr(Stdio::piped());
+    let mut child = spawn(&mut command).map_err(|error| refused(program, &error))?;
     Ok(Running {
         pid: i32::try_from(child.id()).unwrap_or_default(),
         stdout: Stream::new(child.stdout.take()),

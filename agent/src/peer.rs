@@ -14,7 +14,7 @@ use arl_agent::frame::{self, Frames};
 use minicbor::{Decode, Encode};
 use nix::poll::PollFlags;
 
-use crate::limits;
+use crate::{children::spawn, limits};
 
 /// One that does not read what it is sent is given up here; a relay that comes back gets everything again. It is memory of the
 /// container.
@@ -44,14 +44,15 @@ impl Peer {
     /// returns its number too. Messages received have at most `max` bytes.
     pub fn start(role: &str, directory: &Path, max: usize) -> std::io::Result<(i32, Self)> {
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        command
             .arg(role)
             .arg(directory)
             .args(limits::given())
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+            .stderr(Stdio::null());
+        let child = spawn(&mut command)?;
         Ok((i32::try_from(child.id()).unwrap_or_default(), Self::new(ours, max)?))
     }
 

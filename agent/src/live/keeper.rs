@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     os::{fd::AsFd, unix::net::UnixStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -41,8 +42,11 @@ pub fn keep() -> Result<(), String> {
     let control = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| failed(&error))?;
     let children = watch_children().map_err(|error| failed(&error))?;
-    // Blocked, not ignored: processes start with none blocked, but would inherit what is ignored.
+    // Blocked, and caught where one comes while a process is started with none blocked. What is ignored, processes would inherit.
     OF_TERMINALS.into_iter().collect::<SigSet>().thread_block().map_err(|error| failed(&error))?;
+    for signal in OF_TERMINALS {
+        signal_hook::flag::register(signal as i32, Arc::default()).map_err(|error| failed(&error))?;
+    }
     let mut keeper = Keeper { inbox: Inbox::new(UnixStream::from(control)), children };
     while let Some(job) = keeper.next_job() {
         let is_last = job.user.is_some() || matches!(&job.work, Work::Process(program) if program.tty);

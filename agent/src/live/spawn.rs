@@ -14,7 +14,7 @@ use arl_agent::message::{
 use rustix::process::{Pid, Signal, WaitStatus, ioctl_tiocsctty, kill_process, kill_process_group};
 
 use super::{job::Program, user::Identity};
-use crate::{memory, refusal};
+use crate::{children::spawn, memory, refusal};
 
 /// A process that was started.
 pub struct Running {
@@ -87,7 +87,7 @@ pub fn start(
     }
     command.envs(identity.map(Identity::variables).unwrap_or_default());
     command.envs(program.env.iter().map(|variable| (&variable.name, &variable.value)));
-    let child = command.spawn().map_err(|error| refused(name, &error))?;
+    let child = spawn(&mut command).map_err(|error| refused(name, &error))?;
     // What this holds of the descriptors is closed here.
     drop(command);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()).ok_or_else(|| broken(&"no pid"))?;

@@ -13,7 +13,7 @@ use arl_agent::{
 
 use crate::{
     client::{Client, ask, kill, run, script, start},
-    pod::{PATIENCE, Pod, eventually, kill_all, own_uid, processes, sh},
+    pod::{PATIENCE, Pod, command, eventually, kill_all, own_uid, processes, sh},
 };
 
 fn exited(code: i32) -> Status {
@@ -171,6 +171,21 @@ fn a_kill_and_a_timeout_end_the_whole_tree() {
     kill(&mut stream, 4);
     let taken = client.until_over(&mut stream, 4);
     assert_eq!((taken.stdout().as_str(), &taken.end().status), ("begun\nbye\n", &exited(7)));
+}
+
+#[test]
+fn processes_start_with_no_signal_blocked() {
+    let pod = Pod::new("live-blocked");
+    let mut stream = pod.stream();
+    let mut client = Client::default();
+    let blocked = ["grep", "SigBlk", "/proc/self/status"];
+    let tty = Some(Size { rows: 3, columns: 80 });
+    assert_eq!(run(&mut stream, start(1, &blocked)).stdout(), "SigBlk:\t0000000000000000\n");
+    assert_eq!(stream.run("task", vec![command(&blocked)]).steps[0].1, "SigBlk:\t0000000000000000\n");
+    ask(&mut stream, Request::Start(Box::new(Start { tty, ..script(2, "echo ready; exec sleep 71141") })));
+    client.until(&mut stream, 2, |taken| taken.stdout().contains("ready"));
+    ask(&mut stream, Request::Input { id: Id(2), offset: 0, data: vec![3] });
+    assert_eq!(client.until_over(&mut stream, 2).end().status, Status::Signalled(2));
 }
 
 #[test]
