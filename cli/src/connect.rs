@@ -14,7 +14,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep_until};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, kind};
 
 /// How long after its definition was applied a kind may still be unknown.
 const DEFINED_MAX: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const DEFINED_STEP: Duration = Duration::from_millis(200);
 #[command(next_help_heading = "Cluster")]
 pub struct Cluster {
     /// Namespace; unset: the one of the kubeconfig's context.
-    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = kind::any)]
     namespace: Option<String>,
     /// Context of the kubeconfig; unset: its current one.
     #[arg(long, global = true)]

@@ -1,5 +1,6 @@
 //! The three kinds, as they are written on a command line.
 
+use arl_crds::name::is_name;
 use clap::ValueEnum;
 
 /// A kind.
@@ -28,7 +29,7 @@ pub struct Object {
 impl Object {
     /// Of `kind/name`; the kind may have its group behind it, as `get -o name` prints it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('/').filter(|(_, name)| !name.is_empty());
+        let parts = text.split_once('/').filter(|(_, name)| is_name(name));
         let parsed = parts.and_then(|(kind, name)| {
             let kind = Kind::from_str(kind.split('.').next().unwrap_or(kind), true).ok()?;
             Some(Self { kind, name: name.to_owned() })
@@ -52,9 +53,14 @@ pub fn task(text: &str) -> Result<String, String> {
     name(Kind::Tasks, "Task", text)
 }
 
+/// A name of any object, or of a namespace.
+pub fn any(text: &str) -> Result<String, String> {
+    is_name(text).then(|| text.to_owned()).ok_or_else(|| "nothing can have this name".to_owned())
+}
+
 fn name(wanted: Kind, word: &str, text: &str) -> Result<String, String> {
     if !text.contains('/') {
-        return Ok(text.to_owned());
+        return any(text);
     }
     let named = Object::parse(text).ok().filter(|object| object.kind == wanted);
     named.map(|object| object.name).ok_or_else(|| format!("a {word} is wanted here: write its name alone"))
@@ -82,6 +88,9 @@ mod tests {
         }
         assert_eq!((pool("warmpool.arl.infra.io/p"), task("task/t")), (Ok("p".into()), Ok("t".into())));
         assert!(sandbox("pool/a").unwrap_err().contains("a Sandbox is wanted here"));
+        for text in ["", ".", "?x=1", "a?dryRun=All", "sandbox/?x=1", "sandbox/a/b"] {
+            assert!(sandbox(text).is_err() && any(text).is_err() && Object::parse(text).is_err(), "{text:?}");
+        }
         assert!(task("x/a").is_err() && pool("pool/").is_err());
     }
 }

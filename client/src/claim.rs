@@ -20,6 +20,7 @@ use crate::{
     awaited::{Awaited, BY_SOMEBODY, deleted, is_allocated, not_ready, ready, ready_condition},
     client::Client,
     error::{Error, Fault},
+    object_name::check_name,
     pool,
     provisional::Provisional,
     sandbox::{Sandbox, ttl_seconds},
@@ -64,6 +65,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotReady`] where it has no pod that can be used. That is not waited for.
     pub async fn open(&self, name: &str) -> Result<Sandbox, Error> {
+        check_name("Sandbox", name)?;
         let object = self.sandboxes().get(name).await.map_err(Error::api("get", format!("Sandbox {name}")))?;
         if object.metadata.deletion_timestamp.is_some() {
             return Err(deleted(name, BY_SOMEBODY.into()));

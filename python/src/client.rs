@@ -33,6 +33,7 @@ impl Target {
         let connected = self.connected.get_or_try_init(|| async {
             let config = self.config().await?;
             let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+            arl_client::check_name("namespace", &namespace)?;
             let client = arl_client::connect(config).map_err(|error| Error::Config(error.to_string()))?;
             Ok((arl_client::Client::in_run(client, namespace.clone(), self.run_id.clone()), namespace))
         });

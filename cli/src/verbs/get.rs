@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     connect::Connection,
     failure::Failure,
-    kind::Kind,
+    kind::{self, Kind},
     listing::{self, Format},
     print,
     rows::{Row, Rows},
@@ -32,7 +32,7 @@ pub struct Flags {
     #[arg(value_enum)]
     kind: Option<Kind>,
     /// Only these objects.
-    #[arg(requires = "kind")]
+    #[arg(requires = "kind", value_parser = kind::any)]
     name: Vec<String>,
     /// Of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "name")]

@@ -13,7 +13,7 @@ use crate::{
     cause::{Facts, explain},
     connect::{Connection, is_missing},
     failure::Failure,
-    kind::{Kind, Object},
+    kind::{self, Kind, Object},
     listing, print,
 };
 
@@ -41,10 +41,10 @@ enum Wanted {
 
 fn subject(text: &str) -> Result<Subject, String> {
     let Some((kind, name)) = text.split_once('/') else {
-        return Ok(Subject { kind: Wanted::Any, name: text.to_owned() });
+        return Ok(Subject { kind: Wanted::Any, name: kind::any(text)? });
     };
-    if ["pod", "pods", "po"].contains(&kind) && !name.is_empty() {
-        return Ok(Subject { kind: Wanted::Pod, name: name.to_owned() });
+    if ["pod", "pods", "po"].contains(&kind) {
+        return Ok(Subject { kind: Wanted::Pod, name: kind::any(name)? });
     }
     let object = Object::parse(text).map_err(|_| "write it as pool/NAME, sandbox/NAME, task/NAME or pod/NAME")?;
     Ok(Subject { kind: Wanted::Only(object.kind), name: object.name })
