@@ -139,6 +139,13 @@ impl Source for Pod {
         wakes.extend(change.either(Pod::pool).map(Wake::Pool));
         wakes
     }
+
+    fn unseen(tables: &Tables) -> Vec<Wake> {
+        let is_unseen = |pod: &Key| tables.pods.get(pod).is_none();
+        let holders =
+            tables.sandboxes.rows().filter(|row| !row.is_released() && row.pod().is_some_and(|pod| is_unseen(&pod)));
+        holders.map(|row| Wake::Sandbox(row.key())).collect()
+    }
 }
 
 impl Source for SandboxRow {
@@ -221,6 +228,12 @@ impl Source for TaskRow {
             }
         }
         wakes
+    }
+
+    fn unseen(tables: &Tables) -> Vec<Wake> {
+        let is_unseen = |row: &&SandboxRow| row.setup_task().is_some() && tables.setup_task(row).is_none();
+        let waiting = tables.sandboxes.rows().filter(|row| !row.is_set_up() && !row.is_released()).filter(is_unseen);
+        waiting.map(|row| Wake::Sandbox(row.key())).collect()
     }
 
     /// A Task that was deleted in flight ended when that was seen. One that outlives its Sandbox leaves nothing behind. That of a setup

@@ -38,11 +38,14 @@ struct Pool {
     waiting: BTreeSet<(Arrival, Key)>,
     served: BTreeSet<(Arrival, Key)>,
     free: BTreeSet<(Rank, Key)>,
+    /// Those whose turn it is no more since pairs were settled last.
+    parted: Vec<Key>,
 }
 
 impl Pool {
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.served.is_empty() && self.free.is_empty()
+        let Self { waiting, served, free, parted } = self;
+        waiting.is_empty() && served.is_empty() && free.is_empty() && parted.is_empty()
     }
 }
 
@@ -110,7 +113,8 @@ impl Pairing {
         changed
     }
 
-    /// Pairs off those who wait with the pods that are free, first come first served. Returns the Sandboxes whose turn it newly is.
+    /// Pairs off those who wait with the pods that are free, first come first served. Returns the Sandboxes whose turn it newly is, or is
+    /// no more: a claim that such a one just lost left it nothing to say, and no other change may ever wake it.
     pub(super) fn settle(&mut self, pool: &Key) -> Vec<Key> {
         let mut new = Vec::new();
         while let Some((place, sandbox)) = self.pools.get(pool).and_then(|of| of.waiting.first()).cloned() {
@@ -133,8 +137,12 @@ impl Pairing {
             self.sandbox_of.insert(pod, sandbox.clone());
             new.push(sandbox);
         }
-        if self.pools.get(pool).is_some_and(Pool::is_empty) {
-            self.pools.remove(pool);
+        if let Some(of) = self.pools.get_mut(pool) {
+            let parted = std::mem::take(&mut of.parted);
+            if of.is_empty() {
+                self.pools.remove(pool);
+            }
+            new.extend(parted.into_iter().filter(|sandbox| !self.pod_of.contains_key(sandbox)));
         }
         new
     }
@@ -147,6 +155,7 @@ impl Pairing {
         let of = self.pools.entry(pool.clone()).or_default();
         of.served.remove(&place);
         of.waiting.insert(place);
+        of.parted.push(sandbox.clone());
         Some(pod)
     }
 }

@@ -119,7 +119,8 @@ impl Tables {
         !same
     }
 
-    /// These Sandboxes and pods may have begun or ceased to wait for each other. Returns the Sandboxes whose turn it newly is.
+    /// These Sandboxes and pods may have begun or ceased to wait for each other. Returns the Sandboxes whose turn it newly is, or
+    /// is no more.
     pub fn pair(&mut self, sandboxes: impl IntoIterator<Item = Key>, pods: impl IntoIterator<Item = Key>) -> Vec<Key> {
         let mut changed = BTreeSet::new();
         // Whoever has got a pod waits no more before the pod is gone for the others.

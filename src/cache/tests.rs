@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     object::{Key, Version},
-    pod::Pod,
+    pod::{Pod, PodStatus},
 };
 
 fn at(second: usize) -> String {
@@ -139,10 +139,23 @@ fn first_come_first_served_in_whatever_order_they_are_heard_of() {
         }
     }
     assert_eq!(candidates(&tables, &["first", "second", "third", "fourth"]), ["b", "a", "-", "-"]);
-    assert_eq!(delete::<Pod>(&mut tables, "b"), names(["first"]), "the first takes over from the last of those served");
+    assert_eq!(delete::<Pod>(&mut tables, "b"), names(["first", "second"]), "it takes over from the last served");
     assert_eq!(candidates(&tables, &["first", "second", "third", "fourth"]), ["a", "-", "-", "-"]);
     assert_eq!(delete::<SandboxRow>(&mut tables, "first"), names(["first", "second"]));
     assert_eq!(candidate(&tables, "second").as_deref(), Some("a"));
+}
+
+#[test]
+fn a_sandbox_whose_pod_can_be_claimed_no_more_is_woken_to_say_what_it_waits_for() {
+    let mut tables = with_pool();
+    apply::<SandboxRow>(&mut tables, sandbox("s", 1, None));
+    assert_eq!(apply::<Pod>(&mut tables, pod("a", 1, "pool")), names(["s"]));
+    let mut unready = pod("a", 1, "pool");
+    unready.status = PodStatus::default();
+    assert_eq!(apply::<Pod>(&mut tables, unready), names(["s"]), "its claim was just lost");
+    assert_eq!(candidate(&tables, "s"), None);
+    assert_eq!(apply::<Pod>(&mut tables, pod("a", 2, "pool")), names(["s"]));
+    assert_eq!(apply::<Pod>(&mut tables, claimed("a", "somebody")), names(["s", "somebody"]));
 }
 
 #[test]
@@ -296,7 +309,7 @@ fn nobody_waits_behind_a_sandbox_that_is_refused() {
     );
     let row = Arc::clone(tables.sandboxes.get(&key("a")).unwrap());
     assert!(!tables.may_resume(&row, second(1)) && tables.may_resume(&row, second(2)));
-    assert_eq!(tables.resume(&row), [key("a")]);
+    assert_eq!(tables.resume(&row), [key("a"), key("c")]);
     assert_eq!(candidates(&tables, &["a", "b", "c"]), ["1", "2", "-"], "in its old place");
     assert!(!is_refused(&tables, "a", second(2)));
 }
@@ -431,4 +444,21 @@ fn what_was_learned_during_a_list_is_newer_than_the_list() {
     watched.list(&[("a", "2")]);
     watched.take(watcher::Event::InitDone);
     assert_eq!(watched.known(), known(&[("a", "2")]), "a list is the truth whatever was known");
+}
+
+#[test]
+fn a_list_without_what_a_sandbox_rests_on_wakes_it_though_that_was_never_in_sight() {
+    let mut watched = Watched::new();
+    let mut setting_up = sandbox("setting-up", 0, Some("p"));
+    setting_up.spec.setup = Some(serde_json::from_value(json!({ "steps": [] })).unwrap());
+    setting_up.status.as_mut().unwrap().setup =
+        Some(serde_json::from_value(json!({ "state": "Pending", "task": "t", "taskUID": "t" })).unwrap());
+    for object in [setting_up, sandbox("holds", 0, Some("q")), sandbox("waits", 0, None)] {
+        watched.take(watcher::Event::Apply(DeserializeGuard(Ok(object))));
+    }
+    let woken = |watched: &Watched| mem::take(&mut *watched.woken.lock().unwrap());
+    watched.watch.take::<TaskRow>(watcher::Event::InitDone, &mut listing::Listing::default());
+    assert_eq!(woken(&watched), names(["setting-up"]));
+    watched.watch.take::<Pod>(watcher::Event::InitDone, &mut listing::Listing::default());
+    assert_eq!(woken(&watched), names(["holds", "setting-up"]));
 }

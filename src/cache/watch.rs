@@ -83,6 +83,11 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Who rests on an object that is not in sight. A list that comes in without it is no change, and no other may ever come.
+    fn unseen(_tables: &Tables) -> Vec<Wake> {
+        Vec::new()
+    }
+
     /// Keeps what must outlive the row.
     fn remember(_change: &Change<Self>, _tables: &mut Tables, _clock: &Clock) {}
 }
@@ -155,6 +160,7 @@ impl Watch {
                 for change in mem::take(listing).take_over(S::table(&mut tables)) {
                     self.tell(&change, &mut tables);
                 }
+                S::unseen(&tables).into_iter().for_each(|wake| (self.wake)(wake));
             }
             watcher::Event::Apply(object) => {
                 let key = Key::of(&object);

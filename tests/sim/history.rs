@@ -17,7 +17,7 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use crate::{
     agenda::Action,
-    contract::{Contract, Counts, Rule},
+    contract::{Contract, Counts, Rule, STALE},
     converged,
     kind::Actor,
     plan::Plan,
@@ -90,7 +90,8 @@ impl History {
         let patience = CONVERGED_WITHIN + hangs;
         self.world.with(|s| {
             let facts = &mut s.contract.facts;
-            (facts.patience, facts.is_orderly) = (patience, self.plan.faults.are_orderly());
+            (facts.patience, facts.oldest) = (patience, STALE + hangs);
+            facts.is_orderly = self.plan.faults.are_orderly();
             facts.only_outages = self.plan.faults.are_only_outages();
             facts.trip = Duration::from_millis(4 * self.plan.faults.slow + 500);
             facts.stale = facts.trip + Duration::from_millis(self.plan.faults.lag + 1_000);

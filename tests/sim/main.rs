@@ -54,6 +54,14 @@ use plan::{Deal, Plan};
 use process::Death;
 use seeds::{explain, verdict};
 
+/// Seeds that found something since most of them play stories.
+const FOUND_IN_STORIES: &[(u64, &str)] = &[
+    (741, "a claim that was lost because its pod was not ready any more, after which nothing ever woke the Sandbox"),
+    (2_079, "the same, where the pod went"),
+    (3_684, "the Task of a setup that was made and deleted between two lists"),
+    (2_572, "a pool that went while the list of pools was without an answer"),
+];
+
 /// Those that were found since, as they were dealt out then.
 const FOUND_LAST: &[(u64, &str)] = &[
     (1_501, "the ttl of a Sandbox that was released before it ever was ready"),
@@ -95,7 +103,10 @@ const FOUND: &[(u64, &str)] = &[
 /// The histories that once found something.
 fn found() -> impl Iterator<Item = Plan> {
     let dealt = |seeds: &'static [(u64, &str)], deal| seeds.iter().map(move |(seed, _)| Plan::dealt(*seed, deal));
-    dealt(FOUND, Deal::FIRST).chain(dealt(FOUND_LATER, Deal::SECOND)).chain(dealt(FOUND_LAST, Deal::THIRD))
+    dealt(FOUND, Deal::FIRST)
+        .chain(dealt(FOUND_LATER, Deal::SECOND))
+        .chain(dealt(FOUND_LAST, Deal::THIRD))
+        .chain(dealt(FOUND_IN_STORIES, Deal::FOURTH))
 }
 
 /// The fixed seeds of every test run.

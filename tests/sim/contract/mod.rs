@@ -32,7 +32,7 @@ use crate::{
     store::{Entry, Store, controller, is_deleting, uid_of},
 };
 
-/// No view in a simulation is older.
+/// No view in a simulation is older, but one whose list hangs.
 pub const STALE: Duration = Duration::from_secs(15);
 
 /// What is true of a whole history so far.
@@ -52,6 +52,8 @@ pub struct Facts {
     /// wrong but refusals.
     pub trip: Duration,
     pub stale: Duration,
+    /// The oldest that a view may be, whatever goes wrong.
+    pub oldest: Duration,
     /// The longest that convergence may take.
     pub patience: Duration,
     /// When objects were created, by uid: their place in the API server's order.

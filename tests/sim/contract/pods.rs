@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use arl_crds::labels;
 use serde_json::Value;
 
-use super::{Facts, Ledger, Rule, STALE, is_alive};
+use super::{Facts, Ledger, Rule, is_alive};
 use crate::{
     kind::{Actor, Kind},
     store::{Entry, Store, controller, is_deleting, label, uid_of},
@@ -89,7 +89,7 @@ impl Pods {
             return ledger.broken(Rule::PodAsTemplate, format!("{} was created without a pool that owns it", entry.id));
         };
         let pool = store.by_uid(Kind::WarmPool, owner).map(|(_, pool)| pool);
-        let stale = if facts.is_plain() { facts.stale } else { STALE };
+        let stale = if facts.is_plain() { facts.stale } else { facts.oldest };
         let late = |at: &tokio::time::Instant| facts.is_alone() && entry.at - *at > stale;
         let gone = pool.is_none_or(|pool| is_deleting(pool));
         if facts.is_alone() {
