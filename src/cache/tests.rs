@@ -454,7 +454,7 @@ fn a_list_without_what_a_sandbox_rests_on_wakes_it_though_that_was_never_in_sigh
     setting_up.status.as_mut().unwrap().setup =
         Some(serde_json::from_value(json!({ "state": "Pending", "task": "t", "taskUID": "t" })).unwrap());
     for object in [setting_up, sandbox("holds", 0, Some("q")), sandbox("waits", 0, None)] {
-        watched.take(watcher::Event::Apply(DeserializeGuard(Ok(object))));
+        watched.take(watcher::Event::Apply(Guarded(Ok(object))));
     }
     let woken = |watched: &Watched| mem::take(&mut *watched.woken.lock().unwrap());
     watched.watch.take::<TaskRow>(watcher::Event::InitDone, &mut listing::Listing::default());
