@@ -160,7 +160,9 @@ impl Watch {
                 for change in mem::take(listing).take_over(S::table(&mut tables)) {
                     self.tell(&change, &mut tables);
                 }
-                S::unseen(&tables).into_iter().for_each(|wake| (self.wake)(wake));
+                for wake in S::unseen(&tables) {
+                    (self.wake)(wake);
+                }
             }
             watcher::Event::Apply(object) => {
                 let key = Key::of(&object);
