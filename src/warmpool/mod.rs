@@ -206,7 +206,11 @@ impl WarmPools {
                     self.effects.event(Event::about(&*observed.pool, reason, note));
                 }
             }
-            Written::Changed | Written::Gone => {}
+            Written::Changed => {}
+            Written::Gone => {
+                let pool = Key::of(&*observed.pool);
+                self.memories.of(&pool, &observed.uid(), |memory| memory.is_gone = true);
+            }
             Written::TooLarge(failure) => return Err(failure),
         }
         Ok(())
@@ -234,6 +238,9 @@ impl Reconcile for WarmPools {
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
+        if self.memories.of(key, &observed.uid(), |memory| memory.is_gone) {
+            return Ok(None);
+        }
         let mut plan = plan::plan(&observed, now);
         self.connect(&observed, std::mem::take(&mut plan.connect));
         let Progress { setback, created, failure } = self.carry_out(&observed, &plan).await;

@@ -59,6 +59,7 @@ const FOUND_IN_STORIES: &[(u64, &str)] = &[
     (741, "a claim that was lost because its pod was not ready any more, after which nothing ever woke the Sandbox"),
     (2_079, "the same, where the pod went"),
     (3_684, "the Task of a setup that was made and deleted between two lists"),
+    (2_572, "a pool that was made again while the list of pools was without an answer: its pods were made on and on"),
 ];
 
 /// Those that were found since, as they were dealt out then.
