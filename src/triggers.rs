@@ -33,6 +33,10 @@ fn start_of(pod: &Pod) -> Option<Duration> {
     Some(Duration::try_from(pod.ready_since()?.duration_since(created)).unwrap_or_default())
 }
 
+fn is_going(pool: &WarmPool) -> bool {
+    pool.metadata.deletion_timestamp.is_some()
+}
+
 fn head_of_queue(sandbox: &Key, tables: &Tables) -> Option<Wake> {
     tables.head(sandbox).map(|row| Wake::Task(row.key()))
 }
@@ -64,7 +68,9 @@ impl Source for WarmPool {
 
     fn pair(change: &Change<Self>, tables: &mut Tables) -> Vec<Key> {
         let Some(key) = change.key() else { return Vec::new() };
-        if !tables.set_template(&key, change.after.as_deref()) {
+        // Somebody's finalizer may keep one that is deleted for long: its pods are nobody's to claim.
+        let present = change.after.as_deref().filter(|pool| !is_going(pool));
+        if !tables.set_template(&key, present) {
             return Vec::new();
         }
         let pods: Vec<Key> = tables.pods.under(&PodIndex::Idle(key)).map(|pod| pod.key()).collect();
@@ -79,7 +85,9 @@ impl Source for WarmPool {
             let status = pool.status.as_ref();
             status.and_then(|s| condition::find(&s.conditions, SCALING_LIMITED)).map(|c| c.reason == AtMaxPods.as_str())
         };
-        if change.differs(|pool| (Uid::of(pool), pool.spec.scaling.clone(), is_at_limit(pool).unwrap_or(false))) {
+        if change.differs(|pool| {
+            (Uid::of(pool), is_going(pool), pool.spec.scaling.clone(), is_at_limit(pool).unwrap_or(false))
+        }) {
             wakes.extend(tables.waiting(&key).map(|row| Wake::Sandbox(row.key())));
         }
         wakes

@@ -55,7 +55,7 @@ impl Observed {
             return None;
         }
         Some(Self {
-            pool_exists: tables.pools.get(&row.pool()).is_some(),
+            pool_exists: tables.pools.get(&row.pool()).is_some_and(|pool| pool.metadata.deletion_timestamp.is_none()),
             pool_is_at_limit: row.is_waiting() && tables.is_at_limit(&row.pool()),
             template: tables.template(&row.pool()).map(str::to_owned),
             candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),

@@ -63,7 +63,9 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
     let pool = observed.pool_name();
     let message = match reason {
         SandboxReason::PoolNotFound => {
-            format!("WarmPool {pool} does not exist in this namespace; create it, or correct poolRef in a new Sandbox")
+            format!(
+                "WarmPool {pool} does not exist in this namespace, or is being deleted; create it, or correct poolRef in a new Sandbox"
+            )
         }
         SandboxReason::PoolEmpty => format!(
             "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \

@@ -1,10 +1,10 @@
 //! Somebody's finalizer keeps an object that was deleted: to the operator it is deleted all the same.
 
-use arl_crds::{Sandbox, Task};
+use arl_crds::{Sandbox, Task, WarmPool};
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::make::{reason, shell, status};
+use crate::harness::make::{reason, shell, status, template};
 
 const FINALIZER: &str = "example.com/keep";
 
@@ -69,4 +69,20 @@ async fn nothing_runs_or_starts_in_a_sandbox_that_is_deleted_and_kept() {
     world.gone::<Sandbox>("s").await;
     world.sandbox("s", "p").await;
     assert_eq!(reason(&world.finished("late").await), "Succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_a_pool_that_is_deleted_and_kept_are_given_to_nobody() {
+    let world = World::new("kept-pool").await;
+    let spec = json!({"replicas": 1, "template": template()});
+    world.create(&object("WarmPool", "p", spec)).await;
+    world.pool_is_ready("p", 1).await;
+    world.delete::<WarmPool>("p").await;
+    let is_going = |pool: &WarmPool| pool.metadata.deletion_timestamp.is_some();
+    world.one("p", "it is being deleted", is_going).await;
+    world.sandbox("s", "p").await;
+    let waits = world.sandbox_reason("s", "PoolNotFound").await;
+    assert!(format!("{:?}", waits.status).contains("is being deleted"), "{:?}", waits.status);
+    world.merge::<WarmPool>("p", &released()).await;
+    world.gone::<WarmPool>("p").await;
 }
