@@ -147,7 +147,7 @@ fn of_task(reason: TaskReason) -> Option<&'static str> {
         TaskReason::SandboxNotFound => Some("create the Sandbox that spec.sandboxRef names, or cancel the Task"),
         TaskReason::SandboxNotReady => Some("look at its Sandbox: `kubectl arl why sandbox/NAME`"),
         TaskReason::Queued => Some("wait, or cancel the Tasks before it: `kubectl arl task cancel`"),
-        TaskReason::StepFailed => Some("read what the step printed: `kubectl arl logs`"),
+        TaskReason::StepFailed => Some("read the message above, and what the step printed: `kubectl arl logs TASK`"),
         TaskReason::TimedOut => Some("raise spec.timeout in another Task, or split it"),
         TaskReason::Cancelled => Some("create another Task, if it is still wanted"),
         TaskReason::OOMKilled => Some("raise the memory limit in the pool's template, or let the command take less"),
@@ -271,7 +271,10 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         let task = json!({ "spec": { "sandboxRef": "s", "steps": [] },
             "status": { "conditions": why("Succeeded", "False", "StepFailed") } });
         let facts = Facts { task: Some(made("Task", "t", &task)), ..Facts::default() };
-        assert!(explain(&facts).ends_with("What to do: read what the step printed: `kubectl arl logs`\n"));
+        assert!(
+            explain(&facts)
+                .ends_with("What to do: read the message above, and what the step printed: `kubectl arl logs TASK`\n")
+        );
         let well = Facts { pool: Some(pool(&why("Ready", "True", "PodsReady"))), ..Facts::default() };
         assert!(explain(&well).ends_with("What to do: nothing; it is as it should be\n"));
         let sandbox =

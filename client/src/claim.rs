@@ -1,11 +1,12 @@
 //! Claims of Sandboxes.
 
 mod adopt;
+mod failure;
 mod name;
 
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
-use arl_crds::{Sandbox as SandboxObject, SandboxSpec, Setup, WarmPool, reason::SandboxReason};
+use arl_crds::{Sandbox as SandboxObject, SandboxSpec, Setup, reason::SandboxReason};
 use futures::{
     FutureExt,
     future::{BoxFuture, pending},
@@ -198,8 +199,10 @@ impl Claim {
         let seen = self.client.watched_sandboxes().object(name);
         let provisional = self.client.create(self.client.sandboxes(), object).await?;
         let awaited = Awaited { name, uid: provisional.uid(), has_pool: false };
-        let object = self.ready_or_hopeless(seen, awaited, last).await?;
-        Ok((object, provisional))
+        match self.ready_or_hopeless(seen, awaited, last).await {
+            Ok(object) => Ok((object, provisional)),
+            Err(error) => Err(self.with_outputs(error, last.as_deref()).await),
+        }
     }
 
     async fn ready_or_hopeless(
@@ -269,23 +272,6 @@ impl Claim {
         let session = session.with_env(object.spec.env.clone());
         let uid = object.metadata.uid.clone();
         Ok(Sandbox::new(self.client.clone(), name, uid, self.pool.clone(), session, self.keep))
-    }
-
-    /// Why it was not ready in time; for an empty pool, in the pool's words too.
-    async fn not_ready(&self, sandbox: &str, last: Option<&SandboxObject>) -> Error {
-        let Some((reason, mut message)) = last.and_then(ready_condition) else {
-            let message = format!("no operator has looked at it within {:?}; is one running?", self.wait);
-            return not_ready(sandbox, ("Unserved".into(), message));
-        };
-        if reason == SandboxReason::PoolEmpty.as_str() {
-            let pool = self.client.pools().get_opt(&self.pool).await.ok().flatten();
-            let ready = |pool: &WarmPool| Some(pool.status.as_ref()?.conditions.first()?.message.clone());
-            let of_pool = pool.and_then(|p| pool::failing(&p).map(|(_, m)| m.to_owned()).or_else(|| ready(&p)));
-            if let Some(of_pool) = of_pool {
-                message = format!("{message}; the pool says: {of_pool}");
-            }
-        }
-        not_ready(sandbox, (reason, message))
     }
 }
 

@@ -245,6 +245,11 @@ async fn files_and_trees_are_copied_both_ways() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_are_listed_and_ended() {
     let world = served("cli-ps", 1).await;
+    let broken = "- {name: broken, type: Command, command: [sh, -c, echo WHY >&2; exit 3]}";
+    let failed = fed(&world, &["claim", "p", "--setup", "-"], broken.as_bytes()).await;
+    assert!(failed.code == Some(125) && failed.err.contains("it printed: WHY"), "{failed:?}");
+    let missing = arl(&world, &["claim", "nopool", "--from", "/nosuch"]).await;
+    assert!(missing.code == Some(125) && missing.err.contains("/nosuch"), "nothing is claimed before: {missing:?}");
     let setup = "- {name: made, type: FilePatch, path: /workspace/made, content: by the setup}";
     fed(&world, &["claim", "p", "--name", "s", "--setup", "-"], setup.as_bytes()).await.out();
     assert_eq!(arl(&world, &["exec", "s", "--", "cat", "/workspace/made"]).await.out(), "by the setup");

@@ -7,4 +7,4 @@ mod upload;
 
 pub use download::{archive_to_output, download, to_output};
 pub use place::Pair;
-pub use upload::{from_input, unpack, upload};
+pub use upload::{from_input, open, unpack, upload};

@@ -57,9 +57,13 @@ pub async fn from_input(files: &Files, destination: &str) -> Result<(), Failure>
     Ok(())
 }
 
+/// Opens an archive of this machine.
+pub async fn open(archive: &Path) -> Result<File, Failure> {
+    File::open(archive).await.map_err(|error| local(archive, &error))
+}
+
 /// Unpacks a local tar archive into a directory.
-pub async fn unpack(files: &Files, archive: &Path, directory: &str) -> Result<(), Failure> {
-    let file = File::open(archive).await.map_err(|error| local(archive, &error))?;
+pub async fn unpack(files: &Files, archive: &Path, file: File, directory: &str) -> Result<(), Failure> {
     let waiting = Waiting::bytes(archive.to_string_lossy().into_owned(), None);
     files.unpack(directory, &mut waiting.bar().wrap_async_read(file)).await?;
     Ok(())

@@ -68,9 +68,13 @@ pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupt
         let timeout = format!("{}ms", flags.setup_timeout.as_millis());
         request = request.setup(Setup { timeout, steps: manifest::read(file, steps)? });
     }
+    let archive = match &flags.from {
+        Some(path) => Some((path, copy::open(path).await?)),
+        None => None,
+    };
     let sandbox = obtain(connection, request, &flags.pool, &flags.limits, interrupts).await?;
-    if let Some(archive) = &flags.from
-        && let Err(failure) = interrupts.or(copy::unpack(&sandbox.files(), archive, &flags.into)).await
+    if let Some((path, file)) = archive
+        && let Err(failure) = interrupts.or(copy::unpack(&sandbox.files(), path, file, &flags.into)).await
     {
         sandbox.release().await?;
         return Err(failure);
