@@ -138,6 +138,7 @@ fn by_a_container(pod: &Pod) -> Loss {
         true if name == executor => (Cause::OutOfMemory, RAISE_MEMORY),
         true => (Cause::Own, RAISE_MEMORY),
         false if end.could_not_start() => (Cause::Own, "correct what the message names in the pool's template"),
+        false if end.ended_with_its_node() => (Cause::Outside, "see kubectl get nodes"),
         false => (Cause::Own, "the container's command must keep running; see kubectl logs"),
     };
     Loss { cause, message: format!("ended: container {name} {}{}", end.description(), policy(pod)), advice }
@@ -187,6 +188,11 @@ impl Terminated {
         ["StartError", "ContainerCannotRun"].contains(&self.reason.as_str())
     }
 
+    /// Whether it ended with its node, or the runtime or kubelet there lost track of it: no code in it can have that said.
+    pub fn ended_with_its_node(&self) -> bool {
+        ["Unknown", "ContainerStatusUnknown"].contains(&self.reason.as_str())
+    }
+
     /// Whether somebody else ended it, such as the kubelet where a probe fails.
     pub fn was_signalled(&self) -> bool {
         !self.is_out_of_memory() && BY_SIGNAL.contains(&self.exit_code)
@@ -197,6 +203,9 @@ impl Terminated {
         match self.reason.as_str() {
             "OOMKilled" => "reached its memory limit and was killed".to_owned(),
             _ if self.could_not_start() => format!("could not be started: {}", self.message),
+            _ if self.ended_with_its_node() => {
+                format!("ended in a way that its node does not know ({}), as when that is restarted", self.reason)
+            }
             "" | "Error" | "Completed" => format!("exited with code {}", self.exit_code),
             reason => format!("exited with code {} ({reason})", self.exit_code),
         }

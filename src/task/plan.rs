@@ -228,7 +228,6 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
     Some(Verdict::new(reason, message).blamed(lost.blame()))
 }
 
-/// The end of a Task whose container is another one than it was started in, or ended.
 /// Until when the container is waited for that has ended and is to be started again: the pod has the results on record.
 fn comes_back_until(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
     let pod = observed.pod.as_deref().filter(|pod| pod.is_alive())?;
@@ -238,6 +237,7 @@ fn comes_back_until(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
     (is_awaited && has_ended && until > now).then_some(until)
 }
 
+/// The end of a Task whose container is another one than it was started in, or ended.
 fn container_restarted(observed: &Observed) -> Option<Verdict> {
     let pod = observed.pod.as_deref()?;
     let recorded = observed.row.status().and_then(|s| s.container_id.as_deref());
@@ -256,6 +256,7 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     };
     let (reason, advice) = match ended {
         Some(end) if end.is_out_of_memory() => (TaskReason::OOMKilled, "raise the limit in the pool's template"),
+        Some(end) if end.ended_with_its_node() => (TaskReason::ContainerRestarted, "see kubectl get nodes"),
         Some(end) if end.was_signalled() => {
             let advice =
                 "a liveness probe that fails ends it like this: see kubectl describe pod; else kubectl logs --previous";
@@ -263,7 +264,9 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
         }
         _ => (TaskReason::ContainerRestarted, "see kubectl logs --previous"),
     };
-    Some(Verdict::new(reason, format!("container {name} {how} while the Task ran, and {then}; {advice}")))
+    let verdict = Verdict::new(reason, format!("container {name} {how} while the Task ran, and {then}; {advice}"));
+    let is_the_nodes = ended.is_some_and(Terminated::ended_with_its_node);
+    Some(if is_the_nodes { verdict.blamed(Blame::Infrastructure) } else { verdict })
 }
 
 /// The verdict on a run whose last step says how it ended.

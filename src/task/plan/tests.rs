@@ -410,6 +410,18 @@ fn a_pod_that_its_executor_ended_says_so() {
 }
 
 #[test]
+fn a_container_that_ended_with_its_node_is_nobodys_fault_in_it() {
+    for (reason, blame) in
+        [("Unknown", Blame::Infrastructure), ("ContainerStatusUnknown", Blame::Infrastructure), ("Error", Blame::Task)]
+    {
+        let ended = json!({ "name": "executor", "state": { "running": {} }, "containerID": "another",
+            "lastState": { "terminated": { "reason": reason, "exitCode": 255 } } });
+        let verdict = container_restarted(&Observed { pod: Some(pod(&ended)), ..running(in_flight()) }).unwrap();
+        assert_eq!((verdict.reason, verdict.blame), (TaskReason::ContainerRestarted, Some(blame)), "{reason}");
+    }
+}
+
+#[test]
 fn a_change_of_the_spec_is_put_on_record_whatever_the_task_is_at() {
     let edited = |spec: &Value, status: &Value| {
         let mut observed = fresh(spec);
