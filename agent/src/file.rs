@@ -16,6 +16,7 @@ use nix::{
     unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
 };
 
+pub use place::NOT_EXPANDED;
 use place::{Kind, Place};
 pub use problem::Problem;
 

@@ -60,14 +60,14 @@ pub(super) struct Place {
     pub(super) name: OsString,
 }
 
+/// What is said of a path that begins with `~`.
+pub const NOT_EXPANDED: &str = "begins with ~, which is not expanded; write the whole path, or ./ before it";
+
 impl Place {
     /// Where `path` leads.
     pub(super) fn find(path: &OsStr) -> Result<Self, Problem> {
         if path.as_bytes().starts_with(b"~") {
-            return Err(Problem::of_path(
-                "begins with ~, which is not expanded; write the whole path, or ./ before it",
-                None,
-            ));
+            return Err(Problem::of_path(NOT_EXPANDED, None));
         }
         let mut path = path.to_owned();
         split(&path)?;

@@ -27,7 +27,7 @@ use arl_agent::message::{
 };
 use nix::libc::{EINVAL, EISDIR, O_NOCTTY, O_NONBLOCK};
 
-use crate::file::{self, Content, Problem};
+use crate::file::{self, Content, NOT_EXPANDED, Problem};
 use failure::{io_failed, kind};
 use incoming::Incoming;
 
@@ -62,7 +62,7 @@ pub fn call(
         }
         Action::Stat { path, follow } => entries::stat(checked(path)?, *follow).map(Success::Entry),
         Action::List { path, depth } => entries::list(checked(path)?, *depth, &mut output).map(Success::Count),
-        Action::MakeDirectory { path, mode } => make_directory(checked(path)?, permitted(*mode)?),
+        Action::MakeDirectory { path, mode } => make_directory(to_make(path)?, permitted(*mode)?),
         Action::Remove { path, recursive } => remove(checked(path)?, *recursive),
         Action::Rename { from, to } => {
             let (from, to) = (checked(from)?, checked(to)?);
@@ -80,7 +80,7 @@ pub fn call(
             pack::pack(&names, &mut output).map(Success::Count)
         }
         Action::Unpack { directory } => {
-            let directory = checked(directory)?;
+            let directory = to_make(directory)?;
             fs::create_dir_all(directory).map_err(|error| io_failed(directory, error))?;
             let unpacked = unpack::unpack(directory, &mut input);
             let is_cut = !matches!(&unpacked, Err(error) if error.kind != Kind::Aborted);
@@ -104,6 +104,14 @@ fn checked(path: &[u8]) -> Result<&Path, Error> {
         return Err(Error::new(Kind::Invalid, "a path is empty or has a NUL byte"));
     }
     Ok(to_path(path))
+}
+
+/// A directory that is made where it is not there. A `~` of somebody who thinks of a shell would be one.
+fn to_make(path: &[u8]) -> Result<&Path, Error> {
+    if path.starts_with(b"~") {
+        return Err(Error::new(Kind::Invalid, format!("{} {NOT_EXPANDED}", to_path(path).display())));
+    }
+    checked(path)
 }
 
 /// A name in an archive: relative, and not above its directory.

@@ -161,6 +161,8 @@ fn errors_have_their_kind() {
         (Action::List { path: at(&plain), depth: None }, Kind::NotDirectory),
         (Action::List { path: at(&pod.path("none")), depth: None }, Kind::NotFound),
         (Action::MakeDirectory { path: at(&plain), mode: None }, Kind::Exists),
+        (Action::MakeDirectory { path: b"~/x".to_vec(), mode: None }, Kind::Invalid),
+        (Action::Unpack { directory: b"~".to_vec() }, Kind::Invalid),
         (Action::MakeDirectory { path: at(&plain.join("x")), mode: None }, Kind::NotDirectory),
         (Action::Remove { path: at(&pod.path("none")), recursive: true }, Kind::NotFound),
         (Action::Rename { from: at(&pod.path("none")), to: at(&plain) }, Kind::NotFound),
