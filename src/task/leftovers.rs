@@ -34,19 +34,26 @@ impl Tasks {
 
     /// Deletes a pod in which something runs that cannot be ended; its Sandbox then is released.
     pub(super) async fn give_up(&self, task: &str, target: &Target, why: &str) -> Result<(), Failure> {
-        let (pod, index) = (&target.pod, SandboxIndex::Holder(target.pod.namespace.clone(), target.pod_uid.clone()));
+        // A kubelet that reports on it meanwhile is no reason to leave it.
+        while let Some(pod) = self.effects.read_pod(&target.pod).await?.filter(|pod| Uid::of(pod) == target.pod_uid) {
+            match self.effects.delete_pod(&Version::of(&pod)).await? {
+                Deleted::Done => {
+                    self.tell_of_given_up(task, target, why);
+                    break;
+                }
+                Deleted::Gone => break,
+                Deleted::Changed => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_of_given_up(&self, task: &str, Target { pod, pod_uid, .. }: &Target, why: &str) {
+        let index = SandboxIndex::Holder(pod.namespace.clone(), pod_uid.clone());
         let held_by = self.watch.cache.read().sandboxes.under(&index).next().cloned();
         if let Some(row) = held_by {
             let note = format!("Task {task}: {why}; pod {} is deleted", pod.name);
             self.effects.event(Event::about(&*row.sandbox, EventReason::PodGivenUp, note));
         }
-        // A kubelet that reports on it meanwhile is no reason to leave it.
-        while let Some(pod) = self.effects.read_pod(&target.pod).await?.filter(|pod| Uid::of(pod) == target.pod_uid) {
-            match self.effects.delete_pod(&Version::of(&pod)).await? {
-                Deleted::Done | Deleted::Gone => break,
-                Deleted::Changed => {}
-            }
-        }
-        Ok(())
     }
 }
