@@ -112,7 +112,8 @@ impl Ways {
     }
 }
 
-async fn run(sandbox: &Sandbox) -> Result<Sample> {
+/// One command, from sending it to its end.
+pub async fn run(sandbox: &Sandbox) -> Result<Sample> {
     let sent = Instant::now();
     let done = sandbox.run(Command::new(["true"])).await?;
     if done.exit.code != 0 {

@@ -62,9 +62,6 @@ pub(crate) async fn ready(
     awaited: Awaited<'_>,
     last: &mut Option<Arc<SandboxObject>>,
 ) -> Result<Arc<SandboxObject>, Error> {
-    let hopeless = |reason: String, message: String, fault| {
-        Err(Error::NotReady { sandbox: awaited.name.to_owned(), reason, message, fault })
-    };
     let outcome = first(seen, |sandbox| match sandbox {
         Seen::Refused(status) => Some(Err(refused("Sandboxes", status))),
         Seen::Deleted(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
@@ -79,19 +76,16 @@ pub(crate) async fn ready(
                 return Some(Ok(Arc::clone(object)));
             }
             let phase = object.status.as_ref().and_then(|status| status.phase);
-            let (reason, message) = ready_condition(object)?;
-            match phase {
-                Some(SandboxPhase::Released) => Some(Err(not_ready(awaited.name, (reason, message)))),
-                _ if !awaited.has_pool && reason == SandboxReason::PoolNotFound.as_str() => {
-                    Some(hopeless(reason, message, Fault::Usage))
-                }
-                _ => None,
-            }
+            let why = ready_condition(object)?;
+            let has_no_pool = !awaited.has_pool && why.0 == SandboxReason::PoolNotFound.as_str();
+            (phase == Some(SandboxPhase::Released) || has_no_pool).then(|| Err(not_ready(awaited.name, why)))
         }
         Seen::Unknown | Seen::Unlisted | Seen::There(_) | Seen::Deleted(_) => None,
     });
-    let outcome = outcome.await;
-    outcome.unwrap_or_else(|| hopeless("Unwatched".into(), "the client was dropped".into(), Fault::Usage))
+    outcome.await.unwrap_or_else(|| {
+        let (reason, message) = ("Unwatched".into(), "the client was dropped".into());
+        Err(Error::NotReady { sandbox: awaited.name.to_owned(), reason, message, fault: Fault::Usage })
+    })
 }
 
 #[cfg(test)]

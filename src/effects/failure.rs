@@ -3,7 +3,7 @@
 //! Every caller gets the answers that it has a use for as an enum of the effect; all the others are a [`Failure`], which can only
 //! be passed on: to be tried again, and shown on the object that it keeps from where it should be.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use arl_crds::text::{printable, with_causes};
 use kube::core::Status;
@@ -120,8 +120,8 @@ impl Failure {
     }
 
     /// A call that was refused before it was sent, as the API server would.
-    pub(super) fn unfit(verb: &'static str, kind: &'static str, object: &Key, error: &serde_json::Error) -> Self {
-        Self::new(verb, kind, object, Cause::Refused(Refusal::new(422, error.to_string())))
+    pub(super) fn unfit(verb: &'static str, kind: &'static str, object: &Key, error: &dyn Error) -> Self {
+        Self::new(verb, kind, object, Cause::Refused(Refusal::new(422, with_causes(error))))
     }
 
     pub(super) fn of(verb: &'static str, kind: &'static str, object: &Key, error: kube::Error) -> Self {
@@ -130,7 +130,7 @@ impl Failure {
                 let refusal = Refusal::of(&status);
                 if refusal.is_final() { Cause::Refused(refusal) } else { Cause::Broken(refusal) }
             }
-            kube::Error::BuildRequest(error) => Cause::Refused(Refusal::new(422, with_causes(&error))),
+            kube::Error::BuildRequest(error) => return Self::unfit(verb, kind, object, &error),
             kube::Error::SerdeError(error) => Cause::Unreadable(printable(&with_causes(&error), MESSAGE_MAX)),
             error => Cause::Unreachable(printable(&with_causes(&error), MESSAGE_MAX)),
         };

@@ -10,7 +10,7 @@ use crate::queue::Shares;
 
 const CALLS: usize = 32;
 const UNHURRIED: usize = CALLS / 2;
-/// A call counts as one more for each of so many bytes, and as so many at most.
+/// A call counts as one more for each of so many bytes.
 const LIGHT: usize = 64 * 1024;
 /// As how many the largest counts.
 pub(super) const WEIGHT_MAX: u32 = 8;

@@ -182,13 +182,13 @@ impl Effects {
             Ok(pod) if claim.is_made_of(&pod) => Ok(Claimed::Done(Box::new(pod))),
             Ok(pod) => {
                 let words = format!("the pod, once claimed, {}", marks::NOT_AS_ASKED);
-                let refused = Failure::new(verb, kind, key, Cause::Refused(Refusal::new(403, words.clone())));
                 let is_as_it_was = pod.is_idle() && pod.sandbox().is_none();
-                Ok(Claimed::Refused(if is_as_it_was {
-                    refused
+                let refused = if is_as_it_was {
+                    Failure::new(verb, kind, key, Cause::Refused(Refusal::new(403, words)))
                 } else {
                     self.refuse_unmarked(verb, key, pod.metadata.uid, words).await
-                }))
+                };
+                Ok(Claimed::Refused(refused))
             }
             Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &claim.pod).await? {
                 Since::Changed | Since::Gone => Ok(Claimed::Lost),

@@ -87,15 +87,16 @@ impl Active {
 
     /// The runs of all Tasks that have, or had, this name.
     fn named<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = (&'a Uid, &'a Run)> {
-        let from = (key.clone(), Uid(String::new()));
-        let named = self.by_task.range(from..).take_while(move |(of, _)| of == key);
-        named.filter_map(|(_, uid)| self.runs.get_key_value(uid))
+        under(&self.by_task, key).filter_map(|task| self.runs.get_key_value(task))
     }
 
-    fn in_pod<'a>(&'a self, pod: &'a Uid) -> impl Iterator<Item = &'a Uid> {
-        let from = (pod.clone(), Uid(String::new()));
-        self.by_pod.range(from..).take_while(move |(of, _)| of == pod).map(|(_, task)| task)
+    fn in_pod<'a>(&'a self, pod: &'a Uid) -> impl Iterator<Item = (&'a Uid, &'a Run)> {
+        under(&self.by_pod, pod).filter_map(|task| self.runs.get_key_value(task))
     }
+}
+
+fn under<'a, K: Clone + Ord>(index: &'a BTreeSet<(K, Uid)>, of: &'a K) -> impl Iterator<Item = &'a Uid> {
+    index.range((of.clone(), Uid(String::new()))..).take_while(move |(key, _)| key == of).map(|(_, task)| task)
 }
 
 /// All runs of this process.
@@ -195,9 +196,7 @@ impl Runs {
 
     /// The Tasks that have a run in this pod.
     pub fn in_pod(&self, pod: &Uid) -> Vec<(Key, Uid)> {
-        let active = self.lock();
-        let runs = active.in_pod(pod).filter_map(|task| active.runs.get_key_value(task));
-        runs.map(|(uid, run)| (run.task.clone(), uid.clone())).collect()
+        self.lock().in_pod(pod).map(|(task, run)| (run.task.clone(), task.clone())).collect()
     }
 
     /// What is known of the run of a Task.

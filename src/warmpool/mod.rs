@@ -238,7 +238,7 @@ impl Reconcile for WarmPools {
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
-        if self.memories.of(key, &observed.uid(), |memory| memory.is_gone) {
+        if observed.is_gone {
             return Ok(None);
         }
         let mut plan = plan::plan(&observed, now);

@@ -33,6 +33,8 @@ pub(super) struct Observed {
     pub(super) last_number: i64,
     /// Until then, pods that another operator saw may be missing.
     pub(super) late_until: Timestamp,
+    /// Whether the API server said that the pool is gone.
+    pub(super) is_gone: bool,
     pub(super) setback: Option<Setback>,
     /// The pods that had ended, or were disrupted, at the look before.
     pub(super) known_ended: BTreeSet<Uid>,
@@ -79,6 +81,7 @@ impl Observed {
             let observed = Self {
                 last_number: in_sight.max(recorded).max(memory.taken),
                 late_until: memory.record.late_until(recorded, in_sight.max(memory.taken), now),
+                is_gone: memory.is_gone,
                 allocated: tables.held(key),
                 idle,
                 setback: memory.setback.clone(),

@@ -68,6 +68,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
         template,
         last_number,
         late_until: NOW,
+        is_gone: false,
         idle,
         allocated: 0,
         setback,
