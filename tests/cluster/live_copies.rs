@@ -65,6 +65,22 @@ async fn forks_have_the_same_files_and_say_why_there_are_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tree_is_unpacked_over_what_is_mounted_and_leaves_devices_alone() {
+    let (_world, client) = served("live-mounted", 1).await;
+    let sandbox = client.claim("p").await.unwrap();
+    let made = "mkdir -p /workspace/etc /workspace/dev && echo 10.0.0.9 other >/workspace/etc/hosts && echo x >/workspace/dev/null";
+    assert!(sandbox.run(Command::shell(made)).await.unwrap().exit.success());
+    let (files, mut hosts, mut null) = (sandbox.files(), Vec::new(), Vec::new());
+    files.pack("/workspace/etc", &mut hosts).await.unwrap();
+    files.pack("/workspace/dev", &mut null).await.unwrap();
+    files.unpack("/etc", &mut hosts.as_slice()).await.unwrap();
+    let error = files.unpack("/dev", &mut null.as_slice()).await.unwrap_err();
+    assert!(error.to_string().contains("null is a pipe, a socket or a device"), "{error}");
+    let after = sandbox.run(Command::shell("cat /etc/hosts && echo x >/dev/null && [ -c /dev/null ]")).await.unwrap();
+    assert_eq!((after.stdout_text().as_ref(), after.exit.success()), ("10.0.0.9 other\n", true), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_for_one_task_is_never_left() {
     let (world, client) = served("live-once", 1).await;
     let sandbox = client.claim("p").release_after_task().await.unwrap();

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt, symlink},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
     },
     path::Path,
     process::Command,
@@ -180,6 +180,14 @@ fn an_archive_never_gets_out_of_its_directory() {
         "the link is replaced"
     );
     assert!(fs::symlink_metadata(into.join("x")).unwrap().is_dir() && outside.exists());
+    // Programs of the sandbox may wait at a pipe.
+    let pipe = into.join("p");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for archive in [file("p"), entry(b'5', "p", "", 0, b""), entry(b'2', "p", "s", 0, b"")] {
+        let error = unpack(&mut stream, &into, &archive).unwrap_err();
+        assert_eq!((error.kind, error.message.contains("p is a pipe")), (Kind::Exists, true), "{error:?}");
+    }
+    assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
 }
 
 #[test]

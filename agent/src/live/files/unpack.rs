@@ -12,13 +12,13 @@ use std::{
     path::Path,
 };
 
-use arl_agent::message::error::Error;
+use arl_agent::message::error::{Error, Kind};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
-    libc::{S_IFLNK, S_IFMT},
+    libc::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG},
     sys::{
-        stat::{Mode, UtimensatFlags, fchmod, fstat, futimens, mkdirat, utimensat},
+        stat::{Mode, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, utimensat},
         time::TimeSpec,
     },
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, linkat, symlinkat, unlinkat},
@@ -144,7 +144,7 @@ impl Tree {
         let name = OsStr::from_bytes(name);
         match header.kind {
             DIRECTORY => {
-                make_directory(&parent, name).map_err(here)?;
+                make_directory(&parent, name, shown)?;
                 self.unfinished.push((owned(&parts), header.clone()));
             }
             FILE => {
@@ -152,7 +152,7 @@ impl Tree {
                 skip(input, header.size.next_multiple_of(BLOCK as u64) - header.size)?;
             }
             LINK => {
-                make_way(&parent, name).map_err(here)?;
+                make_way(&parent, name, shown)?;
                 symlinkat(OsStr::from_bytes(&header.link), &parent, name).map_err(here)?;
                 let time = TimeSpec::new(header.modified, 0);
                 let _ = utimensat(&parent, name, &time, &time, UtimensatFlags::NoFollowSymlink);
@@ -170,7 +170,7 @@ impl Tree {
                 };
                 let above = self.open(above, false)?;
                 if target != parts {
-                    make_way(&parent, name).map_err(here)?;
+                    make_way(&parent, name, shown)?;
                     linkat(&above, OsStr::from_bytes(old), &parent, name, AtFlags::empty()).map_err(here)?;
                 }
             }
@@ -183,9 +183,14 @@ impl Tree {
     }
 
     fn file(&self, parent: &OwnedFd, name: &OsStr, header: &Header, input: &mut impl Read) -> Result<(), Error> {
-        let here = |errno| failed(Path::new(OsStr::from_bytes(&header.name)), errno);
-        make_way(parent, name).map_err(here)?;
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let shown = Path::new(OsStr::from_bytes(&header.name));
+        let here = |errno| failed(shown, errno);
+        // What is mounted there, such as /etc/hosts, cannot be replaced, but written to.
+        let made = match make_way(parent, name, shown) {
+            Err(error) if error.errno == Some(Errno::EBUSY as i32) => OFlag::O_TRUNC,
+            other => other.map(|()| OFlag::O_CREAT | OFlag::O_EXCL)?,
+        };
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | made;
         let mut file = File::from(openat(parent, name, flags, Mode::from_bits_truncate(0o600)).map_err(here)?);
         let written = match io::copy(&mut input.take(header.size), &mut file) {
             Ok(written) if written < header.size => Err(truncated()),
@@ -276,24 +281,30 @@ fn open_directory(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(at, name, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn make_directory(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
-    match mkdirat(parent, name, NEW_DIRECTORY) {
+fn make_directory(parent: &OwnedFd, name: &OsStr, shown: &Path) -> Result<(), Error> {
+    let made = || mkdirat(parent, name, NEW_DIRECTORY);
+    match made() {
         Err(Errno::EEXIST) if open_directory(parent, name).is_ok() => Ok(()),
-        Err(Errno::EEXIST) => {
-            make_way(parent, name)?;
-            mkdirat(parent, name, NEW_DIRECTORY)
-        }
-        other => other,
+        Err(Errno::EEXIST) => make_way(parent, name, shown).and_then(|()| made().map_err(|errno| failed(shown, errno))),
+        other => other.map_err(|errno| failed(shown, errno)),
     }
 }
 
-/// Removes a file or a link that has this name, or an empty directory.
-fn make_way(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+/// Removes a file or a link that has this name, or an empty directory. What is none of these, programs of the sandbox may use.
+fn make_way(parent: &OwnedFd, name: &OsStr, shown: &Path) -> Result<(), Error> {
+    let kind = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_or(S_IFREG, |found| found.st_mode & S_IFMT);
+    if !matches!(kind, S_IFREG | S_IFLNK | S_IFDIR) {
+        return Err(Error::new(
+            Kind::Exists,
+            format!("{} is a pipe, a socket or a device, and stays one", shown.display()),
+        ));
+    }
     match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
         Err(Errno::ENOENT) => Ok(()),
         Err(Errno::EISDIR) => unlinkat(parent, name, UnlinkatFlags::RemoveDir),
         other => other,
     }
+    .map_err(|errno| failed(shown, errno))
 }
 
 #[cfg(test)]
