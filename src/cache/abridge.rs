@@ -24,18 +24,26 @@ pub fn slim(metadata: &mut ObjectMeta) {
     }
 }
 
-/// Leaves out a Task's outputs, and its steps where it has ended or they are large; returns how much of its steps, which have only their
-/// names and types then.
+/// Leaves out a Task's outputs, and its steps where they are large; returns how much of its steps, which have only their names and types
+/// then. Of one that has ended only the step that ran last is left, in its status.
 pub(super) fn abridge(task: &mut Task) -> usize {
     slim(&mut task.metadata);
     let mut is_finished = false;
     if let Some(status) = &mut task.status {
         is_finished = status.state.is_some_and(TaskState::is_finished);
         (status.stdout, status.stderr) = (None, None);
+        if is_finished {
+            status.steps =
+                std::mem::take(&mut status.steps).into_iter().rfind(|s| s.started_at.is_some()).into_iter().collect();
+        }
         status.steps.iter_mut().for_each(|step| (step.stdout, step.stderr) = (None, None));
     }
     let size = task.spec.steps.iter().map(Step::size).sum();
-    if is_finished || size > STEPS_KEPT {
+    if is_finished {
+        task.spec.steps = Vec::new();
+        return size;
+    }
+    if size > STEPS_KEPT {
         for step in &mut task.spec.steps {
             (step.path, step.content, step.work_dir, step.command) = (None, None, None, None);
             step.env.clear();
@@ -134,13 +142,26 @@ mod tests {
 
         let large = json!({ "name": "a", "type": "Command", "command": ["echo", "x".repeat(5_000)] });
         let empty = json!({ "name": "a", "type": "Command", "command": vec![""; 256] });
-        for (step, state) in [(&small, "Failed"), (&large, "Pending"), (&large, "Succeeded"), (&empty, "Pending")] {
-            let mut task = task(step, state);
+        for step in [&large, &empty] {
+            let mut task = task(step, "Pending");
             let size = task.spec.steps[0].size();
-            assert_eq!(abridge(&mut task), size, "{state}");
+            assert_eq!(abridge(&mut task), size);
             let step = &task.spec.steps[0];
-            assert_eq!((step.name.as_str(), step.size()), ("a", 0), "{state}");
+            assert_eq!((step.name.as_str(), step.size()), ("a", 0));
         }
+    }
+
+    #[test]
+    fn of_a_task_that_has_ended_the_step_that_ran_last_is_left() {
+        let mut ended = task(&json!({ "name": "a", "type": "Command", "command": ["true"] }), "Failed");
+        let at = "2026-01-01T00:00:00.000000Z";
+        let step = |name: &str, at: Option<&str>| json!({ "name": name, "state": "Skipped", "startedAt": at });
+        let steps = json!([step("a", Some(at)), step("b", Some(at)), step("c", None)]);
+        ended.status.as_mut().unwrap().steps = serde_json::from_value(steps).unwrap();
+        let size = ended.spec.steps[0].size();
+        assert_eq!((abridge(&mut ended), ended.spec.steps.len()), (size, 0));
+        let left: Vec<_> = ended.status.unwrap().steps.into_iter().map(|step| step.name).collect();
+        assert_eq!(left, ["b"]);
     }
 
     #[test]

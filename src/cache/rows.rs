@@ -154,11 +154,11 @@ fn created_at(metadata: &ObjectMeta, heard_of: Timestamp) -> Timestamp {
 /// A Task without its outputs and large contents, and its place in the queue.
 #[derive(Debug)]
 pub struct TaskRow {
-    /// The object; outputs are left out, and its steps where they are large.
+    /// The object; outputs are left out, and its steps where they are large or it has ended.
     pub task: Arc<Task>,
     /// Why it cannot be run, judged while all of it was there.
     pub invalid: Option<InvalidSpec>,
-    /// How many bytes of its steps are left out here, so that they have only their names and types; 0, where they are whole.
+    /// How many bytes of its steps are left out here, so that they have at most their names and types; 0, where they are whole.
     pub left_out: usize,
     /// The Sandbox whose setup it has the name of, by its owner or by what is on record.
     pub setup_of: Option<Uid>,
