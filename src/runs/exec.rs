@@ -148,10 +148,13 @@ impl Exec {
     async fn run_steps(&self, request: Request, report: &Report, deadline: Instant) -> RunEnd {
         let Request { target, steps, sandbox_env, mut room, .. } = request;
         let run = Run { target: &target, sandbox_env: &sandbox_env, report, deadline };
-        report.started(self.clock.now());
+        // One clock from here on, whatever is done to the other: steps are in order.
+        let (started, since) = (self.clock.now(), Instant::now());
+        let now = || started + since.elapsed();
+        report.started(started);
         let mut steps = steps.into_iter();
         while let Some(step) = steps.next() {
-            report.begin_step(self.clock.now());
+            report.begin_step(now());
             let end = match self.run_step(&run, &step).await {
                 Ok(end) => end,
                 Err(broken) => {
@@ -159,7 +162,7 @@ impl Exec {
                 }
             };
             let success = end.is_success();
-            report.step(|step| (step.end, step.ended_at) = (Some(end), Some(self.clock.now())));
+            report.step(|step| (step.end, step.ended_at) = (Some(end), Some(now())));
             report.lock().bound();
             if !success {
                 break;
@@ -295,7 +298,13 @@ pub(super) fn said(stderr: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::Arc};
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicI64, Ordering},
+        },
+    };
 
     use arl_crds::ExecutorMode;
     use jiff::Timestamp;
@@ -320,7 +329,9 @@ mod tests {
             let answer = http::Response::builder().status(code).body(body).unwrap();
             async move { Ok::<_, Infallible>(answer) }
         });
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        // One that is set back all the time.
+        let reads = AtomicI64::new(0);
+        let clock = Clock::new(move || Timestamp::from_second(-reads.fetch_add(1, Ordering::Relaxed)).unwrap());
         let exec = Exec::new(Client::new(answer, "ns"), clock);
         let report = Report::new(Share::default(), Arc::new(|| {}));
         let mut step: Step =
@@ -346,8 +357,9 @@ mod tests {
         };
         let (_control, controls) = watch::channel(RunControl::Continue);
         let (end, left) = exec.run(request, &report, controls).await;
-        let step = report.lock().steps.last().and_then(|step| step.end.clone());
-        (end, left, step)
+        let step = report.lock().steps.last().cloned().unwrap();
+        assert!(step.ended_at >= Some(step.started_at), "{step:?}");
+        (end, left, step.end)
     }
 
     #[tokio::test(start_paused = true)]
