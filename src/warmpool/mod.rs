@@ -151,11 +151,12 @@ impl WarmPools {
         Ok(created)
     }
 
-    /// The pod of this name is one of the pool's, which its watch will tell, or somebody else's, which it never will.
+    /// The pod of this name is one of the pool's, which its watch will tell, or somebody else's, which it never will. It tells of no
+    /// number either that only a forger led to.
     fn note_taken(&self, observed: &Observed, pod: &Pod, number: i64) {
         let pool = Key::of(&*observed.pool);
-        if pod.pool().as_ref() != Some(&pool) {
-            tracing::warn!(pod = %Key::of(pod), "there is a pod of this name that is not the pool's; the pool goes on with the next number");
+        if pod.pool().as_ref() != Some(&pool) || number > manifest::NUMBER_MAX {
+            tracing::warn!(pod = %Key::of(pod), "there is a pod of this name that is not the pool's, or has too high a number; the pool goes on with the next");
             self.memories.of(&pool, &observed.uid(), |memory| memory.taken = memory.taken.max(number));
         }
     }

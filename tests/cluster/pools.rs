@@ -197,6 +197,22 @@ async fn a_pod_of_somebody_else_that_has_the_next_name_is_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_somebody_else_with_the_highest_number_does_not_end_the_pool() {
+    let world = World::new("highest").await;
+    world.pool("p", 1).await;
+    world.pool_is_ready("p", 1).await;
+    let first = world.pods("a pod", |pods| pods.len() == 1).await.remove(0).name_any();
+    let (prefix, _) = first.rsplit_once('-').unwrap();
+    let forged = json!({"metadata": {"name": format!("{prefix}-999999999999")}, "spec": template()["spec"]});
+    world.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(forged).unwrap()).await.unwrap();
+    for claimed in ["s1", "s2", "s3"] {
+        world.sandbox(claimed, "p").await;
+        world.phase(claimed, SandboxPhase::Ready).await;
+    }
+    world.pool_is_ready("p", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_reaches_the_pod_with_what_it_says() {
     let world = World::new("template").await;
     let mut wanted = version("x");
