@@ -91,7 +91,9 @@ impl Refusal {
     }
 
     fn of(status: &Status) -> Self {
-        let too_large = status.code == 413
+        // Webhooks and policies choose their code themselves.
+        let is_denied = ["denied the request", "denied request"].iter().any(|words| status.message.contains(words));
+        let too_large = (status.code == 413 && !is_denied)
             || (status.code == 500
                 && ["request is too large", "larger than max", "ResourceExhausted"]
                     .iter()
@@ -233,6 +235,11 @@ mod tests {
             (failure(403, "Forbidden", "exceeded quota", Some("p")), "refused"),
             (failure(400, "BadRequest", "field label not supported", None), "refused"),
             (failure(413, "", "", None), "too large"),
+            (
+                failure(413, "RequestEntityTooLarge", "ValidatingAdmissionPolicy 'p' denied request: no", None),
+                "refused",
+            ),
+            (failure(413, "", "admission webhook \"w\" denied the request: no", None), "refused"),
             (failure(500, "", "etcdserver: request is too large", None), "too large"),
             (failure(500, "", "rpc error: trying to send message larger than max", None), "too large"),
             (failure(500, "", "etcdserver: leader changed", None), "broken"),
