@@ -229,17 +229,17 @@ bench: agent-image ## measure claims and Tasks, write the table of docs/performa
 	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply -f deploy/kustomize/base/rbac.yaml
 	target/release/arl-bench --docs docs/performance.md $(BENCH)
 
-# Of the Kubernetes client for Python, beside which ours is measured.
-KUBERNETES_CLIENT_VERSION := 37.0.2
+# The Kubernetes client and Inspect want different versions of a third: each has a venv of its own.
+BENCH_VENV := target/bench-venv/bin
 
 .PHONY: bench-python
 bench-python: agent-image ## commands a second of the Python package, of the Rust client and of the Kubernetes client for Python, in turns; BENCH_PYTHON=--sandboxes=40
 	cargo build --release -p arl-operator
 	cargo build --release -p arl-sandbox --example throughput
-	$(PYTHON) -m venv target/python-venv
-	$(VENV)/pip install -q --disable-pip-version-check -r python/tests/requirements.txt kubernetes==$(KUBERNETES_CLIENT_VERSION)
-	. $(VENV)/activate && maturin develop -q --release -m python/Cargo.toml
-	$(VENV)/python python/bench.py $(BENCH_PYTHON)
+	$(PYTHON) -m venv target/bench-venv
+	$(BENCH_VENV)/pip install -q --disable-pip-version-check -r python/tests/requirements-bench.txt
+	. $(BENCH_VENV)/activate && maturin develop -q --release -m python/Cargo.toml
+	$(BENCH_VENV)/python python/bench.py $(BENCH_PYTHON)
 
 .PHONY: test
 test: ## everything but install-check: the demo on the local Kubernetes, then every test
