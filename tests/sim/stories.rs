@@ -188,6 +188,10 @@ fn after_the_end(rng: &mut Rng) -> Deeds {
         let spec = if n % 2 == 0 { json!({ "cancel": true }) } else { json!({ "ttlSecondsAfterFinished": 100_000 }) };
         deeds.push((rng.u64(12_000..20_000), Deed::Edit { kind: Kind::Task, name, spec }));
     }
+    // One that ends before it starts, though its pod is ready.
+    deeds.push((2_500, task_with("t4", "s", &[(50, 0)], json!({ "cancel": true }))));
+    let spec = json!({ "ttlSecondsAfterFinished": 100_000 });
+    deeds.push((rng.u64(12_000..20_000), Deed::Edit { kind: Kind::Task, name: "t4".into(), spec }));
     for name in ["s", "r"] {
         let spec = json!({ "ttlSecondsAfterFinished": 100_000 });
         deeds.push((rng.u64(14_000..20_000), Deed::Edit { kind: Kind::Sandbox, name: name.into(), spec }));
