@@ -152,7 +152,9 @@ impl Source for Pod {
         let is_unseen = |pod: &Key| tables.pods.get(pod).is_none();
         let holders =
             tables.sandboxes.rows().filter(|row| !row.is_released() && row.pod().is_some_and(|pod| is_unseen(&pod)));
-        holders.map(|row| Wake::Sandbox(row.key())).collect()
+        // A pool's pod may have been made, and have gone, since the list before.
+        let pools = tables.pools.rows().map(|pool| Wake::Pool(Key::of(pool)));
+        holders.map(|row| Wake::Sandbox(row.key())).chain(pools).collect()
     }
 }
 

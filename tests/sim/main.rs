@@ -60,6 +60,7 @@ const FOUND_IN_STORIES: &[(u64, &str)] = &[
     (2_079, "the same, where the pod went"),
     (3_684, "the Task of a setup that was made and deleted between two lists"),
     (2_572, "a pool that was made again while the list of pools was without an answer: its pods were made on and on"),
+    (6_444, "a pod that was made and gone between two lists, after which nothing ever woke its pool"),
 ];
 
 /// Those that were found since, as they were dealt out then.
