@@ -55,6 +55,9 @@ struct Condition {
     status: String,
 }
 
+/// Nodes of a list that are in memory at once: each has the names of all its images.
+const PAGE: u32 = 50;
+
 /// What autoscalers put on a node that they are about to remove. Other taints that keep new pods off are for pods that do not tolerate
 /// them, and a pool's may.
 const GOING: [&str; 3] =
@@ -85,7 +88,7 @@ fn is_refused(error: &watcher::Error) -> bool {
 impl Watch {
     /// Follows the nodes for as long as that is allowed.
     pub(crate) async fn run_nodes(self: Arc<Self>, nodes: Api<Node>) {
-        let config = watcher::Config::default().page_size(50);
+        let config = watcher::Config::default().page_size(PAGE);
         let mut events = std::pin::pin!(watcher(nodes, config).backoff(Patience::default()));
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {

@@ -61,7 +61,7 @@ fn has_no_streaming_lists(error: &watcher::Error) -> bool {
         if [400, 422].contains(&status.code) && status.message.contains("sendInitialEvents"))
 }
 
-/// How the objects of a kind become rows of a table.
+/// How the objects of a kind become rows of a table, and whom they wake. `crate::triggers` has it for each kind.
 pub trait Source: Sized + Row + Send + Sync + 'static {
     /// The kind as the API has it.
     type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
@@ -83,7 +83,7 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Who rests on an object that is not in sight. A list that comes in without it is no change, and no other may ever come.
+    /// Whom a list wakes because an object that they rest on is not in it: that it is missing is no change, and none may ever come.
     fn unseen(_tables: &Tables) -> Vec<Wake> {
         Vec::new()
     }

@@ -1,6 +1,6 @@
-//! The only code that writes: API objects, Events. It does what a plan says and decides nothing.
+//! The only code that writes API objects and Events. It does what a plan says.
 //!
-//! Every call passes [`Effects::call`]: a bounded number at a time, each under a timeout. What a caller can use, such as that the
+//! Every call but those for Events passes [`Effects::call`]: a bounded number at a time, each under a timeout. What a caller can use, such as that the
 //! object changed or went away meanwhile, is an answer of its own type, and a watch will tell more; everything else is a
 //! [`Failure`], and is tried again and shown.
 

@@ -113,7 +113,7 @@ impl Effects {
     pub async fn create_pod(&self, pod: &NewPod, haste: Haste) -> Result<Created, Failure> {
         match self.call_in(haste, 1, "create", "Pod", &pod.key, self.post_pod(pod)).await {
             Ok((made, warnings)) => match marks::changed(&pod.manifest, &made) {
-                Some(words) => Err(self.refuse_unmarked("create", &pod.key, made.uid, words).await),
+                Some(words) => Err(self.delete_unmarked("create", &pod.key, made.uid, words).await),
                 None => Ok(Created::Done { warnings }),
             },
             // What admits pods can answer so as well; one that was there and is gone is tried again.
@@ -126,7 +126,7 @@ impl Effects {
     }
 
     /// A pod that its pool would not find again is no pod of the pool. That is what is said of it, whatever becomes of its deletion.
-    async fn refuse_unmarked(&self, verb: &'static str, pod: &Key, uid: Option<String>, words: String) -> Failure {
+    async fn delete_unmarked(&self, verb: &'static str, pod: &Key, uid: Option<String>, words: String) -> Failure {
         let uid = Preconditions { uid, ..Preconditions::default() };
         let (api, params) = (self.pods(&pod.namespace), DeleteParams::default().preconditions(uid));
         let deleted = self.call("delete", "Pod", pod, api.delete(&pod.name, &params)).await;
@@ -186,7 +186,7 @@ impl Effects {
                 let refused = if is_as_it_was {
                     Failure::new(verb, kind, key, Cause::Refused(Refusal::new(403, words)))
                 } else {
-                    self.refuse_unmarked(verb, key, pod.metadata.uid, words).await
+                    self.delete_unmarked(verb, key, pod.metadata.uid, words).await
                 };
                 Ok(Claimed::Refused(refused))
             }

@@ -3,7 +3,7 @@
 //! The rules are those of client-go, and docs/decisions/leader-election.md says why they are written here. Clocks of machines
 //! are never compared: a candidate takes the Lease when it has seen no renewal for the Lease's duration on its own monotonic
 //! clock. A leader that has not renewed for the renew deadline, which is shorter, has lost the Lease, whoever holds it.
-//! Nothing else rests on it: every write names the version it was decided on, with one operator or with two.
+//! No write is wrong where two believe to hold it: each names the version it was decided on.
 
 mod terms;
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub struct Sandboxes {
     metrics: Arc<Metrics>,
     /// When the caches were complete: what ended before is known only from what was recorded.
     watching_since: Timestamp,
-    /// Sandboxes with a claim whose status is not known to be written. Only saves a live list; a restart lists anyway.
+    /// Sandboxes with a claim whose status is not known to be written. Empty after a restart, whose first list of pods shows such claims.
     claiming: Mutex<BTreeMap<Key, Uid>>,
 }
 
@@ -213,12 +213,11 @@ impl Sandboxes {
         if !self.is_confirmed(observed).await? {
             return Ok(());
         }
+        let is_released = observed.row.is_released();
+        let note =
+            if is_released { "without a pod for its ttl; deleted" } else { "idle for its ttl; deleted with its pod" };
         match self.effects.delete::<Sandbox>(&Version::of(observed.sandbox())).await? {
-            Deleted::Done => self.effects.event(Event::about(
-                observed.sandbox(),
-                EventReason::Expired,
-                "idle for its ttl; deleted with its pod",
-            )),
+            Deleted::Done => self.effects.event(Event::about(observed.sandbox(), EventReason::Expired, note)),
             Deleted::Changed | Deleted::Gone => {}
         }
         Ok(())

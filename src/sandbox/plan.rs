@@ -34,7 +34,7 @@ pub(super) enum Decision {
         pod: Uid,
         /// Ready or Bound.
         phase: SandboxPhase,
-        /// Since when it is idle, to be put on record; nothing keeps the record.
+        /// Since when it is idle, to be put on record; none leaves the record as it is.
         idle_since: Option<Timestamp>,
     },
     /// It has the pod with this uid, and is being set up.

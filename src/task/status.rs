@@ -1,4 +1,4 @@
-//! The status of a Task before its end. Pure.
+//! The status of a Task before its end; at its end `report` makes it. Pure.
 
 use std::{cmp::Ordering, time::Duration};
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::World;
 use crate::harness::make::{reason, shell, status};
 use crate::harness::wait::state;
+use crate::refusals::event;
 
 /// A world with a Sandbox `s` that is Ready, and its pod.
 async fn with(name: &str, lifetime: Value) -> (World, String) {
@@ -57,6 +58,14 @@ async fn with_a_ttl_the_sandbox_goes_when_it_was_idle_so_long() {
         world.gone::<Pod>(&pod).await;
         world.finished("t").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_pod_was_lost_goes_after_its_ttl_and_says_so() {
+    let (world, pod) = with("lost-ttl", json!({"keepAlive": true, "ttlSecondsAfterFinished": 5})).await;
+    world.delete::<Pod>(&pod).await;
+    world.gone::<Sandbox>("s").await;
+    event(&world, "s", "Expired", "without a pod for its ttl; deleted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
