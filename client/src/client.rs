@@ -11,7 +11,7 @@ use kube::{
 
 use tokio_util::task::TaskTracker;
 
-use crate::{connection::connect, deletion, error::Error, watch::Watch};
+use crate::{connection::connect, deletion, error::Error, object_name::check_name, watch::Watch};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
@@ -77,6 +77,7 @@ impl Client {
 
     /// The same as [`Sandbox::release`](crate::Sandbox::release) for who has not kept more of it than this.
     pub async fn release(&self, name: &str, uid: Option<&str>) -> Result<(), Error> {
+        check_name("Sandbox", name)?;
         let deleted = deletion::delete(&self.sandboxes(), name, uid.map(Into::into)).await;
         deleted.map_err(Error::api("delete", format!("Sandbox {name}")))
     }

@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     deletion,
     error::Error,
+    object_name::check_name,
     watch::{Seen, first},
 };
 
@@ -28,6 +29,7 @@ impl Client {
     /// Makes a pool that belongs to this client's run: [`Client::reap`] deletes it too. Its pods are not waited for; a claim does that. Needs
     /// the right to create WarmPools.
     pub async fn create_pool(&self, name: &str, spec: WarmPoolSpec) -> Result<(), Error> {
+        check_name("WarmPool", name)?;
         let mut pool = WarmPool::new(name, spec);
         pool.metadata.labels = Some(self.labels().into_iter().collect());
         let created = self.pools().create(&PostParams::default(), &pool).await;
@@ -41,6 +43,7 @@ impl Client {
 
     /// The same, where it has this uid.
     pub(crate) async fn delete_pool_of(&self, name: &str, uid: Option<String>) -> Result<(), Error> {
+        check_name("WarmPool", name)?;
         let deleted = deletion::delete(&self.pools(), name, uid).await;
         deleted.map_err(Error::api("delete", format!("WarmPool {name}")))
     }

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
-use arl_agent::message::{
-    error,
-    file::Action,
-    live::{CHUNK, GRACE_MS, Id, Output, Request, Start},
+use arl_agent::{
+    frame::{TO_AGENT_MAX, encode},
+    message::{
+        error,
+        file::Action,
+        live::{CHUNK, GRACE_MS, Id, Output, Request, Start},
+    },
 };
 use tokio::sync::watch;
 
@@ -20,6 +23,28 @@ pub(crate) enum Opening {
     Attach([u64; 2]),
     /// A file call, which ends with its stream.
     File(Action, Option<String>),
+}
+
+/// What surrounds what is asked for in a frame takes less.
+const ENVELOPE: usize = 64;
+
+impl Opening {
+    /// Refuses what is longer than an agent takes: it would close the stream, and so end what all others do there.
+    pub(super) fn check_length(&self) -> Result<(), Error> {
+        let (what, bytes) = match self {
+            Self::Process(start) => ("a command with its arguments and variables", encode(&**start).len()),
+            Self::File(action, user) => {
+                ("a file call with its paths", encode(action).len() + user.as_ref().map_or(0, String::len))
+            }
+            Self::Attach(_) => return Ok(()),
+        };
+        if bytes + ENVELOPE <= TO_AGENT_MAX {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "{what} has {bytes} bytes, and an agent takes {TO_AGENT_MAX} at once; write what is long to a file"
+        )))
+    }
 }
 
 /// Which agent a stream leads to: see [`Greeting::instance`](crate::stream::Greeting::instance).

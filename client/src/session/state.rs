@@ -61,6 +61,9 @@ impl State {
                 events.end(FlowEvent::Failed(error));
             }
             Command::Open { id, number, opening, events, received } => {
+                if let Err(error) = opening.check_length() {
+                    return events.end(FlowEvent::Failed(error));
+                }
                 let mut flow = Flow::new(id, number, opening, events, received);
                 if let Some(agent) = self.connected {
                     // What is new can be sent.
@@ -228,7 +231,10 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use arl_agent::message::live::Start;
+    use arl_agent::{
+        frame::TO_AGENT_MAX,
+        message::{file::Action, live::Start},
+    };
 
     use super::*;
     use crate::session::queue;
@@ -262,6 +268,32 @@ mod tests {
         assert_eq!(input(&state), []);
         state.event(Event::InputRoom { id, received: 4, until: 104 });
         assert_eq!(input(&state), [(4, 11), (15, 0)]);
+    }
+
+    /// An agent closes the stream at what is too long for it, whoever else is on it.
+    #[tokio::test]
+    async fn what_is_too_long_for_an_agent_is_not_sent() {
+        let long = || "x".repeat(TO_AGENT_MAX);
+        let process = |text| Opening::Process(Box::new(Start::new(Id(1), vec!["echo".into(), text])));
+        let file = |path: String| Opening::File(Action::Stat { path: path.into(), follow: true }, None);
+        let fits = || "x".repeat(TO_AGENT_MAX - 1024);
+        for (opening, is_sent) in
+            [(process(long()), false), (file(long()), false), (process(fits()), true), (file(fits()), true)]
+        {
+            let (mut state, id) = (State::of("p"), Id(1));
+            let ((events, heard), (received, _room)) = (queue::events(), watch::channel(Received::default()));
+            state.resume(Some(1), &StreamEnd::Broken);
+            state.take(Command::Open { id, number: 0, opening, events, received });
+            assert_eq!(state.unsent.len(), usize::from(is_sent));
+            if is_sent {
+                let mut frame = Vec::new();
+                arl_agent::frame::append(&arl_agent::message::ToAgent::Live(state.unsent[0].clone()), &mut frame);
+                assert!(frame.len() <= TO_AGENT_MAX);
+            } else {
+                let heard = heard.next().await;
+                assert!(matches!(heard, Some(FlowEvent::Failed(Error::Usage(_)))));
+            }
+        }
     }
 
     /// Its caller has heard of it once that has taken the event.
