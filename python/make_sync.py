@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent / "arl_sandbox"
-FILES = ["client.py", "commands.py", "files.py", "sandbox.py"]
+FILES = ["client.py", "commands.py", "files.py", "handle.py", "sandbox.py"]
 RULES = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),

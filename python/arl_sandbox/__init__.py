@@ -10,8 +10,9 @@
 """
 
 from ._async.client import AsyncClient
-from ._async.commands import AsyncCommandHandle, AsyncCommands
+from ._async.commands import AsyncCommands
 from ._async.files import AsyncFiles
+from ._async.handle import AsyncCommandHandle
 from ._async.sandbox import AsyncSandbox
 from ._models import (
     EntryInfo,
@@ -32,8 +33,9 @@ from ._results import (
     Gap,
 )
 from ._sync.client import Client
-from ._sync.commands import CommandHandle, Commands
+from ._sync.commands import Commands
 from ._sync.files import Files
+from ._sync.handle import CommandHandle
 from ._sync.sandbox import Sandbox
 from .errors import (
     AccessDeniedError,

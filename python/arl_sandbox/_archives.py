@@ -10,6 +10,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, Self
 
+from .errors import UsageError
+
 
 class Keeper:
     """A file, memory, or somebody's writer. A file is there, or replaces the one that was, once it is complete; what is no file, such as a pipe, is
@@ -29,8 +31,10 @@ class Keeper:
             if os.path.isfile(target) or not os.path.exists(target):
                 self._part = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.part"), target
             self._writer = open(self._part[0] if self._part else target, "xb" if self._part else "wb")
-        else:
+        elif hasattr(to, "write"):
             self._writer = to
+        else:
+            raise UsageError(f"to is a {type(to).__name__} and has to be a path, or what can be written to")
 
     def write(self, piece: bytes) -> None:
         """Adds to it."""

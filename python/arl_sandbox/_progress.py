@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sized
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
+
+
+def _is_terminal(file: TextIO | None) -> bool:
+    # A program without a terminal may have no standard error at all, or have closed it.
+    return file is not None and not file.closed and file.isatty()
 
 
 class Progress:
@@ -13,7 +18,7 @@ class Progress:
 
     def __init__(self, items: object, wanted: bool) -> None:
         self._bar: Any = None
-        if wanted and sys.stderr.isatty():
+        if wanted and _is_terminal(sys.stderr):
             try:
                 from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
             except ImportError:

@@ -166,10 +166,12 @@ class ArlEnvironment(BaseEnvironment):
             on_stdout=self._callback("stdout"),
             on_stderr=self._callback("stderr"),
         )
+        notes = [f"[{done.lost} bytes of the output were lost on the way]"] if done.gaps else []
         if done.timed_out:
-            late = f"{done.stderr}\nthe command was ended after {timeout_sec} s".lstrip()
-            return ExecResult(stdout=done.stdout, stderr=late, return_code=TIMED_OUT)
-        return ExecResult(stdout=done.stdout, stderr=done.stderr, return_code=done.exit_code)
+            notes.append(f"the command was ended after {timeout_sec} s")
+        stderr = "\n".join([done.stderr, *notes]).lstrip() if notes else done.stderr
+        code = TIMED_OUT if done.timed_out else done.exit_code
+        return ExecResult(stdout=done.stdout, stderr=stderr, return_code=code)
 
     def _callback(self, stream: OutputStream) -> Callable[[str], object] | None:
         emit = self._output_callback()

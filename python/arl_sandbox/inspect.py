@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Literal, NoReturn, overload
+from typing import Any, Literal, NoReturn, Self, overload
 
 import anyio
 import yaml
@@ -31,7 +31,7 @@ from inspect_ai.util import (
     SandboxUserUnsupportedError,
     sandboxenv,
 )
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ._async.client import AsyncClient
 from ._async.sandbox import AsyncSandbox
@@ -82,16 +82,25 @@ class ArlSandboxConfig(BaseModel):
             if Path(config).suffix not in (".yaml", ".yml"):
                 # Inspect takes every text for a file, and has made a path of it.
                 return cls(pool=Path(config).name)
-            return cls.model_validate(yaml.safe_load(Path(config).read_text()))
+            return cls._of_file(Path(config))
         raise ValueError('the sandbox "arl" needs a pool: sandbox=("arl", "python-pool"), or a YAML file')
+
+    @classmethod
+    def _of_file(cls, path: Path) -> ArlSandboxConfig:
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{path} is no configuration of the sandbox arl: {error}") from error
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if (self.pool is None) == (not self.environments):
+            raise ValueError("it names a pool, or environments, and not both")
+        return self
 
     def named(self) -> dict[str, ArlEnvironmentConfig]:
         """Its environments."""
-        if self.environments:
-            return self.environments
-        if self.pool is None:
-            raise ValueError("a configuration of arl names a pool, or environments")
-        return {"default": ArlEnvironmentConfig(pool=self.pool)}
+        return self.environments or {"default": ArlEnvironmentConfig(pool=self.pool or "")}
 
 
 @sandboxenv(name="arl")
@@ -154,7 +163,9 @@ class ArlSandboxEnvironment(SandboxEnvironment):
         if id is None:
             print("say which run: the value of the label arl.infra.io/run-id of its Sandboxes")
             return
-        print(f"deleted {await AsyncClient.default().reap(id)} Sandboxes")
+        client = AsyncClient.default()
+        count = await client.reap(id)
+        print(f"deleted {count} Sandboxes of run {id} in namespace {await client.namespace()}, that of the kubeconfig")
 
     @classmethod
     def config_files(cls) -> list[str]:

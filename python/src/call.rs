@@ -18,7 +18,7 @@ use std::{
 use arl_client::Error;
 use futures::{FutureExt, future::BoxFuture};
 use pyo3::{
-    exceptions::{PyOSError, PyRuntimeError},
+    exceptions::PyRuntimeError,
     prelude::*,
     types::{PyDict, PyList},
 };
@@ -73,18 +73,27 @@ impl Call {
     pub(crate) fn count(work: impl Future<Output = Result<u64, Error>> + Send + 'static) -> Self {
         Self::new(work, |py, count| Ok(count.into_pyobject(py)?.into_any().unbind()))
     }
+
+    fn take(&self) -> PyResult<BoxFuture<'static, Outcome>> {
+        lock(&self.future).take().ok_or_else(|| PyRuntimeError::new_err("this call was started before"))
+    }
 }
 
 #[pymethods]
 impl Call {
     fn start(&self, completions: &Completions, key: u64) -> PyResult<()> {
-        let Some(future) = lock(&self.future).take() else {
-            return Err(PyRuntimeError::new_err("this call was started before"));
-        };
+        let future = self.take()?;
         let queue = Arc::clone(&completions.queue);
         let work = runtime()?.spawn(async move { queue.push(key, future.await) });
         // It is set once: only the first start comes here.
         let _ = self.running.set(work.abort_handle());
+        Ok(())
+    }
+
+    /// Starts it for nobody: what comes of it is dropped.
+    fn forget(&self) -> PyResult<()> {
+        let future = self.take()?;
+        runtime()?.spawn(async move { drop(future.await) });
         Ok(())
     }
 
@@ -127,7 +136,7 @@ impl Completions {
     /// `blocking`: whether reading from its descriptor waits.
     #[new]
     fn new(blocking: bool) -> PyResult<Self> {
-        let (woken, wake) = UnixStream::pair().map_err(|error| PyOSError::new_err(error.to_string()))?;
+        let (woken, wake) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(!blocking)?;
         Ok(Self { queue: Arc::new(Queue { done: Mutex::default(), wake }), woken })

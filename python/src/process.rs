@@ -86,6 +86,13 @@ impl Process {
         let follower = Follower::start(runtime()?, process);
         Ok(Py::new(py, Self { id, pid, follower, stdin })?.into_any())
     }
+
+    /// In a process that was forked nobody is there to do it.
+    fn ask(&self, request: Request) -> PyResult<()> {
+        runtime()?;
+        self.follower.send(request);
+        Ok(())
+    }
 }
 
 #[pymethods]
@@ -138,17 +145,17 @@ impl Process {
         })
     }
 
-    fn signal(&self, signal: i32) {
-        self.follower.send(Request::Signal(signal));
+    fn signal(&self, signal: i32) -> PyResult<()> {
+        self.ask(Request::Signal(signal))
     }
 
-    fn resize(&self, columns: u16, rows: u16) {
-        self.follower.send(Request::Resize(columns, rows));
+    fn resize(&self, columns: u16, rows: u16) -> PyResult<()> {
+        self.ask(Request::Resize(columns, rows))
     }
 
     #[pyo3(signature = (grace))]
-    fn kill(&self, grace: Option<Duration>) {
-        self.follower.send(Request::Kill(grace.unwrap_or(GRACE)));
+    fn kill(&self, grace: Option<Duration>) -> PyResult<()> {
+        self.ask(Request::Kill(grace.unwrap_or(GRACE)))
     }
 }
 

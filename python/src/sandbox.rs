@@ -114,8 +114,10 @@ impl Sandbox {
 
     /// Ends a process, whoever follows it.
     #[pyo3(signature = (id, grace))]
-    fn kill(&self, id: u64, grace: Option<Duration>) {
+    fn kill(&self, id: u64, grace: Option<Duration>) -> PyResult<()> {
+        runtime()?;
         self.sandbox.session().kill(id, grace.unwrap_or(arl_client::GRACE));
+        Ok(())
     }
 
     /// The processes in the pod: (id, pid, command, background, tty, seconds since the start, ended).

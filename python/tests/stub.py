@@ -70,6 +70,10 @@ class Call:
             self.end(*self._outcome)
         self.on_start()
 
+    def forget(self) -> None:
+        """Begins for nobody."""
+        self.start(Completions(False), 0)
+
     def cancel(self) -> None:
         """Nothing comes of it any more."""
         self.cancelled = True

@@ -47,6 +47,13 @@ def test_a_command_runs_as_it_is_told(sandbox: Sandbox) -> None:
         sandbox.commands.run("true", timeout=-1)
 
 
+def test_a_command_that_is_too_long_disturbs_no_other(sandbox: Sandbox) -> None:
+    other = sandbox.commands.run("sleep 1; echo on", background=True)
+    with pytest.raises(UsageError, match="file"):
+        sandbox.commands.run(["echo", *["x" * 100_000] * 30])
+    assert other.wait().stdout == "on\n"
+
+
 def test_a_timeout_is_a_result_and_keeps_the_output(sandbox: Sandbox) -> None:
     late = sandbox.commands.run("echo begun; sleep 1000", timeout=0.3, grace=0)
     assert (late.timed_out, late.stdout, late.ok) == (True, "begun\n", False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from arl_sandbox import (
@@ -19,6 +21,7 @@ from arl_sandbox import (
     NotReadyError,
     PodLostError,
     PoolNotFoundError,
+    UsageError,
 )
 from world import World, kubectl, template
 
@@ -156,3 +159,24 @@ def test_errors_can_be_sent_to_other_processes() -> None:
     error = pickle.loads(pickle.dumps(NotFoundError("gone", fault="task", kind="not_found", errno=2)))
     assert type(error) is NotFoundError and str(error) == "gone"
     assert (error.fault, error.kind, error.errno) == ("task", "not_found", 2)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Client:
+    """Of a cluster that does not answer: what is sent fails otherwise."""
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}
+    context = {"name": "c", "context": {"cluster": "c", "namespace": "n", "user": "u"}}
+    config = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}], "current-context": "c"}
+    (tmp_path / "kubeconfig").write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **config}))
+    return Client(kubeconfig=tmp_path / "kubeconfig")
+
+
+@pytest.mark.parametrize("name", ["?x", "", "a/b", "..", "A"])
+def test_a_name_that_would_make_another_request(nowhere: Client, name: str) -> None:
+    # Put into the deletion of one, it would be that of all.
+    with pytest.raises(UsageError, match="name"):
+        nowhere.delete_pool(name)
+    with pytest.raises(UsageError, match="name"):
+        nowhere.create_pool(name, {"spec": {"containers": []}})
+    with pytest.raises(UsageError, match="name"):
+        nowhere.open(name)

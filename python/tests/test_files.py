@@ -97,6 +97,18 @@ def test_errors_are_those_of_python_too(sandbox: Sandbox) -> None:
     assert filled.value.fault == "task"
 
 
+def test_nothing_is_where_a_path_leads_nowhere(sandbox: Sandbox) -> None:
+    files = sandbox.files
+    files.write("f", "")
+    sandbox.commands.run("ln -s nowhere dangling; ln -s loop loop", check=True)
+    for path in ("f/x", "dangling", "loop", "x" * 300, "nothing"):
+        assert not files.exists(path), path
+    with pytest.raises(NotADirectoryError):
+        files.make_dir("f/x")
+    moved = files.rename("dangling", "moved")
+    assert (moved.name, moved.type, moved.symlink_target) == ("moved", "link", "nowhere")
+
+
 async def test_the_async_face_does_the_same(async_sandbox: AsyncSandbox) -> None:
     files = async_sandbox.files
 

@@ -256,15 +256,16 @@ def work(kubeconfig):
         return client.acquire("p").commands.run("echo spawned").stdout
 if __name__ == "__main__":
     client = Client(kubeconfig=sys.argv[1])
-    with client.acquire("p") as sandbox:
+    with client.acquire("p") as sandbox, sandbox.commands.run("sleep 1000", background=True) as handle:
         pid = os.fork()
         if pid == 0:
-            try:
-                sandbox.commands.run("true")
-            except RuntimeError as error:
-                print(error, flush=True)
-                os._exit(7)
-            os._exit(0)
+            for use in (lambda: sandbox.commands.run("true"), handle.kill, lambda: handle.send_signal(9)):
+                try:
+                    use()
+                    os._exit(0)
+                except RuntimeError as error:
+                    print(error, flush=True)
+            os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
         assert sandbox.commands.run("echo parent").stdout == "parent\\n"
     with multiprocessing.get_context("spawn").Pool(1) as pool:

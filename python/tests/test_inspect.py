@@ -76,6 +76,16 @@ def test_the_name_of_a_pool_is_not_a_file() -> None:
     assert ArlSandboxConfig.of("/home/somebody/python-pool").pool == "python-pool"
 
 
+@pytest.mark.parametrize("text", ["", "a: [", "pool: [p]", "pool: p\nenvironments: {e: {pool: p}}", "namespace: n", "environments: {e: {}}", "pole: p"])
+def test_a_configuration_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "arl.yaml"
+    with pytest.raises(ValueError, match="arl.yaml"):
+        ArlSandboxConfig.of(str(config))
+    config.write_text(text)
+    with pytest.raises(ValueError, match="arl.yaml"):
+        ArlSandboxConfig.of(str(config))
+
+
 @solver
 def works() -> Solver:
     """Uses both environments of its sample."""

@@ -69,3 +69,8 @@ def test_gaps_without_number_are_bounded_and_all_counted() -> None:
 def test_what_is_no_number_of_seconds_is_refused(value: float) -> None:
     with pytest.raises(UsageError, match="timeout"):
         seconds(value, "timeout")
+
+
+def test_what_cannot_be_written_to_is_refused() -> None:
+    with pytest.raises(UsageError, match="int"):
+        Keeper(5)  # type: ignore[arg-type]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .._logs import pass_on
 from .._native import Call, Completions
@@ -16,8 +18,6 @@ from ..errors import from_native
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Begun: TypeAlias = "asyncio.Future[T]"
 
 
 class _Bridge:
@@ -27,6 +27,10 @@ class _Bridge:
         self._completions = Completions(False)
         self._pending: dict[int, tuple[asyncio.Future[Any], Callable[[Any], object] | None]] = {}
         self._key = 0
+        self.move(loop)
+
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Results arrive on this loop, since the one before is over."""
         loop.add_reader(self._completions.fileno(), self._arrived)
 
     def begin(self, call: Call[T], future: asyncio.Future[T], lost: Callable[[T], object] | None = None) -> int:
@@ -38,6 +42,10 @@ class _Bridge:
             del self._pending[self._key]
             raise
         return self._key
+
+    def expect(self, key: int, future: asyncio.Future[Any]) -> None:
+        """What is begun has its result there."""
+        self._pending[key] = (future, None)
 
     def give_up(self, key: int) -> None:
         self._pending.pop(key, None)
@@ -51,34 +59,66 @@ class _Bridge:
                 # It was cancelled in this turn of the loop, and its task does not know yet.
                 if failure is None and lost is not None:
                     lost(value)
-            elif failure is None:
-                future.set_result(value)
-            else:
-                future.set_exception(from_native(failure))
+                continue
+            # It has its result also where it cannot tell anybody, since its loop is closed.
+            with suppress(RuntimeError):
+                if failure is None:
+                    future.set_result(value)
+                else:
+                    future.set_exception(from_native(failure))
         pass_on()
 
 
-_BRIDGES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Bridge] = weakref.WeakKeyDictionary()
+# A loop holds its bridge until it is closed. What was not waited for then goes with it.
+_BRIDGES: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Bridge]] = weakref.WeakKeyDictionary()
 
 
 def _bridge(loop: asyncio.AbstractEventLoop) -> _Bridge:
-    bridge = _BRIDGES.get(loop)
+    known = _BRIDGES.get(loop)
+    bridge = None if known is None else known()
     if bridge is None:
-        bridge = _BRIDGES[loop] = _Bridge(loop)
+        bridge = _Bridge(loop)
+        _BRIDGES[loop] = weakref.ref(bridge)
     return bridge
+
+
+class Begun(Generic[T]):
+    """A call on its way."""
+
+    def __init__(self, call: Call[T]) -> None:
+        loop = asyncio.get_running_loop()
+        self._bridge = _bridge(loop)
+        self.future: asyncio.Future[T] = loop.create_future()
+        self.future.add_done_callback(_look)
+        self._key = self._bridge.begin(call, self.future)
+
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """It is waited for on this loop, since the one before is over."""
+        self.future = loop.create_future()
+        self.future.add_done_callback(_look)
+        self._bridge.expect(self._key, self.future)
+        self._bridge.move(loop)
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """That nobody waits for it any more is no mistake, which asyncio would log."""
+    if not future.cancelled():
+        future.exception()
 
 
 def begin(call: Call[T]) -> Begun[T]:
     """Starts a call, to be waited for by :func:`resume`."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    _bridge(loop).begin(call, future)
-    return future
+    return Begun(call)
 
 
 async def resume(begun: Begun[T]) -> T:
-    """Waits for a call that was begun. Cancelled, it goes on."""
-    return await asyncio.shield(begun)
+    """Waits for a call that was begun, also where the loop of then is over. Cancelled, it goes on."""
+    loop = asyncio.get_running_loop()
+    if begun.future.done():
+        return begun.future.result()
+    if begun.future.get_loop() is not loop:
+        begun.move(loop)
+    return await asyncio.shield(begun.future)
 
 
 async def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
@@ -90,7 +130,8 @@ async def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
     key = bridge.begin(call, future, lost)
     try:
         return await future
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
+        # The latter where its loop was closed before.
         call.cancel()
         bridge.give_up(key)
         if future.done() and not future.cancelled() and future.exception() is None and lost is not None:
@@ -100,7 +141,7 @@ async def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
 
 def forget(call: Call[Any]) -> None:
     """Starts a call that nobody waits for."""
-    call.start(Completions(False), 0)
+    call.forget()
 
 
 async def finish(calls: Sequence[tuple[Call[Any], Callable[[], object]]]) -> None:
@@ -112,7 +153,7 @@ async def finish(calls: Sequence[tuple[Call[Any], Callable[[], object]]]) -> Non
 
     begun = []
     for call, then in calls:
-        begun.append(begin(call))
+        begun.append(begin(call).future)
         begun[-1].add_done_callback(partial(follow, then))
     for outcome in await asyncio.shield(asyncio.gather(*begun, return_exceptions=True)):
         if isinstance(outcome, BaseException):
@@ -125,21 +166,68 @@ async def called(value: Any) -> None:
         await value
 
 
+FAILURES = (Exception, asyncio.CancelledError)
+"""What a function of the caller may fail with."""
+
+
+def is_ended(failure: BaseException) -> bool:
+    """Whether who runs this is ended by it: a function may also fail because something that it waited for was cancelled."""
+    task = asyncio.current_task()
+    return isinstance(failure, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 async def each(work: Callable[[T], Awaitable[R]], items: Iterable[T], concurrency: int) -> list[R]:
-    """Calls ``work`` for each item, so many at a time; the results in the order of the items."""
-    waiting = enumerate(items)
-    results: dict[int, R] = {}
+    """Calls ``work`` for each item, so many at a time, and takes each item when there is room for it; the results in the order of the items."""
+    room = asyncio.Semaphore(concurrency)
+    tasks: list[asyncio.Task[R]] = []
 
-    async def worker() -> None:
-        for index, item in waiting:
-            results[index] = await work(item)
+    def done(_: object) -> None:
+        room.release()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(max(1, concurrency)):
-            group.create_task(worker())
-    return [results[index] for index in sorted(results)]
+    async def one(item: T) -> R:
+        return await work(item)
+
+    failed: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for item in items:
+                await room.acquire()
+                tasks.append(group.create_task(one(item)))
+                tasks[-1].add_done_callback(done)
+    except BaseExceptionGroup as failures:
+        # The error of the items themselves, for which there is no other place.
+        failed = failures.exceptions[0]
+    if failed is not None:
+        raise failed
+    return [task.result() for task in tasks]
+
+
+class Turn:
+    """One at a time, on the loop that has it as long as that runs."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+
+    def _taken_by(self, loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        with self._guard:
+            if self._loop is None or (self._loop is not loop and not self._loop.is_running()):
+                # The lock of a loop that is over may be held for ever.
+                self._loop, self._lock = loop, asyncio.Lock()
+            return self._loop
+
+    async def take(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Does this once it is its turn."""
+        while (theirs := self._taken_by(asyncio.get_running_loop())) is not asyncio.get_running_loop():
+            try:
+                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.take(work), theirs))
+            except (asyncio.CancelledError, RuntimeError) as error:
+                if is_ended(error) or theirs.is_running():
+                    raise
+        async with self._lock:
+            return await work()
 
 
 now = time.perf_counter
 pause = asyncio.sleep
-Lock = asyncio.Lock

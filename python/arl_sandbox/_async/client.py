@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .. import _native
-from .._arguments import seconds, set_up_by
+from .._arguments import folder, json_of, pairs, seconds, set_up_by, text, text_or_none, whole
 from .._models import Snapshot, Timings
 from .._progress import Progress
 from .._timings import Clock
-from ..errors import ArlError
-from ._calls import each, finish, forget, now, pause, result
+from ..errors import ArlError, UsageError
+from ._calls import FAILURES, each, finish, forget, is_ended, now, pause, result
 from .sandbox import AsyncSandbox
 
 T = TypeVar("T")
@@ -40,15 +40,18 @@ class AsyncClient:
     def __init__(
         self,
         *,
-        kubeconfig: str | None = None,
+        kubeconfig: str | os.PathLike[str] | None = None,
         context: str | None = None,
         namespace: str | None = None,
         run_id: str | None = None,
     ) -> None:
-        self._native = _native.Client(kubeconfig, context, namespace, run_id or secrets.token_hex(8))
+        path, run = folder(kubeconfig, "kubeconfig"), text_or_none(run_id, "run_id") or secrets.token_hex(8)
+        context, namespace = text_or_none(context, "context"), text_or_none(namespace, "namespace")
+        self._native = _native.Client(path, context, namespace, run)
         self._clock = Clock()
         # The uids of those that it has claimed, by name: a Sandbox that nobody else holds has no stream that keeps it from being idle.
         self._held: dict[str, str | None] = {}
+        self._closed = 0
 
     @classmethod
     def default(cls, namespace: str | None = None) -> AsyncClient:
@@ -84,13 +87,16 @@ class AsyncClient:
         snapshot: Snapshot | None = None,
     ) -> AsyncSandbox:
         """Claims a Sandbox: see :meth:`AsyncSandbox.create`."""
-        marks = list((labels or {}).items()), list((sandbox_envs or {}).items())
-        start = None if snapshot is None else snapshot.kept(), set_up_by(setup, setup_timeout)
-        began = now()
+        marks, own = (pairs(labels, "labels"), pairs(sandbox_envs, "sandbox_envs")), dict(pairs(envs, "envs"))
+        start = _kept(snapshot), set_up_by(setup, setup_timeout)
+        pool, name = text(pool, "pool"), text_or_none(name, "name")
+        began, closed = now(), self._closed
         call = self._native.claim(pool, name, marks, seconds(timeout, "timeout"), seconds(wait, "wait"), start)
         native = await result(call, lost=_give_back)
         try:
-            sandbox = self._adopt(native, envs or {})
+            if closed != self._closed:
+                raise UsageError(f"Sandbox {native.name} is given up again: its client was closed while it was claimed")
+            sandbox = self._adopt(native, own)
             self._clock.claim.add(now() - began)
         except BaseException:
             _give_back(native)
@@ -99,7 +105,8 @@ class AsyncClient:
 
     async def open(self, name: str, *, envs: Mapping[str, str] | None = None) -> AsyncSandbox:
         """A Sandbox that was claimed before: see :meth:`AsyncSandbox.connect`."""
-        return AsyncSandbox(self, await result(self._native.open(name)), envs or {})
+        own = dict(pairs(envs, "envs"))
+        return AsyncSandbox(self, await result(self._native.open(text(name, "name"))), own)
 
     async def create_pool(
         self, name: str, template: Mapping[str, Any], *, replicas: int = 1, max_replicas: int | None = None
@@ -108,14 +115,14 @@ class AsyncClient:
         API (``{"spec": {"containers": [...]}}``). ``replicas``: idle pods that it keeps; with ``max_replicas`` the least number, up to which it grows as
         Sandboxes ask for pods. Needs the right to create WarmPools.
         """
-        spec: dict[str, Any] = {"replicas": replicas, "template": template}
+        spec: dict[str, Any] = {"replicas": whole(replicas, "replicas"), "template": template}
         if max_replicas is not None:
-            spec["scaling"] = {"maxReplicas": max_replicas}
-        await result(self._native.create_pool(name, json.dumps(spec)))
+            spec["scaling"] = {"maxReplicas": whole(max_replicas, "max_replicas")}
+        await result(self._native.create_pool(text(name, "name"), json_of(spec, "the spec of the pool")))
 
     async def delete_pool(self, name: str) -> None:
         """Deletes a pool and its idle pods; Sandboxes keep theirs. One that is gone already is no error."""
-        await result(self._native.delete_pool(name))
+        await result(self._native.delete_pool(text(name, "name")))
 
     async def release(self, sandbox: AsyncSandbox) -> None:
         """Gives a Sandbox up: the same as :meth:`AsyncSandbox.kill`."""
@@ -123,7 +130,10 @@ class AsyncClient:
 
     async def reap(self, run_id: str | None = None) -> int:
         """Deletes the Sandboxes, Tasks and pools that a run left, its own without ``run_id``; returns how many Sandboxes there were."""
-        return await result(self._native.reap(run_id or self.run_id))
+        run = self.run_id if run_id is None else text(run_id, "run_id")
+        if not run:
+            raise UsageError("run_id is empty; leave it out for the run of this client")
+        return await result(self._native.reap(run))
 
     async def map(
         self,
@@ -143,31 +153,36 @@ class AsyncClient:
         that doubles. All items are tried; then the first error is raised, or with ``return_exceptions`` errors stand in the list. ``progress``: a bar on a terminal, where
         tqdm is installed. ``claim``: as for :meth:`acquire`. The sync face calls ``fn`` in ``concurrency`` threads.
         """
+        attempts, concurrency = whole(retries, "retries") + 1, whole(concurrency, "concurrency", 1)
+        waiting = _iterator(items, fn)
         with Progress(items, progress) as bar:
 
-            async def one(item: T) -> R | Exception:
-                for attempt in range(retries + 1):
+            async def one(item: T) -> R | _Failed:
+                done: R | _Failed
+                for attempt in range(attempts):
                     if attempt:
                         await pause(_RETRY_PAUSE * 2 ** min(attempt - 1, _RETRY_PAUSE_DOUBLED_MAX))
                     try:
                         done = await self._once(pool, item, fn, claim)
                         break
-                    except Exception as error:
-                        done = error
+                    except FAILURES as error:
+                        if is_ended(error):
+                            raise
+                        done = _Failed(error)
                         if not (isinstance(error, ArlError) and error.fault == "infrastructure"):
                             break
                 bar.advance()
                 return done
 
-            results = await each(one, items, concurrency)
-        failed = [done for done in results if isinstance(done, Exception)]
+            results = await each(one, waiting, concurrency)
+        failed = [done.error for done in results if isinstance(done, _Failed)]
         if failed and not return_exceptions:
             raise failed[0]
-        return results
+        return [done.error if isinstance(done, _Failed) else done for done in results]
 
     async def _once(
         self, pool: str, item: T, fn: Callable[[AsyncSandbox, T], Awaitable[R]], claim: Mapping[str, Any]
-    ) -> R | Exception:
+    ) -> R:
         sandbox = await self.acquire(pool, **claim)
         try:
             return await fn(sandbox, item)
@@ -196,7 +211,9 @@ class AsyncClient:
             _LOGGER.warning("a Sandbox is left, and is deleted once its idle time is over: %s", error)
 
     async def close(self) -> None:
-        """Kills what it has claimed and what was not killed yet: tries all of them, and raises the first error then. Cancelled, that goes on."""
+        """Kills what it has claimed and what was not killed yet: tries all of them, and raises the first error then. Cancelled, that goes on. A claim
+        that is on its way then fails (:class:`UsageError`); later ones do not."""
+        self._closed += 1
         held = list(self._held.items())
         await finish([(self._native.release(name, uid), partial(self._gone, name, uid)) for name, uid in held])
 
@@ -207,6 +224,28 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+class _Failed:
+    """What came of an item that failed. A function may return exceptions, too."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _iterator(items: Iterable[T], fn: object) -> Iterator[T]:
+    if not callable(fn):
+        raise UsageError(f"fn is {fn!r} and has to be a function of a Sandbox and an item")
+    try:
+        return iter(items)
+    except TypeError as error:
+        raise UsageError(f"items cannot be iterated over: {error}") from error
+
+
+def _kept(snapshot: Snapshot | None) -> tuple[int, str, bytes | str] | None:
+    if snapshot is not None and not isinstance(snapshot, Snapshot):
+        raise UsageError(f"snapshot is a {type(snapshot).__name__} and has to be what snapshot() returned")
+    return None if snapshot is None else snapshot.kept()
 
 
 def _give_back(sandbox: _native.Sandbox) -> None:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from .._logs import pass_on
@@ -119,7 +119,7 @@ def result(call: Call[T], lost: Callable[[T], object] | None = None) -> T:
 
 def forget(call: Call[Any]) -> None:
     """Starts a call that nobody waits for."""
-    call.start(Completions(True), 0)
+    call.forget()
 
 
 def finish(calls: Sequence[tuple[Call[Any], Callable[[], object]]]) -> None:
@@ -184,18 +184,36 @@ _STOPS = _Current()
 
 
 def each(work: Callable[[T], R], items: Iterable[T], concurrency: int) -> list[R]:
-    """Calls ``work`` for each item in threads, so many at a time; the results in the order of the items. Interrupted, what the threads wait for
-    is interrupted too."""
+    """Calls ``work`` for each item in threads, so many at a time, and takes each item when there is room for it; the results in the order of the
+    items. Interrupted, what the threads wait for is interrupted too."""
     stops, outer = _Stops(), _STOPS.of_this_thread
 
     def enter() -> None:
         _STOPS.of_this_thread = stops
 
-    pool = ThreadPoolExecutor(max(1, concurrency), thread_name_prefix="arl-sandbox-map", initializer=enter)
+    room = threading.Semaphore(concurrency)
+    broken: list[BaseException] = []
+
+    def one(item: T) -> R:
+        try:
+            return work(item)
+        except BaseException as error:
+            broken.append(error)
+            raise
+        finally:
+            room.release()
+
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="arl-sandbox-map", initializer=enter)
+    futures: list[Future[R]] = []
     if outer is not None:
         outer.add(stops.end)
     try:
-        return list(pool.map(work, items))
+        for item in items:
+            room.acquire()
+            if broken:
+                raise broken[0]
+            futures.append(pool.submit(one, item))
+        return [future.result() for future in futures]
     except BaseException:
         stops.end()
         raise
@@ -205,6 +223,26 @@ def each(work: Callable[[T], R], items: Iterable[T], concurrency: int) -> list[R
         pool.shutdown(cancel_futures=True)
 
 
+class Turn:
+    """One at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def take(self, work: Callable[[], T]) -> T:
+        """Does this once it is its turn."""
+        with self._lock:
+            return work()
+
+
+FAILURES = (Exception,)
+"""What a function of the caller may fail with."""
+
+
+def is_ended(failure: BaseException) -> bool:
+    """Whether who runs this is ended by it."""
+    return False
+
+
 now = time.perf_counter
 pause = time.sleep
-Lock = threading.Lock

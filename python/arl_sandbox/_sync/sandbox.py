@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import IO, Any, ClassVar, Protocol, Self
 
 from .. import _native
-from .._arguments import path_bytes, seconds
+from .._arguments import folder, path_bytes, seconds, steps_json, whole
 from .._models import Snapshot
 from .._timings import Clock
 from ..errors import from_native
@@ -163,13 +163,14 @@ class Sandbox:
         """The same as :meth:`kill`."""
         self.kill()
 
-    def fork(self, count: int, *, path: str, return_exceptions: bool = False) -> list[Any]:
+    def fork(self, count: int, *, path: str | os.PathLike[str], return_exceptions: bool = False) -> list[Any]:
         """Claims ``count`` more of the same pool and copies the directory ``path`` into each, from one pass over it. Only files: processes are not
         copied.
 
         Returns Sandboxes. Where one fails, the others are given up and its error is raised; with ``return_exceptions`` it stands in the list.
         """
-        forks = result(self._native.fork(count, path), lost=_give_back)
+        directory = folder(path, "path") or ""
+        forks = result(self._native.fork(whole(count, "count"), directory), lost=_give_back)
         try:
             made = [self._forked(one) for one in forks]
         except BaseException:
@@ -201,7 +202,7 @@ class Sandbox:
         ``steps``: as in the API, ``{"name": "a", "type": "Command", "command": ["true"]}``. ``timeout``: seconds.
         """
         limit = None if timeout is None else seconds(timeout, "timeout")
-        status = result(self._native.task(json.dumps([dict(step) for step in steps]), limit))
+        status = result(self._native.task(steps_json(steps, "steps"), limit))
         return json.loads(status)  # type: ignore[no-any-return]
 
     def __enter__(self) -> Self:
