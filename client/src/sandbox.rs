@@ -8,14 +8,16 @@ use std::{
     time::Duration,
 };
 
-use arl_crds::{Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus};
+use arl_crds::{
+    Sandbox as SandboxObject, Step, Task as TaskObject, TaskSpec, TaskState, TaskStatus, condition, reason::TaskReason,
+};
 use kube::api::{Patch, PatchParams};
 use tokio::sync::watch;
 
 use crate::{
     client::Client,
     command::Command,
-    error::Error,
+    error::{Error, Fault},
     files::Files,
     process::{Finished, Process},
     session::Session,
@@ -138,6 +140,9 @@ impl Sandbox {
                     if let Some(status) = finished(&task) {
                         return Ok(status);
                     }
+                    if let Some(error) = self.missed_by(&task).await {
+                        return Err(error);
+                    }
                 }
                 Seen::Deleted(task) => return finished(&task).ok_or_else(deleted),
                 Seen::Refused(status) => return Err(refused("Tasks", &status)),
@@ -147,6 +152,25 @@ impl Sandbox {
             }
             seen.changed().await.map_err(|_| Error::Usage("the client was dropped".into()))?;
         }
+    }
+
+    /// Why a Task that waits for this Sandbox waits in vain: it would wait for another of its name.
+    async fn missed_by(&self, task: &TaskObject) -> Option<Error> {
+        let finished = condition::find(&task.status.as_ref()?.conditions, "Finished")?;
+        if finished.reason != TaskReason::SandboxNotFound.as_str() {
+            return None;
+        }
+        // An operator may not have heard of the Sandbox yet.
+        let found = self.client.sandboxes().get_opt(&self.name).await.ok()?;
+        let is_this = |found: &SandboxObject| {
+            found.metadata.deletion_timestamp.is_none() && found.metadata.uid.as_deref() == self.uid()
+        };
+        let message = format!("Sandbox {} was deleted", self.name);
+        (!found.as_ref().is_some_and(is_this)).then(|| Error::PodLost {
+            pod: self.pod().to_owned(),
+            message,
+            fault: Fault::Usage,
+        })
     }
 
     /// Deletes it once it has been idle for so long, whatever its claim said; whole seconds, rounded up. Needs the right to patch Sandboxes.

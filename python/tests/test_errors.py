@@ -95,6 +95,14 @@ async def test_a_sandbox_that_is_killed_in_the_middle_of_a_command(async_client:
     assert (lost.value.fault, lost.value.pod) == ("usage", sandbox.pod)
 
 
+def test_a_task_in_a_sandbox_that_is_gone(client: Client) -> None:
+    sandbox = client.acquire("p")
+    sandbox.kill()
+    with soon(20), pytest.raises(PodLostError, match="was deleted") as lost:
+        sandbox.task([{"name": "a", "type": "Command", "command": ["true"]}], timeout=10)
+    assert (lost.value.fault, lost.value.pod) == ("usage", sandbox.pod)
+
+
 async def test_a_pod_that_is_evicted_in_the_middle_of_a_command(world: World, async_client: AsyncClient) -> None:
     sandbox = await async_client.acquire("p")
     command = asyncio.create_task(sandbox.commands.run("sleep 1000"))
