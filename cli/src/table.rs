@@ -13,8 +13,10 @@ const GAP: u16 = 3;
 /// Cells are not broken into pieces that are shorter, as long as a column can be left out instead.
 const PIECE: usize = 10;
 /// Columns that a narrow terminal goes without, the first of them first.
-const DISPENSABLE: [&str; 14] = [
+const DISPENSABLE: [&str; 18] = [
     "AGE",
+    "CLIENTS",
+    "TTY",
     "ALLOCATED",
     "DURATION",
     "POD",
@@ -28,6 +30,8 @@ const DISPENSABLE: [&str; 14] = [
     "CPU",
     "TASK",
     "SANDBOX",
+    "POOL",
+    "PHASE",
 ];
 
 /// A table with a name for each column.
@@ -89,14 +93,15 @@ impl Table {
     /// Those that there is room for.
     fn columns(&self, width: Option<u16>) -> Vec<usize> {
         let mut shown: Vec<usize> = (0..self.header.len()).collect();
+        // The first one has the names, after that of the namespaces.
+        let names = usize::from(self.header.first() == Some(&"NAMESPACE"));
         let room = width.map_or(usize::MAX, usize::from);
         let needed: Vec<usize> = shown.iter().map(|column| self.needed(*column)).collect();
         for name in DISPENSABLE {
             if shown.iter().map(|column| needed[*column]).sum::<usize>() <= room {
                 break;
             }
-            // The first one has the names.
-            shown.retain(|column| *column == 0 || self.header[*column] != name);
+            shown.retain(|column| *column <= names || self.header[*column] != name);
         }
         shown
     }
@@ -168,6 +173,18 @@ mod tests {
             "TASK               SANDBOX     STATE    REASON\ncompile-and-test   builder-1   Failed   StepFailed\n"
         );
         assert!(table.fitted(true, Some(90)).contains("AGE"), "{}", table.fitted(true, Some(90)));
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_the_names() {
+        let mut table = Table::new(&["NAMESPACE", "SANDBOX", "POOL", "PHASE", "REASON", "POD", "AGE"]);
+        let cells = ["a-namespace", "builder-1", "p", "Ready", "Allocated", "p-80f88077-1", "5m"];
+        table.row(cells.map(str::to_owned));
+        let text = table.fitted(true, Some(40));
+        assert!(text.contains("SANDBOX") && !text.contains("AGE"), "{text}");
+        let mut table = Table::new(&["PID", "STATE", "TTY", "CLIENTS", "AGE", "COMMAND"]);
+        table.row(["12345", "Running", "no", "1", "5m", "sleep 1000"].map(str::to_owned));
+        assert_eq!(table.fitted(true, Some(36)), "PID     STATE     COMMAND\n12345   Running   sleep 1000\n");
     }
 
     #[test]
