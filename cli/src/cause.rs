@@ -41,6 +41,13 @@ impl Facts {
     }
 }
 
+/// Those that are shown: the ones that are not ready say more.
+pub fn telling(mut pods: Vec<Pod>) -> Vec<Pod> {
+    pods.sort_by_key(is_ready);
+    pods.truncate(PODS_MAX);
+    pods
+}
+
 /// The screen.
 pub fn explain(facts: &Facts) -> String {
     let mut lines = Vec::new();
@@ -64,13 +71,12 @@ pub fn explain(facts: &Facts) -> String {
         lines.push(headline("WarmPool", &pool.name_any(), why));
         advice = advice.or(remedy(why, WarmPoolReason::parse, of_pool));
     }
-    // Those that are not ready say more.
-    let mut pods: Vec<&Pod> = facts.pods.iter().collect();
-    pods.sort_by_key(|pod| is_ready(pod));
-    for pod in pods.into_iter().take(PODS_MAX) {
+    for pod in &facts.pods {
         lines.extend(of_pod(pod, &facts.events));
     }
-    lines.push(format!("What to do: {}", advice.unwrap_or(WELL)));
+    // Of a pod whose owner says nothing is wrong, or is not seen.
+    let is_unwell = facts.task.is_none() && facts.sandbox.is_none() && !facts.pods.iter().all(is_ready);
+    lines.push(format!("What to do: {}", advice.unwrap_or(if is_unwell { UNWELL } else { WELL })));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -138,6 +144,7 @@ fn remedy<R>(
 
 const NEWER: &str = "read the message above: the operator is newer than this program, which does not know the reason: `kubectl arl version`";
 const WELL: &str = "nothing; it is as it should be";
+const UNWELL: &str = "look at the pod above; kubectl describe pod has the rest";
 const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
 
 fn of_task(reason: TaskReason) -> Option<&'static str> {
@@ -291,6 +298,11 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let ends = Facts { pods: vec![pod], ..Facts::default() };
         assert!(explain(&ends).contains("Pod p-1: Terminating"), "{}", explain(&ends));
+        let waiting = json!([{ "name": "c", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ImagePullBackOff" } } }]);
+        let waits = json!({ "spec": { "containers": [] }, "status": { "containerStatuses": waiting } });
+        let waits = Facts { pods: vec![made("Pod", "p-1", &waits)], ..Facts::default() };
+        assert!(explain(&waits).contains("What to do: look at the pod above"), "{}", explain(&waits));
         let unserved = Facts { pool: Some(pool(&json!([]))), ..Facts::default() };
         assert!(explain(&unserved).contains("see whether the operator runs"));
     }

@@ -3,6 +3,7 @@
 use arl_crds::{
     WarmPool,
     condition::{self, PODS_FAILING},
+    text::printable,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -11,6 +12,8 @@ use crate::installed::{Definitions, Operator};
 
 /// The init container that copies the agent into a pod.
 const INSTALLER: &str = "arl-agent";
+/// Of a finding; labels, images and outputs are what others write.
+const WORDS_MAX: usize = 8192;
 
 /// What was looked at, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +63,9 @@ impl Check {
             Finding::Doubtful(what, remedy) => ("?   ", what, Some(remedy)),
             Finding::Bad(what, remedy) => ("FAIL", what, Some(remedy)),
         };
-        let remedy = remedy.map(|remedy| format!("      do: {remedy}\n")).unwrap_or_default();
-        format!("{mark}  {}: {what}\n{remedy}", self.subject)
+        let shown = |text: &str| printable(text, WORDS_MAX);
+        let remedy = remedy.map(|remedy| format!("      do: {}\n", shown(remedy))).unwrap_or_default();
+        format!("{mark}  {}: {}\n{remedy}", self.subject, shown(what))
     }
 }
 
@@ -124,6 +128,12 @@ pub fn rights(missing: &[Right], namespace: &str) -> Check {
     } else {
         Check::doubtful(SUBJECT, what, remedy)
     }
+}
+
+/// Of a namespace that is not there, in which nothing else can be looked at.
+pub fn no_namespace(namespace: &str) -> Check {
+    let remedy = format!("choose another one (-n), or make it: kubectl create namespace {namespace}");
+    Check::bad("namespace", format!("there is no namespace {namespace} in this cluster"), remedy)
 }
 
 /// Of the definitions.
@@ -245,6 +255,12 @@ mod tests {
     fn operator(is_ready: bool, leads: Option<bool>) -> Operator {
         let (namespace, pod) = ("arl-system".to_owned(), "o-1".to_owned());
         Operator { namespace, pod, version: "1".into(), image: "i".into(), is_ready, leads }
+    }
+
+    #[test]
+    fn what_others_wrote_reaches_no_terminal() {
+        let lines = Check::bad("probe", "it printed:\u{1b}[2J\nok    probe: well", "\u{9b}1A").lines();
+        assert_eq!(lines, "FAIL  probe: it printed: [2J ok    probe: well\n      do:  1A\n");
     }
 
     #[test]

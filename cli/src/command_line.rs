@@ -85,13 +85,13 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Release(flags) => interrupts.or(release::release(&connect().await?, flags)).await.map(done),
         Verb::Get(flags) => interrupts.or(get::get(&connect().await?, flags)).await.map(done),
         Verb::Snapshot(flags) => interrupts.or(snapshot::snapshot(&connect().await?, flags)).await.map(done),
-        Verb::Fork(flags) => interrupts.or(snapshot::fork(&connect().await?, flags)).await.map(done),
+        Verb::Fork(flags) => snapshot::fork(&connect().await?, flags, &interrupts).await.map(done),
         Verb::Top(_) => top::top(&connect().await?, &interrupts).await.map(done),
         Verb::Ui(flags) => Box::pin(ui::ui(&connect().await?, flags, &interrupts)).await.map(done),
         Verb::Wait(flags) => interrupts.or(wait::wait(&connect().await?, flags)).await.map(done),
         Verb::Why(flags) => interrupts.or(why::why(&connect().await?, flags)).await.map(done),
         Verb::Logs(flags) => Box::pin(interrupts.or(task::logs(&connect().await?, flags))).await.map(done),
-        Verb::Task(flags) => Box::pin(interrupts.or(task::task(&connect().await?, flags))).await,
+        Verb::Task(flags) => Box::pin(task::task(&connect().await?, flags, &interrupts)).await,
         Verb::Pool(flags) => interrupts.or(pool::pool(&connect().await?, flags)).await.map(done),
         Verb::Reap(flags) => interrupts.or(reap::reap(&connect().await?, flags)).await.map(done),
         Verb::Doctor(flags) => doctor::doctor(&connect().await?, flags, &interrupts).await,
@@ -101,11 +101,13 @@ pub async fn execute(arguments: Arguments, interrupts: Interrupts) -> Result<u8,
         Verb::Completion(flags) => completion::completion(&flags, Arguments::command()).map(done),
         Verb::Man(flags) => man::man(&flags, Arguments::command()).map(done),
     };
-    if let Some(connection) = used.get() {
-        // What was given up is deleted beside us.
-        let _ = timeout(SETTLED_MAX, connection.client().settled()).await;
+    let Some(connection) = used.get() else { return code };
+    // What was given up is deleted beside us.
+    let _ = timeout(SETTLED_MAX, connection.client().settled()).await;
+    match code {
+        Err(failure) => Err(interrupts.or(async { Ok(connection.explained(failure).await) }).await?),
+        done => done,
     }
-    code
 }
 
 fn done((): ()) -> u8 {

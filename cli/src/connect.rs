@@ -1,18 +1,20 @@
 //! The way to the cluster: the kubeconfig, its context and the namespace.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{env, io, path::PathBuf, time::Duration};
 
 use arl_client::{Client, Error, Sandbox, is_unknown_kind};
 use arl_crds::Sandbox as SandboxObject;
 use clap::Args;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
 use kube::{
     Api, Config, Resource,
     api::PostParams,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{failure::Failure, kind};
 
@@ -20,6 +22,8 @@ use crate::{failure::Failure, kind};
 const DEFINED_MAX: Duration = Duration::from_secs(10);
 /// Until it is asked for again.
 const DEFINED_STEP: Duration = Duration::from_millis(200);
+/// How long a cluster may take to say whether a namespace is there.
+const ASKED_MAX: Duration = Duration::from_secs(5);
 
 /// Which cluster, and where in it.
 #[derive(Args, Clone, Debug)]
@@ -125,9 +129,29 @@ impl Connection {
         is_there
     }
 
+    /// Fails where the namespace is not there. Where that cannot be known, since not everybody may ask, it is taken to be.
+    pub async fn check_namespace(&self) -> Result<(), Failure> {
+        let (namespace, all) = (&self.namespace, Api::<Namespace>::all(self.kube.clone()));
+        match timeout(ASKED_MAX, all.get_metadata(namespace)).await {
+            Ok(Err(error)) if is_missing(&error) => Err(Failure::ours(format!(
+                "there is no namespace {namespace} in this cluster; choose another one with -n, or make it: \
+                 kubectl create namespace {namespace}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same failure, or where it comes of a namespace that is not there, that.
+    pub async fn explained(&self, failure: Failure) -> Failure {
+        if !failure.is_absence {
+            return failure;
+        }
+        self.check_namespace().await.err().unwrap_or(failure)
+    }
+
     /// An object that is not there.
     pub fn missing<K: Resource<DynamicType = ()>>(&self, name: &str) -> Failure {
-        Failure::ours(format!(
+        Failure::absence(format!(
             "there is no {} {name} in namespace {}; `kubectl arl get` shows those that are there",
             K::kind(&()),
             self.namespace
@@ -163,12 +187,30 @@ async fn config(cluster: &Cluster) -> Result<Config, String> {
         let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
         return Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(&error));
     }
-    match Config::from_kubeconfig(&options).await {
+    let found = match kubeconfig() {
+        Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
+        Err(error) => Err(error),
+    };
+    match found {
         Ok(config) => Ok(config),
         // A pod's own account has no contexts.
         Err(error) if options.context.is_some() => Err(unusable(&error)),
         Err(error) => Config::incluster().map_err(|_| unusable(&error)),
     }
+}
+
+/// That of the environment. Of several that KUBECONFIG names those that are not there are left out, as kubectl does.
+fn kubeconfig() -> Result<Kubeconfig, KubeconfigError> {
+    let named = env::var_os("KUBECONFIG").unwrap_or_default();
+    let there: Vec<PathBuf> = env::split_paths(&named).filter(|path| path.exists()).collect();
+    if there.is_empty() {
+        return Kubeconfig::read();
+    }
+    let mut merged = Kubeconfig::default();
+    for path in there {
+        merged = merged.merge(Kubeconfig::read_from(path)?)?;
+    }
+    Ok(merged)
 }
 
 /// Why a kubeconfig is of no use, in one line.
@@ -179,6 +221,10 @@ fn unusable(error: &KubeconfigError) -> String {
         }
         KubeconfigError::ReadConfig(error, path) => {
             format!("the kubeconfig {} cannot be read: {error}", path.display())
+        }
+        KubeconfigError::LoadContext(name) => format!("the kubeconfig has no context {name}"),
+        KubeconfigError::CurrentContextNotSet => {
+            "the kubeconfig says of no context that it is the current one".to_owned()
         }
         other => other.to_string().lines().next().unwrap_or_default().to_owned(),
     }

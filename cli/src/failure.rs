@@ -44,17 +44,24 @@ pub struct Failure {
     pub code: u8,
     /// The cause and what to do; empty: nothing is said.
     pub message: String,
+    /// Something is not there, and perhaps not even the namespace where it was looked for.
+    pub is_absence: bool,
 }
 
 impl Failure {
     /// One that is not the command's.
     pub fn ours(message: impl Into<String>) -> Self {
-        Self { code: OURS, message: message.into() }
+        Self { code: OURS, message: message.into(), is_absence: false }
+    }
+
+    /// Of something that is not there.
+    pub fn absence(message: impl Into<String>) -> Self {
+        Self { is_absence: true, ..Self::ours(message) }
     }
 
     /// An exit code that needs no words.
     pub fn quiet(code: u8) -> Self {
-        Self { code, message: String::new() }
+        Self { code, ..Self::ours("") }
     }
 
     /// Says it on standard error.
@@ -99,7 +106,8 @@ impl Failure {
 
     /// A call of the API that failed.
     pub fn api(what: &str, error: &kube::Error) -> Self {
-        Self::ours(format!("cannot {what}: {}", reason(error)))
+        let is_absence = matches!(error, kube::Error::Api(status) if status.code == 404);
+        Self { is_absence, ..Self::ours(format!("cannot {what}: {}", reason(error))) }
     }
 }
 

@@ -17,6 +17,17 @@ pub enum Kind {
     Tasks,
 }
 
+impl Kind {
+    /// The name of an object of this kind, alone or behind its kind.
+    pub fn name(self, text: &str) -> Result<String, String> {
+        match self {
+            Self::Pools => pool(text),
+            Self::Sandboxes => sandbox(text),
+            Self::Tasks => task(text),
+        }
+    }
+}
+
 /// An object: its kind and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -56,6 +67,11 @@ pub fn task(text: &str) -> Result<String, String> {
 /// A name of any object, or of a namespace.
 pub fn any(text: &str) -> Result<String, String> {
     is_name(text).then(|| text.to_owned()).ok_or_else(|| "nothing can have this name".to_owned())
+}
+
+/// A name alone, or behind a kind.
+pub fn either(text: &str) -> Result<String, String> {
+    if text.contains('/') { Object::parse(text).map(|_| text.to_owned()) } else { any(text) }
 }
 
 fn name(wanted: Kind, word: &str, text: &str) -> Result<String, String> {

@@ -24,6 +24,7 @@ mod interrupt;
 mod kind;
 mod listing;
 mod live_objects;
+mod local_file;
 mod manifest;
 mod options;
 mod outcome;
@@ -59,10 +60,13 @@ pub fn main() -> ExitCode {
     let arguments = match parse(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) => {
-            let is_wrong = error.use_stderr();
-            // Nobody may read it.
-            let _ = error.print();
-            return if is_wrong { OURS.into() } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            return match printed {
+                // Nobody may read it.
+                _ if error.use_stderr() => OURS.into(),
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => Failure::output(&error).show(),
+            };
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

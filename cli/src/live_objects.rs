@@ -28,7 +28,7 @@ use crate::{
     failure::Failure,
     listing::{self, without_outputs},
     screen::Objects,
-    table,
+    table, versions,
 };
 
 /// Before a watch that failed is tried again, at first and at most: somebody looks at the screen.
@@ -74,6 +74,9 @@ impl LiveObjects {
         objects.pools.wait_until_ready().await.map_err(gone)?;
         objects.sandboxes.wait_until_ready().await.map_err(gone)?;
         objects.tasks.wait_until_ready().await.map_err(gone)?;
+        if objects.now().is_empty() {
+            connection.check_namespace().await?;
+        }
         Ok(objects)
     }
 
@@ -174,22 +177,12 @@ async fn keep<K: Kept>(
                 }
             }
         };
-        let why = failure(&plural, &error).message;
+        let why = versions::failure("list", &plural, &error).message;
         sender.send_modify(|failing| {
             let stale = failing.entry(plural.clone());
             stale.and_modify(|stale| stale.why.clone_from(&why)).or_insert(Stale { since: table::now(), why });
         });
         delay = if started.elapsed() > RETRY.1 { RETRY.0 } else { RETRY.1.min(delay * 2) };
         sleep_until(Instant::now() + delay).await;
-    }
-}
-
-fn failure(plural: &str, error: &watcher::Error) -> Failure {
-    let watch = format!("watch {plural}");
-    match error {
-        watcher::Error::InitialListFailed(error) => Failure::api(&format!("list {plural}"), error),
-        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => Failure::api(&watch, error),
-        watcher::Error::WatchError(status) => Failure::api(&watch, &kube::Error::Api(status.clone())),
-        watcher::Error::NoResourceVersion => Failure::ours(format!("cannot {watch}: {error}")),
     }
 }

@@ -19,7 +19,7 @@ pub struct Process {
     #[arg(short, long)]
     pub user: Option<String>,
     /// End it, and all that it started, after this time, such as 90s.
-    #[arg(long, value_parser = duration::parse)]
+    #[arg(long, value_parser = positive)]
     pub timeout: Option<Duration>,
 }
 
@@ -51,6 +51,14 @@ pub fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A time in which something can be done.
+fn positive(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        Duration::ZERO => Err("it is no time at all; leave it out for as long as it takes".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// What chooses objects: nothing would choose all of them.
 pub fn chosen(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
@@ -59,6 +67,13 @@ pub fn chosen(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_at_all_is_refused() {
+        assert_eq!(positive("1ns"), Ok(Duration::from_nanos(1)));
+        assert!(["0", "0s", "0h0ms"].iter().all(|text| positive(text).unwrap_err().contains("leave it out")));
+        assert!(positive("5").unwrap_err().contains("is not a duration"));
+    }
 
     #[test]
     fn a_variable_has_a_name_and_any_value() {

@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -20,6 +20,9 @@ use crate::{
 
 /// Far more than words of others need.
 const NOTE_MAX: usize = 8192;
+
+/// Of what is waited for.
+const PROGRESS_MAX: usize = 256;
 
 /// Writes data.
 pub fn data(text: &str) -> Result<(), Failure> {
@@ -51,7 +54,14 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
 
 /// Says something that is no data. What cannot be said is not worth a failure.
 pub fn note(text: impl Display) {
-    raw(format!("{}\n", printable(&text.to_string(), NOTE_MAX)).as_bytes());
+    // A line of its own, beside what a process in a pod draws too.
+    let (start, end) = if terminal::is_raw() { ("\r\n", "\r\n") } else { ("", "\n") };
+    let line = format!("{start}{}{end}", printable(&text.to_string(), NOTE_MAX));
+    let moving = MOVING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match moving {
+        Some(bar) => bar.suspend(|| raw(line.as_bytes())),
+        None => raw(line.as_bytes()),
+    }
 }
 
 /// What a command printed on standard error.
@@ -85,23 +95,26 @@ fn put(write: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Fa
     written.map_err(|error| Failure::output(&error))
 }
 
+/// What moves on the terminal now: words must not end up in its line.
+static MOVING: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
 /// On a terminal, something that moves while we wait, until it is dropped.
 #[derive(Debug)]
 pub struct Waiting(Option<ProgressBar>);
 
 impl Waiting {
     /// For this.
-    pub fn on(what: String) -> Self {
+    pub fn on(what: &str) -> Self {
         let bar = terminal::is_error().then(|| {
-            let bar = ProgressBar::new_spinner().with_message(what);
+            let bar = ProgressBar::new_spinner().with_message(printable(what, PROGRESS_MAX));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Self(bar)
+        Self::of(bar)
     }
 
     /// For bytes to pass, so many if that is known.
-    pub fn bytes(what: String, total: Option<u64>) -> Self {
+    pub fn bytes(what: &str, total: Option<u64>) -> Self {
         let bar = terminal::is_error().then(|| {
             let template = match total {
                 Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}",
@@ -109,8 +122,13 @@ impl Waiting {
             };
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-            bar.with_message(what).with_style(style)
+            bar.with_message(printable(what, PROGRESS_MAX)).with_style(style)
         });
+        Self::of(bar)
+    }
+
+    fn of(bar: Option<ProgressBar>) -> Self {
+        MOVING.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&bar);
         Self(bar)
     }
 
@@ -123,6 +141,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(bar) = &self.0 {
+            MOVING.lock().unwrap_or_else(PoisonError::into_inner).take();
             bar.finish_and_clear();
         }
     }

@@ -14,7 +14,7 @@ pub fn redact(value: &mut Value) {
             fields.remove("managedFields");
             for (name, field) in fields.iter_mut() {
                 match name.as_str() {
-                    "env" => hide_values(field),
+                    "env" | "httpHeaders" => hide_values(field),
                     "annotations" => hide_annotations(field),
                     name if TEXTS.contains(&name) => hide(field),
                     _ => redact(field),
@@ -65,6 +65,7 @@ mod tests {
             } },
             "spec": { "steps": [
                 { "name": "a", "type": "Command", "command": ["SECRET", "SECRET"], "env": [{ "name": "TOKEN", "value": "SECRET" }] },
+                { "name": "c", "httpHeaders": [{ "name": "Authorization", "value": "SECRET" }] },
                 { "name": "b", "env": { "TOKEN": "SECRET" }, "content": "SECRET", "path": "/x" },
             ] },
             "status": { "state": "Failed", "stdout": "SECRET", "steps": [{ "stderr": "SECRET", "exitCode": 3 }] },
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(task["spec"]["steps"][0]["command"], json!(["(6 bytes)", "(6 bytes)"]));
         assert_eq!(task["spec"]["steps"][0]["env"], json!([{ "name": "TOKEN", "value": "(6 bytes)" }]));
         assert_eq!(
-            (&task["status"]["steps"][0]["exitCode"], &task["spec"]["steps"][1]["path"]),
+            (&task["status"]["steps"][0]["exitCode"], &task["spec"]["steps"][2]["path"]),
             (&json!(3), &json!("/x"))
         );
         assert_eq!(task["metadata"]["annotations"]["arl.infra.io/executor"], "main");

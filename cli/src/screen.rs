@@ -28,6 +28,16 @@ pub struct Objects {
     pub waiting: Vec<Sandbox>,
 }
 
+impl Objects {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        let Self { pools, sandboxes, tasks, .. } = self;
+        pools.as_ref().is_none_or(Vec::is_empty)
+            && sandboxes.as_ref().is_none_or(Vec::is_empty)
+            && tasks.as_ref().is_none_or(Vec::is_empty)
+    }
+}
+
 /// How it is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct View {

@@ -49,6 +49,11 @@ pub fn resized() -> io::Result<Signal> {
     signal(SignalKind::window_change())
 }
 
+/// Whether a line break alone leaves the cursor in its column.
+pub fn is_raw() -> bool {
+    is_raw_mode_enabled().unwrap_or_default()
+}
+
 /// Each key goes to the process in the pod, Ctrl-C too, as long as this is there.
 #[derive(Debug)]
 pub struct RawMode(());
@@ -100,7 +105,7 @@ pub fn restore() {
     if IS_FULL.swap(false, Ordering::SeqCst) {
         let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
     }
-    if is_raw_mode_enabled().unwrap_or_default() {
+    if is_raw() {
         let _ = disable_raw_mode();
     }
 }

@@ -20,6 +20,7 @@ mod claims;
 mod cli;
 mod cli_browser;
 mod cli_failures;
+mod cli_odd;
 mod cli_operation;
 mod cli_streams;
 mod cli_ui;

@@ -15,7 +15,11 @@ use super::{
     place::{BUFFER, There, local, stat, target, there},
     tree,
 };
-use crate::{failure::Failure, print::Waiting};
+use crate::{
+    failure::Failure,
+    local_file::{self, Place},
+    print::Waiting,
+};
 
 /// Copies a file, or a directory with all that is in it.
 pub async fn download(files: &Files, source: &str, destination: &Path) -> Result<(), Failure> {
@@ -32,14 +36,9 @@ pub async fn download(files: &Files, source: &str, destination: &Path) -> Result
     if is_directory {
         return download_tree(files, source, target).await;
     }
-    match tokio::fs::metadata(&target).await {
-        Ok(metadata) if metadata.is_file() => {
-            // A link stays one.
-            let file = tokio::fs::canonicalize(&target).await.map_err(|error| local(&target, &error))?;
-            download_file(files, source, &entry, &file).await
-        }
-        Ok(_) => download_into(files, source, &entry, &target).await,
-        Err(_) => download_file(files, source, &entry, &target).await,
+    match Place::of(&target).map_err(|error| local(&target, &error))? {
+        Place::File(file) => download_file(files, source, &entry, &file).await,
+        Place::Other => download_into(files, source, &entry, &target).await,
     }
 }
 
@@ -57,7 +56,7 @@ async fn receive(
     target: &Path,
     writer: &mut tokio::fs::File,
 ) -> Result<(), Failure> {
-    let waiting = Waiting::bytes(source.to_owned(), Some(entry.size));
+    let waiting = Waiting::bytes(source, Some(entry.size));
     let (reading, copying) = piped(
         async |pipe| files.read_to(source, 0, None, pipe).await,
         async |pipe| {
@@ -74,8 +73,7 @@ async fn receive(
 /// The content appears under its name once all of it is there.
 async fn download_file(files: &Files, source: &str, entry: &Entry, target: &Path) -> Result<(), Failure> {
     let failed = |error: io::Error| local(target, &error);
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(|error| local(folder, &error))?;
+    let file = local_file::beside(target).map_err(failed)?;
     let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
     receive(files, source, entry, target, &mut writer).await?;
     file.as_file().set_permissions(Permissions::from_mode(entry.mode & 0o777)).map_err(failed)?;
@@ -83,7 +81,7 @@ async fn download_file(files: &Files, source: &str, entry: &Entry, target: &Path
 }
 
 async fn download_tree(files: &Files, source: &str, target: PathBuf) -> Result<(), Failure> {
-    let waiting = Waiting::bytes(source.to_owned(), None);
+    let waiting = Waiting::bytes(source, None);
     let bar = waiting.bar();
     let into = target.clone();
     let (reading, unpacked) = piped(
@@ -95,8 +93,9 @@ async fn download_tree(files: &Files, source: &str, target: PathBuf) -> Result<(
         },
     )
     .await;
-    // An archive that ends too early is the reader's failure, not the disk's.
+    // An archive that ends too early is the failure of the pod, which says why, and not that of the disk.
     match (reading, unpacked) {
+        (Err(error @ Error::Remote(_)), Err(_)) => Err(error.into()),
         (Err(error), Err(local)) if local.kind() == io::ErrorKind::UnexpectedEof => Err(error.into()),
         (_, Err(error)) => Err(local(&target, &error)),
         (reading, Ok(())) => Ok(reading.map(drop)?),

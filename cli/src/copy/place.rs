@@ -11,6 +11,8 @@ use arl_client::{
     live::{Entry, FileKind},
 };
 
+use arl_crds::text::with_causes;
+
 use crate::failure::Failure;
 
 /// Of what is under way between a stream and a file.
@@ -86,7 +88,7 @@ pub(super) fn target(source: &str, is_directory: bool, destination: &str, there:
 }
 
 pub(super) fn local(path: &std::path::Path, error: &io::Error) -> Failure {
-    Failure::ours(format!("{}: {error}", path.display()))
+    Failure::ours(format!("{}: {}", path.display(), with_causes(error)))
 }
 
 #[cfg(test)]

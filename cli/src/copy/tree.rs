@@ -8,8 +8,13 @@ use std::{
 
 use tar::{Archive, Builder, Header};
 
+use arl_crds::text::with_causes;
+
 use super::place::BUFFER;
 use crate::print;
+
+/// So much of a file is read before its length is written.
+const START: u64 = 64 * 1024;
 
 /// Writes what is in a directory as an archive. Links stay links; sockets, pipes and devices are left out.
 pub fn pack(directory: &Path, writer: impl Write) -> io::Result<()> {
@@ -22,11 +27,13 @@ pub fn pack(directory: &Path, writer: impl Write) -> io::Result<()> {
 }
 
 fn entries(builder: &mut Builder<impl Write>, directory: &Path, below: &Path) -> io::Result<()> {
-    let mut children = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    let children = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut children = children.map_err(|error| named(directory, &error))?;
     children.sort_by_key(fs::DirEntry::file_name);
     for child in children {
-        let (path, name, kind) = (child.path(), below.join(child.file_name()), child.file_type()?);
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let (path, name) = (child.path(), below.join(child.file_name()));
+        let named = |error: io::Error| named(&path, &error);
+        let kind = child.file_type().map_err(named)?;
         if kind.is_dir() {
             builder.append_dir(&name, &path).map_err(named)?;
             entries(builder, &path, &name)?;
@@ -34,8 +41,8 @@ fn entries(builder: &mut Builder<impl Write>, directory: &Path, below: &Path) ->
             let content = File::open(&path).map_err(named)?;
             let mut header = Header::new_gnu();
             header.set_metadata(&content.metadata().map_err(named)?);
-            if file(builder, header, &name, content).map_err(named)? {
-                print::note(format!("{} became shorter while it was read: its copy ends in zeros", path.display()));
+            if let Some(remark) = file(builder, header, &name, content).map_err(named)? {
+                print::note(format!("{} {remark}", path.display()));
             }
         } else if kind.is_symlink() {
             builder.append_path_with_name(&path, &name).map_err(named)?;
@@ -46,13 +53,30 @@ fn entries(builder: &mut Builder<impl Write>, directory: &Path, below: &Path) ->
     Ok(())
 }
 
-/// Adds a file of the length that its header has, whatever comes of the file meanwhile: more, or less, would shift all that follows. Whether it
-/// had become shorter, and ends in zeros.
-fn file(builder: &mut Builder<impl Write>, mut header: Header, name: &Path, content: impl Read) -> io::Result<bool> {
-    let length = header.size()?;
-    let mut content = content.take(length);
-    builder.append_data(&mut header, name, content.by_ref().chain(io::repeat(0)).take(length))?;
-    Ok(content.limit() > 0)
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {}", path.display(), with_causes(error)))
+}
+
+/// Adds a file of the length that its header has, whatever comes of the file meanwhile: more, or less, would shift all that follows. A short file
+/// has the length that is read of it: those of /proc and /sys say another. Returns what is to be said of it.
+fn file(
+    builder: &mut Builder<impl Write>,
+    mut header: Header,
+    name: &Path,
+    mut content: impl Read,
+) -> io::Result<Option<&'static str>> {
+    let mut start = Vec::new();
+    content.by_ref().take(START).read_to_end(&mut start)?;
+    let (read, said) = (start.len() as u64, header.size()?);
+    let length = if read < START { read } else { said.max(read) };
+    header.set_size(length);
+    let mut rest = content.take(length - read);
+    builder.append_data(&mut header, name, start.as_slice().chain(rest.by_ref()).chain(io::repeat(0)).take(length))?;
+    if rest.limit() > 0 {
+        return Ok(Some("became shorter while it was read: its copy ends in zeros"));
+    }
+    let is_cut = said < read && read == START && rest.into_inner().read(&mut [0])? > 0;
+    Ok(is_cut.then_some("is longer than it says: its copy has only the beginning"))
 }
 
 /// Unpacks an archive into a directory, and nothing outside of it, whatever the archive says.
@@ -94,16 +118,27 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_meanwhile_does_not_spoil_the_others() {
-        // What a growing file and one that shrinks look like: their content is not as long as was said.
-        for (length, expected) in
-            [(3, &b"abc"[..]), (0, b""), (8, b"abcde\0\0\0"), (5000, &[b"abcde", &[0; 4995][..]].concat())]
-        {
+        // What a growing file and one that shrinks look like, and files of /proc and /sys: their content is not as long as was said.
+        let long = b"x".repeat(100_000);
+        for (length, content, expected, remark) in [
+            (3, &b"abcde"[..], &b"abcde"[..], None),
+            (0, b"abcde", b"abcde", None),
+            (4096, b"abcde", b"abcde", None),
+            (0, b"", b"", None),
+            (80_000, &long, &long[..80_000], None),
+            (100_000, &long, &long, None),
+            (100_600, &long, &[&long[..], &[0; 600]].concat(), Some("became shorter")),
+            (0, &long, &long[..65_536], Some("only the beginning")),
+        ] {
             let mut builder = Builder::new(Vec::new());
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o644);
             header.set_size(length);
-            let is_shorter = file(&mut builder, header, Path::new("a"), &b"abcde"[..]).unwrap();
-            assert_eq!(is_shorter, length > 5, "{length}");
+            let said = file(&mut builder, header, Path::new("a"), content).unwrap();
+            assert!(
+                said.is_some() == remark.is_some() && said.unwrap_or_default().contains(remark.unwrap_or_default()),
+                "{length}: {said:?}"
+            );
             let mut next = tar::Header::new_gnu();
             next.set_mode(0o644);
             next.set_size(4);

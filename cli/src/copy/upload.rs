@@ -22,7 +22,7 @@ pub async fn upload(files: &Files, source: &Path, destination: &str) -> Result<(
         return upload_tree(files, source, &target).await;
     }
     let file = File::open(source).await.map_err(|error| local(source, &error))?;
-    let waiting = Waiting::bytes(name.into_owned(), Some(metadata.len()));
+    let waiting = Waiting::bytes(&name, Some(metadata.len()));
     let mut content = waiting.bar().wrap_async_read(file);
     files.write_from(&target, Some(metadata.permissions().mode() & 0o777), &mut content).await?;
     Ok(())
@@ -30,7 +30,7 @@ pub async fn upload(files: &Files, source: &Path, destination: &str) -> Result<(
 
 async fn upload_tree(files: &Files, source: &Path, target: &str) -> Result<(), Failure> {
     let (reader, writer) = tokio::io::duplex(BUFFER);
-    let waiting = Waiting::bytes(source.to_string_lossy().into_owned(), None);
+    let waiting = Waiting::bytes(&source.to_string_lossy(), None);
     let mut content = waiting.bar().wrap_async_read(reader);
     let directory = source.to_owned();
     let packing = tokio::task::spawn_blocking(move || tree::pack(&directory, SyncIoBridge::new(writer)));
@@ -43,7 +43,7 @@ async fn upload_tree(files: &Files, source: &Path, target: &str) -> Result<(), F
     let (sent, packed) = tokio::join!(sending, packing);
     match packed {
         // Nobody read on: why is said by who read.
-        Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(local(source, &error)),
+        Ok(Err(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::ours(error.to_string())),
         Err(error) => Err(Failure::ours(error.to_string())),
         Ok(_) => Ok(sent.map(drop)?),
     }
@@ -51,7 +51,7 @@ async fn upload_tree(files: &Files, source: &Path, target: &str) -> Result<(), F
 
 /// Writes standard input to a file.
 pub async fn from_input(files: &Files, destination: &str) -> Result<(), Failure> {
-    let waiting = Waiting::bytes(destination.to_owned(), None);
+    let waiting = Waiting::bytes(destination, None);
     let mut content = waiting.bar().wrap_async_read(tokio::io::stdin());
     files.write_from(destination, None, &mut content).await?;
     Ok(())
@@ -64,7 +64,7 @@ pub async fn open(archive: &Path) -> Result<File, Failure> {
 
 /// Unpacks a local tar archive into a directory.
 pub async fn unpack(files: &Files, archive: &Path, file: File, directory: &str) -> Result<(), Failure> {
-    let waiting = Waiting::bytes(archive.to_string_lossy().into_owned(), None);
+    let waiting = Waiting::bytes(&archive.to_string_lossy(), None);
     files.unpack(directory, &mut waiting.bar().wrap_async_read(file)).await?;
     Ok(())
 }

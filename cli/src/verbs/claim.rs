@@ -66,10 +66,11 @@ pub async fn claim(connection: &Connection, flags: Flags, interrupts: &Interrupt
     let mut request = flags.env.into_iter().fold(request, |claim, (name, value)| claim.env(name, value));
     if let Some(file) = &flags.setup {
         let timeout = format!("{}ms", flags.setup_timeout.as_millis());
-        request = request.setup(Setup { timeout, steps: manifest::read(file, steps)? });
+        let steps = interrupts.or(manifest::read(file, steps)).await?;
+        request = request.setup(Setup { timeout, steps });
     }
     let archive = match &flags.from {
-        Some(path) => Some((path, copy::open(path).await?)),
+        Some(path) => Some((path, interrupts.or(copy::open(path)).await?)),
         None => None,
     };
     let sandbox = obtain(connection, request, &flags.pool, &flags.limits, interrupts).await?;
@@ -112,7 +113,7 @@ pub async fn obtain(
     let claim = claim.idle_ttl(limits.ttl).wait(limits.wait);
     let began = Instant::now();
     let sandbox = {
-        let _waiting = print::Waiting::on(format!("waiting for a Sandbox of pool {pool}"));
+        let _waiting = print::Waiting::on(&format!("waiting for a Sandbox of pool {pool}"));
         tokio::select! {
             claimed = interrupts.or(claimed(connection, claim)) => claimed,
             never = explain(connection, pool) => match never {},

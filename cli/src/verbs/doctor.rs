@@ -61,6 +61,10 @@ pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrup
     let missing = interrupts.or(missing(connection)).await?;
     show(&check::rights(&missing, &connection.namespace))?;
     show(&interrupts.or(operators(connection)).await?)?;
+    if interrupts.or(async { Ok(connection.check_namespace().await.is_err()) }).await? {
+        show(&check::no_namespace(&connection.namespace))?;
+        return Ok(FOUND);
+    }
     let seen = |what: &'static str, found: Result<Check, Failure>| {
         found.unwrap_or_else(|failure| {
             Check::doubtful(what, format!("not known: {}", failure.message), "see rights and definitions")

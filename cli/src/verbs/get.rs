@@ -17,12 +17,14 @@ use serde_json::Value;
 use crate::{
     connect::Connection,
     failure::Failure,
+    failures::Failures,
     kind::{self, Kind},
     listing::{self, Format},
     print,
     rows::{Row, Rows},
     screen::{self, Objects, View},
     table,
+    versions::WatchFailures,
 };
 
 /// Show pools, Sandboxes and Tasks.
@@ -32,7 +34,7 @@ pub struct Flags {
     #[arg(value_enum)]
     kind: Option<Kind>,
     /// Only these objects.
-    #[arg(requires = "kind", value_parser = kind::any)]
+    #[arg(requires = "kind", value_parser = kind::either)]
     name: Vec<String>,
     /// Of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "name")]
@@ -52,7 +54,19 @@ pub struct Flags {
 }
 
 /// Prints what is there.
-pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+pub async fn get(connection: &Connection, mut flags: Flags) -> Result<(), Failure> {
+    if let Some(kind) = flags.kind {
+        let names = flags.name.iter().map(|name| kind.name(name));
+        flags.name = names.collect::<Result<_, _>>().map_err(Failure::ours)?;
+    }
+    // Of all namespaces none is missing.
+    let of_all = flags.all_namespaces;
+    print_all(connection, flags)
+        .await
+        .map_err(|failure| Failure { is_absence: failure.is_absence && !of_all, ..failure })
+}
+
+async fn print_all(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     if flags.watch {
         return match flags.kind {
             Some(Kind::Pools) => changes::<WarmPool>(connection, &flags).await,
@@ -60,11 +74,22 @@ pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
             _ => changes::<Task>(connection, &flags).await,
         };
     }
-    let objects = fetch_all(connection, &flags).await?;
+    let mut failures = Failures::default();
+    let objects = fetch_all(connection, &flags, &mut failures).await?;
+    if !objects.is_empty() || flags.name.is_empty() {
+        show_all(connection, &flags, &objects).await?;
+    }
+    failures.result()
+}
+
+async fn show_all(connection: &Connection, flags: &Flags, objects: &Objects) -> Result<(), Failure> {
+    if objects.is_empty() && !flags.all_namespaces {
+        connection.check_namespace().await?;
+    }
     match flags.output {
-        Some(Format::Name) => print::data(&names(&objects)),
+        Some(Format::Name) => print::data(&names(objects)),
         Some(format @ (Format::Json | Format::Yaml)) => {
-            let items = values(&objects)?;
+            let items = values(objects)?;
             let text = match items.as_slice() {
                 [item] if flags.name.len() == 1 => listing::one(format, item)?,
                 _ => listing::list(format, &items)?,
@@ -78,9 +103,9 @@ pub async fn get(connection: &Connection, flags: Flags) -> Result<(), Failure> {
                 has_namespace: flags.all_namespaces,
                 now: table::now(),
             };
-            let text = screen::render(view, &objects);
+            let text = screen::render(view, objects);
             if text.is_empty() {
-                print::note(nothing(connection, &flags));
+                print::note(nothing(connection, flags));
             }
             print::data(&text)
         }
@@ -120,19 +145,27 @@ where
     let mut events = pin!(watcher(api, config).default_backoff());
     let mut rows = Rows::new(flags.output == Some(Format::Wide), !flags.no_headers, flags.all_namespaces);
     let (mut listed, mut is_listing) = (Vec::new(), true);
+    let (mut failing, what) = (WatchFailures::default(), K::plural(&()));
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => listed.push(object),
             // A list that is made again, since the watch broke, says little that is new.
             Ok(watcher::Event::InitDone) => {
+                failing.is_over();
                 if std::mem::take(&mut is_listing) {
+                    if listed.is_empty() && !flags.all_namespaces {
+                        connection.check_namespace().await?;
+                    }
                     show(flags, &mut rows, &listed)?;
                 }
             }
-            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => show(flags, &mut rows, &[object])?,
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => {
+                failing.is_over();
+                show(flags, &mut rows, &[object])?;
+            }
             // It goes on where it was.
-            Err(_) => {}
+            Err(error) => failing.of(&what, &error),
         }
     }
     Ok(())
@@ -153,19 +186,19 @@ fn show<K: Row + Resource<DynamicType = ()> + Serialize>(
     }
 }
 
-async fn fetch_all(connection: &Connection, flags: &Flags) -> Result<Objects, Failure> {
+async fn fetch_all(connection: &Connection, flags: &Flags, failures: &mut Failures) -> Result<Objects, Failure> {
     let wants = |kind| flags.kind.is_none_or(|wanted| wanted == kind);
     let is_table = flags.output.is_none_or(|format| format == Format::Wide);
     let mut objects = Objects::default();
     if wants(Kind::Pools) {
-        objects.pools = Some(fetch(connection, flags, |pool: WarmPool| pool).await?);
+        objects.pools = Some(fetch(connection, flags, failures, |pool: WarmPool| pool).await?);
     }
     if wants(Kind::Pools) && is_table {
         let pending = ListParams::default().fields("status.phase=Pending");
         objects.waiting = listing::all(&api::<Sandbox>(connection, flags), &pending, "Sandboxes").await?;
     }
     if wants(Kind::Sandboxes) {
-        objects.sandboxes = Some(fetch(connection, flags, |sandbox: Sandbox| sandbox).await?);
+        objects.sandboxes = Some(fetch(connection, flags, failures, |sandbox: Sandbox| sandbox).await?);
     }
     if wants(Kind::Tasks) {
         let keep = |mut task: Task| {
@@ -174,7 +207,7 @@ async fn fetch_all(connection: &Connection, flags: &Flags) -> Result<Objects, Fa
             }
             task
         };
-        objects.tasks = Some(fetch(connection, flags, keep).await?);
+        objects.tasks = Some(fetch(connection, flags, failures, keep).await?);
     }
     Ok(objects)
 }
@@ -186,7 +219,13 @@ where
     if flags.all_namespaces { Api::all(connection.kube.clone()) } else { connection.api() }
 }
 
-async fn fetch<K>(connection: &Connection, flags: &Flags, keep: impl Fn(K) -> K) -> Result<Vec<K>, Failure>
+/// All, or those that are named: one that is not there does not keep the others.
+async fn fetch<K>(
+    connection: &Connection,
+    flags: &Flags,
+    failures: &mut Failures,
+    keep: impl Fn(K) -> K,
+) -> Result<Vec<K>, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -197,8 +236,8 @@ where
     }
     let mut found = Vec::new();
     for name in &flags.name {
-        let object = api.get(name).await;
-        found.push(keep(object.map_err(|error| connection.failed::<K>("get", name, &error))?));
+        let object = api.get(name).await.map_err(|error| connection.failed::<K>("get", name, &error));
+        found.extend(failures.take(object).map(&keep));
     }
     Ok(found)
 }

@@ -32,13 +32,15 @@ pub struct Flags {
 pub async fn kill(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     let sandbox = connection.sandbox(&flags.sandbox).await?;
     let listed = sandbox.session().list().await?;
+    let mut failures = Failures::default();
     let processes: Vec<&Listed> = if flags.all {
         listed.iter().filter(|process| !process.ended).collect()
     } else {
-        let found = flags.process.iter().map(|wanted| find(&listed, wanted));
-        found.collect::<Result<_, _>>()?
+        flags.process.iter().filter_map(|wanted| failures.take(find(&listed, wanted))).collect()
     };
-    let mut failures = Failures::default();
+    if processes.is_empty() && flags.all {
+        print::note(format!("there are no live processes in Sandbox {}", flags.sandbox));
+    }
     for process in processes {
         if let Some(done) = failures.take(end(sandbox.session(), process, &flags).await) {
             print::line(format!("{:016x} {done}", process.id.0))?;

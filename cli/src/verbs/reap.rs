@@ -15,5 +15,10 @@ pub struct Flags {
 /// Deletes them.
 pub async fn reap(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     let count = connection.client().reap(&flags.run_id).await?;
+    if count == 0 {
+        connection.check_namespace().await?;
+        let (place, label) = (&connection.namespace, arl_client::RUN_ID);
+        print::note(format!("there is no Sandbox with the label {label}={} in namespace {place}", flags.run_id));
+    }
     print::line(format!("{} released", print::counted(count, "Sandbox", "Sandboxes")))
 }

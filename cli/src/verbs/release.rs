@@ -28,6 +28,11 @@ pub async fn release(connection: &Connection, flags: Flags) -> Result<(), Failur
     let names = if flags.sandbox.is_empty() {
         let selected = ListParams { label_selector: flags.selector.clone(), ..ListParams::default() };
         let sandboxes = listing::all(&connection.api::<Sandbox>(), &selected, "Sandboxes").await?;
+        if sandboxes.is_empty() {
+            connection.check_namespace().await?;
+            let labels = flags.selector.map_or_else(String::new, |selector| format!(" with the labels {selector}"));
+            print::note(format!("there are no Sandboxes{labels} in namespace {}", connection.namespace));
+        }
         sandboxes.iter().map(ResourceExt::name_any).collect()
     } else {
         flags.sandbox

@@ -1,6 +1,11 @@
 //! `report`: what others need to find a cause, in one file.
 
-use std::{fmt::Debug, io::Write, path::PathBuf};
+use std::{
+    fmt::Debug,
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use arl_crds::{Sandbox, Task, WarmPool, labels};
 use clap::Args;
@@ -22,6 +27,7 @@ use crate::{
     failure::Failure,
     installed,
     listing::{self, Format},
+    local_file::{self, Place},
     print,
     redact::redact,
     table,
@@ -48,6 +54,7 @@ struct Report {
 
 /// Writes it, and prints its name.
 pub async fn report(connection: &Connection, flags: Flags) -> Result<(), Failure> {
+    connection.check_namespace().await?;
     let mut report = Report { files: Vec::new(), missing: String::new() };
     report.versions(connection).await;
     report.objects::<WarmPool>(connection, "").await;
@@ -66,7 +73,11 @@ pub async fn report(connection: &Connection, flags: Flags) -> Result<(), Failure
         let time = table::now().strftime("%Y%m%dT%H%M%SZ");
         PathBuf::from(format!("{FOLDER}-{time}.tar.gz"))
     });
-    write(&file, &report.files)
+    // A pipe may be written once somebody reads it.
+    let (path, files) = (file.clone(), report.files);
+    let written = tokio::task::spawn_blocking(move || write(&path, &files)).await;
+    written
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
         .map_err(|error| Failure::ours(format!("{} cannot be written: {error}", file.display())))?;
     print::note("look through it before it leaves your hands: names of objects, images and nodes are in it");
     print::line(file.display())
@@ -126,11 +137,15 @@ fn text<K: Serialize>(objects: &[K]) -> Result<String, Failure> {
 }
 
 /// At once or not at all: an archive that ends in its middle is no report.
-fn write(path: &PathBuf, files: &[(String, String)]) -> std::io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let new = tempfile::NamedTempFile::new_in(directory.unwrap_or_else(|| ".".as_ref()))?;
-    archive(new.as_file(), files)?.sync_all()?;
-    new.persist(path).map(drop).map_err(|error| error.error)
+fn write(path: &Path, files: &[(String, String)]) -> std::io::Result<()> {
+    match Place::of(path)? {
+        Place::File(target) => {
+            let new = local_file::beside(&target)?;
+            archive(new.as_file(), files)?.sync_all()?;
+            new.persist(target).map(drop).map_err(|error| error.error)
+        }
+        Place::Other => archive(File::options().write(true).open(path)?, files).map(drop),
+    }
 }
 
 fn archive<W: Write>(to: W, files: &[(String, String)]) -> std::io::Result<W> {

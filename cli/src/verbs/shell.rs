@@ -41,11 +41,7 @@ pub async fn shell(connection: &Connection, flags: Flags, interrupts: &Interrupt
             result => return result,
         }
     }
-    Err(Failure {
-        code: NOT_FOUND,
-        message: format!(
-            "the image has neither bash nor sh; `kubectl arl exec {} -- PROGRAM` runs what it has",
-            flags.sandbox
-        ),
-    })
+    let why =
+        format!("the image has neither bash nor sh; `kubectl arl exec {} -- PROGRAM` runs what it has", flags.sandbox);
+    Err(Failure { code: NOT_FOUND, ..Failure::ours(why) })
 }

@@ -1,8 +1,14 @@
 //! `snapshot` and `fork`: the files of a Sandbox, kept or in further Sandboxes.
 
-use clap::Args;
+use arl_client::Sandbox;
+use clap::{Args, builder::RangedU64ValueParser};
 
-use crate::{connect::Connection, copy, failure::Failure, kind, print, terminal};
+use crate::{
+    connect::Connection, copy, failure::Failure, failures::Failures, interrupt::Interrupts, kind, print, terminal,
+};
+
+/// They are claimed all at once.
+const COUNT_MAX: u64 = 1000;
 
 /// Write a directory of a Sandbox to standard output, as a tar archive that `claim --from` takes. Processes are not in it.
 #[derive(Args, Debug)]
@@ -25,7 +31,7 @@ pub struct Fork {
     #[arg(default_value = "/workspace")]
     path: String,
     /// How many.
-    #[arg(short, long, default_value_t = 1)]
+    #[arg(short, long, default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=COUNT_MAX))]
     count: usize,
 }
 
@@ -38,14 +44,25 @@ pub async fn snapshot(connection: &Connection, flags: Flags) -> Result<(), Failu
 }
 
 /// Claims them. One that fails does not keep the others.
-pub async fn fork(connection: &Connection, flags: Fork) -> Result<(), Failure> {
-    let forks = connection.sandbox(&flags.sandbox).await?.fork(flags.count, &flags.path).await;
-    let mut failed = None;
-    for fork in forks {
-        match fork {
-            Ok(sandbox) => print::line(sandbox.name())?,
-            Err(error) => failed = failed.or(Some(error.into())),
+pub async fn fork(connection: &Connection, flags: Fork, interrupts: &Interrupts) -> Result<(), Failure> {
+    let forking = async {
+        let sandbox = connection.sandbox(&flags.sandbox).await?;
+        Ok(sandbox.fork(flags.count, &flags.path).await)
+    };
+    let mut failures = Failures::default();
+    let forks: Vec<Sandbox> = interrupts
+        .or(forking)
+        .await?
+        .into_iter()
+        .filter_map(|fork| failures.take(fork.map_err(Failure::from)))
+        .collect();
+    for (index, fork) in forks.iter().enumerate() {
+        let Err(failure) = print::line(fork.name()) else { continue };
+        // Nobody else knows the names of these.
+        for unknown in &forks[index..] {
+            unknown.release().await?;
         }
+        return Err(failure);
     }
-    failed.map_or(Ok(()), Err)
+    failures.result()
 }

@@ -1,6 +1,6 @@
 //! `task` and `logs`: Tasks, which are objects.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arl_crds::{StepState, Task, TaskStatus, condition};
 use clap::{Args, Subcommand};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     connect::Connection,
     failure::Failure,
+    interrupt::Interrupts,
     kind,
     manifest::{self, line},
     outcome::{Outputs, follow, outcome},
@@ -67,23 +68,38 @@ pub struct Logs {
 }
 
 /// Does it; the exit code of the Task, where there is one.
-pub async fn task(connection: &Connection, flags: Flags) -> Result<u8, Failure> {
-    let tasks = connection.api::<Task>();
+pub async fn task(connection: &Connection, flags: Flags, interrupts: &Interrupts) -> Result<u8, Failure> {
     match flags.action {
-        Action::Run { file } => {
-            let task = manifest::read(&file, parse)?;
-            let created = connection.create(&task).await;
-            let created =
-                created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
-            outcome(&follow(connection, &created.name_any(), Outputs::to(Printer::default())).await?)
+        Action::Run { file } => run(connection, &file, interrupts).await,
+        Action::Wait { task } => outcome(&interrupts.or(follow(connection, &task, Outputs::to(Silence))).await?),
+        Action::Cancel { task } => interrupts.or(cancel(connection, &task)).await.map(|()| 0),
+    }
+}
+
+async fn run(connection: &Connection, file: &Path, interrupts: &Interrupts) -> Result<u8, Failure> {
+    let task = interrupts.or(manifest::read(file, parse)).await?;
+    let created = interrupts.or(async { Ok(connection.create(&task).await) }).await?;
+    let created = created.map_err(|error| Failure::api(&format!("create the Task of {}", file.display()), &error))?;
+    let name = created.name_any();
+    let outputs = Outputs::to(Printer::default());
+    tokio::select! {
+        biased;
+        interrupt = interrupts.first() => {
+            print::note(format!("Task {name} goes on: `kubectl arl logs -f {name}` follows it, `kubectl arl task cancel {name}` stops it"));
+            Err(interrupt.into())
         }
-        Action::Wait { task } => outcome(&follow(connection, &task, Outputs::to(Silence)).await?),
-        Action::Cancel { task } => {
-            let change = Patch::Merge(json!({ "spec": { "cancel": true } }));
-            let cancelled = tasks.patch(&task, &PatchParams::default(), &change).await;
-            cancelled.map_err(|error| connection.failed::<Task>("cancel", &task, &error))?;
-            print::line(format!("task/{task} cancelled")).map(|()| 0)
-        }
+        status = follow(connection, &name, outputs) => outcome(&status?),
+    }
+}
+
+async fn cancel(connection: &Connection, name: &str) -> Result<(), Failure> {
+    let change = Patch::Merge(json!({ "spec": { "cancel": true } }));
+    let cancelled = connection.api::<Task>().patch(name, &PatchParams::default(), &change).await;
+    let task = cancelled.map_err(|error| connection.failed::<Task>("cancel", name, &error))?;
+    let state = task.status.and_then(|status| status.state).filter(|state| state.is_finished());
+    match state {
+        Some(state) => print::line(format!("task/{name} had finished: {state:?}")),
+        None => print::line(format!("task/{name} cancelled")),
     }
 }
 
@@ -104,7 +120,7 @@ pub async fn logs(connection: &Connection, logs: Logs) -> Result<(), Failure> {
     let mut outputs = outputs;
     let status = task.status.unwrap_or_default();
     outputs.ended(&status).await?;
-    if let Some(why) = nothing_ran(&status) {
+    if let Some(why) = unfinished(&status) {
         print::note(format!("Task {}: {why}", logs.task));
     }
     Ok(())
@@ -118,9 +134,12 @@ fn has_step(task: &Task, wanted: &str) -> Result<(), Failure> {
     Err(Failure::ours(format!("Task {} has no step {wanted}; it has {}", task.name_any(), steps.join(", "))))
 }
 
-/// Why a Task has no outputs, where none of its steps has begun.
-fn nothing_ran(status: &TaskStatus) -> Option<String> {
+/// Why a Task has no outputs yet, or not all of them.
+fn unfinished(status: &TaskStatus) -> Option<String> {
     let has_begun = |state| !matches!(state, StepState::Pending | StepState::Skipped);
+    if let Some(step) = status.steps.iter().find(|step| step.state == StepState::Running) {
+        return Some(format!("its step {} runs; -f prints what it prints, as it comes", step.name));
+    }
     if status.steps.iter().any(|step| has_begun(step.state)) {
         return None;
     }

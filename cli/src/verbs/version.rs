@@ -1,7 +1,11 @@
 //! `version`: ours, the operator's and the cluster's.
 
 use arl_agent::message::VERSION;
-use clap::Args;
+use arl_crds::text::printable;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use serde_json::json;
 
 use crate::{
@@ -12,6 +16,9 @@ use crate::{
     print,
 };
 
+/// Far more than a line needs; labels and images are what others write.
+const LINE_MAX: usize = 2048;
+
 /// Print the versions of this program, the operator and the cluster.
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -19,8 +26,12 @@ pub struct Flags {
     #[arg(long)]
     pub client: bool,
     /// As json or yaml.
-    #[arg(short, long, value_enum)]
+    #[arg(short, long, value_parser = PossibleValuesParser::new(["json", "yaml"]).map(|text| format(&text)))]
     output: Option<Format>,
+}
+
+fn format(text: &str) -> Format {
+    if text == "yaml" { Format::Yaml } else { Format::Json }
 }
 
 /// Prints them; without a connection only ours.
@@ -48,6 +59,6 @@ pub async fn version(connection: Option<&Connection>, flags: &Flags) -> Result<(
     }
     match flags.output {
         Some(format) => print::data(&listing::one(format, &value)?),
-        None => print::data(&lines.into_iter().map(|line| line + "\n").collect::<String>()),
+        None => print::data(&lines.iter().map(|line| printable(line, LINE_MAX) + "\n").collect::<String>()),
     }
 }

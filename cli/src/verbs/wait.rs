@@ -18,6 +18,9 @@ use crate::{
     versions::Versions,
 };
 
+/// How long one look may take.
+const LOOK_MAX: Duration = Duration::from_secs(30);
+
 /// Wait until pools and Sandboxes are ready and Tasks have finished, or until objects are gone.
 #[derive(Args, Debug)]
 #[command(
@@ -30,7 +33,7 @@ pub struct Flags {
     /// Wait until they are this; unset: pools and Sandboxes ready, Tasks finished.
     #[arg(long = "for", value_enum, value_name = "GOAL")]
     goal: Option<Goal>,
-    /// Wait no longer than this.
+    /// Wait no longer than this; 0: look once.
     #[arg(long, default_value = "5m", value_parser = duration::parse)]
     timeout: Duration,
 }
@@ -44,27 +47,31 @@ enum Goal {
 
 /// Waits for all of them.
 pub async fn wait(connection: &Connection, flags: Flags) -> Result<(), Failure> {
-    let goal = flags.goal;
     let mut last = String::new();
     let all = async {
         for object in &flags.object {
             let Object { kind, name } = object;
             match kind {
-                Kind::Pools => until::<WarmPool>(connection, name, goal, &mut last).await?,
-                Kind::Sandboxes => until::<Sandbox>(connection, name, goal, &mut last).await?,
-                Kind::Tasks => until::<Task>(connection, name, goal, &mut last).await?,
+                Kind::Pools => until::<WarmPool>(connection, name, &flags, &mut last).await?,
+                Kind::Sandboxes => until::<Sandbox>(connection, name, &flags, &mut last).await?,
+                Kind::Tasks => until::<Task>(connection, name, &flags, &mut last).await?,
             }
         }
         Ok(())
     };
-    let waited = timeout(flags.timeout, all).await;
+    let limit = if flags.timeout.is_zero() { LOOK_MAX } else { flags.timeout };
+    let waited = timeout(limit, all).await;
     waited.unwrap_or_else(|_| {
-        let after = duration::display(flags.timeout);
-        Err(Failure { code: TIMED_OUT, ..Failure::ours(format!("not so within {after}: {last}")) })
+        let after = duration::display(limit);
+        Err(late(&format!("not so within {after}: {last}")))
     })
 }
 
-async fn until<K>(connection: &Connection, name: &str, goal: Option<Goal>, last: &mut String) -> Result<(), Failure>
+fn late(why: &str) -> Failure {
+    Failure { code: TIMED_OUT, ..Failure::ours(why) }
+}
+
+async fn until<K>(connection: &Connection, name: &str, flags: &Flags, last: &mut String) -> Result<(), Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Awaited
@@ -76,14 +83,15 @@ where
 {
     let what = format!("{} {name}", K::kind(&()));
     let reached = |word: &str| print::line(format!("{}/{name} {word}", K::kind(&()).to_lowercase()));
+    *last = format!("{what}: the API server has not answered");
     let mut versions = Versions::<K>::of(connection, name);
     loop {
-        match (versions.next().await?, goal) {
+        match (versions.next().await?, flags.goal) {
             (None, Some(Goal::Gone)) => return reached("gone"),
             (Some(_), Some(Goal::Gone)) => *last = format!("{what} is there"),
             (None, None) => {
                 let place = &connection.namespace;
-                return Err(Failure::ours(format!("there is no {what} in namespace {place}, or it was deleted")));
+                return Err(Failure::absence(format!("there is no {what} in namespace {place}, or it was deleted")));
             }
             (Some(object), None) => match object.progress() {
                 Progress::Reached => return reached(K::GOAL),
@@ -92,6 +100,9 @@ where
                     return Err(Failure::ours(format!("{what} will not be {}: {why}", K::GOAL)));
                 }
             },
+        }
+        if flags.timeout.is_zero() {
+            return Err(late(&format!("not so now: {last}")));
         }
     }
 }

@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    cause::{Facts, explain},
+    cause::{Facts, explain, telling},
     connect::{Connection, is_missing},
     failure::Failure,
     kind::{self, Kind, Object},
@@ -60,16 +60,20 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
         facts.task = get::<Task>(connection, name).await?;
     }
     let sandbox = facts.task.as_ref().map_or(name, |task| &task.spec.sandbox_ref).to_owned();
-    if facts.task.is_some() || wants(Wanted::Only(Kind::Sandboxes)) {
+    if facts.task.is_some() {
+        facts.sandbox = seen(get::<Sandbox>(connection, &sandbox).await).flatten();
+    } else if wants(Wanted::Only(Kind::Sandboxes)) {
         facts.sandbox = get::<Sandbox>(connection, &sandbox).await?;
     }
-    let pool = facts.sandbox.as_ref().map_or(name, |sandbox| &sandbox.spec.pool_ref).to_owned();
     let is_below = facts.task.is_some() || facts.sandbox.is_some();
-    if is_below || wants(Wanted::Only(Kind::Pools)) {
-        facts.pool = get::<WarmPool>(connection, &pool).await?;
+    if let Some(sandbox) = &facts.sandbox {
+        facts.pool = seen(get::<WarmPool>(connection, &sandbox.spec.pool_ref).await).flatten();
+    } else if !is_below && wants(Wanted::Only(Kind::Pools)) {
+        facts.pool = get::<WarmPool>(connection, name).await?;
     }
     if !is_below && facts.pool.is_none() && wants(Wanted::Pod) {
         facts.pods.extend(get::<Pod>(connection, name).await?);
+        owners(connection, &mut facts).await;
     }
     if facts.is_empty() {
         let what = match kind {
@@ -79,30 +83,47 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
             Wanted::Only(Kind::Sandboxes) => "Sandbox",
             Wanted::Only(Kind::Tasks) => "Task",
         };
-        return Err(Failure::ours(format!(
+        return Err(Failure::absence(format!(
             "there is no {what} {name} in namespace {}; `kubectl arl get` shows what is there",
             connection.namespace
         )));
     }
-    pods(connection, &mut facts).await?;
+    if facts.pods.is_empty() {
+        facts.pods = telling(seen(pods(connection, &facts).await).unwrap_or_default());
+    }
     for pod in &facts.pods {
         let of_it = ListParams::default().fields(&format!("involvedObject.name={}", pod.name_any()));
-        facts.events.extend(listing::all(&connection.api::<Event>(), &of_it, "Events").await?);
+        let Some(events) = seen(listing::all(&connection.api::<Event>(), &of_it, "Events").await) else { break };
+        facts.events.extend(events);
     }
     print::data(&explain(&facts))
 }
 
+/// What is below the object that was asked about. Who may not see it is told so, and sees the rest.
+fn seen<T>(found: Result<T, Failure>) -> Option<T> {
+    found.map_err(|failure| print::note(format!("left out: {}", failure.message))).ok()
+}
+
+/// The Sandbox that holds a pod, or where none does the pool that it was made for.
+async fn owners(connection: &Connection, facts: &mut Facts) {
+    let Some(pod) = facts.pods.first() else { return };
+    let [sandbox, pool] = [labels::SANDBOX, labels::WARMPOOL].map(|label| pod.labels().get(label).cloned());
+    if let Some(sandbox) = sandbox {
+        facts.sandbox = seen(get::<Sandbox>(connection, &sandbox).await).flatten();
+    } else if let Some(pool) = pool {
+        facts.pool = seen(get::<WarmPool>(connection, &pool).await).flatten();
+    }
+}
+
 /// The pod of the Sandbox, or where it has none the idle pods of the pool.
-async fn pods(connection: &Connection, facts: &mut Facts) -> Result<(), Failure> {
+async fn pods(connection: &Connection, facts: &Facts) -> Result<Vec<Pod>, Failure> {
     let own = facts.sandbox.as_ref().and_then(|sandbox| sandbox.status.as_ref()?.pod_name.clone());
     if let Some(name) = own {
-        facts.pods.extend(get::<Pod>(connection, &name).await?);
-    } else if let Some(pool) = &facts.pool {
-        let idle = format!("{}={},{}=ready", labels::WARMPOOL, pool.name_any(), labels::POD_STATE);
-        let idle = ListParams::default().labels(&idle);
-        facts.pods = listing::all(&connection.api::<Pod>(), &idle, "pods").await?;
+        return Ok(get::<Pod>(connection, &name).await?.into_iter().collect());
     }
-    Ok(())
+    let Some(pool) = &facts.pool else { return Ok(Vec::new()) };
+    let idle = format!("{}={},{}=ready", labels::WARMPOOL, pool.name_any(), labels::POD_STATE);
+    listing::all(&connection.api::<Pod>(), &ListParams::default().labels(&idle), "pods").await
 }
 
 async fn get<K>(connection: &Connection, name: &str) -> Result<Option<K>, Failure>

@@ -50,8 +50,14 @@ impl Api {
     pub fn lose(&self) {
         self.state.is_lost.store(true, Ordering::SeqCst);
         for stream in self.state.watching.lock().unwrap().drain(..) {
-            stream.shutdown(Shutdown::Both).unwrap();
+            // Who watched may have left.
+            let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// How many have begun to watch.
+    pub fn watches(&self) -> usize {
+        self.state.watching.lock().unwrap().len()
     }
 
     /// Knows our kinds only once somebody has looked whether they are defined.
@@ -173,6 +179,10 @@ fn respond(method: &str, target: &str, authorization: &str) -> (u16, String) {
         ("DELETE", _) => "delete",
         _ => "patch",
     };
+    if namespace == "absent" && (rest.is_empty() || verb == "create") {
+        let why = "namespaces \"absent\" not found";
+        return refused(404, why, &json!({ "name": "absent", "kind": "namespaces" }));
+    }
     let is_unknown = namespace == "expired" || namespace == "private" && !authorization.ends_with(" Bearer secret");
     match (namespace, name) {
         ("forbidden", _) => {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fake_api;
+mod lost;
 mod places;
 mod release;
 #[cfg(target_os = "linux")]
@@ -101,6 +102,10 @@ fn what_is_written_wrongly_is_said() {
             "run p -e A -- true",
             "run p -t -- true",
             "release pool/p",
+            "get sandboxes pool/p",
+            "version -o wide",
+            "fork s -c 0",
+            "fork s -c 1000000000",
             "pool scale sandbox.arl.infra.io/p 1",
             "run p --timeout 5 -- true",
             "run p --cp-in nosuch -- true",
@@ -145,6 +150,9 @@ fn a_cluster_that_is_not_there_is_said() {
         "get --kubeconfig unreachable --context nosuch",
         "get --kubeconfig unreachable",
         "run p --name s --kubeconfig unreachable -- true",
+        "task wait t --kubeconfig unreachable",
+        "logs -f t --kubeconfig unreachable",
+        "wait pool/p --kubeconfig unreachable",
     ];
     let text: String = calls.iter().map(|line| transcript(home.path(), line)).collect();
     keep("cluster", &text.replace(home.path().to_str().unwrap(), "HOME"));
@@ -160,12 +168,16 @@ fn what_is_not_there_is_said() {
             "get sandboxes -l a=b",
             "get tasks -A",
             "get pools p",
+            "get pools p q",
+            "get pools warmpool.arl.infra.io/p",
             "exec s -- true",
             "shell s",
             "cp s:/x -",
             "ps s",
             "kill s 1",
             "release s",
+            "release --all",
+            "release -l a=b",
             "snapshot s",
             "fork s",
             "why p",
@@ -182,6 +194,41 @@ fn what_is_not_there_is_said() {
             "wait pool/p",
             "get -n bare",
             "run p --name s -n bare -- true",
+        ],
+    );
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_said() {
+    keep_all(
+        "namespace",
+        &[
+            "get -n absent",
+            "get pools p -n absent",
+            "get pools -o json -n absent",
+            "get tasks --watch -n absent",
+            "top -n absent",
+            "ui --no-browser -n absent",
+            "run p --name s -n absent -- true",
+            "claim p --name s -n absent",
+            "exec s -n absent -- true",
+            "cp s:/x - -n absent",
+            "ps s -n absent",
+            "kill s 1 -n absent",
+            "snapshot s -n absent",
+            "fork s -n absent",
+            "release s -n absent",
+            "release --all -n absent",
+            "wait pool/p -n absent",
+            "why p -n absent",
+            "logs t -n absent",
+            "logs -f t -n absent",
+            "task wait t -n absent",
+            "task cancel t -n absent",
+            "pool create busybox:1 -n absent",
+            "pool scale p 3 -n absent",
+            "pool delete p -n absent",
+            "report -n absent",
         ],
     );
 }

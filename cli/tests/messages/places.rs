@@ -61,6 +61,55 @@ fn a_full_disk_is_said() {
     assert!(code == Some(125) && err.contains("the output cannot be written: No space left"), "{err}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_help_that_cannot_be_written_is_a_failure() {
+    let (home, _) = home();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let (code, _, err) = said(kubectl_arl(home.path()).arg("--help").stdout(full).output().unwrap());
+    assert!(code == Some(125) && err.contains("the output cannot be written: No space left"), "{err}");
+}
+
+#[test]
+fn of_several_kubeconfigs_those_that_are_there_count() {
+    let (home, _) = home();
+    let there = home.path().join(".kube/config");
+    let named = format!("{}/nosuch:{}", home.path().display(), there.display());
+    let (code, _, err) =
+        said(kubectl_arl(home.path()).env("KUBECONFIG", named).args(["get", "pools"]).output().unwrap());
+    assert!(code == Some(0) && err.contains("there are no pools"), "{err}");
+    let none = format!("{}/nosuch", home.path().display());
+    let (code, _, err) =
+        said(kubectl_arl(home.path()).env("KUBECONFIG", none).args(["get", "pools"]).output().unwrap());
+    assert!(code == Some(125) && err.contains("there is no kubeconfig"), "{err}");
+}
+
+#[test]
+fn a_report_takes_the_place_of_files_alone() {
+    let (home, _) = home();
+    let at = |name: &str| home.path().join(name);
+    let report = |file: &Path| said(kubectl_arl(home.path()).arg("report").arg("-f").arg(file).output().unwrap());
+    std::fs::write(at("file"), "old").unwrap();
+    std::os::unix::fs::symlink("file", at("link")).unwrap();
+    assert_eq!(report(&at("link")).0, Some(0));
+    assert!(
+        std::fs::symlink_metadata(at("link")).unwrap().is_symlink()
+            && std::fs::metadata(at("file")).unwrap().len() > 100
+    );
+    let pipe = std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+    assert!(pipe.success());
+    let reader =
+        std::process::Command::new("cat").arg(at("pipe")).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    assert_eq!(report(&at("pipe")).0, Some(0));
+    assert!(reader.wait_with_output().unwrap().stdout.len() > 100);
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&std::fs::symlink_metadata(at("pipe")).unwrap().file_type()));
+    let (code, _, err) = report(&at("nosuch/file"));
+    assert!(
+        code == Some(125) && err.contains("nosuch/file cannot be written: No such file") && !err.contains(" at path "),
+        "{err}"
+    );
+}
+
 #[test]
 fn ten_thousand_tasks_come_in_pages() {
     let (home, _) = home();

@@ -49,6 +49,23 @@ fn a_signal_is_heard_while_nobody_reads() {
 }
 
 #[test]
+fn a_signal_is_heard_while_nobody_writes() {
+    let (home, _) = home();
+    for arguments in [&["task", "run", "-f", "-"][..], &["claim", "p", "--setup", "-"]] {
+        let mut child = kubectl_arl(home.path()).args(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let is_handled = || {
+            std::fs::read_to_string(&status).unwrap().lines().any(|line| {
+                line.strip_prefix("SigCgt:").is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 2 != 0)
+            })
+        };
+        eventually("it handles signals", || is_handled().then_some(()));
+        signal(&child, Signal::INT);
+        assert_eq!(code(&mut child), Some(130), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_pod_that_never_answers_does_not_hold_what_the_task_says() {
     let (home, _) = home();
     let mut child =
