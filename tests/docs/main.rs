@@ -4,6 +4,7 @@
 mod autoscalers;
 mod diagram;
 mod diagrams;
+mod first_contact;
 mod generated;
 mod links;
 mod markdown;
