@@ -320,6 +320,39 @@ mod tests {
         tables.last_finished.get(&("ns".into(), Uid("sandbox".into()))).copied()
     }
 
+    /// Kept by a watch, and by what is learned of the answer to a write.
+    fn kept<S: Source>(kind: &str, spec: &Value, status: &Value) -> S {
+        let large = "x".repeat(200_000);
+        let mut laden = object(kind, "laden", "uid", spec, status);
+        laden["metadata"]["annotations"] = json!({ "kubectl.kubernetes.io/last-applied-configuration": large });
+        laden["metadata"]["labels"] = json!({ "large": "x".repeat(63), "arl.infra.io/warmpool": "p" });
+        laden["metadata"]["managedFields"] = json!([{ "manager": large }]);
+        laden["metadata"]["finalizers"] = json!([large]);
+        let row = S::row(serde_json::from_value(laden).unwrap(), at(0));
+        let metadata = serde_json::to_string(row.metadata()).unwrap();
+        assert!(metadata.len() < 300, "{kind}: {} bytes", metadata.len());
+        row
+    }
+
+    #[test]
+    fn what_nobody_reads_is_kept_of_no_kind_and_of_an_ended_task_no_command() {
+        let step = json!({ "name": "a", "type": "Command", "command": ["echo", "x".repeat(3_000)], "env": { "A": "x".repeat(500) } });
+        let spec = json!({ "sandboxRef": "s", "steps": [step] });
+        let pool: WarmPool = kept("WarmPool", &json!({ "replicas": 1, "template": { "spec": {} } }), &Value::Null);
+        assert_eq!(pool.spec.replicas, 1);
+        let setup = json!({ "poolRef": "p", "setup": { "steps": [step] } });
+        let sandbox: SandboxRow = kept("Sandbox", &setup, &Value::Null);
+        assert_eq!(sandbox.sandbox.spec.setup.as_ref().map(|setup| setup.steps.len()), Some(0));
+        let _: Pod = kept("Pod", &json!({}), &json!({}));
+        for (state, is_kept) in [("Running", true), ("Succeeded", false), ("Failed", false)] {
+            let row: TaskRow =
+                kept("Task", &spec, &json!({ "state": state, "stdout": "o", "steps": [], "conditions": [] }));
+            let size: usize = row.task.spec.steps.iter().map(arl_crds::Step::size).sum();
+            assert_eq!(size > 0, is_kept, "{state}: {size} bytes of steps");
+            assert_eq!(row.status().unwrap().stdout, None, "{state}");
+        }
+    }
+
     #[test]
     fn the_latest_end_of_a_sandboxs_tasks_outlives_them_and_ends_with_the_sandbox() {
         let mut tables = Tables::default();

@@ -215,3 +215,66 @@ fn readable<S: Source>(object: Guarded<S::Object>) -> Option<S::Object> {
     };
     object.0.map_err(warn).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::future::Either;
+    use kube::{Client, client::Body};
+    use serde_json::json;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::cache::TaskRow;
+
+    /// What a watch asks of an API server that streams lists or does not, until it is synced.
+    async fn asked_of_one_that(streams_lists: bool) -> Vec<String> {
+        let (ask, mut asked) = mpsc::unbounded_channel();
+        let api = service_fn(move |request: http::Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let bookmark = json!({ "type": "BOOKMARK", "object": {
+                "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task",
+                "metadata": { "resourceVersion": "1", "annotations": { "k8s.io/initial-events-end": "true" } } } });
+            let why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch";
+            let refused = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422, "message": why });
+            let list = json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "TaskList", "metadata": { "resourceVersion": "1" }, "items": [] });
+            let (is_streamed, is_watch) = (query.contains("sendInitialEvents=true"), query.contains("watch=true"));
+            ask.send(query).unwrap();
+            let (code, body) = match () {
+                () if is_streamed && streams_lists => (200, bookmark),
+                () if is_streamed => (422, refused),
+                () if is_watch => return Either::Left(std::future::pending()),
+                () => (200, list),
+            };
+            let body = Body::from(format!("{body}\n").into_bytes());
+            Either::Right(std::future::ready(Ok::<_, Infallible>(
+                http::Response::builder().status(code).body(body).unwrap(),
+            )))
+        });
+        let watch = Arc::new(Watch {
+            cache: Arc::default(),
+            clock: Clock::new(|| Timestamp::UNIX_EPOCH),
+            metrics: Metrics::unread(),
+            wake: Arc::new(|_| {}),
+        });
+        let (synced, mut is_synced) = tokio::sync::watch::channel(false);
+        let tasks = Api::namespaced(Client::new(api, "ns"), "ns");
+        let follows = tokio::spawn(watch.run::<TaskRow>(tasks, watcher::Config::default(), synced));
+        let in_time = tokio::time::timeout(Duration::from_secs(60), is_synced.wait_for(|synced| *synced)).await;
+        in_time.expect("a list comes in").unwrap();
+        follows.abort();
+        std::iter::from_fn(|| asked.try_recv().ok()).collect()
+    }
+
+    /// Objects have up to 1.5 MiB each.
+    #[tokio::test(start_paused = true)]
+    async fn few_objects_of_a_list_are_in_memory_at_once_whatever_the_api_server_can_do() {
+        let asked = asked_of_one_that(true).await;
+        assert!(asked.iter().all(|query| query.contains("watch=true")), "one object after the other: {asked:?}");
+        let asked = asked_of_one_that(false).await;
+        let lists: Vec<_> = asked.iter().filter(|query| !query.contains("watch=true")).collect();
+        assert!(!lists.is_empty() && lists.iter().all(|query| query.contains("limit=8")), "{asked:?}");
+    }
+}

@@ -84,6 +84,29 @@ mod tests {
     use crate::effects::EventSink;
 
     #[tokio::test]
+    async fn of_tasks_that_are_confirmed_only_the_metadata_is_read_and_little_of_that_at_a_time() {
+        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let api = service_fn(move |request: http::Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let metadata = if query.contains("continue=") { json!({}) } else { json!({ "continue": "more" }) };
+            ask.send((query, request.headers()[http::header::ACCEPT].to_str().unwrap().to_owned())).unwrap();
+            let page = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": metadata, "items": [] });
+            let body = Body::from(page.to_string().into_bytes());
+            std::future::ready(Ok::<_, Infallible>(http::Response::builder().status(200).body(body).unwrap()))
+        });
+        let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
+        effects.confirm_tasks(&Key::new("ns", "s"), |_| true).await.unwrap();
+        drop(effects);
+        for and in ["", "&continue=more"] {
+            let (query, accepts) = asked.recv().await.unwrap();
+            let parts = ["limit=16", "fieldSelector=spec.sandboxRef%3Ds", and.trim_start_matches('&')];
+            assert!(parts.iter().all(|part| query.contains(part)), "{query}");
+            assert!(accepts.contains("as=PartialObjectMetadataList"), "{accepts}");
+        }
+        assert_eq!(asked.recv().await, None);
+    }
+
+    #[tokio::test]
     async fn a_task_that_was_deleted_since_keeps_nothing_from_being_given_up() {
         let metadata = json!({ "name": "t", "namespace": "ns", "uid": "t", "resourceVersion": "1" });
         let found = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata });
