@@ -4,7 +4,7 @@ use arl_crds::{Sandbox, Task, WarmPool};
 use serde_json::{Value, json};
 
 use crate::harness::World;
-use crate::harness::make::{reason, shell, status, template};
+use crate::harness::make::{manifest, reason, shell, status, template};
 
 const FINALIZER: &str = "example.com/keep";
 
@@ -85,4 +85,69 @@ async fn pods_of_a_pool_that_is_deleted_and_kept_are_given_to_nobody() {
     assert!(format!("{:?}", waits.status).contains("is being deleted"), "{:?}", waits.status);
     world.merge::<WarmPool>("p", &released()).await;
     world.gone::<WarmPool>("p").await;
+}
+
+/// By plain exec what a step started cannot be ended, but no other is started.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_and_kept_while_nobody_watched_is_ended_or_never_started() {
+    for (name, mode) in [("kept-unseen", "Agent"), ("kept-unseen-exec", "Exec")] {
+        let mut world = World::new(name).await;
+        let spec = json!({"replicas": 1, "template": template(), "executor": {"mode": mode}});
+        world.create(&manifest("WarmPool", "p", &spec)).await;
+        world.sandbox("s", "p").await;
+        let pod = world.pod_of("s").await;
+        if mode == "Agent" {
+            world.create(&task("runs", "sleep 1719")).await;
+            world.running("runs").await;
+        }
+        world.kill();
+        world.create(&task("unseen", "echo never > /workspace/never")).await;
+        let deleted: &[&str] = if mode == "Agent" { &["runs", "unseen"] } else { &["unseen"] };
+        for name in deleted {
+            world.delete::<Task>(name).await;
+        }
+        world.start_operator().await;
+        for name in deleted {
+            assert_eq!(reason(&world.finished(name).await), "Cancelled", "{mode}: {name}");
+        }
+        assert_eq!(world.output("next", "s", "ls /workspace").await, "", "{mode}");
+        let left = world.processes(&pod).await;
+        assert!(left.iter().all(|line| !line.contains("1719")), "{left:?}");
+        for name in deleted {
+            world.merge::<Task>(name, &released()).await;
+            world.gone::<Task>(name).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_was_deleted_and_kept_while_nobody_watched_runs_and_claims_nothing() {
+    let mut world = World::new("kept-sandboxes").await;
+    world.pool("p", 1).await;
+    world.create(&object("Sandbox", "s", json!({"poolRef": "p", "keepAlive": true}))).await;
+    let pod = world.pod_of("s").await;
+    world.task("runs", "s", json!([shell("a", "sleep 1720")])).await;
+    world.running("runs").await;
+    world.pool_is_ready("p", 1).await;
+    world.kill();
+    world.create(&object("Sandbox", "waits", json!({"poolRef": "p", "keepAlive": true}))).await;
+    world.task("late", "s", json!([shell("a", "echo never > /workspace/never")])).await;
+    for name in ["s", "waits"] {
+        world.delete::<Sandbox>(name).await;
+    }
+    world.start_operator().await;
+    assert_eq!(reason(&world.finished("runs").await), "SandboxDeleted");
+    let late = world.one("late", "it says what it waits for", |t: &Task| t.status.is_some()).await;
+    assert_eq!((reason(&late), &status(&late).started_at), ("SandboxNotFound", &None));
+    let left = world.look_into(&pod, "ls /workspace; ps -o args").await;
+    assert!(!left.contains("1720") && !left.contains("never"), "{left}");
+    // One that came later has the pod.
+    world.sandbox("next", "p").await;
+    world.pod_of("next").await;
+    let waits = world.one("waits", "it is kept", |_: &Sandbox| true).await;
+    assert!(waits.status.is_none_or(|status| status.pod_name.is_none()));
+    for name in ["s", "waits"] {
+        world.merge::<Sandbox>(name, &released()).await;
+        world.gone::<Sandbox>(name).await;
+    }
 }

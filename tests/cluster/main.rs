@@ -13,6 +13,7 @@
 mod admission;
 #[path = "../sim/api.rs"]
 mod api;
+mod applied;
 #[path = "../files/mod.rs"]
 mod cases;
 mod causes;
@@ -37,6 +38,7 @@ mod ha;
 mod harness;
 mod hostile;
 mod hostile_live;
+mod injected;
 mod lifetimes;
 mod live;
 mod live_copies;
