@@ -34,6 +34,10 @@ async fn exit_codes_say_what_became_of_the_command() {
         assert_eq!(state(&task), Some(expected), "{name}");
         let finished = status(&task).conditions.iter().find(|c| c.type_ == "Finished").unwrap();
         assert_eq!(finished.status, "True", "{name}");
+        if code == 127 {
+            let words = ": not found in the container: the program is missing";
+            assert!(message(&task).contains(words) && !message(&task).contains("neither"), "{}", message(&task));
+        }
         if name == "three" {
             let (out, err) = (status(&task).stdout.as_deref(), status(&task).stderr.as_deref());
             assert_eq!((out, err), (Some("out\n"), Some("err\n")));
@@ -172,6 +176,7 @@ async fn long_output_keeps_its_head_and_tail() {
     assert!(out.starts_with("1\n2\n3\n") && out.ends_with("199999\n200000\n"), "{} bytes", out.len());
     assert!((60 * 1024..66 * 1024).contains(&out.len()), "{} bytes", out.len());
     assert_eq!((step.truncated, status(&task).exit_code), (Some(true), Some(0)));
+    assert_eq!((status(&task).truncated, &status(&task).stdout), (Some(true), &step.stdout), "where people look first");
     assert!(step.stderr.as_deref().unwrap().ends_with("10\n"));
 
     // Three bytes a character: no boundary of 16 or 48 KiB falls between two of them.
