@@ -9,7 +9,7 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 1 | `arrival`, `burst`, `clock`, `flags`, `object`, `texts` | values: an object's key, uid and version, its place in a queue, and how many start at once; the time; what the process was told, and how answers are worded |
+//! | 1 | `arrival`, `burst`, `clock`, `flags`, `object`, `open_files`, `texts` | values: an object's key, uid and version, its place in a queue, and how many start at once; the time; what the process was told, and may have open, and how answers are worded |
 //! | 2 | `logs`, `metrics`, `pod` | what is counted and logged; a pod with the fields that are read of it, and how it was lost |
 //! | 3 | `cache`, `connect`, `definitions`, `queue` | what is known of the cluster; the way to the API server; whether its definitions are the ones of this version; keys to work on |
 //! | 4 | `runs`, `traces`, `triggers` | the execution of steps in pods; spans; which change wakes whom |
@@ -82,6 +82,7 @@ pub mod leader;
 pub mod logs;
 pub mod metrics;
 pub mod object;
+pub mod open_files;
 pub mod operator;
 pub mod pod;
 pub mod queue;

@@ -12,6 +12,7 @@ use arl_operator::{
     leader::{Candidate, Lost, Terms},
     logs,
     metrics::{Catalogue, Metrics, Process},
+    open_files,
     operator::{self, Common, Scope, Stage},
     queue::InFlight,
     runs::Bounds,
@@ -45,6 +46,7 @@ async fn main() -> ExitCode {
 
 async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
     logs::start(&flags.log_level, flags.log_format)?;
+    open_files::raise();
     let terms = Terms::of(&flags)?;
     let traces = export_traces(&flags)?;
     let mut catalogue = Catalogue::default();

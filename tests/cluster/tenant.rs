@@ -128,6 +128,18 @@ async fn the_operator_of_a_test_has_the_memory_that_the_chart_gives() {
     assert!(limit.split_whitespace().any(|word| word == setup::memory_limit().to_string()), "{limit}");
 }
 
+/// Each Sandbox with a pod takes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_as_many_files_open_as_it_may() {
+    let world = World::new("tenant-files").await;
+    let metrics = world.operator().metrics().await;
+    let value = |line: &str| line.strip_prefix("process_max_fds ").map(|value| value.parse::<f64>().unwrap());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.operator().pid())).unwrap();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let [soft, hard] = [0, 1].map(|at| limit.split_whitespace().nth(at).unwrap());
+    assert!(soft == hard && metrics.lines().find_map(value) > Some(64.0), "{limit}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_of_the_largest_size_are_survived_by_each_start() {
     const TASKS: usize = 120;

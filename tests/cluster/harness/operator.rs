@@ -37,13 +37,19 @@ pub struct Answer {
 
 impl Operator {
     /// Starts one that looks after these namespaces, separated by commas, or after all. It may not have more memory than the chart gives it: what it
-    /// asks for beyond that it does not get, and ends. This counts all that is asked for, while a container counts what is used.
+    /// asks for beyond that it does not get, and ends. This counts all that is asked for, while a container counts what is used. Of open files
+    /// it is given few, of many that it may have, as container runtimes do.
     pub fn start(kubeconfig: &Path, namespaces: &str, log: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = log.to_owned();
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let limit = (setup::memory_limit() / 1024).to_string();
         let process = Command::new("sh")
-            .args(["-c", "ulimit -d \"$0\" && exec \"$@\"", &limit, env!("CARGO_BIN_EXE_arl-operator")])
+            .args([
+                "-c",
+                "ulimit -d \"$0\" && ulimit -Sn 64 && exec \"$@\"",
+                &limit,
+                env!("CARGO_BIN_EXE_arl-operator"),
+            ])
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--watch-namespaces", namespaces].iter().filter(|_| !namespaces.is_empty()))
