@@ -88,6 +88,22 @@ fn deleted(pod: &Pod) -> Loss {
     outside(format!("{how} ({}: {})", target.reason, target.message), advice)
 }
 
+/// Why a kubelet does not even start a pod.
+const REFUSALS: [&str; 12] = [
+    "AppArmor",
+    "InitContainersRestartForbidden",
+    "NodeAffinity",
+    "NodeName",
+    "NodePorts",
+    "PodOSNotSupported",
+    "PodOSSelectorNodeLabelDoesNotMatch",
+    "SMTAlignmentError",
+    "SupplementalGroupsPolicyNotSupported",
+    "SysctlForbidden",
+    "TopologyAffinityError",
+    "UnexpectedAdmissionError",
+];
+
 /// Pods that their node ended have a reason; it is the kubelet's.
 fn by_the_node(reason: &str, message: &str) -> Loss {
     let message = message.trim().trim_end_matches('.');
@@ -113,6 +129,15 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
         "Terminated" | "Shutdown" | "NodeShutdown" => {
             outside(format!("was ended with the shutdown of its node{said}"), "see kubectl get nodes")
         }
+        // The scheduler, which counts what is left of a node, was passed over, or something took it meanwhile.
+        full if full.starts_with("OutOf") => outside(
+            format!("was refused by its node ({full}{said})"),
+            "lower the template's requests, or take nodeName out of it",
+        ),
+        refused if REFUSALS.contains(&refused) => outside(
+            format!("was refused by its node ({refused}{said})"),
+            "correct what this names in the pool's template, or in the kubelet's configuration; see kubectl describe node",
+        ),
         other => outside(format!("was ended by its node ({other}{said})"), "see kubectl describe node"),
     }
 }
@@ -258,7 +283,19 @@ mod tests {
                 Cause::Outside,
                 "shutdown of its node",
             ),
-            ("OutOfcpu", "Node didn't have enough resource: cpu", Cause::Outside, "(OutOfcpu: Node didn't have"),
+            (
+                "OutOfcpu",
+                "Node didn't have enough resource: cpu",
+                Cause::Outside,
+                "was refused by its node (OutOfcpu: Node didn't have",
+            ),
+            (
+                "SysctlForbidden",
+                "forbidden sysctl: \"kernel.msgmax\" not allowlisted",
+                Cause::Outside,
+                "was refused by its node (SysctlForbidden: forbidden sysctl",
+            ),
+            ("NodeLost", "", Cause::Outside, "was ended by its node (NodeLost)"),
         ] {
             let status = json!({ "phase": "Failed", "reason": reason, "message": message });
             let loss = lost(&json!({}), &status);

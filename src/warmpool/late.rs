@@ -71,6 +71,10 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
         return Some((what, "correct what this names"));
     }
     if pod.condition("PodScheduled").is_none_or(|c| c.status != "True") {
+        if !pod.spec.node_name.is_empty() {
+            let what = format!("its nodeName puts it on node {}, which has not taken it", pod.spec.node_name);
+            return Some((what, "correct nodeName in the template, or leave it out; see kubectl get nodes"));
+        }
         let what = "no scheduler has given it a node".to_owned();
         return Some((what, "check the template's schedulerName, and that the scheduler works"));
     }

@@ -150,17 +150,38 @@ fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
     Some(after(since, STEADY.saturating_mul(times).min(STEADY_MAX)))
 }
 
+/// What helps a pod that no node takes, by the scheduler's words: it has some for each node, and what is named here first counts.
+const SCHEDULING: [(&str, &str); 10] = [
+    (
+        "were unschedulable",
+        "nodes that would do take no new pods: kubectl uncordon one (kubectl get nodes: SchedulingDisabled), or add nodes that fit the template",
+    ),
+    (
+        "volume node affinity",
+        "a volume of the template is where no node fits: correct its claimName, or add nodes there",
+    ),
+    (
+        "persistentvolumeclaim",
+        "create the claim that the template names, or correct its claimName; an unbound one needs a volume or a StorageClass",
+    ),
+    ("insufficient", "lower the template's requests, or add nodes that fit it"),
+    ("untolerated taint", "give the template a toleration for the taint, or add nodes without it"),
+    ("node affinity/selector", "correct nodeSelector or affinity in the template, or label nodes so that they fit"),
+    (
+        "free ports",
+        "each node takes one pod with this hostPort: take that out of the template, lower spec.replicas, or add nodes",
+    ),
+    ("too many pods", "the nodes have as many pods as they may: lower spec.replicas, or add nodes"),
+    ("affinity rules", "loosen podAffinity or podAntiAffinity in the template, lower spec.replicas, or add nodes"),
+    ("topology spread", "loosen topologySpreadConstraints in the template, lower spec.replicas, or add nodes"),
+];
+
 fn unschedulable(pod: &Pod) -> Option<Problem> {
     let scheduled = pod.condition("PodScheduled").filter(|c| c.status == "False" && c.reason == "Unschedulable")?;
-    let advice = if scheduled.message.contains("were unschedulable") {
-        "nodes that would do take no new pods: kubectl uncordon one (kubectl get nodes: SchedulingDisabled), or add nodes that fit the template"
-    } else if scheduled.message.contains("persistentvolumeclaim") {
-        "create the claim that the template names, or correct its claimName; an unbound one needs a volume or a StorageClass"
-    } else if scheduled.message.contains("untolerated taint") && !scheduled.message.contains("Insufficient") {
-        "give the template a toleration for the taint, or add nodes without it"
-    } else {
-        "lower the template's requests, or add nodes that fit it"
-    };
+    let said = scheduled.message.to_lowercase();
+    let advice = SCHEDULING.iter().find(|(words, _)| said.contains(words));
+    let advice =
+        advice.map_or("change what this names in the template, or add nodes that fit it", |(_, advice)| advice);
     let message = format!("pod {}: {}; {advice}", name(pod), scheduled.message);
     Some(Problem { reason: WarmPoolReason::Unschedulable, message })
 }

@@ -76,8 +76,9 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
     };
     let clogged = || {
         let left = observed.clogged()?;
+        let pods = if left == 1 { "1 pod has".to_owned() } else { format!("{left} pods have") };
         let message = format!(
-            "{left} pods have ended and cannot be deleted, and no more are made before they are; the condition Stalled has the cause"
+            "{pods} ended and cannot be deleted, and no more are made before that is; the condition Stalled has the cause"
         );
         Some(Problem { reason: WarmPoolReason::PodsEnded, message })
     };

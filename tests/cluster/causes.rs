@@ -1,7 +1,7 @@
 //! What ends pods and containers, or keeps them from being ready, is told in the words of whoever knows.
 
 use arl_crds::{Blame, Sandbox, SandboxPhase, WarmPool};
-use k8s_openapi::api::core::v1::{LimitRange, Pod};
+use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{EvictParams, ListParams, PostParams};
@@ -92,6 +92,33 @@ async fn what_keeps_a_pod_from_being_ready_is_named_in_the_kubelets_words() {
     }
     for (name, _, words) in &cases {
         world.fails_with(name, "PodsLate", words).await;
+    }
+}
+
+/// The scheduler and the kubelet say why, and each why has another remedy.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_node_takes_is_told_what_helps() {
+    let world = World::new("no-node").await;
+    let mut elsewhere = template();
+    elsewhere["spec"]["nodeSelector"] = json!({"arl.infra.io/test": "nowhere"});
+    let claim = json!({"metadata": {"name": "unbound"}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "no-such-class",
+        "resources": {"requests": {"storage": "1Mi"}}}});
+    let claim: PersistentVolumeClaim = serde_json::from_value(claim).unwrap();
+    world.api::<PersistentVolumeClaim>().create(&PostParams::default(), &claim).await.unwrap();
+    let mut unbound = template();
+    unbound["spec"]["volumes"][0] = json!({"name": "workspace", "persistentVolumeClaim": {"claimName": "unbound"}});
+    let mut misplaced = template();
+    misplaced["spec"]["nodeName"] = json!("no-such-node");
+    let mut forbidden = template();
+    forbidden["spec"]["securityContext"] = json!({"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]});
+    for (name, template, reason, advice) in [
+        ("selector", elsewhere, "Unschedulable", "correct nodeSelector or affinity"),
+        ("unbound", unbound, "Unschedulable", "needs a volume or a StorageClass"),
+        ("sysctl", forbidden, "PodsDisrupted", "was refused by its node (SysctlForbidden"),
+        ("node", misplaced, "PodsLate", "its nodeName puts it on node no-such-node"),
+    ] {
+        world.pool_of(name, 1, &template).await;
+        world.fails_with(name, reason, advice).await;
     }
 }
 

@@ -46,7 +46,7 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
             None,
             gate,
         ),
-        ("no scheduler", json!({}), None, "schedulerName"),
+        ("a node that there is not", json!({}), None, "its nodeName puts it on node n1, which has not taken it"),
         (
             "an init container that waits",
             json!({
@@ -132,6 +132,14 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
         assert_eq!(problem.reason, WarmPoolReason::PodsLate, "{what}");
         assert!(problem.message.contains(message), "{what}: {}", problem.message);
     }
+}
+
+#[test]
+fn a_pod_that_no_scheduler_looks_at_says_so() {
+    let mut pod = pod(&json!({}));
+    pod.spec.node_name.clear();
+    let problem = of(&pod, None, at(30)).unwrap();
+    assert!(problem.message.contains("no scheduler has given it a node") && problem.message.contains("schedulerName"));
 }
 
 #[test]
@@ -343,6 +351,20 @@ fn what_helps_a_pod_that_no_node_takes_depends_on_why() {
             "lower the template's requests",
         ),
         ("0/1 nodes are available: 1 node(s) were unschedulable", "kubectl uncordon"),
+        (
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims",
+            "needs a volume or a StorageClass",
+        ),
+        ("0/1 nodes are available: 1 node(s) had volume node affinity conflict", "correct its claimName"),
+        ("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector", "correct nodeSelector"),
+        ("0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports", "hostPort"),
+        ("0/1 nodes are available: 1 Too many pods", "as many pods as they may"),
+        ("0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules", "loosen podAffinity"),
+        (
+            "0/1 nodes are available: 1 node(s) didn't match pod topology spread constraints",
+            "topologySpreadConstraints",
+        ),
+        ("0/1 nodes are available: 1 cannot allocate all claims", "change what this names"),
     ] {
         let conditions = json!({ "conditions": [condition("PodScheduled", "False", "Unschedulable", why)] });
         let problem = of(&pod(&conditions), None, at(1)).unwrap();
