@@ -4,8 +4,8 @@ use arl_agent::message::error::Kind;
 use nix::errno::Errno;
 
 /// What is said of a program that is not there.
-pub const NOT_FOUND: &str =
-    "not found in the container: the program is missing or, if it is a script, the interpreter in its first line";
+pub const NOT_FOUND: &str = "not found in the container: the program is missing, or what starts it: the interpreter in a script's first line, or the loader of a \
+     program that was linked for another image, as one for glibc in Alpine";
 
 /// What the error of a start means; of one that no system call gave: that the request makes no sense.
 pub fn kind(error: &std::io::Error) -> Kind {

@@ -286,6 +286,7 @@ fn file_end(end: &StepEnd, path: &str, report: &Report) -> StepEnd {
             let unsaid = || format!("{path} was not written (exit code {code})");
             StepEnd::NotWritten(if said.is_empty() { unsaid() } else { said })
         }
+        StepEnd::NotExecutable { message, .. } => StepEnd::NotWritten(format!("{path} was not written: {message}")),
         other => other.clone(),
     }
 }

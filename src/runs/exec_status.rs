@@ -1,10 +1,15 @@
 //! What the status frame at the end of a pods/exec stream means.
 
 pub(super) use arl_client::stream::status::was_not_delivered;
-use arl_client::stream::status::{NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, exit_code};
+use arl_client::stream::status::{NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, exit_code, has_no_directory};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
+use arl_crds::text::printable;
+
 use super::run::StepEnd;
+
+/// The most bytes of the runtime's words that are passed on.
+const MESSAGE_MAX: usize = 1024;
 
 /// The end of a command; `shell` as in [`super::script::Call`]. `None` where the frame says that the connection broke, not that
 /// the command ended.
@@ -25,14 +30,20 @@ pub(super) fn start_failure(message: &str, shell: Option<&str>) -> Option<StepEn
         return None;
     }
     let is = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+    let not_executable =
+        |code, what| StepEnd::NotExecutable { code, message: printable(&format!("{what}: {message}"), MESSAGE_MAX) };
+    // Whatever was to be started there.
+    if has_no_directory(message) {
+        return Some(not_executable(126, "the container's working directory cannot be entered"));
+    }
     if is(&NOT_FOUND) {
         return Some(match shell {
             Some(needed) => StepEnd::StartError(format!("this image has no `sh`, which plain exec needs for {needed}")),
-            None => StepEnd::Exited(127),
+            None => not_executable(127, "the program, or the interpreter in a script's first line, was not found"),
         });
     }
     if shell.is_none() && is(&NOT_EXECUTABLE) {
-        return Some(StepEnd::Exited(126));
+        return Some(not_executable(126, "the program cannot be executed"));
     }
     if is(&NOT_STARTED) {
         return Some(StepEnd::StartError(format!("the container runtime could not start the command: {message}")));
@@ -98,7 +109,10 @@ mod tests {
             match command_end(&frame, shell.as_deref()) {
                 Some(StepEnd::Exited(0)) => prop_assert!(says_success || code == Some(0)),
                 Some(StepEnd::Exited(found)) if code.is_some() => prop_assert_eq!(Some(found), code),
-                Some(StepEnd::Exited(found)) => prop_assert!(shell.is_none() && matches!(found, 126 | 127)),
+                Some(StepEnd::NotExecutable { code: found, .. }) => {
+                    prop_assert!(found == 126 || (shell.is_none() && found == 127));
+                    prop_assert!(code.is_none() && !says_success && !was_not_delivered(&message));
+                }
                 Some(StepEnd::StartError(_)) => prop_assert!(code.is_none() && !says_success && !was_not_delivered(&message)),
                 Some(other) => prop_assert!(false, "{:?}", other),
                 None => prop_assert!(code.is_none() && !says_success),
@@ -126,6 +140,9 @@ mod tests {
             prop_assert_eq!(command_end(&frame, None), Some(StepEnd::Exited(code)));
         }
     }
+
+    /// As seen where a step had moved the directory away.
+    const MOVED_AWAY: &str = "chdir to cwd (\"/work\") set in config.json failed: no such file or directory";
 
     #[test]
     fn a_status_frame_is_read() {
@@ -155,9 +172,6 @@ mod tests {
             (success, Some(StepEnd::Exited(0))),
             (failure(Some("3"), "command terminated with exit code 3"), Some(StepEnd::Exited(3))),
             (failure(Some("137"), ""), Some(StepEnd::Exited(137))),
-            (runc("\"nosuch\": executable file not found in $PATH"), Some(StepEnd::Exited(127))),
-            (runc("\"/nosuch\": stat /nosuch: no such file or directory"), Some(StepEnd::Exited(127))),
-            (runc("\"/etc/passwd\": permission denied"), Some(StepEnd::Exited(126))),
             (failure(None, "error dialing backend: connection refused"), None),
             (failure(Some("x"), ""), None),
             (Status::default(), None),
@@ -165,6 +179,18 @@ mod tests {
             assert_eq!(command_end(&status, None), expected, "{status:?}");
         }
         assert!(matches!(command_end(&runc("argument list too long"), None), Some(StepEnd::StartError(_))));
+        for (cause, shell, expected, words) in [
+            ("\"nosuch\": executable file not found in $PATH", None, 127, "was not found: "),
+            ("\"/nosuch\": stat /nosuch: no such file or directory", None, 127, "was not found: "),
+            ("\"/etc/passwd\": permission denied", None, 126, "cannot be executed: "),
+            (MOVED_AWAY, None, 126, "the container's working directory cannot be entered: "),
+            (MOVED_AWAY, Some("env"), 126, "the container's working directory cannot be entered: "),
+        ] {
+            let Some(StepEnd::NotExecutable { code, message }) = command_end(&runc(cause), shell) else {
+                panic!("{cause}, {shell:?}")
+            };
+            assert!(code == expected && message.contains(words) && message.contains(cause), "{code}: {message}");
+        }
 
         // As seen while the kubelet was down, while it had just started, and while containerd was down.
         for words in [

@@ -22,6 +22,11 @@ async fn without_a_shell_a_step_that_needs_one_says_so() {
     assert_eq!(status(&plain).stdout.as_deref(), Some("works\n"), "{:?}", plain.status);
     let absent = world.run("absent", "s", json!([command("a", &["sh", "-c", "true"])])).await;
     assert_eq!((status(&absent).exit_code, reason(&absent)), (Some(127), "StepFailed"), "the user's own sh");
+    assert!(
+        message(&absent).contains("was not found: ") && message(&absent).contains("\"sh\""),
+        "{}",
+        message(&absent)
+    );
 
     let mut with_env = command("a", &["/bin/busybox", "env"]);
     with_env["env"] = json!({"A": "b"});
@@ -35,6 +40,29 @@ async fn without_a_shell_a_step_that_needs_one_says_so() {
         let said = status(&task).steps[0].message.as_deref().unwrap();
         assert!(said.contains("no `sh`") && said.contains(needed) && said.contains("use a pool"), "{name}: {said}");
         assert_eq!(message(&task), said, "{name}");
+    }
+}
+
+/// Nobody's program is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_working_directory_that_is_gone_is_named() {
+    let world = World::new("exec-homeless").await;
+    let mut home = template();
+    home["spec"]["containers"][0]["workingDir"] = json!("/home/work");
+    world.exec_pool("p", &home).await;
+    world.sandbox("s", "p").await;
+    assert_eq!(reason(&world.run("gone", "s", json!([command("a", &["rmdir", "/home/work"])])).await), "Succeeded");
+    let mut with_env = command("a", &["pwd"]);
+    with_env["env"] = json!({"A": "b"});
+    for (name, step, code) in [
+        ("plain", command("a", &["pwd"]), Some(126)),
+        ("env", with_env, Some(126)),
+        ("file", file("a", "/workspace/f", "x"), None),
+    ] {
+        let task = world.run(name, "s", json!([step])).await;
+        assert_eq!((status(&task).exit_code, reason(&task)), (code, "StepFailed"), "{name}: {:?}", task.status);
+        let said = message(&task);
+        assert!(said.contains("working directory cannot be entered") && said.contains("/home/work"), "{name}: {said}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Templates of all kinds take the agent, and stay what they are.
 
+use arl_client::{Client, Command, Fault};
 use arl_crds::{SandboxPhase, TaskState, WarmPool};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -204,4 +205,26 @@ async fn a_step_runs_at_the_path_of_the_working_directory() {
     assert!(crate::harness::make::message(&gone).contains("/home/work"), "{:?}", gone.status);
     let back = crate::harness::make::in_folder(shell("a", "mkdir /home/work"), "/");
     assert_eq!(state(&world.run("back", "s", json!([back, shell("b", "pwd")])).await), Some(TaskState::Succeeded));
+}
+
+/// The container runtime starts nothing in a container without it, whatever is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_after_the_working_directory_is_told_that_it_is_gone() {
+    let mut world = World::new("homeless").await;
+    let mut home = template();
+    home["spec"]["containers"][0]["workingDir"] = json!("/home/work");
+    with_template(&world, &home).await;
+    assert_eq!(world.output("gone", "s", "rmdir /home/work").await, "");
+    world.kill();
+    world.start_operator().await;
+    let late = world.run("late", "s", json!([crate::harness::make::in_folder(shell("a", "true"), "/")])).await;
+    let said = crate::harness::make::message(&late);
+    assert_eq!(crate::harness::make::reason(&late), "StartError", "{:?}", late.status);
+    assert!(said.contains("working directory is gone") && said.contains("use another Sandbox"), "{said}");
+    let sandbox = Client::new(world.client.clone(), world.ns.as_str()).open("s").await;
+    let error = match sandbox {
+        Ok(sandbox) => sandbox.run(Command::new(["true"]).cwd("/")).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(error.to_string().contains("working directory is gone") && error.fault() == Fault::Task, "{error}");
 }

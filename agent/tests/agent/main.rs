@@ -62,6 +62,32 @@ fn exit_codes_are_a_shells() {
     }
 }
 
+/// A program for another C library is there, and its loader is not.
+#[test]
+fn what_a_program_needs_to_be_started_is_named_where_that_is_missing() {
+    let pod = Pod::new("starts");
+    let mut stream = pod.stream();
+    let (script, foreign) = (pod.path("script"), pod.path("foreign"));
+    std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    let mut program = std::fs::read("/bin/sh").unwrap();
+    let name = b"/ld-linux";
+    let loader = program.windows(name.len()).position(|bytes| bytes == name);
+    program[loader.map_or(0..0, |at| at..at + name.len())]
+        .copy_from_slice(&b"/no-linux"[..loader.map_or(0, |_| name.len())]);
+    std::fs::write(&foreign, program).unwrap();
+    let mut programs = vec!["no-such-program".to_owned(), script.to_string_lossy().into_owned()];
+    programs.extend(loader.map(|_| foreign.to_string_lossy().into_owned()));
+    for path in [&script, &foreign] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for (number, program) in programs.into_iter().enumerate() {
+        let report = stream.run(&format!("r{number}"), vec![command(&[&program])]);
+        let StepEnd::NotExecutable { code: 127, message } = &report.steps[0].0 else { panic!("{report:?}") };
+        let words = ["the program is missing", "the interpreter in a script's first line", "the loader of a program"];
+        assert!(message.starts_with(&program) && words.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
+
 #[test]
 fn long_output_keeps_its_ends() {
     let pod = Pod::new("long");

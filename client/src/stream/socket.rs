@@ -256,13 +256,14 @@ impl Socket {
     fn status(&self, bytes: &[u8]) -> StreamError {
         let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
         let has_run = status::exit_code(&status).is_some();
-        let message = status.message.unwrap_or_default();
+        let message = status::explained(status.message.unwrap_or_default());
         let path = format!("{DIRECTORY}/{BINARY}");
         if status::failed_to_start(&message) && message.contains(&path) {
             return StreamError::NotExecutable(not_executable(&path, &message, self.has_worked));
         }
         let message = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
-        if has_run { StreamError::Protocol(message) } else { StreamError::Unstarted(message) }
+        let is_of_sandbox = has_run || status::has_no_directory(&message);
+        if is_of_sandbox { StreamError::Protocol(message) } else { StreamError::Unstarted(message) }
     }
 }
 
@@ -320,6 +321,23 @@ mod tests {
         pod.stderr(&[b'x'; 2 * MESSAGE_MAX]).await;
         pod.say([FromAgent::Pong]).await;
         assert_eq!(socket.next().await.unwrap(), FromAgent::Pong, "some words are nothing");
+    }
+
+    /// Code in the sandbox moved it away: a node that is at work again would be no help.
+    #[tokio::test]
+    async fn a_container_without_its_working_directory_is_no_matter_of_its_node() {
+        let (_pod, socket) = Pod::connected().await;
+        let runc = "OCI runtime exec failed: exec failed: unable to start container process: ";
+        for (cause, is_of_sandbox) in [
+            ("chdir to cwd (\"/work\") set in config.json failed: no such file or directory: unknown", true),
+            ("process_linux.go: too many open files", false),
+        ] {
+            let status = serde_json::json!({ "status": "Failure", "message": format!("{runc}{cause}") });
+            let error = socket.status(status.to_string().as_bytes());
+            assert_eq!(matches!(&error, StreamError::Protocol(_)), is_of_sandbox, "{error:?}");
+            let words = error.into_message();
+            assert!(words.contains(cause) && words.contains("working directory is gone") == is_of_sandbox, "{words}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 pub const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
 /// Words for a program that cannot be executed.
 pub const NOT_EXECUTABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+/// Words for a container whose working directory is gone, in which nothing at all can be started: of runc, and of crun.
+const NO_DIRECTORY: [&str; 2] = ["chdir to cwd (", "chdir to `"];
 /// Words for a command that was not started.
 pub const NOT_STARTED: [&str; 3] =
     ["unable to start container process", "OCI runtime exec failed", "argument list too long"];
@@ -15,6 +17,19 @@ pub const NOT_STARTED: [&str; 3] =
 pub fn exit_code(status: &Status) -> Option<i32> {
     let causes = status.details.as_ref()?.causes.as_ref()?;
     causes.iter().find(|c| c.reason.as_deref() == Some("ExitCode"))?.message.as_ref()?.parse().ok()
+}
+
+/// Whether the container has lost its working directory, which code in it moved away or removed.
+pub fn has_no_directory(message: &str) -> bool {
+    NO_DIRECTORY.iter().any(|phrase| message.contains(phrase))
+}
+
+/// The same words, after what they mean where that is not plain.
+pub(super) fn explained(message: String) -> String {
+    if !has_no_directory(&message) {
+        return message;
+    }
+    format!("the container's working directory is gone, and without it nothing is started in the container ({message})")
 }
 
 /// Whether a command reached its container and could not be started there.
