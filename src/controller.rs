@@ -178,6 +178,11 @@ fn chance(clock: &Clock) -> f64 {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::{
+        sync::mpsc::{UnboundedSender, unbounded_channel},
+        task::JoinSet,
+    };
+
     use super::*;
     use crate::queue::{Counts, InFlight};
 
@@ -216,6 +221,45 @@ mod tests {
             spells.obstacle(&key, &slow).is_some(),
             "what took long to fail, such as a webhook that hangs, is not over soon"
         );
+    }
+
+    /// Of one namespace each takes its time, and is to be looked at again at once, as a pool that grows.
+    struct Growing(UnboundedSender<Key>);
+
+    impl Reconcile for Growing {
+        const KIND: &'static str = "Growing";
+        const NAME: &'static str = "growing";
+
+        async fn reconcile(&self, key: &Key) -> Next {
+            if key.namespace == "crowd" {
+                tokio::time::sleep_until(Instant::now() + Duration::from_secs(2)).await;
+                return Ok(Some(Timestamp::UNIX_EPOCH));
+            }
+            self.0.send(key.clone()).unwrap();
+            Ok(None)
+        }
+
+        async fn show(&self, _: &Key, _: Option<Obstacle<'_>>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pools_that_grow_on_and_on_in_one_namespace_make_no_other_wait() {
+        let queue = Arc::new(Queue::new(Counts::of(&Metrics::unread(), Growing::NAME), InFlight::default()));
+        let (serve, mut served) = unbounded_channel();
+        let (mut workers, clock) = (JoinSet::new(), Clock::new(|| Timestamp::UNIX_EPOCH));
+        spawn(&mut workers, 4, &queue, &Arc::new(Growing(serve)), &clock, &Metrics::unread());
+        for pool in 0..17 {
+            queue.add(Key::new("crowd", &format!("p{pool}")));
+        }
+        for other in ["a", "b", "c"] {
+            tokio::time::sleep_until(Instant::now() + Duration::from_millis(2_500)).await;
+            let since = Instant::now();
+            queue.add(Key::new(other, "p"));
+            assert_eq!(served.recv().await, Some(Key::new(other, "p")));
+            assert!(since.elapsed() < Duration::from_millis(100), "{other} waited {:?}", since.elapsed());
+        }
     }
 
     #[tokio::test(start_paused = true)]
