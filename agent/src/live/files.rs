@@ -1,5 +1,6 @@
 //! File calls: what is done with files, as the user that this process is.
 
+mod archive;
 mod entries;
 mod failure;
 mod header;

@@ -25,14 +25,11 @@ use nix::{
 };
 
 use super::{
+    archive::{self, next, skip, truncated},
     failure::failed,
-    header::{
-        BLOCK, DIRECTORY, EXTENDED, FILE, GLOBAL, HARD_LINK, Header, LINK, LONG_LINK, LONG_NAME, NAME_MAX, malformed,
-    },
+    header::{BLOCK, DIRECTORY, FILE, HARD_LINK, Header, LINK, malformed},
 };
 
-/// Deeper trees are refused.
-const DEPTH_MAX: usize = 256;
 const NEW_DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 
 /// Unpacks `input` into `directory`, which is there.
@@ -54,69 +51,6 @@ pub fn unpack(directory: &Path, input: &mut File) -> Result<u64, Error> {
     Ok(count)
 }
 
-fn truncated() -> Error {
-    failed(Path::new("the archive ends before its end"), Errno::ECANCELED)
-}
-
-/// The next entry, with what comes before it in blocks of their own.
-fn next(input: &mut impl Read) -> Result<Option<Header>, Error> {
-    let (mut name, mut link, mut extended) = (None, None, None);
-    loop {
-        let mut block = [0; BLOCK];
-        match input.read(&mut block[..1]) {
-            Ok(0) => return Ok(None),
-            Ok(_) => input.read_exact(&mut block[1..]).map_err(|_| truncated())?,
-            Err(_) => return Err(truncated()),
-        }
-        let Some(mut header) = Header::parse(&block)? else { return Ok(None) };
-        let before = match header.kind {
-            LONG_NAME => &mut name,
-            LONG_LINK => &mut link,
-            EXTENDED => &mut extended,
-            GLOBAL => {
-                skip(input, header.size.next_multiple_of(BLOCK as u64))?;
-                continue;
-            }
-            _ => {
-                header.name = name.map_or(header.name, without_nul);
-                header.link = link.map_or(header.link, without_nul);
-                extended.map_or(Ok(()), |records: Vec<u8>| header.extend(&records))?;
-                return Ok(Some(header));
-            }
-        };
-        if header.size > NAME_MAX {
-            return Err(malformed(format!("a name in the archive has {} bytes", header.size)));
-        }
-        let mut bytes = Vec::new();
-        input.by_ref().take(header.size).read_to_end(&mut bytes).map_err(|_| truncated())?;
-        skip(input, header.size.next_multiple_of(BLOCK as u64) - header.size)?;
-        *before = Some(bytes);
-    }
-}
-
-fn without_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
-    bytes
-}
-
-fn skip(input: &mut impl Read, count: u64) -> Result<(), Error> {
-    let skipped = io::copy(&mut input.take(count), &mut io::sink()).map_err(|_| truncated())?;
-    if skipped == count { Ok(()) } else { Err(truncated()) }
-}
-
-/// The parts of a name, none of which leads out of the directory.
-fn parts(name: &[u8]) -> Result<Vec<&[u8]>, Error> {
-    let shown = || String::from_utf8_lossy(&name[..name.len().min(200)]).into_owned();
-    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
-    if name.starts_with(b"/") || parts.contains(&&b".."[..]) || name.contains(&0) {
-        return Err(malformed(format!("the archive wants to write outside of the directory: {}", shown())));
-    }
-    if parts.len() > DEPTH_MAX {
-        return Err(malformed(format!("the archive is deeper than {DEPTH_MAX} directories: {}", shown())));
-    }
-    Ok(parts)
-}
-
 struct Tree {
     root: OwnedFd,
     /// The directory that was used last.
@@ -129,7 +63,7 @@ struct Tree {
 
 impl Tree {
     fn entry(&mut self, header: &Header, input: &mut impl Read) -> Result<(), Error> {
-        let parts = parts(&header.name)?;
+        let parts = archive::parts(&header.name)?;
         self.finish(&parts);
         let shown = Path::new(OsStr::from_bytes(&header.name));
         let here = |errno| failed(shown, errno);
@@ -164,7 +98,7 @@ impl Tree {
                 }
             }
             HARD_LINK => {
-                let target = self::parts(&header.link)?;
+                let target = archive::parts(&header.link)?;
                 let Some((old, above)) = target.split_last() else {
                     return Err(malformed("a hard link in the archive leads to its directory"));
                 };
@@ -186,11 +120,11 @@ impl Tree {
         let shown = Path::new(OsStr::from_bytes(&header.name));
         let here = |errno| failed(shown, errno);
         // What is mounted there, such as /etc/hosts, cannot be replaced, but written to.
-        let made = match make_way(parent, name, shown) {
+        let how = match make_way(parent, name, shown) {
             Err(error) if error.errno == Some(Errno::EBUSY as i32) => OFlag::O_TRUNC,
             other => other.map(|()| OFlag::O_CREAT | OFlag::O_EXCL)?,
         };
-        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | made;
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | how;
         let mut file = File::from(openat(parent, name, flags, Mode::from_bits_truncate(0o600)).map_err(here)?);
         let written = match io::copy(&mut input.take(header.size), &mut file) {
             Ok(written) if written < header.size => Err(truncated()),
