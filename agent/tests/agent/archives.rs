@@ -54,6 +54,16 @@ fn tree(root: &Path) {
 }
 
 #[test]
+fn files_that_do_not_say_how_long_they_are_are_not_packed_as_empty_ones() {
+    let pod = Pod::new("sizes");
+    let mut stream = pod.stream();
+    let (directory, names) = (b"/proc/sys/kernel".to_vec(), vec![b"ostype".to_vec().into()]);
+    let (result, _) = call(&mut stream, Action::Pack { directory, names }, &[]);
+    let error = result.unwrap_err();
+    assert!(error.message.contains("ostype has more in it than its size says"), "{error:?}");
+}
+
+#[test]
 fn a_tree_comes_back_as_it_was() {
     let pod = Pod::new("archives");
     let mut stream = pod.stream();

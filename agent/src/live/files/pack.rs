@@ -140,6 +140,14 @@ impl Packer<'_> {
             return Ok(false);
         }
         let size = found.len();
+        let has_more = || Ok((&file).read(&mut [0])? > 0 && file.metadata()?.len() == 0);
+        if size == 0 && has_more().map_err(failed)? {
+            let message = format!(
+                "{} has more in it than its size says, as files of /proc have; read it with a command",
+                path.display()
+            );
+            return Err(Error::new(Kind::Other, message));
+        }
         self.header(&Header { kind: FILE, name: name.to_vec(), size, ..header(&found) }, path)?;
         let sent = io::copy(&mut file.take(size), &mut self.output).map_err(failed)?;
         if sent < size {
