@@ -12,7 +12,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Effects, Failure, Haste, Since, permits::weight};
+use super::{Cause, Effects, Failure, Haste, Refusal, Since, permits::weight};
 use crate::object::{Key, Uid, Version};
 
 /// One of our kinds.
@@ -27,6 +27,8 @@ pub trait Ours: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clo
     const WEIGHT: u32;
     /// The status of an object.
     fn status_of(&self) -> Option<&Self::Status>;
+    /// Whether the state of an object is that of a status.
+    fn is_at(&self, status: &Self::Status) -> bool;
     /// Its conditions.
     fn conditions(&self) -> &[Condition];
 }
@@ -48,7 +50,7 @@ enum Part<'a, S> {
 }
 
 macro_rules! ours {
-    ($kind:ident, $status:ident, $haste:ident, $weight:literal) => {
+    ($kind:ident, $status:ident.$state:ident, $haste:ident, $weight:literal) => {
         impl Ours for arl_crds::$kind {
             type Status = arl_crds::$status;
             const KIND: &'static str = stringify!($kind);
@@ -57,15 +59,18 @@ macro_rules! ours {
             fn status_of(&self) -> Option<&Self::Status> {
                 self.status.as_ref()
             }
+            fn is_at(&self, status: &Self::Status) -> bool {
+                self.status.as_ref().is_some_and(|found| found.$state == status.$state)
+            }
             fn conditions(&self) -> &[Condition] {
                 self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
             }
         }
     };
 }
-ours!(WarmPool, WarmPoolStatus, Unhurried, 2);
-ours!(Sandbox, SandboxStatus, Awaited, 2);
-ours!(Task, TaskStatus, Awaited, 4);
+ours!(WarmPool, WarmPoolStatus.phase, Unhurried, 2);
+ours!(Sandbox, SandboxStatus.phase, Awaited, 2);
+ours!(Task, TaskStatus.state, Awaited, 4);
 
 /// What became of a write to a status.
 #[must_use]
@@ -111,7 +116,7 @@ impl Effects {
     ) -> Result<Written<K>, Failure> {
         let whole = Change { op: "add", path: "/status", value: Part::Whole(status) };
         match self
-            .patch_status(
+            .patch_status::<K>(
                 "patch the status of",
                 version,
                 weight(json_size(status).saturating_add(besides)),
@@ -125,6 +130,12 @@ impl Effects {
                 }
                 _ => Err(failure),
             },
+            // What follows rests on it, such as that the result of a Task is forgotten here.
+            Ok(Written::Done(found)) if !found.is_at(status) => {
+                let refusal =
+                    Refusal::new(403, "what admits writes took the change back, and answered that it was made");
+                Err(Failure::new("patch the status of", K::KIND, &version.key, Cause::Refused(refusal)))
+            }
             written => written,
         }
     }
@@ -315,6 +326,26 @@ mod tests {
             } else {
                 assert!(matches!((written.unwrap(), deleted.unwrap()), (Written::Gone, Deleted::Gone)));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_that_is_taken_back_is_not_taken_for_written() {
+        for (state, is_taken_back) in [("Running", true), ("Succeeded", false)] {
+            let answer = json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "spec": { "sandboxRef": "s", "steps": [] },
+                "metadata": { "name": "t", "namespace": "ns", "uid": "t", "resourceVersion": "2" }, "status": { "state": state } });
+            let api = service_fn(move |_: http::Request<Body>| {
+                let body = Body::from(answer.to_string().into_bytes());
+                std::future::ready(Ok::<_, Infallible>(http::Response::new(body)))
+            });
+            let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
+            let version = Version { key: Key::new("ns", "t"), uid: Uid("t".into()), resource_version: "1".into() };
+            let status = TaskStatus { state: Some(TaskState::Succeeded), ..TaskStatus::default() };
+            let written = effects.write_status::<Task>(&version, &status, 0).await;
+            assert_eq!(
+                written.is_err_and(|failure| failure.to_string().contains("took the change back")),
+                is_taken_back
+            );
         }
     }
 

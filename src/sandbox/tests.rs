@@ -90,8 +90,14 @@ fn waiting(answers: &[(&'static str, u16)]) -> (Sandboxes, Arc<Mutex<Value>>) {
                 } else {
                     assert_eq!(request.method(), Method::PATCH, "{path}");
                     let changes = request.into_body().collect_bytes().await.unwrap();
-                    *written.lock().unwrap() = serde_json::from_slice(&changes).unwrap();
-                    (200, serde_json::to_value(object::<Sandbox>("s", &json!({ "poolRef": "pool" }))).unwrap())
+                    let changes: Value = serde_json::from_slice(&changes).unwrap();
+                    let mut answer =
+                        serde_json::to_value(object::<Sandbox>("s", &json!({ "poolRef": "pool" }))).unwrap();
+                    if changes[1]["path"] == "/status" {
+                        answer["status"] = changes[1]["value"].clone();
+                    }
+                    *written.lock().unwrap() = changes;
+                    (200, answer)
                 };
                 let body = Body::from(serde_json::to_vec(&body).unwrap());
                 Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())

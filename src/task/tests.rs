@@ -61,17 +61,22 @@ impl Server {
     async fn answer(&self, request: http::Request<Body>) -> http::Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let found = self.objects.iter().find(|(end, _)| path.trim_end_matches("/status").ends_with(*end));
+        let mut found = found.map(|(_, object)| object.clone());
         if method == http::Method::PATCH {
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            let changes: Value = serde_json::from_slice(&body).unwrap();
-            self.written.lock().unwrap().push(changes[1]["value"].clone());
+            let mut changes: Value = serde_json::from_slice(&body).unwrap();
+            let status = changes[1]["value"].take();
+            self.written.lock().unwrap().push(status.clone());
+            if let Some(object) = &mut found {
+                object["status"] = status;
+            }
         }
-        let found = self.objects.iter().find(|(end, _)| path.trim_end_matches("/status").ends_with(*end));
         let missing = json!({
             "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": "",
             "details": { "name": name(&path) },
         });
-        let (code, body) = found.map_or((404, &missing), |(_, object)| (200, object));
+        let (code, body) = found.map_or((404, missing), |object| (200, object));
         http::Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap()
     }
 

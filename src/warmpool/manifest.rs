@@ -5,6 +5,7 @@ use arl_crds::{
     ExecutorMode, WarmPool,
     labels::{self, PodState},
     template::fnv1a,
+    text::printable,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
@@ -37,6 +38,15 @@ pub(super) fn last_number<'a>(pool: &WarmPool, pods: impl Iterator<Item = &'a Ob
     let prefix = prefix(pool);
     let number = |pod: &ObjectMeta| pod.name.as_deref()?.strip_prefix(&prefix)?.parse().ok();
     pods.filter_map(number).filter(|number| (1..=NUMBER_MAX).contains(number)).max()
+}
+
+/// What a template has beside what pods are made of, in the API server's words for the rest.
+pub(super) fn unused(pool: &WarmPool) -> Option<String> {
+    let is_used = |name: &str| matches!(name, "metadata" | "spec" | "apiVersion" | "kind");
+    let names: Vec<_> = pool.spec.template.0.keys().filter(|name| !is_used(name)).collect();
+    let name = names.first()?;
+    let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+    Some(format!("unknown field \"{}\" beside metadata and spec{more}", printable(name, 64)))
 }
 
 /// The pool's pod with this number.
@@ -124,6 +134,21 @@ mod tests {
         pool.metadata.namespace = Some("ns".into());
         pool.metadata.uid = Some("uid-1".into());
         pool
+    }
+
+    #[test]
+    fn what_a_template_has_beside_metadata_and_spec_is_named() {
+        let spec = json!({ "containers": [{ "name": "c", "image": "i" }] });
+        for (template, expected) in [
+            (json!({ "metadata": {}, "spec": spec, "apiVersion": "v1", "kind": "Pod" }), None),
+            (json!({ "metdata": {}, "spec": spec }), Some("unknown field \"metdata\" beside metadata and spec")),
+            (
+                json!({ "a": {}, "b": 1, "c": 2, "spec": spec }),
+                Some("unknown field \"a\" beside metadata and spec and 2 more"),
+            ),
+        ] {
+            assert_eq!(unused(&pool("p", template)).as_deref(), expected);
+        }
     }
 
     #[test]

@@ -141,8 +141,9 @@ impl WarmPools {
             let pod = manifest::pod(&pool, *number, &self.agent);
             let haste = if made < plan.awaited { Haste::Awaited } else { Haste::Unhurried };
             match self.effects.create_pod(&pod, haste).await? {
-                Created::Done { warnings } => {
+                Created::Done { mut warnings } => {
                     created = true;
+                    warnings.extend(manifest::unused(&pool));
                     self.note_warnings(observed, warnings);
                 }
                 Created::Exists(found) => self.note_taken(observed, &found, *number),

@@ -157,7 +157,9 @@ fn warned(observed: &Observed) -> Option<Wanted> {
     let message = match &observed.warnings {
         None => recorded()?,
         Some(warnings) if warnings.is_empty() => return None,
-        Some(warnings) => format!("the API server says of the pods: {}; correct spec.template", warnings.join("; ")),
+        Some(warnings) => {
+            format!("of what the template has, this is left out: {}; correct spec.template", warnings.join("; "))
+        }
     };
     let reason = WarmPoolReason::TemplateWarnings.as_str();
     Some(Wanted { type_: TEMPLATE_WARNINGS, truth: Truth::True, reason, message })

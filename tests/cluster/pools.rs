@@ -233,17 +233,20 @@ async fn what_the_api_server_drops_of_a_template_is_named_until_it_is_corrected(
     let world = World::new("warnings").await;
     let mut misspelt = template();
     misspelt["spec"]["securityContxt"] = json!({"runAsUser": 1000});
+    misspelt["metdata"] = json!({"labels": {"a": "b"}});
     world.pool_of("p", 1, &misspelt).await;
     world.pool_is_ready("p", 1).await;
     let warned = |pool: &WarmPool| {
         let conditions = pool.status.iter().flat_map(|s| &s.conditions);
         conditions.into_iter().find(|c| c.type_ == "TemplateWarnings").map(|c| c.message.clone())
     };
-    let names_it = |pool: &WarmPool| warned(pool).is_some_and(|said| said.contains("spec.securityContxt"));
+    let names_it = |pool: &WarmPool| {
+        warned(pool).is_some_and(|said| ["spec.securityContxt", "\"metdata\""].iter().all(|name| said.contains(name)))
+    };
     let pool = world.one("p", "the field is named", names_it).await;
     assert!(warned(&pool).unwrap().contains("correct spec.template"), "{:?}", warned(&pool));
     assert_eq!(failure(&pool), None, "the pods are well");
-    let corrected = json!({"spec": {"template": {"spec": {"securityContxt": null}}}});
+    let corrected = json!({"spec": {"template": {"metdata": null, "spec": {"securityContxt": null}}}});
     let _corrected: WarmPool = world.merge("p", &corrected).await;
     world.one("p", "nothing is warned of", |pool: &WarmPool| warned(pool).is_none()).await;
 }
