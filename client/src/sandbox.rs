@@ -184,8 +184,11 @@ impl Sandbox {
     }
 
     /// Gives it up: the Sandbox and its pod are deleted; another of its name, claimed since, is not. Where the API server does not answer, that is tried for some 15 s.
+    /// Once it is done, commands and files of this Sandbox and its clones fail.
     pub async fn release(&self) -> Result<(), Error> {
-        self.client.release(&self.name, self.uid.as_deref()).await
+        self.client.release(&self.name, self.uid.as_deref()).await?;
+        self.session.release();
+        Ok(())
     }
 }
 

@@ -90,6 +90,30 @@ mod tests {
     use super::*;
     use crate::{Command, Session, stream::testing::agents_of};
 
+    /// Its pod is there for as long as it takes to end.
+    #[tokio::test]
+    async fn nothing_new_is_begun_in_a_sandbox_that_was_released() {
+        let (client, _told) = agents_of(LIVE_VERSION).await.unwrap();
+        let place = Place {
+            namespace: "ns".into(),
+            pod: "p".into(),
+            pod_uid: "uid".into(),
+            sandbox: None,
+            container: Some("executor".into()),
+        };
+        let session = Session::new(client, place, Duration::from_secs(60));
+        session.clone().release();
+        let refused = [
+            session.run(Command::new(["true"])).await.unwrap_err(),
+            session.files().read("/f").await.unwrap_err(),
+            session.list().await.unwrap_err(),
+        ];
+        for error in refused {
+            let expected = "pod p is lost: its Sandbox was released; use another Sandbox";
+            assert_eq!((error.to_string().as_str(), error.fault()), (expected, Fault::Usage));
+        }
+    }
+
     /// One of version 1 closes a stream at what it does not know, so that it is told nothing.
     #[tokio::test]
     async fn an_agent_of_an_older_operator_is_met_in_words() {

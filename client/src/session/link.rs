@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::state::Command;
-use crate::{error::Error, stream::Place};
+use crate::{
+    error::{Error, Fault},
+    stream::Place,
+};
 
 /// What takes an agent a moment takes it no longer than this, however busy its node is.
 const MOMENT_MAX: Duration = Duration::from_secs(60);
@@ -21,12 +24,13 @@ pub(crate) struct Link {
     place: Arc<Place>,
     commands: mpsc::UnboundedSender<Command>,
     opened: Arc<AtomicU64>,
+    released: Arc<AtomicBool>,
     patience: Duration,
 }
 
 impl Link {
     pub(super) fn new(place: Place, commands: mpsc::UnboundedSender<Command>, patience: Duration) -> Self {
-        Self { place: Arc::new(place), commands, opened: Arc::default(), patience }
+        Self { place: Arc::new(place), commands, opened: Arc::default(), released: Arc::default(), patience }
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -38,7 +42,16 @@ impl Link {
         self.opened.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The Sandbox was released: its pod may answer for a moment more, and nothing new is begun in it.
+    pub(super) fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn send(&self, command: Command) {
+        // Whoever waits for what is dropped here is told by `lost`.
+        if self.released.load(Ordering::SeqCst) && matches!(command, Command::Open { .. } | Command::List(_)) {
+            return;
+        }
         // What drives the session ends only once there is no link to it.
         let _ = self.commands.send(command);
     }
@@ -55,6 +68,10 @@ impl Link {
     }
 
     pub(super) fn lost(&self) -> Error {
+        if self.released.load(Ordering::SeqCst) {
+            let message = "its Sandbox was released".into();
+            return Error::PodLost { pod: self.place.pod.clone(), message, fault: Fault::Usage };
+        }
         Error::Unreachable { pod: self.place.pod.clone(), message: "the session has ended".into() }
     }
 }

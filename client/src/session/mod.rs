@@ -84,6 +84,11 @@ impl Session {
         self.link.send(Command::Send(Request::Kill { id: Id(id), grace_ms: millis(grace) }));
     }
 
+    /// Its Sandbox was released: what is asked for from now on fails.
+    pub(crate) fn release(&self) {
+        self.link.release();
+    }
+
     pub(crate) fn open(&self, id: Id, opening: Opening) -> Handle {
         Handle::open(self.link.clone(), id, opening)
     }
