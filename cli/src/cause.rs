@@ -209,7 +209,9 @@ fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
             Some("correct the image's name or tag, or add imagePullSecrets to the template")
         }
         WarmPoolReason::CrashLoopBackOff => Some("see why the container ends: kubectl logs --previous POD"),
-        WarmPoolReason::Unschedulable => Some("add nodes, or let the template ask for less"),
+        WarmPoolReason::Unschedulable => Some(
+            "release Sandboxes that nobody needs (kubectl arl get sandboxes), add nodes, or let the template ask for less",
+        ),
         WarmPoolReason::CreateContainerError => Some("make the ConfigMap, Secret or volume that the message names"),
         WarmPoolReason::PodsLate => Some("look at the pod above: a volume, a probe or an init container takes long"),
         WarmPoolReason::PodsEnded => Some("let the container's command not end, such as sleep infinity"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -24,15 +24,19 @@ class Gap:
     """The byte after the last."""
 
 
-@dataclass(frozen=True)
+_SHOWN = 200
+"""So many characters of an output, its end, are in what is printed of a result."""
+
+
+@dataclass(frozen=True, repr=False)
 class CommandResult:
     """What came of a command. A code other than 0 is a result too: see :meth:`check`."""
 
     exit_code: int
     """The code that it exited with, or 128 and the number of the signal that ended it."""
-    stdout_bytes: bytes = field(repr=False)
+    stdout_bytes: bytes
     """What it printed, up to the ``keep`` of the command (64 MiB by default)."""
-    stderr_bytes: bytes = field(repr=False)
+    stderr_bytes: bytes
     signal: int | None = None
     """The signal that ended it."""
     cause: Cause | None = None
@@ -45,6 +49,15 @@ class CommandResult:
     gaps: tuple[Gap, ...] = ()
     survivors: tuple[str, ...] = ()
     """Processes that it started and that could not be ended."""
+
+    def __repr__(self) -> str:
+        shown: dict[str, object] = {"exit_code": self.exit_code}
+        for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
+            if text:
+                shown[name] = text if len(text) <= _SHOWN else "..." + text[-_SHOWN:]
+        told = {name: getattr(self, name) for name in ("signal", "cause", "gaps", "survivors")}
+        shown |= {name: value for name, value in told.items() if value}
+        return f"CommandResult({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @cached_property
     def stdout(self) -> str:

@@ -95,6 +95,15 @@ async def test_a_sandbox_that_is_killed_in_the_middle_of_a_command(async_client:
     assert (lost.value.fault, lost.value.pod) == ("usage", sandbox.pod)
 
 
+async def test_a_sandbox_that_was_killed_takes_no_more(async_client: AsyncClient) -> None:
+    sandbox = await async_client.acquire("p")
+    await sandbox.kill()
+    for call in (sandbox.commands.run("true"), sandbox.files.read("/etc/hostname"), sandbox.commands.list()):
+        with soon(5), pytest.raises(PodLostError, match="its Sandbox was released") as lost:
+            await call
+        assert lost.value.fault == "usage"
+
+
 def test_a_task_in_a_sandbox_that_is_gone(client: Client) -> None:
     sandbox = client.acquire("p")
     sandbox.kill()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from arl_sandbox import UsageError
+from arl_sandbox import CommandResult, UsageError
 from arl_sandbox._archives import Keeper
 from arl_sandbox._arguments import seconds
 from arl_sandbox._async.files import _entry
@@ -74,3 +74,11 @@ def test_what_is_no_number_of_seconds_is_refused(value: float) -> None:
 def test_what_cannot_be_written_to_is_refused() -> None:
     with pytest.raises(UsageError, match="int"):
         Keeper(5)  # type: ignore[arg-type]
+
+
+def test_what_is_printed_of_a_result_has_its_output() -> None:
+    result = CommandResult(0, b"42\n", b"", printed=(3, 0))
+    assert repr(result) == "CommandResult(exit_code=0, stdout='42\\n')"
+    failed = repr(CommandResult(137, b"x" * 1000, b"why", signal=9, cause="out_of_memory"))
+    assert len(failed) < 400
+    assert failed.endswith("xxx', stderr='why', signal=9, cause='out_of_memory')")
