@@ -47,8 +47,12 @@ async def given_up(handle: AsyncCommandHandle, waits: int = 1) -> None:
 
 
 def ended(work: Coroutine[Any, Any, Any]) -> Any:
-    """Its result, on a loop of its own."""
-    return asyncio.run(asyncio.wait_for(work, 20))
+    """Its result, on a loop of its own: once Inspect has run an evaluation, `asyncio.run` takes the loop that is there."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(asyncio.wait_for(work, 20))
+    finally:
+        loop.close()
 
 
 def test_a_process_is_waited_for_on_one_loop_after_the_other() -> None:
