@@ -41,16 +41,15 @@ pub(super) fn abridge(task: &mut Task) -> usize {
     let size = task.spec.steps.iter().map(Step::size).sum();
     if is_finished {
         task.spec.steps = Vec::new();
-        return size;
-    }
-    if size > STEPS_KEPT {
+    } else if size > STEPS_KEPT {
         for step in &mut task.spec.steps {
             (step.path, step.content, step.work_dir, step.command) = (None, None, None, None);
             step.env.clear();
         }
-        return size;
+    } else {
+        return 0;
     }
-    0
+    size
 }
 
 /// Leaves out the steps of a Sandbox's setup, which are read when its Task is made; returns how much.

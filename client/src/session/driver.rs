@@ -90,10 +90,7 @@ mod tests {
     use super::*;
     use crate::{Command, Session, stream::testing::agents_of};
 
-    /// Its pod is there for as long as it takes to end.
-    #[tokio::test]
-    async fn nothing_new_is_begun_in_a_sandbox_that_was_released() {
-        let (client, _told) = agents_of(LIVE_VERSION).await.unwrap();
+    fn session(client: Client) -> Session {
         let place = Place {
             namespace: "ns".into(),
             pod: "p".into(),
@@ -101,7 +98,14 @@ mod tests {
             sandbox: None,
             container: Some("executor".into()),
         };
-        let session = Session::new(client, place, Duration::from_secs(60));
+        Session::new(client, place, Duration::from_secs(60))
+    }
+
+    /// Its pod is there for as long as it takes to end.
+    #[tokio::test]
+    async fn nothing_new_is_begun_in_a_sandbox_that_was_released() {
+        let (client, _told) = agents_of(LIVE_VERSION).await.unwrap();
+        let session = session(client);
         session.clone().release();
         let refused = [
             session.run(Command::new(["true"])).await.unwrap_err(),
@@ -118,14 +122,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_of_an_older_operator_is_met_in_words() {
         let (client, mut told) = agents_of(LIVE_VERSION - 1).await.unwrap();
-        let place = Place {
-            namespace: "ns".into(),
-            pod: "p".into(),
-            pod_uid: "uid".into(),
-            sandbox: None,
-            container: Some("executor".into()),
-        };
-        let session = Session::new(client, place, Duration::from_secs(60));
+        let session = session(client);
         // Each time anew: the pod stays, and so does the answer.
         for _ in 0..2 {
             let error = session.run(Command::new(["true"])).await.unwrap_err();
