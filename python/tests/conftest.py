@@ -18,7 +18,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     world = World("sdk")
     try:
         world.pool("p", 3)
-        world.pool("unpullable", 1, template("no-such-image.invalid/x:1"))
+        world.pool("unpullable", 1, template("127.0.0.1:1/no-such-image:1"))
         world.pool("small", 1, template(resources={"limits": {"memory": "32Mi"}}))
         yield world
     finally:

@@ -183,7 +183,7 @@ async def test_commands_and_files_are_as_harbor_wants_them(world: World, tmp_pat
 
 
 async def test_a_pool_that_cannot_have_pods_is_told_at_once_and_removed(world: World, tmp_path: Path) -> None:
-    config = EnvironmentConfig(docker_image="no-such-image.invalid/x:1")
+    config = EnvironmentConfig(docker_image="127.0.0.1:1/no-such-image:1")
     made = environment(tmp_path, config, kubeconfig=world.kubeconfig_of("harbor"), run_id="unpullable")
     began = time.monotonic()
     with pytest.raises(Exception, match="no-such-image"):

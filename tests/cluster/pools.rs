@@ -91,13 +91,13 @@ async fn a_changed_template_rolls_idle_pods_and_leaves_allocated_ones() {
 async fn an_image_that_cannot_be_pulled_is_named() {
     let world = World::new("bad-image").await;
     let mut bad = template();
-    bad["spec"]["containers"][0]["image"] = json!("registry.invalid/nosuch:1");
+    bad["spec"]["containers"][0]["image"] = json!("127.0.0.1:1/nosuch:1");
     world.pool_of("p", 1, &bad).await;
     let pool = world.failing("p", "ImagePullBackOff").await;
     let status = pool.status.unwrap();
     assert_eq!((status.phase, status.ready), (Some(WarmPoolPhase::Pending), 0));
     let condition = status.conditions.iter().find(|c| c.type_ == "PodsFailing").unwrap();
-    assert!(condition.message.contains("registry.invalid/nosuch:1"), "{}", condition.message);
+    assert!(condition.message.contains("127.0.0.1:1/nosuch:1"), "{}", condition.message);
     let _mended: WarmPool = world.merge("p", &json!({"spec": {"template": template()}})).await;
     world.pool_is_ready("p", 1).await;
     world.recovered("p").await;

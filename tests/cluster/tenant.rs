@@ -10,6 +10,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::harness::World;
 use crate::harness::make::{command, file, manifest, reason, shell, status, template};
@@ -24,6 +25,9 @@ const MEMORY_MAX: u64 = 160 << 20;
 const WITH_OUTPUTS: u64 = 120 << 20;
 /// As much as all annotations of an object may have, or nearly.
 const LARGE: usize = 200_000;
+
+/// Each of these tests alone is as much as an API server on two cores bears: beside six others, none is done in time.
+static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// Does it for all numbers up to `count`, some at a time.
 async fn many(count: usize, make: impl AsyncFn(usize)) {
@@ -143,6 +147,7 @@ async fn an_operator_has_as_many_files_open_as_it_may() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_of_the_largest_size_are_survived_by_each_start() {
     const TASKS: usize = 120;
+    let _turn = TURNS.acquire().await;
     let mut world = World::with_sandbox("tenant-tasks").await;
     world.assert_at_work("first", "before").await;
     world.kill();
@@ -159,6 +164,7 @@ async fn tasks_of_the_largest_size_are_survived_by_each_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_reads_of_objects_is_not_kept() {
     const EACH: usize = 200;
+    let _turn = TURNS.acquire().await;
     let mut world = World::with_sandbox("tenant-laden").await;
     world.assert_at_work("first", "before").await;
     world.laden(EACH).await;
@@ -171,6 +177,7 @@ async fn what_nobody_reads_of_objects_is_not_kept() {
 /// In memory such a value has up to a hundred times its text.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_small_values_in_one_object_take_no_more_than_a_few_large_ones() {
+    let _turn = TURNS.acquire().await;
     let mut world = World::with_sandbox("tenant-small").await;
     world.assert_at_work("first", "before").await;
     let mut bomb = nowhere();
@@ -192,6 +199,7 @@ async fn many_small_values_in_one_object_take_no_more_than_a_few_large_ones() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_whose_tasks_have_many_labels_expires() {
+    let _turn = TURNS.acquire().await;
     let mut world = World::with_sandbox("tenant-labels").await;
     world.sandbox_with("expires", &json!({"poolRef": "p", "keepAlive": true, "ttlSecondsAfterFinished": 20})).await;
     let labels: Value = (0..15_000).map(|i| (format!("l{i}"), json!(""))).collect::<serde_json::Map<_, _>>().into();
@@ -231,6 +239,7 @@ async fn a_large_template_is_read_when_pods_are_made() {
 async fn sandboxes_with_a_thousand_tasks_expire_without_reading_them() {
     const SANDBOXES: usize = 10;
     const TASKS: usize = 1000;
+    let _turn = TURNS.acquire().await;
     let mut world = World::new("tenant-expire").await;
     world.pool("p", 10).await;
     many(SANDBOXES, async |i| world.sandbox(&format!("s{i}"), "p").await).await;
@@ -255,6 +264,7 @@ async fn sandboxes_with_a_thousand_tasks_expire_without_reading_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outputs_of_many_long_tasks_are_bounded_as_they_arrive() {
     const TASKS: usize = 32;
+    let _turn = TURNS.acquire().await;
     let mut world = World::new("tenant-chatty").await;
     world.pool("p", 32).await;
     let name = |i: usize| format!("s{i}");
@@ -285,6 +295,7 @@ async fn the_outputs_of_many_long_tasks_are_bounded_as_they_arrive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_pods_do_not_take_is_little_and_makes_nobody_else_wait() {
     const STUCK: usize = 12;
+    let _turn = TURNS.acquire().await;
     let mut world = World::new("tenant-stuck").await;
     world.pool("p", 14).await;
     let name = |i: usize| format!("stuck{i}");
@@ -312,6 +323,7 @@ async fn what_pods_do_not_take_is_little_and_makes_nobody_else_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_plain_exec_carries_is_bounded_as_it_arrives() {
     const TASKS: usize = 6;
+    let _turn = TURNS.acquire().await;
     let mut world = World::new("tenant-exec").await;
     world.exec_pool("p", &template()).await;
     let name = |i: usize| format!("s{i}");

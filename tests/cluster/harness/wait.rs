@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::World;
 
 /// Nothing in these tests is about absolute speed: a deadline only tells "slow" from "never".
-pub const DEADLINE: Duration = Duration::from_mins(3);
+pub const DEADLINE: Duration = Duration::from_mins(10);
 
 /// A kind whose objects live in a namespace and can be watched.
 pub trait Kind:
