@@ -1,6 +1,8 @@
 //! Frames: a length of four bytes, most significant first, and as many bytes of [CBOR](https://www.rfc-editor.org/rfc/rfc8949).
 
-use minicbor::{Decode, Encode};
+use std::convert::Infallible;
+
+use minicbor::{Decode, Encode, encode::Write};
 
 /// The most bytes of a frame to the agent: a Task is an object in etcd, which holds 1.5 MiB.
 pub const TO_AGENT_MAX: usize = 2 * 1024 * 1024;
@@ -44,6 +46,25 @@ pub fn append<M: Encode<()>>(message: &M, frames: &mut Vec<u8>) {
     let _ = minicbor::encode(message, &mut *frames);
     let length = u32::try_from(frames.len() - start).unwrap_or(u32::MAX);
     frames[start - HEADER..start].copy_from_slice(&length.to_be_bytes());
+}
+
+/// How long its frame is, without making it.
+pub fn length<M: Encode<()>>(message: &M) -> usize {
+    let mut length = Length(HEADER);
+    // Counting cannot fail.
+    let _ = minicbor::encode(message, &mut length);
+    length.0
+}
+
+struct Length(usize);
+
+impl Write for Length {
+    type Error = Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+        self.0 += bytes.len();
+        Ok(())
+    }
 }
 
 /// Bytes that arrived and the frames in them.
@@ -116,6 +137,7 @@ mod tests {
     fn messages_arrive_however_the_bytes_are_cut() {
         let sent = [ToAgent::Ping, ToAgent::Hello { version: 1, pod: "uid".into() }, ToAgent::Ping];
         let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
+        assert_eq!(sent.iter().map(length).sum::<usize>(), bytes.len());
         for cut in 1..bytes.len() {
             let mut frames = Frames::new(TO_AGENT_MAX);
             let mut received = Vec::new();

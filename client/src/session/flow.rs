@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use arl_agent::{
-    frame::{TO_AGENT_MAX, encode},
+    frame::{TO_AGENT_MAX, length},
     message::{
         error,
         file::Action,
@@ -32,9 +32,9 @@ impl Opening {
     /// Refuses what is longer than an agent takes: it would close the stream, and so end what all others do there.
     pub(super) fn check_length(&self) -> Result<(), Error> {
         let (what, bytes) = match self {
-            Self::Process(start) => ("a command with its arguments and variables", encode(&**start).len()),
+            Self::Process(start) => ("a command with its arguments and variables", length(&**start)),
             Self::File(action, user) => {
-                ("a file call with its paths", encode(action).len() + user.as_ref().map_or(0, String::len))
+                ("a file call with its paths", length(action) + user.as_ref().map_or(0, String::len))
             }
             Self::Attach(_) => return Ok(()),
         };
