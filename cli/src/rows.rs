@@ -4,7 +4,7 @@ use arl_crds::{Sandbox, Task, WarmPool, text::printable};
 use jiff::Timestamp;
 use kube::Resource;
 
-use crate::screen::{POOL, SANDBOX, TASK, of_pool, of_sandbox, of_task};
+use crate::screen::{POOL, SANDBOX, TASK, columns, of_pool, of_sandbox, of_task};
 
 /// Far more than a cell needs.
 const CELL_MAX: usize = 2048;
@@ -13,7 +13,7 @@ const GAP: usize = 3;
 
 /// A kind that has a row.
 pub trait Row: Resource<DynamicType = ()> {
-    /// The names of the columns; the last one is for those who want more.
+    /// The names of the columns.
     const HEADER: &'static [&'static str];
     /// What is in them.
     fn cells(&self, now: Timestamp) -> Vec<String>;
@@ -63,7 +63,7 @@ impl Rows {
 
     /// The rows of these objects, after the names of the columns where they are the first.
     pub fn lines<K: Row>(&mut self, objects: &[K], now: Timestamp) -> String {
-        let columns = if self.is_wide { K::HEADER.len() } else { K::HEADER.len() - 1 };
+        let columns = columns(K::HEADER, self.is_wide);
         let mut rows = Vec::new();
         if std::mem::take(&mut self.has_header) {
             let namespace = self.has_namespace.then_some("NAMESPACE");

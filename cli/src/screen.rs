@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use arl_crds::{
     Sandbox, Task, TaskState, WarmPool,
     condition::{self, PODS_FAILING},
+    labels,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -77,18 +78,20 @@ pub fn render(view: View, objects: &Objects) -> String {
 /// The columns of pools.
 pub const POOL: [&str; 8] = ["POOL", "READY", "WANTED", "WAITING", "ALLOCATED", "STATE", "AGE", "MESSAGE"];
 /// The columns of Sandboxes.
-pub const SANDBOX: [&str; 7] = ["SANDBOX", "POOL", "PHASE", "REASON", "POD", "AGE", "MESSAGE"];
+pub const SANDBOX: [&str; 8] = ["SANDBOX", "POOL", "PHASE", "REASON", "POD", "AGE", "RUN", "MESSAGE"];
 /// The columns of Tasks.
 pub const TASK: [&str; 9] = ["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE", "MESSAGE"];
 
-/// The last column is for those who want more.
+/// The columns that are for those who want more.
+pub const WIDE: [&str; 2] = ["RUN", "MESSAGE"];
+
 fn table<'a, K: Resource + 'a, const N: usize>(
     view: View,
     objects: impl IntoIterator<Item = &'a K>,
     header: &[&'static str; N],
     cells: impl Fn(&K) -> [String; N],
 ) -> String {
-    let columns = if view.is_wide { N } else { N - 1 };
+    let columns = columns(header, view.is_wide);
     let namespace = view.has_namespace.then_some("NAMESPACE");
     let mut table = Table::new(&namespace.into_iter().chain(header[..columns].iter().copied()).collect::<Vec<_>>());
     for object in objects {
@@ -96,6 +99,11 @@ fn table<'a, K: Resource + 'a, const N: usize>(
         table.row(namespace.into_iter().chain(cells(object).into_iter().take(columns)));
     }
     if table.is_empty() { String::new() } else { table.lines(view.has_header) }
+}
+
+/// How many of these columns are shown.
+pub fn columns(header: &[&str], is_wide: bool) -> usize {
+    header.iter().filter(|name| is_wide || !WIDE.contains(name)).count()
 }
 
 /// Those that have not finished, and of the others the last.
@@ -136,7 +144,7 @@ pub fn of_pool(pool: &WarmPool, waiting: &[Sandbox], now: Timestamp) -> [String;
 }
 
 /// The cells of its row.
-pub fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
+pub fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 8] {
     let status = sandbox.status.clone().unwrap_or_default();
     let ready = condition::find(&status.conditions, "Ready");
     [
@@ -146,6 +154,7 @@ pub fn of_sandbox(sandbox: &Sandbox, now: Timestamp) -> [String; 7] {
         ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
         status.pod_name.clone().unwrap_or_default(),
         age(created(sandbox), now),
+        sandbox.labels().get(labels::RUN_ID).cloned().unwrap_or_default(),
         message(ready),
     ]
 }
@@ -261,6 +270,19 @@ t      s         Failed   StepFailed   run    4      12ms       10s
         );
         let all = Objects { pools: None, ..objects };
         assert!(render(view(), &all).contains("t09"), "who asks for Tasks gets all");
+    }
+
+    #[test]
+    fn who_wants_more_sees_the_run() {
+        let mut made = sandbox("s", "b");
+        made.labels_mut().insert(labels::RUN_ID.to_owned(), "evaluation-7".to_owned());
+        let objects = Objects { sandboxes: Some(vec![made, sandbox("t", "b")]), ..Objects::default() };
+        let expected = "\
+SANDBOX   POOL   PHASE     REASON      POD   AGE   RUN            MESSAGE
+s         b      Pending   PoolEmpty         30s   evaluation-7   about PoolEmpty
+t         b      Pending   PoolEmpty         30s                  about PoolEmpty
+";
+        assert_eq!(render(View { is_wide: true, ..view() }, &objects), expected);
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl PoolRow {
 
 impl SandboxRow {
     fn of(sandbox: &Sandbox, now: Timestamp) -> Self {
-        let [name, pool, phase, reason, pod, _, message] = of_sandbox(sandbox, now);
+        let [name, pool, phase, reason, pod, _, _, message] = of_sandbox(sandbox, now);
         let is_served = sandbox.status.as_ref().and_then(|status| status.phase);
         let usable = matches!(is_served, Some(SandboxPhase::Ready | SandboxPhase::Bound));
         Self { name, pool, phase, reason, pod, message: said(&message), created: millis(sandbox), usable }
