@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     connect::Connection,
     failure::Failure,
-    installed::{self, Definitions},
+    installed::{self, Definitions, Operator},
     listing::{self, Format},
     print,
 };
@@ -34,6 +34,19 @@ fn format(text: &str) -> Format {
     if text == "yaml" { Format::Yaml } else { Format::Json }
 }
 
+/// What is known of the operators.
+fn said(found: &Result<Vec<Operator>, Failure>, definitions: &Definitions) -> Vec<String> {
+    match (found, definitions) {
+        (Ok(found), Definitions::Absent(_)) if found.is_empty() => vec!["no pod of it is in this cluster".to_owned()],
+        (Ok(found), _) if found.is_empty() => vec![
+            "no pod of it is in this cluster; its definitions are, so one may run elsewhere: `kubectl arl doctor` tries a Sandbox"
+                .to_owned(),
+        ],
+        (Ok(found), _) => found.iter().map(ToString::to_string).collect(),
+        (Err(failure), _) => vec![format!("not known, its pods cannot be seen: {}", failure.message)],
+    }
+}
+
 /// Prints them; without a connection only ours.
 pub async fn version(connection: Option<&Connection>, flags: &Flags) -> Result<(), Failure> {
     let own = env!("CARGO_PKG_VERSION");
@@ -48,17 +61,26 @@ pub async fn version(connection: Option<&Connection>, flags: &Flags) -> Result<(
         value["definitions"] = json!({ "upToDate": definitions == Definitions::UpToDate });
         // Pods of another namespace are not everybody's to see.
         let operators = installed::operators(connection).await;
-        let found = operators.as_deref().unwrap_or_default();
-        lines.extend(found.iter().map(|operator| format!("operator     {operator}")));
-        match &operators {
-            Ok(found) if found.is_empty() => lines.push("operator     none is installed in this cluster".to_owned()),
-            Ok(_) => {}
-            Err(failure) => lines.push(format!("operator     not known: {}", failure.message)),
-        }
-        value["operators"] = found.iter().map(installed::Operator::value).collect();
+        lines.extend(said(&operators, &definitions).iter().map(|said| format!("operator     {said}")));
+        // Unlike none, it is not known where nobody may look.
+        value["operators"] = json!(operators.ok().map(|found| found.iter().map(Operator::value).collect::<Vec<_>>()));
     }
     match flags.output {
         Some(format) => print::data(&listing::one(format, &value)?),
         None => print::data(&lines.iter().map(|line| printable(line, LINE_MAX) + "\n").collect::<String>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_that_is_not_seen_is_not_said_to_be_missing() {
+        let outside = said(&Ok(Vec::new()), &Definitions::UpToDate);
+        assert!(outside[0].contains("one may run elsewhere"), "{outside:?}");
+        assert_eq!(said(&Ok(Vec::new()), &Definitions::Absent("Task".into())), ["no pod of it is in this cluster"]);
+        let unseen = said(&Err(Failure::ours("cannot list pods")), &Definitions::UpToDate);
+        assert_eq!(unseen, ["not known, its pods cannot be seen: cannot list pods"]);
     }
 }
