@@ -6,11 +6,14 @@ use arl_crds::{
     reason::{SandboxReason, TaskReason, WarmPoolReason},
     text::printable,
 };
+use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, Pod},
     apimachinery::pkg::apis::meta::v1::Condition,
 };
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
+
+use crate::starting::{is_new, is_starting};
 
 /// Pods that are shown.
 const PODS_MAX: usize = 3;
@@ -49,41 +52,47 @@ pub fn telling(mut pods: Vec<Pod>) -> Vec<Pod> {
 }
 
 /// The screen.
-pub fn explain(facts: &Facts) -> String {
+pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let mut lines = Vec::new();
     let mut advice = None;
     if let Some(task) = &facts.task {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Succeeded"));
         lines.push(headline("Task", &task.name_any(), why));
-        advice = remedy(why, TaskReason::parse, of_task);
+        advice = remedy(why, TaskReason::parse, of_task, unserved(task, now));
     }
     if let Some(sandbox) = &facts.sandbox {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Ready"));
         lines.push(headline("Sandbox", &sandbox.name_any(), why));
-        advice = advice.or(remedy(why, SandboxReason::parse, of_sandbox));
+        advice = advice.or(remedy(why, SandboxReason::parse, of_sandbox, unserved(sandbox, now)));
     }
     if let Some(pool) = &facts.pool {
         let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice());
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
-        advice = advice.or(remedy(why, WarmPoolReason::parse, of_pool));
+        advice = advice.or(remedy(why, WarmPoolReason::parse, of_pool, unserved(pool, now)));
     }
     for pod in &facts.pods {
         lines.extend(of_pod(pod, &facts.events));
     }
     // Of a pod whose owner says nothing is wrong, or is not seen.
-    let is_unwell = facts.task.is_none() && facts.sandbox.is_none() && !facts.pods.iter().all(is_ready);
-    lines.push(format!("What to do: {}", advice.unwrap_or(if is_unwell { UNWELL } else { WELL })));
+    let is_alone = facts.task.is_none() && facts.sandbox.is_none();
+    let unready: Vec<&Pod> = facts.pods.iter().filter(|pod| is_alone && !is_ready(pod)).collect();
+    let otherwise = match unready.as_slice() {
+        [] => WELL,
+        pods if pods.iter().all(|pod| is_starting(pod, now)) => STARTING,
+        _ => UNWELL,
+    };
+    lines.push(format!("What to do: {}", advice.unwrap_or(otherwise)));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
 fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
     match why {
         Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
-        None => format!("{kind} {name}: no operator has looked at it"),
+        None => format!("{kind} {name}: no operator has looked at it yet"),
     }
 }
 
@@ -135,16 +144,24 @@ fn remedy<R>(
     why: Option<&Condition>,
     parse: fn(&str) -> Option<R>,
     of: fn(R) -> Option<&'static str>,
+    unserved: &'static str,
 ) -> Option<&'static str> {
     match why {
         Some(why) => parse(&why.reason).map_or(Some(NEWER), of),
-        None => Some(UNSERVED),
+        None => Some(unserved),
     }
+}
+
+/// Of one that no operator has looked at.
+fn unserved(object: &impl Resource, now: Timestamp) -> &'static str {
+    if is_new(object, now) { NEW } else { UNSERVED }
 }
 
 const NEWER: &str = "read the message above: the operator is newer than this program, which does not know the reason: `kubectl arl version`";
 const WELL: &str = "nothing; it is as it should be";
 const UNWELL: &str = "look at the pod above; kubectl describe pod has the rest";
+const STARTING: &str = "nothing yet: the pod above starts; ask again if it is not ready after half a minute";
+const NEW: &str = "nothing yet: it was made just now; ask again in a few seconds";
 const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
 
 fn of_task(reason: TaskReason) -> Option<&'static str> {
@@ -231,6 +248,10 @@ mod tests {
 
     use super::*;
 
+    fn explain(facts: &Facts) -> String {
+        super::explain(facts, Timestamp::from_second(1_800_000_000).unwrap())
+    }
+
     fn made<K: serde::de::DeserializeOwned>(kind: &str, name: &str, rest: &Value) -> K {
         let version = if matches!(kind, "Pod" | "Event") { "v1" } else { "arl.infra.io/v1alpha1" };
         let mut object = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name } });
@@ -307,5 +328,25 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         assert!(explain(&waits).contains("What to do: look at the pod above"), "{}", explain(&waits));
         let unserved = Facts { pool: Some(pool(&json!([]))), ..Facts::default() };
         assert!(explain(&unserved).contains("see whether the operator runs"));
+    }
+
+    #[test]
+    fn what_was_made_just_now_is_no_trouble_yet() {
+        let explain = |facts: &Facts, second| super::explain(facts, Timestamp::from_second(second).unwrap());
+        let meta = json!({ "name": "p-1", "creationTimestamp": "1970-01-01T00:00:00Z" });
+        let waits = json!({ "waiting": { "reason": "ContainerCreating" } });
+        let container = json!({ "name": "executor", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0, "state": waits });
+        let status = json!({ "phase": "Pending", "containerStatuses": [container] });
+        let starts: Pod = made("Pod", "p-1", &json!({ "metadata": meta, "status": status }));
+        let facts =
+            Facts { pool: Some(pool(&why("Ready", "True", "PodsReady"))), pods: vec![starts], ..Facts::default() };
+        let (early, late) = (explain(&facts, 5), explain(&facts, 60));
+        assert!(early.contains("What to do: nothing yet: the pod above starts"), "{early}");
+        assert!(late.contains("What to do: look at the pod above"), "{late}");
+        let mut unserved = pool(&json!([]));
+        unserved.metadata.creation_timestamp = facts.pods[0].metadata.creation_timestamp.clone();
+        let facts = Facts { pool: Some(unserved), ..Facts::default() };
+        assert!(explain(&facts, 2).ends_with("it was made just now; ask again in a few seconds\n"));
+        assert!(explain(&facts, 20).contains("see whether the operator runs"));
     }
 }

@@ -5,13 +5,19 @@ use arl_crds::{
     condition::{self, PODS_FAILING},
     text::printable,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::installed::{Definitions, Operator};
+use crate::{
+    installed::{Definitions, Operator},
+    starting::{is_new, is_starting},
+};
 
 /// The init container that copies the agent into a pod.
 const INSTALLER: &str = "arl-agent";
+/// What is to be done about what was made just now.
+const SOON: &str = "look again in a few seconds";
 /// Of a finding; labels, images and outputs are what others write.
 const WORDS_MAX: usize = 8192;
 
@@ -166,6 +172,9 @@ pub fn operators(found: &[Operator]) -> Check {
         );
     };
     if !found.iter().any(|operator| operator.is_ready) {
+        if found.iter().any(|operator| operator.is_starting) {
+            return Check::doubtful(SUBJECT, format!("it just starts: {}", said()), SOON);
+        }
         let remedy = format!("kubectl -n {} describe pod {}; kubectl -n {0} logs {1}", first.namespace, first.pod);
         return Check::bad(SUBJECT, said(), remedy);
     }
@@ -177,7 +186,7 @@ pub fn operators(found: &[Operator]) -> Check {
 }
 
 /// Of the pods of pools: whether their nodes have the agent's image.
-pub fn agent(pods: &[Pod]) -> Check {
+pub fn agent(pods: &[Pod], now: Timestamp) -> Check {
     const SUBJECT: &str = "agent image";
     let mut seen = None;
     for pod in pods {
@@ -195,21 +204,26 @@ pub fn agent(pods: &[Pod]) -> Check {
     }
     match seen {
         Some(image) => Check::good(SUBJECT, format!("{image} is on nodes")),
+        None if pods.iter().any(|pod| is_starting(pod, now)) => {
+            Check::doubtful(SUBJECT, "not known yet: the pods here just start", SOON)
+        }
         None => Check::doubtful(SUBJECT, "no pod here shows it", "make a pool: kubectl arl pool create IMAGE"),
     }
 }
 
 /// Of the pools.
-pub fn pools(pools: &[WarmPool]) -> Check {
+pub fn pools(pools: &[WarmPool], now: Timestamp) -> Check {
     const SUBJECT: &str = "pools";
     let failing = |pool: &WarmPool| {
         let status = pool.status.as_ref()?;
         condition::find_true(&status.conditions, PODS_FAILING).map(|why| (pool.name_any(), why.reason.clone()))
     };
-    let unserved = pools.iter().filter(|pool| pool.status.is_none()).map(ResourceExt::name_any).collect::<Vec<_>>();
+    let (new, unserved): (Vec<_>, Vec<_>) =
+        pools.iter().filter(|pool| pool.status.is_none()).partition(|pool| is_new(*pool, now));
+    let named = |pools: &[&WarmPool]| pools.iter().map(|pool| pool.name_any()).collect::<Vec<_>>().join(", ");
     let failing: Vec<_> = pools.iter().filter_map(failing).collect();
     if !unserved.is_empty() {
-        let what = format!("no operator has looked at {}", unserved.join(", "));
+        let what = format!("no operator has looked at {}", named(&unserved));
         return Check::bad(
             SUBJECT,
             what,
@@ -217,6 +231,9 @@ pub fn pools(pools: &[WarmPool]) -> Check {
         );
     }
     match (pools, failing.first()) {
+        (_, None) if !new.is_empty() => {
+            Check::doubtful(SUBJECT, format!("made just now, and not looked at yet: {}", named(&new)), SOON)
+        }
         ([], _) => Check::doubtful(SUBJECT, "there is none", "make one: kubectl arl pool create IMAGE"),
         (_, None) => Check::good(SUBJECT, format!("{} without a failure", pools.len())),
         (_, Some((first, _))) => {
@@ -236,6 +253,14 @@ mod tests {
 
     use super::*;
 
+    fn agent(pods: &[Pod]) -> Check {
+        super::agent(pods, Timestamp::UNIX_EPOCH)
+    }
+
+    fn pools(pools: &[WarmPool]) -> Check {
+        super::pools(pools, Timestamp::UNIX_EPOCH)
+    }
+
     fn pool(status: &Value) -> WarmPool {
         serde_json::from_value(
             json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": { "name": "p" },
@@ -254,7 +279,7 @@ mod tests {
 
     fn operator(is_ready: bool, leads: Option<bool>) -> Operator {
         let (namespace, pod) = ("arl-system".to_owned(), "o-1".to_owned());
-        Operator { namespace, pod, version: "1".into(), image: "i".into(), is_ready, leads }
+        Operator { namespace, pod, version: "1".into(), image: "i".into(), is_ready, is_starting: false, leads }
     }
 
     #[test]
@@ -306,5 +331,23 @@ mod tests {
             "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
         assert!(pools(&[pool(&failing)]).lines().ends_with("do: kubectl arl why pool/p\n"));
         assert!(matches!(pools(&[]).finding, Finding::Doubtful(..)));
+    }
+
+    #[test]
+    fn what_was_made_just_now_is_not_in_the_way() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let made: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> =
+            serde_json::from_value(json!("1970-01-01T00:00:00Z")).unwrap();
+        let mut unserved = pool(&Value::Null);
+        unserved.metadata.creation_timestamp = made.clone();
+        let (new, old) = (super::pools(&[unserved.clone()], at(3)), super::pools(&[unserved], at(20)));
+        assert!(!new.is_bad() && new.lines().ends_with("do: look again in a few seconds\n"), "{new:?}");
+        assert!(old.is_bad(), "{old:?}");
+        let mut starts = pod(&json!({ "waiting": { "reason": "PodInitializing" } }), "");
+        starts.metadata.creation_timestamp = made;
+        let check = super::agent(&[starts], at(3));
+        assert!(check.lines().contains("the pods here just start"), "{check:?}");
+        let starting = operators(&[Operator { is_starting: true, ..operator(false, None) }]);
+        assert!(!starting.is_bad() && starting.lines().contains("it just starts: 1, image i"), "{starting:?}");
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 
-use crate::{connect::Connection, failure::Failure, listing};
+use crate::{connect::Connection, failure::Failure, listing, starting::is_starting, table};
 
 /// The operator's pods, however it was installed.
 const PODS: &str = "app.kubernetes.io/name=arl-operator";
@@ -93,14 +93,20 @@ pub struct Operator {
     pub image: String,
     /// Whether it is ready.
     pub is_ready: bool,
+    /// Whether it is on its way to that, and nothing is in the way.
+    pub is_starting: bool,
     /// Whether it holds the Lease; not known without one, or without the right to see it.
     pub leads: Option<bool>,
 }
 
 impl Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, pod, version, image, is_ready, leads } = self;
-        let ready = if *is_ready { "ready" } else { "not ready" };
+        let Self { namespace, pod, version, image, is_ready, is_starting, leads } = self;
+        let ready = match (is_ready, is_starting) {
+            (true, _) => "ready",
+            (false, true) => "starts",
+            (false, false) => "not ready",
+        };
         let role = match leads {
             Some(true) => ", leads",
             Some(false) => ", stands by",
@@ -113,7 +119,7 @@ impl Display for Operator {
 impl Operator {
     /// For programs.
     pub fn value(&self) -> Value {
-        let Self { namespace, pod, version, image, is_ready, leads } = self;
+        let Self { namespace, pod, version, image, is_ready, is_starting: _, leads } = self;
         json!({ "namespace": namespace, "pod": pod, "version": version, "image": image, "ready": is_ready, "leads": leads })
     }
 
@@ -125,7 +131,8 @@ impl Operator {
         let version = pod.labels().get("app.kubernetes.io/version").cloned().unwrap_or_else(|| "unknown".to_owned());
         let name = pod.name_any();
         let leads = holders.filter(|holders| !holders.is_empty()).map(|holders| holders.contains(&name));
-        Self { namespace: pod.namespace().unwrap_or_default(), pod: name, version, image, is_ready, leads }
+        let (namespace, is_starting) = (pod.namespace().unwrap_or_default(), is_starting(pod, table::now()));
+        Self { namespace, pod: name, version, image, is_ready, is_starting, leads }
     }
 }
 

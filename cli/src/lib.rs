@@ -36,6 +36,7 @@ mod redact;
 mod relay;
 mod rows;
 mod screen;
+mod starting;
 mod step_output;
 mod table;
 mod terminal;

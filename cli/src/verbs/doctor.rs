@@ -25,6 +25,7 @@ use crate::{
     interrupt::Interrupts,
     kind, listing, print,
     progress::{Awaited, Progress},
+    table,
 };
 
 /// Reviews of rights that are under way at once.
@@ -71,10 +72,10 @@ pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrup
         })
     };
     let pools = interrupts.or(async { Ok(pools(connection).await) }).await?;
-    show(&seen("pools", pools.as_ref().map(|pools| check::pools(pools)).map_err(Clone::clone)))?;
+    show(&seen("pools", pools.as_ref().map(|pools| check::pools(pools, table::now())).map_err(Clone::clone)))?;
     let pods = ListParams::default().labels(labels::WARMPOOL);
     let pods = interrupts.or(async { Ok(listing::all(&connection.api::<Pod>(), &pods, "pods").await) }).await?;
-    show(&seen("agent image", pods.map(|pods| check::agent(&pods))))?;
+    show(&seen("agent image", pods.map(|pods| check::agent(&pods, table::now()))))?;
     if !flags.no_probe {
         show(&probe(connection, flags.pool, &pools.unwrap_or_default(), interrupts).await?)?;
     }
@@ -133,6 +134,14 @@ fn probed(pools: &[WarmPool]) -> Option<String> {
     ready().find(idle).or_else(|| ready().next()).map(ResourceExt::name_any)
 }
 
+/// What to do where none is.
+fn until_ready(pools: &[WarmPool]) -> String {
+    match pools.first() {
+        Some(pool) => format!("wait for one, and look again: kubectl arl wait pool/{}", pool.name_any()),
+        None => "make one, and look again: kubectl arl pool create IMAGE".to_owned(),
+    }
+}
+
 /// A Sandbox, a command in it, and its end.
 async fn probe(
     connection: &Connection,
@@ -142,8 +151,7 @@ async fn probe(
 ) -> Result<Check, Failure> {
     const SUBJECT: &str = "probe";
     let Some(pool) = named.or_else(|| probed(pools)) else {
-        let remedy = "make one, and look again: kubectl arl pool create IMAGE";
-        return Ok(Check::doubtful(SUBJECT, "not tried: no pool is ready", remedy));
+        return Ok(Check::doubtful(SUBJECT, "not tried: no pool is ready", until_ready(pools)));
     };
     let began = Instant::now();
     let client = connection.client();
@@ -206,6 +214,8 @@ mod tests {
         let (sleeps, warm, starts) = (pool("a", 0, "True"), pool("b", 1, "True"), pool("c", 1, "False"));
         assert_eq!(probed(&[sleeps.clone(), starts.clone(), warm]).as_deref(), Some("b"));
         assert_eq!(probed(&[starts.clone(), sleeps]).as_deref(), Some("a"));
-        assert_eq!(probed(&[starts]), None);
+        assert_eq!(probed(std::slice::from_ref(&starts)), None);
+        assert!(until_ready(&[starts]).ends_with("look again: kubectl arl wait pool/c"));
+        assert!(until_ready(&[]).ends_with("kubectl arl pool create IMAGE"));
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     connect::{Connection, is_missing},
     failure::Failure,
     kind::{self, Kind, Object},
-    listing, print,
+    listing, print, table,
 };
 
 /// Say why a pool, Sandbox, Task or pod is as it is, and what to do.
@@ -96,7 +96,7 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
         let Some(events) = seen(listing::all(&connection.api::<Event>(), &of_it, "Events").await) else { break };
         facts.events.extend(events);
     }
-    print::data(&explain(&facts))
+    print::data(&explain(&facts, table::now()))
 }
 
 /// What is below the object that was asked about. Who may not see it is told so, and sees the rest.
