@@ -76,7 +76,7 @@ impl Connection {
     /// A Sandbox that is there.
     pub async fn sandbox(&self, name: &str) -> Result<Sandbox, Failure> {
         match self.client().open(name).await {
-            Err(Error::Api { source, .. }) if is_missing(&source) => Err(self.missing::<SandboxObject>(name)),
+            Err(Error::NoSandbox { .. }) => Err(self.missing::<SandboxObject>(name)),
             opened => Ok(opened?),
         }
     }

@@ -59,6 +59,11 @@ fn positive(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The id of a run.
+pub fn run_id(text: &str) -> Result<String, String> {
+    arl_client::check_run_id(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
 /// What chooses objects: nothing would choose all of them.
 pub fn chosen(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }

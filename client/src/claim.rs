@@ -3,6 +3,7 @@
 mod adopt;
 mod failure;
 mod name;
+mod waiting;
 
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ pub use self::name::name_for;
 use crate::{
     awaited::{Awaited, BY_SOMEBODY, deleted, is_allocated, not_ready, ready, ready_condition},
     client::Client,
-    error::{Error, Fault},
+    error::{Error, Fault, is_unknown_kind},
     object_name::check_name,
     pool,
     provisional::Provisional,
@@ -64,10 +65,11 @@ impl Client {
     /// A Sandbox that was claimed before, by whomever.
     ///
     /// # Errors
-    /// [`Error::NotReady`] where it has no pod that can be used. That is not waited for.
+    /// [`Error::NoSandbox`] where it is not there, [`Error::NotReady`] where it has no pod that can be used. That is not waited for.
     pub async fn open(&self, name: &str) -> Result<Sandbox, Error> {
         check_name("Sandbox", name)?;
-        let object = self.sandboxes().get(name).await.map_err(Error::api("get", format!("Sandbox {name}")))?;
+        let found = self.sandboxes().get(name).await;
+        let object = found.map_err(|error| absence(name, &self.inner.namespace, error))?;
         if object.metadata.deletion_timestamp.is_some() {
             return Err(deleted(name, BY_SOMEBODY.into()));
         }
@@ -76,6 +78,15 @@ impl Client {
         }
         let unserved = || ("Unserved".into(), "no operator has looked at it; is one running?".into());
         Err(not_ready(name, ready_condition(&object).unwrap_or_else(unserved)))
+    }
+}
+
+fn absence(name: &str, namespace: &str, error: kube::Error) -> Error {
+    match &error {
+        kube::Error::Api(status) if status.code == 404 && !is_unknown_kind(&error) => {
+            Error::NoSandbox { sandbox: name.to_owned(), namespace: namespace.to_owned() }
+        }
+        _ => Error::api("get", format!("Sandbox {name}"))(error),
     }
 }
 
@@ -213,9 +224,10 @@ impl Claim {
     ) -> Result<Arc<SandboxObject>, Error> {
         tokio::select! {
             ready = self.ready(seen.clone(), awaited, last) => ready,
-            (reason, message) = self.hopeless(seen) => {
+            (reason, message) = self.hopeless(seen.clone()) => {
                 Err(Error::NotReady { sandbox: awaited.name.to_owned(), reason, message, fault: Fault::Usage })
             }
+            never = self.tell(seen.clone()) => match never {},
         }
     }
 

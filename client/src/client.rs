@@ -11,7 +11,14 @@ use kube::{
 
 use tokio_util::task::TaskTracker;
 
-use crate::{connection::connect, deletion, error::Error, object_name::check_name, watch::Watch};
+use crate::{
+    connection::connect,
+    deletion,
+    error::Error,
+    notices::Notices,
+    object_name::{check_name, check_run_id},
+    watch::Watch,
+};
 
 /// The value of `app.kubernetes.io/managed-by` on all that a client creates.
 pub const MANAGER: &str = "arl-client";
@@ -28,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) kube: Kube,
     pub(crate) namespace: String,
     pub(crate) run_id: String,
+    pub(crate) notices: Notices,
     sandboxes: OnceLock<Watch<SandboxObject>>,
     tasks: OnceLock<Watch<TaskObject>>,
     pools: OnceLock<Watch<WarmPool>>,
@@ -56,17 +64,38 @@ impl Client {
     /// Through a client of kube's, such as [`connect`](crate::connect) makes, in this namespace. What it creates carries a new run id.
     pub fn new(client: kube::Client, namespace: impl Into<String>) -> Self {
         let run_id = format!("{:016x}", fastrand::u64(..));
-        Self::in_run(client, namespace, run_id)
+        Self::with_run(client, namespace.into(), run_id)
     }
 
     /// The same as part of a run that began before.
-    pub fn in_run(client: kube::Client, namespace: impl Into<String>, run_id: impl Into<String>) -> Self {
-        let (namespace, run_id) = (namespace.into(), run_id.into());
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the id cannot be the value of a label.
+    pub fn in_run(
+        client: kube::Client,
+        namespace: impl Into<String>,
+        run_id: impl Into<String>,
+    ) -> Result<Self, Error> {
+        let run_id = run_id.into();
+        check_run_id(&run_id)?;
+        Ok(Self::with_run(client, namespace.into(), run_id))
+    }
+
+    fn with_run(client: kube::Client, namespace: String, run_id: String) -> Self {
         let (sandboxes, tasks, pools) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let deletions = TaskTracker::new();
         // It can be waited for at any time.
         deletions.close();
-        let inner = Inner { kube: Kube(client), namespace, run_id, sandboxes, tasks, pools, deletions };
+        let inner = Inner {
+            kube: Kube(client),
+            namespace,
+            run_id,
+            notices: Notices::default(),
+            sandboxes,
+            tasks,
+            pools,
+            deletions,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -83,7 +112,11 @@ impl Client {
     }
 
     /// Deletes the Sandboxes, Tasks and pools that a run left; returns how many Sandboxes there were.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where no run can have this id, before anything is asked for.
     pub async fn reap(&self, run_id: &str) -> Result<usize, Error> {
+        check_run_id(run_id)?;
         let selector = ListParams::default().labels(&format!("{RUN_ID}={run_id}"));
         let what = format!("what run {run_id} left");
         let tasks = self.tasks().delete_collection(&DeleteParams::default(), &selector).await;

@@ -106,6 +106,16 @@ pub enum Error {
     /// Something was in transfer when its stream broke; whether it may have been done is said.
     #[error("the transfer was cut off: {0}")]
     Interrupted(String),
+    /// There is no such Sandbox.
+    #[error(
+        "there is no Sandbox {sandbox} in namespace {namespace}: it was released, or idle for too long, or is in another namespace; claim one"
+    )]
+    NoSandbox {
+        /// Its name.
+        sandbox: String,
+        /// Where it is not.
+        namespace: String,
+    },
     /// The Sandbox did not become ready.
     #[error("Sandbox {sandbox} is not ready ({reason}): {message}")]
     NotReady {
@@ -136,7 +146,11 @@ impl Error {
             },
             Self::Unreachable { .. } | Self::Interrupted(_) | Self::Deadline(..) => Fault::Infrastructure,
             Self::AgentUnusable { .. } => Fault::Task,
-            Self::Config(_) | Self::Forbidden { .. } | Self::OldAgent { .. } | Self::Usage(_) => Fault::Usage,
+            Self::Config(_)
+            | Self::Forbidden { .. }
+            | Self::NoSandbox { .. }
+            | Self::OldAgent { .. }
+            | Self::Usage(_) => Fault::Usage,
             Self::PodLost { fault, .. } | Self::NotReady { fault, .. } => *fault,
             Self::Remote(error) => match error.kind {
                 Kind::Aborted => Fault::Infrastructure,

@@ -253,6 +253,16 @@ async fn a_claim_that_is_given_up_leaves_nothing_whenever_that_is() {
     assert_eq!(server.left(), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn what_no_run_can_be_called_is_refused() {
+    let (server, client) = Server::with(|_| ());
+    for run_id in ["a,b", "", "a b", "a=b", "-a"] {
+        let refused = client.reap(run_id).await.unwrap_err();
+        assert!(matches!(&refused, Error::Usage(message) if message.contains("no run can have the id")), "{refused}");
+        assert!(matches!(Client::in_run(server.kube(), "default", run_id), Err(Error::Usage(_))), "{run_id:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_is_given_up_leaves_anothers_sandbox_alone() {
     let (server, client) = Server::with(|state| state.pods = 1);
@@ -266,7 +276,7 @@ async fn a_claim_that_is_given_up_leaves_anothers_sandbox_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_adopts_the_sandbox_of_its_name_where_there_is_one() {
     let (server, client) = Server::with(|state| state.pods = 1);
-    let other = Client::in_run(server.kube(), "default", "other");
+    let other = Client::in_run(server.kube(), "default", "other").unwrap();
     let claim = |pool: &str| other.claim(pool).name("shared").adopt().wait(Duration::from_secs(60));
     let nameless = client.claim("pool").adopt().await.unwrap_err();
     assert_eq!(nameless.fault(), Fault::Usage, "{nameless}");
@@ -284,7 +294,7 @@ async fn a_claim_adopts_the_sandbox_of_its_name_where_there_is_one() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_adopts_waits_until_the_sandbox_is_ready_and_never_deletes_it() {
     let (server, client) = Server::with(|_| ());
-    let other = Client::in_run(server.kube(), "default", "other");
+    let other = Client::in_run(server.kube(), "default", "other").unwrap();
     let first = tokio::spawn(client.claim("pool").name("shared").into_future());
     until(|| !server.left().is_empty()).await;
     let late = other.claim("pool").name("shared").adopt().wait(Duration::from_secs(5)).await.unwrap_err();

@@ -84,7 +84,8 @@ impl Call {
     fn start(&self, completions: &Completions, key: u64) -> PyResult<()> {
         let future = self.take()?;
         let queue = Arc::clone(&completions.queue);
-        let work = runtime()?.spawn(async move { queue.push(key, future.await) });
+        let waiter = Arc::clone(&queue);
+        let work = runtime()?.spawn(async move { queue.push(key, WAITER.scope(waiter, future).await) });
         // It is set once: only the first start comes here.
         let _ = self.running.set(work.abort_handle());
         Ok(())
@@ -105,6 +106,17 @@ impl Call {
     }
 }
 
+tokio::task_local! {
+    /// Where the result of the call is waited for.
+    static WAITER: Arc<Queue>;
+}
+
+/// Wakes who waits for the call that this is called in, without a result.
+pub(crate) fn wake_waiter() {
+    // In what no call waits for there is none.
+    let _ = WAITER.try_with(|queue| queue.wake());
+}
+
 struct Queue {
     done: Mutex<Vec<(u64, Outcome)>>,
     wake: UnixStream,
@@ -118,9 +130,13 @@ impl Queue {
             done.len() == 1
         };
         if was_empty {
-            // It only fails where so many bytes are unread that one more wakes nobody, or where nobody reads any more.
-            let _ = (&self.wake).write(&[0]);
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        // It only fails where so many bytes are unread that one more wakes nobody, or where nobody reads any more.
+        let _ = (&self.wake).write(&[0]);
     }
 }
 
@@ -154,7 +170,7 @@ impl Completions {
 
     /// Wakes whoever waits, without a result.
     fn wake(&self) {
-        let _ = (&self.queue.wake).write(&[0]);
+        self.queue.wake();
     }
 
     /// Adds to `arrived` what has come for the keys of `pending`, which are taken out of it: (what was there for the key, value, failure).

@@ -15,6 +15,12 @@ use crate::{
     sandbox::{Claimed, RELEASES, Sandbox},
 };
 
+/// Whether a run can be called this.
+#[pyfunction]
+pub(crate) fn is_run_id(text: &str) -> bool {
+    arl_client::check_run_id(text).is_ok()
+}
+
 /// Names and values.
 type Pairs = Vec<(String, String)>;
 
@@ -35,7 +41,7 @@ impl Target {
             let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
             arl_client::check_name("namespace", &namespace)?;
             let client = arl_client::connect(config).map_err(|error| Error::Config(error.to_string()))?;
-            Ok((arl_client::Client::in_run(client, namespace.clone(), self.run_id.clone()), namespace))
+            Ok((arl_client::Client::in_run(client, namespace.clone(), self.run_id.clone())?, namespace))
         });
         connected.await.map(|(client, _)| client)
     }

@@ -79,6 +79,12 @@ fn describe(fields: &Bound<'_, PyDict>, error: &Error) -> PyResult<()> {
             "remote"
         }
         Error::Interrupted(_) => "interrupted",
+        Error::NoSandbox { sandbox, .. } => {
+            fields.set_item("code", 404)?;
+            fields.set_item("reason", "NotFound")?;
+            fields.set_item("sandbox", sandbox)?;
+            "no_sandbox"
+        }
         Error::NotReady { sandbox, reason, .. } => {
             fields.set_item("sandbox", sandbox)?;
             fields.set_item("reason", reason)?;

@@ -32,6 +32,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<files::Files>()?;
     module.add_class::<transfer::Upload>()?;
     module.add_class::<transfer::Download>()?;
+    module.add_function(wrap_pyfunction!(client::is_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(logs::take_logs, module)?)?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What the client library logs. Python takes it with the next results and hands it to its own logging.
+//! What the client library logs. Python takes it with the next results and hands it to its own logging; what a call logs while it is waited
+//! for wakes who waits.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +15,7 @@ use tracing::{
     subscriber::set_global_default,
 };
 
-use crate::call::lock;
+use crate::call::{lock, wake_waiter};
 
 /// The most records that wait for Python; the oldest go first.
 const RECORDS_MAX: usize = 256;
@@ -59,11 +60,16 @@ impl Subscriber for Keeper {
             Level::INFO => 20,
             _ => 10,
         };
-        let mut records = lock(&RECORDS);
-        if records.len() == RECORDS_MAX {
-            records.pop_front();
+        {
+            let mut records = lock(&RECORDS);
+            if records.len() == RECORDS_MAX {
+                records.pop_front();
+            }
+            records.push_back((level, text.message + &text.fields));
         }
-        records.push_back((level, text.message + &text.fields));
+        if level > 10 {
+            wake_waiter();
+        }
     }
 
     fn enter(&self, _: &Id) {}

@@ -48,7 +48,7 @@ impl Drop for Claimed {
     }
 }
 
-#[pyclass(frozen)]
+#[pyclass(frozen, weakref)]
 pub(crate) struct Sandbox {
     sandbox: arl_client::Sandbox,
 }

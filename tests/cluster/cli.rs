@@ -254,6 +254,8 @@ async fn processes_are_listed_and_ended() {
     let broken = "- {name: broken, type: Command, command: [sh, -c, echo WHY >&2; exit 3]}";
     let failed = fed(&world, &["claim", "p", "--setup", "-"], broken.as_bytes()).await;
     assert!(failed.code == Some(125) && failed.err.contains("it printed: WHY"), "{failed:?}");
+    let is_told = failed.err.contains("step broken, exit code 3") && !failed.err.contains("-setup-");
+    assert!(is_told, "its Task is gone: {failed:?}");
     let missing = arl(&world, &["claim", "nopool", "--from", "/nosuch"]).await;
     assert!(missing.code == Some(125) && missing.err.contains("/nosuch"), "nothing is claimed before: {missing:?}");
     let setup = "- {name: made, type: FilePatch, path: /workspace/made, content: by the setup}";

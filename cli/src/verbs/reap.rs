@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use crate::{connect::Connection, failure::Failure, options::chosen, print};
+use crate::{connect::Connection, failure::Failure, options::run_id, print};
 
 /// Delete the Sandboxes, Tasks and pools that a run of a program left.
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The value of the label arl.infra.io/run-id.
-    #[arg(value_parser = chosen)]
+    #[arg(value_parser = run_id)]
     run_id: String,
 }
 

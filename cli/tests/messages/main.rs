@@ -129,11 +129,20 @@ fn what_is_written_wrongly_is_said() {
 #[test]
 fn an_empty_choice_does_not_choose_all() {
     let (home, _) = home();
-    for arguments in [&["release", "-l", ""][..], &["release", "-l", " \t"], &["release", "--selector="], &["reap", ""]]
-    {
+    for arguments in [&["release", "-l", ""][..], &["release", "-l", " \t"], &["release", "--selector="]] {
         let done = kubectl_arl(home.path()).args(arguments).output().unwrap();
         let said = String::from_utf8(done.stderr).unwrap();
         assert!(done.status.code() == Some(125) && said.contains("it is empty"), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn what_no_run_can_be_called_is_refused() {
+    let (home, _) = home();
+    for run_id in ["a,b", "", "a b"] {
+        let done = kubectl_arl(home.path()).args(["reap", run_id]).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.code() == Some(125) && said.contains("no run can have the id"), "{run_id:?}: {said}");
     }
 }
 
