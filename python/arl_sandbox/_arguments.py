@@ -11,7 +11,7 @@ from numbers import Real
 from reprlib import repr as shown
 from typing import Any
 
-from ._native import KEEP_MAX
+from ._native import KEEP_MAX, is_run_id
 from .errors import UsageError
 
 _INT_MAX = 2**63 - 1
@@ -48,6 +48,16 @@ def text(value: str, what: str) -> str:
 def text_or_none(value: str | None, what: str) -> str | None:
     """The same, if it is given."""
     return None if value is None else text(value, what)
+
+
+def run_of(value: str) -> str:
+    """The id of a run."""
+    if not is_run_id(text(value, "run_id")):
+        raise UsageError(
+            f"run_id is {shown(value)} and has to be the value of a label: 1 to 63 letters, digits, '-', '_' and '.', of which the first and the "
+            "last are letters or digits"
+        )
+    return value
 
 
 def folder(value: str | os.PathLike[str] | None, what: str) -> str | None:

@@ -58,6 +58,13 @@ class ForbiddenError(ApiError):
     """The caller lacks a right, or a quota or a policy forbids it (403)."""
 
 
+class SandboxNotFoundError(ApiError):
+    """There is no Sandbox of this name in the namespace: it was released, or idle for too long, or is in another one."""
+
+    sandbox: str
+    """Its name."""
+
+
 class ConfigError(ArlError):
     """There is no usable kubeconfig, and this is not a pod."""
 
@@ -136,6 +143,7 @@ class StdinClosedError(ArlError, BrokenPipeError):
 
 _BY_NAME: dict[str, type[ArlError]] = {
     "api": ApiError,
+    "no_sandbox": SandboxNotFoundError,
     "config": ConfigError,
     "unreachable": UnreachableError,
     "pod_lost": PodLostError,

@@ -205,6 +205,7 @@ CLIENTS: dict[str, Wrong] = {
     "reap": lambda c: c.reap(5),
     # As of a variable that is not set: not the run of this client.
     "reap nothing": lambda c: c.reap(""),
+    "reap more": lambda c: c.reap("a,b"),
     **each("concurrency", lambda c, number: c.map([1], max, pool="p", concurrency=number), (0, -1, None, 1.5)),
     **each("retries", lambda c, number: c.map([1], max, pool="p", retries=number), (-1, None)),
     "items": lambda c: c.map(None, max, pool="p"),
@@ -218,7 +219,7 @@ def test_clients(client: Client, wrong: Wrong) -> None:
         wrong(client)
 
 
-@pytest.mark.parametrize("wrong", [{"kubeconfig": 5}, {"context": 5}, {"namespace": b"n"}, {"run_id": 5}], ids=str)
+@pytest.mark.parametrize("wrong", [{"kubeconfig": 5}, {"context": 5}, {"namespace": b"n"}, {"run_id": 5}, {"run_id": "a,b"}], ids=str)
 def test_ways_to_a_cluster(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Client(**wrong)

@@ -95,9 +95,10 @@ async def test_a_sandbox_that_is_killed_in_the_middle_of_a_command(async_client:
     assert (lost.value.fault, lost.value.pod) == ("usage", sandbox.pod)
 
 
-async def test_a_sandbox_that_was_killed_takes_no_more(async_client: AsyncClient) -> None:
+@pytest.mark.parametrize("how", ["killed", "closed"])
+async def test_a_sandbox_that_was_given_up_takes_no_more(async_client: AsyncClient, how: str) -> None:
     sandbox = await async_client.acquire("p")
-    await sandbox.kill()
+    await (sandbox.kill() if how == "killed" else async_client.close())
     for call in (sandbox.commands.run("true"), sandbox.files.read("/etc/hostname"), sandbox.commands.list()):
         with soon(60), pytest.raises(PodLostError, match="its Sandbox was released") as lost:
             await call

@@ -1,4 +1,4 @@
-"""What is kept of what comes out of a Sandbox, and where; without a cluster."""
+"""What is kept of what comes out of a Sandbox, and where; without a cluster, but for the last ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from arl_sandbox import CommandResult, UsageError
+from arl_sandbox import Client, CommandResult, NotFoundError, Sandbox, UsageError
 from arl_sandbox._archives import Keeper
 from arl_sandbox._arguments import seconds
 from arl_sandbox._async.files import _entry
@@ -82,3 +82,18 @@ def test_what_is_printed_of_a_result_has_its_output() -> None:
     failed = repr(CommandResult(137, b"x" * 1000, b"why", signal=9, cause="out_of_memory"))
     assert len(failed) < 400
     assert failed.endswith("xxx', stderr='why', signal=9, cause='out_of_memory')")
+
+
+def test_a_snapshot_that_fails_leaves_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        sandbox.snapshot("/no/such/directory", to=tmp_path / "state.tar")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="absolute"):
+        sandbox.snapshot("workspace")
+
+
+def test_files_are_those_of_the_workspace(client: Client, sandbox: Sandbox) -> None:
+    sandbox.files.write("/workspace/state", "learned")
+    made = client.acquire("p", snapshot=sandbox.snapshot())
+    (fork,) = sandbox.fork(1)
+    assert made.files.read("/workspace/state") == fork.files.read("/workspace/state") == "learned"

@@ -66,6 +66,14 @@ class TestWithoutACluster:
         await client.close()
         assert native.released == ["a"]
 
+    async def test_a_sandbox_that_somebody_has_is_told_that_its_client_is_closed(self) -> None:
+        native = Sandbox("a")
+        client = client_of(claimed(native))
+        sandbox = await client.acquire("p")
+        await client.close()
+        assert sandbox._native is native and client._native.released == []  # type: ignore[attr-defined, comparison-overlap]
+        assert len(native.released) == 1 and not client._held
+
     async def test_a_sandbox_is_not_taken_for_another_of_its_name(self) -> None:
         before, after = Sandbox("a"), Sandbox("a")
         client = client_of(claimed(before, after))

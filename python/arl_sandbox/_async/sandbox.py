@@ -18,6 +18,10 @@ from .commands import AsyncCommands
 from .files import AsyncFiles, Path, save
 
 
+WORKSPACE = "/workspace"
+"""The directory that is copied where none is named."""
+
+
 class Owner(Protocol):
     """Whose a Sandbox is: :class:`AsyncClient`, which builds on this module."""
 
@@ -116,7 +120,7 @@ class AsyncSandbox:
     ) -> AsyncSandbox:
         """A Sandbox that was claimed before, by this program or another. ``client``, ``namespace``, ``envs``: as for :meth:`create`.
 
-        A client that is closed leaves it alone; as a context manager it is killed at the end. Raises :class:`ApiError` (``code`` 404) where there
+        A client that is closed leaves it alone; as a context manager it is killed at the end. Raises :class:`SandboxNotFoundError` where there
         is none, and :class:`NotReadyError` at once where it has no pod.
         """
         return await (client or cls._default(namespace)).open(name, envs=envs)
@@ -163,7 +167,9 @@ class AsyncSandbox:
         """The same as :meth:`kill`."""
         await self.kill()
 
-    async def fork(self, count: int, *, path: str | os.PathLike[str], return_exceptions: bool = False) -> list[Any]:
+    async def fork(
+        self, count: int, *, path: str | os.PathLike[str] = WORKSPACE, return_exceptions: bool = False
+    ) -> list[Any]:
         """Claims ``count`` more of the same pool and copies the directory ``path`` into each, from one pass over it. Only files: processes are not
         copied.
 
@@ -191,10 +197,11 @@ class AsyncSandbox:
         """Copies files, and directories with all that is in them, out of it as one tar archive, for :meth:`create` of others. Processes are not
         copied.
 
-        ``paths``: absolute. ``to``: where the archive is kept: in memory (None), in the file of a path, which is replaced, or in what a writer
+        ``paths``: absolute; ``/workspace`` where none is given. ``to``: where the archive is kept: in memory (None), in the file of a path, which is replaced, or in what a writer
         makes of it. ``user``: with that user's rights.
         """
-        return await save(self._native.files(user).snapshot([path_bytes(path) for path in paths]), to)
+        names = [path_bytes(path) for path in paths or (WORKSPACE,)]
+        return await save(self._native.files(user).snapshot(names), to)
 
     async def task(self, steps: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> dict[str, Any]:
         """Runs a Task object in it, the audited way, and returns its status as the API has it. A Task that failed is a result too.

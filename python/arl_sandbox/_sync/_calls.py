@@ -81,6 +81,7 @@ class Begun(Generic[T]):
                 if stops is not None and stops.is_over:
                     raise KeyboardInterrupt
                 os.read(completions.fileno(), 64)
+                pass_on()
 
     def _wake(self) -> None:
         completions = self._completions

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .. import _native
-from .._arguments import folder, json_of, pairs, seconds, set_up_by, text, text_or_none, whole
+from .._arguments import folder, json_of, pairs, run_of, seconds, set_up_by, text, text_or_none, whole
 from .._models import Snapshot, Timings
 from .._progress import Progress
 from .._timings import Clock
@@ -45,12 +46,12 @@ class Client:
         namespace: str | None = None,
         run_id: str | None = None,
     ) -> None:
-        path, run = folder(kubeconfig, "kubeconfig"), text_or_none(run_id, "run_id") or secrets.token_hex(8)
+        path, run = folder(kubeconfig, "kubeconfig"), run_of(text_or_none(run_id, "run_id") or secrets.token_hex(8))
         context, namespace = text_or_none(context, "context"), text_or_none(namespace, "namespace")
         self._native = _native.Client(path, context, namespace, run)
         self._clock = Clock()
         # The uids of those that it has claimed, by name: a Sandbox that nobody else holds has no stream that keeps it from being idle.
-        self._held: dict[str, str | None] = {}
+        self._held: dict[str, tuple[str | None, weakref.ref[_native.Sandbox]]] = {}
         self._closed = 0
 
     @classmethod
@@ -130,10 +131,7 @@ class Client:
 
     def reap(self, run_id: str | None = None) -> int:
         """Deletes the Sandboxes, Tasks and pools that a run left, its own without ``run_id``; returns how many Sandboxes there were."""
-        run = self.run_id if run_id is None else text(run_id, "run_id")
-        if not run:
-            raise UsageError("run_id is empty; leave it out for the run of this client")
-        return result(self._native.reap(run))
+        return result(self._native.reap(self.run_id if run_id is None else run_of(run_id)))
 
     def map(
         self,
@@ -191,12 +189,12 @@ class Client:
 
     def _adopt(self, native: _native.Sandbox, envs: Mapping[str, str]) -> Sandbox:
         sandbox = Sandbox(self, native, envs)
-        self._held[native.name] = native.uid
+        self._held[native.name] = (native.uid, weakref.ref(native))
         return sandbox
 
     def _gone(self, name: str, uid: str | None) -> None:
         # Another of its name may have been claimed since.
-        if name in self._held and self._held[name] == uid:
+        if name in self._held and self._held[name][0] == uid:
             del self._held[name]
 
     def _kill(self, sandboxes: Sequence[Sandbox]) -> None:
@@ -214,8 +212,16 @@ class Client:
         """Kills what it has claimed and what was not killed yet: tries all of them, and raises the first error then. Cancelled, that goes on. A claim
         that is on its way then fails (:class:`UsageError`); later ones do not."""
         self._closed += 1
-        held = list(self._held.items())
-        finish([(self._native.release(name, uid), partial(self._gone, name, uid)) for name, uid in held])
+        finish(
+            [
+                (self._release(name, uid, native()), partial(self._gone, name, uid))
+                for name, (uid, native) in list(self._held.items())
+            ]
+        )
+
+    def _release(self, name: str, uid: str | None, native: _native.Sandbox | None) -> _native.Call[None]:
+        # One that somebody still has takes no more: its pod would answer for a moment.
+        return self._native.release(name, uid) if native is None else native.release()
 
     def __enter__(self) -> Self:
         return self
