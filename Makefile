@@ -143,7 +143,8 @@ sim-mutants: ## break the operator on purpose, one way at a time: the simulator 
 
 CARGO_MUTANTS_VERSION := 27.1.0
 # For other files: make mutants MUTANTS='-p arl-operator --file src/task/plan.rs'
-MUTANTS ?= -p arl-crds --file crds/src/condition.rs
+MUTANTS ?= -p arl-crds -p arl-agent $(addprefix --file crds/src/,bounded.rs condition.rs duration.rs labels.rs name.rs published.rs size.rs \
+  step.rs task.rs template.rs text.rs warmpool.rs) $(addprefix --file agent/src/,output.rs frame.rs message/excerpt.rs)
 
 .PHONY: mutants
 mutants: ## small pure files broken by cargo-mutants, before their own tests: what survives is in target/mutants.out

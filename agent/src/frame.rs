@@ -160,6 +160,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_frame_may_be_as_long_as_is_said_and_no_longer() {
+        let frame = encode(&ToAgent::Ping);
+        let length = frame.len() - HEADER;
+        let taken = |max| {
+            let mut frames = Frames::new(max);
+            frames.push(&frame);
+            frames.take::<ToAgent>().map_err(|error| error.to_string())
+        };
+        assert_eq!(taken(length), Ok(Some(ToAgent::Ping)));
+        assert_eq!(taken(length - 1), Err(format!("a frame of {length} bytes is too long")));
+    }
+
+    #[test]
+    fn memory_is_given_back_between_messages_but_for_what_is_to_be_kept() {
+        let frame = encode(&ToAgent::Hello { version: 1, pod: "x".repeat(1000) });
+        for (kept, stays) in [(0, false), (100, false), (100_000, true)] {
+            let mut frames = Frames::new(TO_AGENT_MAX).keeping(kept);
+            frames.push(&frame);
+            assert!(frames.take::<ToAgent>().unwrap().is_some() && frames.held() >= frame.len());
+            frames.push(&[]);
+            assert_eq!(frames.held() >= frame.len(), stays, "{kept}");
+            frames.shrink();
+            assert_eq!(frames.held(), 0, "{kept}");
+        }
+    }
+
     /// What is done to bytes on their way.
     #[derive(Clone, Debug)]
     enum Edit {

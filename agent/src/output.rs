@@ -253,10 +253,21 @@ mod tests {
 
     #[test]
     fn no_character_is_cut() {
-        for pad in 0..4 {
-            let text = "y".repeat(pad) + &"\u{1f980}".repeat(40_000);
+        for (character, pad) in ["\u{e9}", "\u{20ac}", "\u{1f980}"].iter().flat_map(|c| (0..4).map(move |pad| (c, pad)))
+        {
+            let text = "y".repeat(pad) + &character.repeat(40_000);
             let (kept, truncated) = printed(text.as_bytes(), 4093).text();
-            assert!(truncated && !kept.contains('\u{fffd}'), "pad {pad}");
+            assert!(truncated && !kept.contains('\u{fffd}'), "{character}, pad {pad}");
+        }
+    }
+
+    #[test]
+    fn an_output_is_shortened_to_any_length() {
+        for (max, kept) in [(0, ""), (1, "s"), (3, "its"), (4, "bits"), (7, "bd bits"), (100, "bits and bits")] {
+            let mut output = printed(b"bits and bits", 2);
+            output.shorten(max);
+            let (head, tail, total) = output.parts();
+            assert_eq!(([head, tail].concat(), total), (kept.as_bytes().to_vec(), 13), "{max}");
         }
     }
 

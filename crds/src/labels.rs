@@ -52,3 +52,13 @@ impl PodState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PodState;
+
+    #[test]
+    fn the_values_are_those_that_selectors_have() {
+        assert_eq!([PodState::Ready, PodState::Allocated].map(PodState::as_str), ["ready", "allocated"]);
+    }
+}

@@ -88,5 +88,16 @@ mod tests {
         assert_eq!(lacks(&own, schema_of(&published, "Task")), [".spec.steps[].new"]);
         assert_eq!(lacks(&own, schema_of(&published, "Sandbox")), Vec::<String>::new());
         assert_eq!(lacks(&own, schema_of(&Value::Null, "Task")).len(), 5, "not installed at all");
+        assert_eq!(["Task", "Sandbox", "WarmPool"].map(|kind| has(&published, kind)), [true, true, false]);
+
+        let definition = |schema: &Value| -> CustomResourceDefinition {
+            let version =
+                json!({"name": "v1alpha1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+            serde_json::from_value(json!({"metadata": {}, "spec": {
+                "group": GROUP, "names": {"kind": "Task", "plural": "tasks"}, "scope": "Namespaced", "versions": [version],
+            }}))
+            .unwrap()
+        };
+        assert_eq!(missing(&definition(&own), &published), [".spec.steps[].new"]);
     }
 }

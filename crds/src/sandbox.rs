@@ -156,3 +156,14 @@ pub enum SandboxPhase {
     /// Released: the pod has been given up and deleted; nothing leads out of this phase.
     Released,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SandboxSpec;
+
+    #[test]
+    fn variables_are_as_large_as_their_names_and_values() {
+        let spec = serde_json::json!({ "poolRef": "p", "env": { "A": "12345", "BCD": "6789" } });
+        assert_eq!(serde_json::from_value::<SandboxSpec>(spec).unwrap().env_size(), 1 + 5 + 3 + 4);
+    }
+}

@@ -185,4 +185,23 @@ mod tests {
         file.add_env(&map(&[("B", "of")]));
         assert_eq!(file.env, map(&[("A", "own")]), "nothing reads them");
     }
+
+    #[test]
+    fn a_step_is_as_large_as_its_texts_and_what_each_takes() {
+        let step: Step = serde_json::from_value(serde_json::json!({
+            "name": "s", "type": "Command", "command": ["ab", ""], "workDir": "abc", "env": { "A": "12345" },
+        }))
+        .unwrap();
+        assert_eq!(step.size(), 2 + 3 + 1 + 5 + 5 * size_of::<String>());
+    }
+
+    #[test]
+    fn a_command_has_a_program() {
+        let action = |command: &[&str]| {
+            let step = serde_json::json!({ "name": "s", "type": "Command", "command": command });
+            serde_json::from_value::<Step>(step).unwrap().action().map(drop)
+        };
+        assert_eq!(action(&["true"]), Ok(()));
+        assert_eq!(action(&[]), Err(InvalidSpec::Incomplete("s".into())));
+    }
 }

@@ -284,5 +284,50 @@ mod tests {
         assert!(matches!(escaped, Err(InvalidSpec::TooLarge(bytes)) if bytes > 1_200_000), "{escaped:?}");
         let long = spec(&"x".repeat(110_000)).validate();
         assert!(matches!(long, Err(InvalidSpec::TooLarge(_))), "{long:?}");
+        let room = 1_048_576 - json_size(&spec(&"x".repeat(100_000)));
+        let filled = |more: usize| {
+            let mut full = spec(&"x".repeat(100_000));
+            full.sandbox_ref = "s".repeat(1 + room + more);
+            full.validate()
+        };
+        assert_eq!((filled(0), filled(1)), (Ok(()), Err(InvalidSpec::TooLarge(1_048_577))));
+    }
+
+    #[test]
+    fn contents_have_a_limit_together() {
+        let validate = |lengths: &[usize]| {
+            let step = |(n, length): (usize, &usize)| json!({ "name": format!("s{n}"), "type": "FilePatch", "path": "/f", "content": "x".repeat(*length) });
+            let steps: Vec<_> = lengths.iter().enumerate().map(step).collect();
+            let spec: TaskSpec = serde_json::from_value(json!({ "sandboxRef": "s", "steps": steps })).unwrap();
+            spec.validate()
+        };
+        assert_eq!(validate(&[524_288]), Ok(()));
+        assert_eq!(validate(&[524_287, 1]), Ok(()));
+        for (lengths, sum) in [([524_288, 1], 524_289), ([524_288, 2], 524_290)] {
+            assert_eq!(validate(&lengths), Err(InvalidSpec::ContentTooLarge(sum)));
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_more_than_nothing_and_at_most_a_day() {
+        let timeout = |text: &str| {
+            let step = json!({ "name": "a", "type": "Command", "command": ["true"] });
+            let spec = json!({ "sandboxRef": "s", "steps": [step], "timeout": text });
+            serde_json::from_value::<TaskSpec>(spec).unwrap().timeout()
+        };
+        for (text, seconds) in [("1s", 1), ("24h", 86_400)] {
+            assert_eq!(timeout(text), Ok(std::time::Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["0s", "24h1ns", "48h"] {
+            assert_eq!(timeout(text), Err(InvalidSpec::TimeoutRange(text.into())));
+        }
+        assert!(matches!(timeout("1d"), Err(InvalidSpec::Timeout(_))));
+    }
+
+    #[test]
+    fn nothing_leads_out_of_two_states() {
+        let finished = |state: TaskState| state.is_finished();
+        assert_eq!([TaskState::Pending, TaskState::Running].map(finished), [false; 2]);
+        assert_eq!([TaskState::Succeeded, TaskState::Failed].map(finished), [true; 2]);
     }
 }

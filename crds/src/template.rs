@@ -164,6 +164,15 @@ mod tests {
     }
 
     #[test]
+    fn fingerprints_are_those_of_fnv_1a() {
+        for (text, hash) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            assert_eq!(fnv1a(text.as_bytes()), hash, "{text}");
+        }
+    }
+
+    #[test]
     fn a_fingerprint_follows_the_content_not_the_order() {
         let a: PodTemplate = serde_json::from_str(r#"{"spec":{"x":1,"y":[1,2]}}"#).unwrap();
         let b: PodTemplate = serde_json::from_str(r#"{"spec":{"y":[1,2],"x":1}}"#).unwrap();

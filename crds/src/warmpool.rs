@@ -216,3 +216,44 @@ pub enum WarmPoolPhase {
     /// Some pods are ready, fewer than are asked for.
     Scaling,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(executor: &Value) -> WarmPoolSpec {
+        let containers = json!([{ "name": "executor" }, { "name": "tools" }]);
+        let template = json!({ "spec": { "containers": containers } });
+        serde_json::from_value(json!({ "replicas": 1, "template": template, "executor": executor })).unwrap()
+    }
+
+    #[test]
+    fn the_container_is_the_named_one_or_the_templates() {
+        for (executor, expected) in [
+            (json!({}), Ok("executor")),
+            (json!({ "container": "tools" }), Ok("tools")),
+            (json!({ "container": "nosuch" }), Err(NoExecutor::Named("nosuch".into()))),
+        ] {
+            assert_eq!(spec(&executor).executor_container(), expected, "{executor}");
+        }
+    }
+
+    #[test]
+    fn idle_pods_are_replaced_for_another_container_or_mode() {
+        let print = |executor: Value| spec(&executor).fingerprint();
+        let template = spec(&json!({})).template.fingerprint();
+        assert_eq!([print(json!({})), print(json!({ "connect": "Idle" }))], [template.clone(), template.clone()]);
+        let others =
+            [json!({ "mode": "Exec" }), json!({ "container": "tools" }), json!({ "container": "executor" })].map(print);
+        let all: std::collections::BTreeSet<&String> = others.iter().chain([&template]).collect();
+        assert_eq!(all.len(), 4, "{all:?}");
+    }
+
+    #[test]
+    fn a_pool_shrinks_after_five_minutes_unless_it_says_otherwise() {
+        let scaling: Scaling = serde_json::from_value(json!({ "maxReplicas": 2 })).unwrap();
+        assert_eq!(scaling.scale_down_after_seconds, 300);
+    }
+}

@@ -80,4 +80,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn memory_is_given_back_where_it_is_more_than_twice_what_is_kept() {
+        let mut buffer = Buffer::default();
+        buffer.push(&[1; 1000], 1000);
+        for (keep, stays) in [(600, true), (400, false)] {
+            buffer.trim(keep);
+            assert_eq!(buffer.bytes.capacity() >= 1000, stays, "{keep}");
+        }
+        buffer.trim(0);
+        assert_eq!((buffer.start(), buffer.end(), buffer.bytes.capacity()), (1000, 1000, 0));
+    }
 }

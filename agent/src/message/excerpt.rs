@@ -96,6 +96,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_quarter_is_kept_of_the_beginning_and_the_rest_of_the_end() {
+        for (head, tail, total, expected) in [
+            ("abcdefgh", "", 8, ("a", "fgh")),
+            ("abcd", "efgh", 8, ("a", "fgh")),
+            ("abcd", "wxyz", 26, ("a", "xyz")),
+            ("abcd", "z", 26, ("a", "z")),
+        ] {
+            let mut excerpt = Excerpt { head: head.into(), tail: tail.into(), total };
+            excerpt.shorten(4);
+            let expected = Excerpt { head: expected.0.into(), tail: expected.1.into(), total };
+            assert_eq!(excerpt, expected, "{head} {tail}");
+        }
+    }
+
+    #[test]
     fn outputs_that_cannot_be_are_refused() {
         let excerpt = |head, tail, total| Excerpt { head: vec![0; head], tail: vec![0; tail], total };
         for bad in [excerpt(HEAD + 1, 0, 1 << 20), excerpt(0, TAIL + 1, 1 << 20), excerpt(2, 2, 3)] {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arl_crds::{Sandbox, Task, labels, setup_task};
+use arl_crds::{Sandbox, StepState, Task, TaskState, TaskStatus, labels, reason::EventReason, setup_task};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -9,6 +9,7 @@ use crate::{
     cache::{SandboxRow, TaskRow},
     object::Uid,
     pod::Target,
+    runs::StepRun,
     task::report,
 };
 
@@ -179,6 +180,14 @@ fn what_was_started_is_followed_where_the_pod_has_the_agent() {
         json!({ "name": "executor", "state": { "waiting": {} }, "lastState": { "terminated": { "reason": "Error" } } });
     assert_eq!(reason(&with_agent(&stopped), at(0)), Some(TaskReason::ContainerRestarted));
     assert_eq!(reason(&Observed { pod: None, ..running(None) }, at(0)), Some(TaskReason::PodLost));
+
+    // Of one that was put on record without its container, and whose container is not there yet, nothing is known.
+    let status = json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox" });
+    let waiting = json!({ "name": "executor", "state": { "waiting": {} } });
+    let unknown = |observed| Observed { row: task(&json!({}), &status), ..observed };
+    assert_eq!(plan(&unknown(with_agent(&waiting)), at(0)), Plan::from(Decision::Rest), "the agent knows");
+    let without_agent = Observed { pod: Some(pod(&waiting)), ..running(None) };
+    assert_eq!(reason(&unknown(without_agent), at(0)), Some(TaskReason::Interrupted));
 }
 
 #[test]
@@ -213,6 +222,8 @@ fn a_run_whose_pod_cannot_be_reached_goes_on_and_says_so() {
     let shown = status::in_progress(&observed, &unheard.target, &[], at(10_000)).conditions[0].message.clone();
     assert!(shown.contains("no stream") && shown.contains("its result counts when"), "{shown}");
 
+    let told = plan(&seen(unheard.clone(), &json!({}), &shown), at(10_000));
+    assert_eq!(told, Plan::from(Decision::Rest), "there is nothing more to say");
     let hour = at(3_600_000);
     assert_eq!(plan(&seen(unheard.clone(), &json!({}), &shown), hour).decision, Decision::Rest, "however long");
     assert_eq!(plan(&seen(in_flight(), &json!({}), &shown), hour).decision, Decision::Record, "it is heard of again");
@@ -269,6 +280,12 @@ fn a_run_ends_as_its_last_step_says() {
         assert_eq!(reason(&running(over(RunEnd::Completed, Some(end.clone()))), at(1000)), Some(expected), "{end:?}");
     }
     assert_eq!(reason(&running(over(RunEnd::TimedOut, None)), at(1000)), Some(TaskReason::TimedOut));
+    for (code, killed) in
+        [(KILLED, "killed the command;"), (1, "a process of the command, which then exited with code 1;")]
+    {
+        let verdict = of_steps(&over(RunEnd::Completed, Some(StepEnd::OutOfMemory(code))));
+        assert!(verdict.message.contains(killed), "{}", verdict.message);
+    }
 }
 
 #[test]
@@ -411,13 +428,17 @@ fn a_pod_that_its_executor_ended_says_so() {
 
 #[test]
 fn a_container_that_ended_with_its_node_is_nobodys_fault_in_it() {
-    for (reason, blame) in
-        [("Unknown", Blame::Infrastructure), ("ContainerStatusUnknown", Blame::Infrastructure), ("Error", Blame::Task)]
-    {
+    for (reason, code, blame, advice) in [
+        ("Unknown", 255, Blame::Infrastructure, "see kubectl get nodes"),
+        ("ContainerStatusUnknown", 137, Blame::Infrastructure, "see kubectl get nodes"),
+        ("Error", 255, Blame::Task, "; see kubectl logs --previous"),
+        ("Error", 143, Blame::Task, "; a liveness probe that fails ends it like this"),
+    ] {
         let ended = json!({ "name": "executor", "state": { "running": {} }, "containerID": "another",
-            "lastState": { "terminated": { "reason": reason, "exitCode": 255 } } });
+            "lastState": { "terminated": { "reason": reason, "exitCode": code } } });
         let verdict = container_restarted(&Observed { pod: Some(pod(&ended)), ..running(in_flight()) }).unwrap();
         assert_eq!((verdict.reason, verdict.blame), (TaskReason::ContainerRestarted, Some(blame)), "{reason}");
+        assert!(verdict.message.contains(advice), "{}", verdict.message);
     }
 }
 
@@ -437,6 +458,14 @@ fn a_change_of_the_spec_is_put_on_record_whatever_the_task_is_at() {
     assert!(plan_of(&behind, 0).look_again.is_some(), "its ttl goes on");
     assert_eq!(plan_of(&behind, 60_000).decision, Decision::Expire);
     assert_eq!(plan_of(&edited(&json!({}), &finished(2)), 0).decision, Decision::Rest);
+    let in_progress = |generation: i64| {
+        let status = json!({
+            "state": "Running", "observedGeneration": generation, "startedAt": at(0).to_string(), "sandboxUID": "sandbox",
+            "containerID": "c1", "step": "a",
+        });
+        plan_of(&Observed { run: Some(in_flight()), ..edited(&json!({}), &status) }, 10).decision
+    };
+    assert_eq!([in_progress(1), in_progress(2)], [Decision::Record, Decision::Rest]);
 
     let waiting = json!({ "state": "Pending", "observedGeneration": 1, "conditions": [{
         "type": "Finished", "status": "False", "reason": "Queued", "message": "first", "observedGeneration": 1,
@@ -446,6 +475,17 @@ fn a_change_of_the_spec_is_put_on_record_whatever_the_task_is_at() {
     observed.sandbox = None;
     let status = super::super::status::waiting(&observed, TaskReason::Queued, at(0));
     assert_eq!((status.observed_generation, status.conditions[0].observed_generation), (Some(2), Some(2)));
+    assert_ne!(status.conditions[0].message, "first");
+    observed.sandbox = Some(sandbox("Ready"));
+    observed.row = {
+        let mut object = (*observed.row.task).clone();
+        object.status.as_mut().unwrap().sandbox_uid = Some("sandbox".into());
+        Arc::new(TaskRow::new(object))
+    };
+    observed.behind = Some("another".into());
+    let status = super::super::status::waiting(&observed, TaskReason::Queued, at(0));
+    assert_eq!((status.observed_generation, status.conditions[0].observed_generation), (Some(2), Some(2)));
+    assert_eq!(status.conditions[0].message, "first", "who is first is not worth a write");
 }
 
 fn deleting(mut observed: Observed) -> Observed {
@@ -530,6 +570,133 @@ fn a_failure_says_whose_fault_it_is_and_what_a_sandbox_can_do_to_itself_is_its_o
         let Decision::Finish(verdict) = plan(&observed, late).decision else { panic!("not over") };
         assert_eq!(report::finished(&observed, &verdict, &[], late).blame, expected, "{verdict:?}");
     }
+}
+
+#[test]
+fn a_task_that_waits_says_for_what() {
+    let spec = json!({});
+    let behind = Observed { behind: Some("first".into()), ..fresh(&spec) };
+    let unset = Observed { sandbox: Some(set_up(None)), ..fresh(&spec) };
+    for (observed, reason, message) in [
+        (&fresh(&spec), TaskReason::SandboxNotFound, "Sandbox s does not exist in this namespace"),
+        (&behind, TaskReason::Queued, "Task first comes first"),
+        (&unset, TaskReason::SandboxNotReady, "Sandbox s is not set up yet"),
+        (&fresh(&spec), TaskReason::SandboxNotReady, "Sandbox s has no ready pod"),
+    ] {
+        let status = status::waiting(observed, reason, at(0));
+        assert!(status.conditions[0].message.contains(message), "{}", status.conditions[0].message);
+        assert_eq!((status.state, status.sandbox_uid.as_deref()), (Some(TaskState::Pending), Some("sandbox")));
+        assert_eq!((status.arrival, status.step), (Some(3), None));
+    }
+    let full = status::without_room(&fresh(&spec), at(0)).conditions;
+    assert!(full[0].reason == "Queued" && full[0].message.contains("goes when there is room"), "{full:?}");
+}
+
+#[test]
+fn a_task_that_runs_shows_how_far_it_is() {
+    use StepState::{Pending, Running, Succeeded};
+    let step = |name: &str| json!({ "name": name, "type": "Command", "command": ["true"] });
+    let spec = json!({ "steps": [step("a"), step("b")] });
+    let shown = |status: &TaskStatus| {
+        let time = |at: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime>| at.as_ref().map(|at| at.0);
+        let steps = status.steps.iter();
+        let steps: Vec<_> = steps.map(|s| (s.state, time(&s.started_at), time(&s.completed_at))).collect();
+        (status.state, status.step.clone().unwrap_or_default(), time(&status.started_at), steps)
+    };
+    let target = in_flight().target;
+    let status = status::starting(&fresh(&spec), &target, at(5));
+    let steps = vec![(Running, None, None), (Pending, None, None)];
+    assert_eq!(shown(&status), (Some(TaskState::Running), "a".into(), Some(at(5)), steps));
+    assert_eq!(status.container_id.as_deref(), Some("c1"));
+    assert_eq!(status.conditions[0].message, "running in container executor of pod p");
+    assert_eq!(status::event(&status), None);
+
+    let ended = StepRun { ended_at: Some(at(10)), end: Some(StepEnd::Exited(0)), ..StepRun::new(at(5)) };
+    let runs = [ended, StepRun::new(at(10))];
+    let observed = Observed { run: Some(in_flight()), ..fresh(&spec) };
+    let status = status::in_progress(&observed, &target, &runs, at(20));
+    let steps = vec![(Succeeded, Some(at(5)), Some(at(10))), (Running, Some(at(10)), None)];
+    assert_eq!(shown(&status), (Some(TaskState::Running), "b".into(), Some(at(0)), steps));
+    assert_eq!(status.container_id.as_deref(), Some("c1"), "of its run");
+
+    let recorded = |recorded: &Value, runs: &[StepRun]| {
+        let observed = Observed { row: task(&spec, recorded), run: Some(in_flight()), ..fresh(&spec) };
+        let status = status::in_progress(&observed, &target, runs, at(20));
+        (status.state, status.step.unwrap_or_default())
+    };
+    let second = json!({ "state": "Running", "step": "b", "startedAt": at(0).to_string(), "sandboxUID": "sandbox" });
+    let running = |step: &str| (Some(TaskState::Running), step.to_owned());
+    assert_eq!(recorded(&second, &[]), running("b"), "another process has heard more");
+    assert_eq!(recorded(&second, &runs[..1]), running("a"));
+    assert_eq!(recorded(&json!({ "state": "Pending" }), &[]), running("a"));
+}
+
+/// What a report says of each step: its state, its exit code and its reason.
+fn of_each(status: &TaskStatus) -> Vec<(StepState, Option<i32>, Option<&str>)> {
+    status.steps.iter().map(|step| (step.state, step.exit_code, step.reason.as_deref())).collect()
+}
+
+#[test]
+fn a_report_says_what_became_of_each_step_and_at_the_top_what_the_last_command_did() {
+    use StepState::{Failed, Skipped, Succeeded};
+    let command = |name: &str| json!({ "name": name, "type": "Command", "command": ["true"] });
+    let file = json!({ "name": "file", "type": "FilePatch", "path": "/f", "content": "" });
+    let spec = json!({ "steps": [command("a"), file, command("c"), command("d")] });
+    let recorded =
+        json!({ "state": "Running", "startedAt": at(0).to_string(), "sandboxUID": "sandbox", "containerID": "c1" });
+    let observed = |run: Option<RunView>| Observed { row: task(&spec, &recorded), ..running(run) };
+    let ran = |from: i64, to: i64, end: StepEnd, printed: &str| {
+        let mut run = StepRun { ended_at: Some(at(to)), end: Some(end), ..StepRun::new(at(from)) };
+        run.stdout.push(printed.as_bytes());
+        run
+    };
+    let first = [ran(0, 10, StepEnd::Exited(0), "first"), ran(10, 20, StepEnd::Written, "")];
+    let late = at(9_000);
+
+    let failed = over(RunEnd::Completed, Some(StepEnd::Exited(3)));
+    let verdict = of_steps(&failed);
+    let runs = [&first[..], &[ran(20, 1_500, StepEnd::Exited(3), "third")]].concat();
+    let status = report::finished(&observed(Some(failed)), &verdict, &runs, late);
+    let (done, skipped) = ((Succeeded, Some(0), None), (Skipped, None, None));
+    assert_eq!(of_each(&status), [done, (Succeeded, None, None), (Failed, Some(3), Some("StepFailed")), skipped]);
+    assert_eq!((status.state, status.step.as_deref()), (Some(TaskState::Failed), Some("c")));
+    assert_eq!((status.stdout.as_deref(), status.exit_code, status.truncated), (Some("third"), Some(3), None));
+    let times = |status: &TaskStatus| (status.completed_at.as_ref().map(|at| at.0), status.duration.clone());
+    assert_eq!(times(&status), (Some(at(1_500)), Some("1.5s".into())), "it ended in the pod");
+    assert_eq!(status.conditions[0].message, "step c: a command exited with code 3");
+    let event = "StepFailed after 1.5s: step c: a command exited with code 3";
+    assert_eq!(status::event(&status), Some((EventReason::TaskFailed, event.into())));
+    assert_eq!(status.conditions.iter().map(|c| c.status.as_str()).collect::<Vec<_>>(), ["True", "False"]);
+
+    // The file is written after the last command that ran.
+    let over_well = over(RunEnd::Completed, Some(StepEnd::Written));
+    let status = report::finished(&observed(Some(over_well.clone())), &of_steps(&over_well), &first, late);
+    assert_eq!((status.state, status.step.as_deref()), (Some(TaskState::Succeeded), Some("file")));
+    assert_eq!((status.stdout.as_deref(), status.exit_code), (Some("first"), Some(0)));
+    assert_eq!(status.conditions.iter().map(|c| c.status.as_str()).collect::<Vec<_>>(), ["True", "True"]);
+
+    let timed_out = observed(Some(over(RunEnd::TimedOut, None)));
+    let Decision::Finish(verdict) = plan(&timed_out, late).decision else { panic!("not over") };
+    for (steps, exit_code) in [(1, None), (2, Some(124))] {
+        // A file that is being written has no exit code.
+        let runs = [&first[..steps], &[StepRun::new(at(20))]].concat();
+        let status = report::finished(&timed_out, &verdict, &runs, late);
+        assert_eq!(of_each(&status)[steps], (Failed, exit_code, Some("TimedOut")));
+        assert_eq!(times(&status), (Some(at(1_000)), Some("1.0s".into())), "it ended when that was heard");
+        assert_eq!(status.steps[steps].completed_at.as_ref().map(|at| at.0), Some(at(1_000)));
+        assert!(status.conditions[0].message.starts_with("not done within"), "{}", status.conditions[0].message);
+    }
+    let interrupted = Verdict::new(TaskReason::Interrupted, "why");
+    let status = report::finished(&observed(None), &interrupted, &[], late);
+    assert_eq!(of_each(&status), [(Failed, None, Some("Interrupted")); 4], "which ran is not known");
+    assert_eq!((status.step.as_deref(), times(&status).0), (Some("a"), Some(late)));
+    let runs = [&first[..], &[StepRun::new(at(20))]].concat();
+    let status = report::finished(&observed(None), &interrupted, &runs, late);
+    assert_eq!(of_each(&status)[2], (Failed, None, Some("Interrupted")), "its exit code is not known");
+    let never = Observed { row: task(&spec, &Value::Null), ..fresh(&spec) };
+    let status = report::finished(&never, &interrupted, &[], late);
+    assert_eq!(of_each(&status), [skipped; 4]);
+    assert_eq!((status.step.as_deref(), times(&status)), (None, (Some(late), None)));
 }
 
 /// A Sandbox with a setup, of which this is on record: the uid of its Task and its state.
