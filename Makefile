@@ -13,12 +13,14 @@ SCRIPTS := .ci/run dev/agent-image dev/apply-crds dev/cli-archive dev/krew-manif
 HELM_VERSION := v4.3.1
 HELM3_VERSION := v3.22.0
 KUBECONFORM_VERSION := v0.8.0
+KWOK_VERSION := v0.8.0
 # Of Prometheus, whose modules have numbers of their own.
 PROMTOOL_VERSION := v0.316.0
 TOOLS := $(or $(ARL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/arl)/tools
 HELM ?= $(TOOLS)/helm-$(HELM_VERSION)/helm
 HELM3 ?= $(TOOLS)/helm-$(HELM3_VERSION)/helm
 KUBECONFORM ?= $(TOOLS)/kubeconform-$(KUBECONFORM_VERSION)/kubeconform
+KWOK ?= $(TOOLS)/kwok-$(KWOK_VERSION)/kwok
 PROMTOOL ?= $(TOOLS)/promtool-$(PROMTOOL_VERSION)/promtool
 PROMETHEUS ?= $(TOOLS)/prometheus-$(PROMTOOL_VERSION)/prometheus
 export HELM HELM3 KUBECONFORM PROMETHEUS
@@ -60,6 +62,12 @@ $(TOOLS)/helm-v3%/helm:
 
 $(TOOLS)/kubeconform-%/kubeconform:
 	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/yannh/kubeconform/cmd/kubeconform@$*
+
+$(TOOLS)/kwok-%/kwok:
+	GOWORK=off GOFLAGS= GOBIN=$(@D) go install sigs.k8s.io/kwok/cmd/kwok@$*
+	cd "$$(go env GOMODCACHE)/sigs.k8s.io/kwok@$*/kustomize/stage" && \
+	  for stage in node/fast/node-initialize node/heartbeat-with-lease/node-heartbeat-with-lease pod/fast/pod-ready pod/fast/pod-complete pod/fast/pod-delete; do \
+	  echo ---; cat "$$stage.yaml"; done >$(@D)/stages.yaml
 
 $(TOOLS)/promtool-%/promtool:
 	GOWORK=off GOFLAGS= GOBIN=$(@D) go install github.com/prometheus/prometheus/cmd/promtool@$*
@@ -223,12 +231,14 @@ test-disruption: agent-image ## tests that restart parts of the local Kubernetes
 demo: agent-image ## run every example against the local Kubernetes and check what it prints
 	dev/demo
 
+AT_SCALE = KWOK=$(KWOK) dev/with-kwok
+SCALE_FLAGS = --fake-nodes $(SCALE) --bursts 300 --burst-max 1000 --json target/bench-scale.json
 .PHONY: bench
-bench: agent-image ## measure claims and Tasks, write the table of docs/performance.md; BENCH=--quick: a small run
+bench: agent-image $(if $(SCALE),$(KWOK)) ## measure claims and Tasks, write the table of docs/performance.md; BENCH=--quick: a small run; SCALE=10: thousands of pods on so many fake nodes
 	cargo build --release -p arl-operator -p arl-bench -p arl-cli
 	dev/apply-crds
 	.cluster/kubectl --kubeconfig .cluster/kubeconfig apply -f deploy/kustomize/base/rbac.yaml
-	target/release/arl-bench --docs docs/performance.md $(BENCH)
+	$(if $(SCALE),$(AT_SCALE)) target/release/arl-bench --docs docs/performance.md $(if $(SCALE),$(SCALE_FLAGS)) $(BENCH)
 
 # The Kubernetes client and Inspect want different versions of a third: each has a venv of its own.
 BENCH_VENV := target/bench-venv/bin

@@ -10,15 +10,16 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    audit::Audit,
+    audit::{Audit, Mark},
     cluster::from,
     contestant::{Who, in_turns},
+    fake,
     flags::{Flags, Row},
     kubectl::Kubectl,
     place::{Place, pool},
     process::Usage,
     results::Results,
-    stats::Block,
+    stats::{Block, Writes},
 };
 
 /// Everything that a measurement needs.
@@ -77,20 +78,27 @@ impl Bench {
         work: impl Future<Output = Result<Block>>,
     ) -> Result<()> {
         let cpu = || if who == Who::Floor { Ok(None) } else { self.usage.cpu().map(Some) };
-        let mark = async || match &self.audit {
-            Some(audit) => anyhow::Ok(Some((audit, audit.mark().await?))),
-            None => Ok(None),
-        };
-        let from = mark().await?;
+        let from = self.mark().await?;
         let cpu_before = cpu()?;
         let block = work.await?;
         let cpu_used = cpu()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
-        let writes = match (from, mark().await?) {
-            (Some((audit, from)), Some((_, to))) => Some(audit.writes(&self.place(who).server(), from, to)?),
-            _ => None,
-        };
+        let writes = self.writes_since(who, from).await?;
         results.series(workload, who).add(&block, cpu_used, writes);
         Ok(())
+    }
+
+    /// Where the audit log is now, if there is one.
+    pub async fn mark(&self) -> Result<Option<Mark>> {
+        Ok(match &self.audit {
+            Some(audit) => Some(audit.mark().await?),
+            None => None,
+        })
+    }
+
+    /// What a contestant has written since.
+    pub async fn writes_since(&self, who: Who, from: Option<Mark>) -> Result<Option<Writes>> {
+        let (Some(audit), Some(from), Some(to)) = (&self.audit, from, self.mark().await?) else { return Ok(None) };
+        Ok(Some(audit.writes(&self.place(who).server(), from, to)?))
     }
 
     fn pool_api(&self) -> Api<DynamicObject> {
@@ -108,9 +116,21 @@ impl Bench {
                 Who::Connected => json!({"connect": "Idle"}),
                 _ => Value::Null,
             };
-            let pool = from(pool(who.name(), &executor))?;
-            self.pool_api().create(&PostParams::default(), &pool).await?;
+            self.create_pool(who.name(), &executor, 0).await?;
         }
+        Ok(())
+    }
+
+    /// Creates a pool, on fake nodes where there are any: no stream can be opened to their pods.
+    pub async fn create_pool(&self, name: &str, executor: &Value, replicas: usize) -> Result<()> {
+        let is_fake = self.flags.fake_nodes > 0;
+        let exec = json!({"mode": "Exec"});
+        let mut pool = pool(name, if is_fake { &exec } else { executor });
+        pool["spec"]["replicas"] = json!(replicas);
+        if is_fake {
+            fake::place(&mut pool["spec"]["template"]["spec"]);
+        }
+        self.pool_api().create(&PostParams::default(), &from(pool)?).await?;
         Ok(())
     }
 

@@ -97,7 +97,8 @@ pub async fn bursts(bench: &Bench, results: &mut Results, at_first: f64) -> Resu
             None => After { keep, idle: 0 },
         };
         kept.operator = burst(bench, results, Who::Operator, *size, 0, after).await?;
-        if !kept.operator.is_empty() {
+        // No stream can be opened to a pod that does not run.
+        if !kept.operator.is_empty() && bench.flags.fake_nodes == 0 {
             let streams = kept.operator.len();
             bench.usage.has_streams(streams).await?;
             results.grown = Some(Grown { sandboxes: streams, mb: bench.usage.memory_mb()?.0 - at_first });

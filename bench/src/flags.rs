@@ -40,6 +40,10 @@ pub struct Flags {
     /// WarmPool has no spec.executor.mode.
     #[arg(long)]
     pub no_exec: bool,
+    /// Measure on so many nodes of kwok, which says that pods are ready that do not run: bursts, and what needs thousands of pods.
+    /// Wants `dev/with-kwok`.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub fake_nodes: usize,
     /// Where the results go.
     #[arg(long, default_value = "target/bench.json")]
     pub json: PathBuf,
@@ -100,6 +104,15 @@ pub struct Flags {
     /// How many files of 64 KiB are in it.
     #[arg(long, default_value_t = 1000)]
     pub fork_files: usize,
+    /// For how many seconds claims come at a rate, on fake nodes.
+    #[arg(long, default_value_t = 60)]
+    pub rate_s: u64,
+    /// Idle pods of the pool that they are claimed from.
+    #[arg(long, default_value_t = 1000)]
+    pub rate_idle: usize,
+    /// Idle pods in a hundred pools, on fake nodes.
+    #[arg(long, default_value_t = 5000)]
+    pub idle_pods: usize,
 }
 
 /// Rows of the table.
@@ -127,6 +140,19 @@ pub enum Row {
     Together,
     /// A directory copied into new Sandboxes.
     Forks,
+    /// Claims while few and while many Sandboxes wait, on fake nodes.
+    Waiting,
+    /// Claims at a rate, on fake nodes.
+    Rates,
+    /// Thousands of idle pods, on fake nodes.
+    Idle,
+}
+
+impl Row {
+    /// Whether it can be measured on fake nodes, and on real ones.
+    fn is_for(self, fake_nodes: bool) -> bool {
+        self == Self::Bursts || fake_nodes == matches!(self, Self::Waiting | Self::Rates | Self::Idle)
+    }
 }
 
 impl Flags {
@@ -157,13 +183,16 @@ impl Flags {
             together_at_once: 2,
             forks: 1,
             fork_files: 10,
+            rate_s: 6,
+            rate_idle: 20,
+            idle_pods: 200,
             ..flags
         }
     }
 
     /// Whether a row is asked for.
     pub fn wants(&self, row: Row) -> bool {
-        self.only.is_empty() || self.only.contains(&row)
+        row.is_for(self.fake_nodes > 0) && (self.only.is_empty() || self.only.contains(&row))
     }
 
     /// Whether any of these is.
@@ -186,5 +215,7 @@ mod tests {
         assert!(flags.wants(Row::Claims));
         let flags = Flags::parse_from(["arl-bench", "--only", "live,back-to-back"]);
         assert_eq!([Row::Claims, Row::BackToBack, Row::Live].map(|row| flags.wants(row)), [false, true, true]);
+        let flags = Flags::parse_from(["arl-bench", "--fake-nodes", "3"]);
+        assert_eq!([Row::Claims, Row::Bursts, Row::Rates].map(|row| flags.wants(row)), [false, true, true]);
     }
 }

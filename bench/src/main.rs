@@ -7,6 +7,7 @@ mod bench;
 mod claims;
 mod cluster;
 mod contestant;
+mod fake;
 mod figures;
 mod files;
 mod flags;
@@ -19,6 +20,7 @@ mod place;
 mod process;
 mod report;
 mod results;
+mod scale;
 mod seen;
 mod stats;
 mod tasks;
@@ -35,6 +37,7 @@ use crate::{
     audit::Audit,
     bench::Bench,
     cluster::{Cluster, client_of, from},
+    fake::Nodes,
     flags::{Flags, Row},
     floor::Floor,
     kubectl::Kubectl,
@@ -61,7 +64,7 @@ async fn run(flags: Flags) -> Result<()> {
     let kubernetes = cluster.version().await?;
     cluster.is_prepared().await?;
     if let Some(docs) = &flags.docs {
-        report::has_markers(docs)?;
+        report::has_markers(docs, flags.fake_nodes > 0)?;
     }
     let real = cluster.namespace("arl-bench-").await?;
     let floor = match cluster.namespace("arl-bench-floor-").await {
@@ -71,14 +74,28 @@ async fn run(flags: Flags) -> Result<()> {
             return Err(error);
         }
     };
-    let report = in_namespaces(&flags, &cluster, &real, &floor, kubernetes).await;
-    eprintln!("tidying up");
-    tokio::join!(cluster.delete_namespace(&real), cluster.delete_namespace(&floor));
+    let report = on_nodes(&flags, &cluster, &real, &floor, kubernetes).await;
     let report = report?;
     println!("{}", report.table());
     report.write(&flags)?;
     eprintln!("{:.0} s in all", began.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Measures on the nodes that are there, or on fake ones, and tidies up.
+async fn on_nodes(flags: &Flags, cluster: &Cluster, real: &str, floor: &str, kubernetes: String) -> Result<Report> {
+    let nodes = Nodes::create(cluster.client.clone(), real, flags.fake_nodes).await;
+    let report = match &nodes {
+        Ok(_) => in_namespaces(flags, cluster, real, floor, kubernetes).await,
+        Err(error) => Err(anyhow!("{error:#}")),
+    };
+    eprintln!("tidying up");
+    tokio::join!(cluster.delete_namespace(real), cluster.delete_namespace(floor));
+    // Without its node, a pod is not seen to be gone.
+    if let Ok(nodes) = nodes {
+        nodes.delete().await;
+    }
+    report
 }
 
 /// Starts who serves, and measures until all is measured, something fails or somebody interrupts.
@@ -101,7 +118,7 @@ async fn in_namespaces(
         kubectl: Kubectl::new(flags, real),
         usage: operator.usage.clone(),
         audit: audit(flags, cluster, real),
-        exec: !flags.no_exec && flags.wants_any(&IN_MODES) && has_modes(cluster).await?,
+        exec: !flags.no_exec && flags.fake_nodes == 0 && flags.wants_any(&IN_MODES) && has_modes(cluster).await?,
         free_pods: cluster.free_pods().await?,
     };
     let measured = tokio::select! {
@@ -117,7 +134,14 @@ async fn in_namespaces(
     let memory_mb = bench.usage.memory_mb();
     operator.stop().await;
     serving.abort();
-    Ok(Report { results: measured?, memory_mb: memory_mb?, kubernetes, quick: flags.quick, exec: bench.exec })
+    Ok(Report {
+        results: measured?,
+        memory_mb: memory_mb?,
+        kubernetes,
+        quick: flags.quick,
+        at_scale: flags.fake_nodes > 0,
+        exec: bench.exec,
+    })
 }
 
 /// What is measured in Exec mode too.
@@ -142,6 +166,15 @@ async fn measure(bench: &Bench) -> Result<Results> {
     }
     if flags.wants(Row::Together) {
         together::sandbox_and_task(bench, &mut results).await.context("Sandbox and Task")?;
+    }
+    if flags.wants(Row::Waiting) {
+        scale::waiting(bench, &mut results).await.context("Sandboxes that wait")?;
+    }
+    if flags.wants(Row::Rates) {
+        scale::rates(bench, &mut results).await.context("claims at a rate")?;
+    }
+    if flags.wants(Row::Idle) {
+        scale::idle(bench, &mut results).await.context("idle pods")?;
     }
     if flags.wants(Row::Forks) {
         forks::copies(bench, &mut results).await.context("forks")?;

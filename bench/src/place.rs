@@ -1,6 +1,7 @@
 //! A namespace in which things are measured, and whoever serves it.
 
 use std::{
+    fmt::Debug,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -14,6 +15,7 @@ use kube::{
     api::{DeleteParams, ListParams},
     runtime::{WatchStreamExt, reflector, watcher},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
 
@@ -94,6 +96,16 @@ impl Place {
         Ok(Sample { sent: claim.sent.min(task.sent), seen: claim.seen.max(task.seen) })
     }
 
+    /// Waits until there are exactly so many Sandboxes, and all of them say that there is no pod for them.
+    pub async fn has_waiting(&self, count: usize) -> Result<()> {
+        let hint = "see the operator's log";
+        self.has(count, "Sandboxes wait for a pod", hint, |sandbox: &Sandbox| {
+            let conditions = sandbox.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| condition.reason == "PoolEmpty")
+        })
+        .await
+    }
+
     /// Deletes all Tasks.
     pub async fn delete_tasks(&self) -> Result<()> {
         self.api::<Task>().delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
@@ -113,29 +125,38 @@ impl Place {
 
     /// Waits until there are exactly so many pods, those being deleted included, and all of them Ready.
     pub async fn has_pods(&self, count: usize) -> Result<()> {
-        let pods = self.api::<Pod>();
-        let (store, writer) = reflector::store::<Pod>();
-        let mut changes = Box::pin(watcher(pods, watcher::Config::default()).default_backoff().reflect(writer));
-        let as_wanted = async {
+        let hint = format!("see `kubectl get pods,wp -n {}`, or choose fewer with --burst-max and --parallel", self.ns);
+        self.has(count, "pods are Ready", &hint, is_ready).await
+    }
+
+    async fn has<K>(&self, count: usize, what: &str, hint: &str, is_as_wanted: impl Fn(&K) -> bool) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (store, writer) = reflector::store::<K>();
+        let changes = watcher(self.api::<K>(), watcher::Config::default());
+        let mut changes = Box::pin(changes.default_backoff().reflect(writer));
+        let as_wanted = || store.state().iter().filter(|object| is_as_wanted(object)).count();
+        let all_are = async {
             let mut complete = false;
             while let Some(change) = changes.next().await {
                 // Until the first list is in, the store is empty.
                 complete |= matches!(change, Ok(watcher::Event::InitDone));
-                let all = store.state();
-                if complete && all.len() == count && all.iter().all(|pod| is_ready(pod)) {
+                if complete && store.len() == count && as_wanted() == count {
                     return;
                 }
             }
         };
         let limit = DEADLINE + Duration::from_secs(2) * u32::try_from(count).unwrap_or_default();
-        timeout(limit, as_wanted).await.with_context(|| {
-            let ready = store.state().iter().filter(|pod| is_ready(pod)).count();
-            format!(
-                "{ready} of {count} pods are Ready after {limit:?}; see `kubectl get pods,wp -n {}`, or choose fewer with \
-                 --burst-max and --parallel",
-                self.ns
-            )
-        })
+        timeout(limit, all_are)
+            .await
+            .with_context(|| format!("{} of {count} {what} after {limit:?}; {hint}", as_wanted()))
     }
 }
 

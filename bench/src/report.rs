@@ -10,11 +10,18 @@ use crate::{
     figures,
     flags::Flags,
     results::{Grown, Results},
+    scale,
     stats::Series,
 };
 
-const BEGIN: &str = "<!-- make bench: begin -->";
-const END: &str = "<!-- make bench: end -->";
+/// The lines between which a table goes.
+fn markers(at_scale: bool) -> [String; 2] {
+    let command = if at_scale { SCALE } else { BENCH };
+    ["begin", "end"].map(|what| format!("<!-- {command}: {what} -->"))
+}
+
+const BENCH: &str = "make bench";
+const SCALE: &str = "make bench SCALE=10";
 
 /// The results and where they come from.
 pub struct Report {
@@ -26,6 +33,8 @@ pub struct Report {
     pub kubernetes: String,
     /// Whether the figures mean little.
     pub quick: bool,
+    /// Whether it was on fake nodes.
+    pub at_scale: bool,
     /// Whether Exec mode was measured beside the default.
     pub exec: bool,
 }
@@ -63,14 +72,22 @@ impl Report {
                 grown.kb_each()
             ));
         }
-        if !self.exec {
+        lines.extend(scale::notes(&self.results));
+        lines.extend_from_slice(&self.results.notes);
+        if self.at_scale {
+            lines.push("The pods are those of kwok: they are ready at once and run nothing.".to_owned());
+        } else if !self.exec {
             lines.push("Exec mode was not measured beside the default.".to_owned());
         }
         lines.join("\n")
     }
 
     fn command(&self) -> &'static str {
-        if self.quick { "arl-bench --quick" } else { "make bench" }
+        match (self.quick, self.at_scale) {
+            (true, _) => "arl-bench --quick",
+            (false, true) => SCALE,
+            (false, false) => BENCH,
+        }
     }
 
     fn json(&self) -> Value {
@@ -96,29 +113,31 @@ impl Report {
         fs::write(&flags.json, text).with_context(|| format!("{} cannot be written", flags.json.display()))?;
         let Some(docs) = &flags.docs else { return Ok(()) };
         let text = fs::read_to_string(docs).with_context(|| format!("{} cannot be read", docs.display()))?;
-        let text = put(&text, &self.table()).with_context(|| missing(docs))?;
+        let text = put(&text, &self.table(), self.at_scale).with_context(|| missing(docs, self.at_scale))?;
         fs::write(docs, text).with_context(|| format!("{} cannot be written", docs.display()))
     }
 }
 
 /// Fails where the table would have no place, which is better known before minutes of measuring.
-pub fn has_markers(docs: &Path) -> Result<()> {
+pub fn has_markers(docs: &Path, at_scale: bool) -> Result<()> {
     let text = fs::read_to_string(docs).with_context(|| format!("{} cannot be read", docs.display()))?;
-    if put(&text, "").is_none() {
-        bail!(missing(docs));
+    if put(&text, "", at_scale).is_none() {
+        bail!(missing(docs, at_scale));
     }
     Ok(())
 }
 
-fn missing(docs: &Path) -> String {
-    format!("{} needs the lines {BEGIN} and {END}, in this order, for the table", docs.display())
+fn missing(docs: &Path, at_scale: bool) -> String {
+    let [begin, end] = markers(at_scale);
+    format!("{} needs the lines {begin} and {end}, in this order, for the table", docs.display())
 }
 
 /// The text with `table` between the markers; None without them.
-fn put(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+fn put(text: &str, table: &str, at_scale: bool) -> Option<String> {
+    let [begin, end] = markers(at_scale);
+    let (before, rest) = text.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{table}\n{end}{after}"))
 }
 
 fn row(workload: &str, who: Who, series: &Series, floor: Option<&Series>) -> String {
@@ -172,7 +191,14 @@ mod tests {
                 results.series(workload, who).add(&Block::whole(vec![sample]), None, Some(writes));
             }
         }
-        Report { results, memory_mb: (1.0, 2.0), kubernetes: "v1.34.4".to_owned(), quick: false, exec: true }
+        Report {
+            results,
+            memory_mb: (1.0, 2.0),
+            kubernetes: "v1.34.4".to_owned(),
+            quick: false,
+            at_scale: false,
+            exec: true,
+        }
     }
 
     #[test]
@@ -200,9 +226,12 @@ mod tests {
 
     #[test]
     fn the_table_replaces_what_is_between_the_markers() {
-        let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(put(&text, "new"), Some(format!("a\n{BEGIN}\nnew\n{END}\nb\n")));
-        assert_eq!(put("a\n", "new"), None);
-        assert_eq!(put(&format!("{END}{BEGIN}"), "new"), None);
+        for at_scale in [false, true] {
+            let [begin, end] = markers(at_scale);
+            let text = format!("a\n{begin}\nold\n{end}\nb\n");
+            assert_eq!(put(&text, "new", at_scale), Some(format!("a\n{begin}\nnew\n{end}\nb\n")));
+            assert_eq!(put(&text, "new", !at_scale), None);
+            assert_eq!(put(&format!("{end}{begin}"), "new", at_scale), None);
+        }
     }
 }

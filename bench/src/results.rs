@@ -12,6 +12,8 @@ pub struct Results {
     pub series: Vec<(String, Who, Series)>,
     /// The size of the file that was copied.
     pub file_bytes: Option<usize>,
+    /// Sentences for below the table.
+    pub notes: Vec<String>,
     /// What the operator's memory grew by in the bursts, when so many Sandboxes had a stream each.
     pub grown: Option<Grown>,
 }

@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use crate::stats::Sample;
 
 /// The longest an operation may take: it only tells "slow" from "never".
-pub const DEADLINE: Duration = Duration::from_mins(2);
+pub const DEADLINE: Duration = Duration::from_mins(5);
 
 type End = Result<Instant, String>;
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<End>>>>;
