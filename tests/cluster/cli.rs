@@ -55,6 +55,11 @@ impl From<Output> for Done {
 }
 
 impl Done {
+    /// Whether it ended with this code and these words.
+    pub fn says(&self, code: i32, words: &str) -> bool {
+        self.code == Some(code) && self.out.contains(words)
+    }
+
     /// What it printed, where it went well.
     pub fn out(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");

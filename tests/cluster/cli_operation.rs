@@ -1,6 +1,6 @@
 //! `kubectl arl`: the verbs that wait, follow, look after an installation and tell of it.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -103,8 +103,13 @@ async fn an_installation_is_looked_at_and_told_of() {
     world.all::<arl_crds::Sandbox>("the probe's is released", <[_]>::is_empty).await;
     let broken = World::served("cli-doctor-none").await;
     broken.pool("unserved", 1).await;
-    let ill = arl(&broken, &["doctor"]).await;
-    assert!(ill.code == Some(1) && ill.out.contains("FAIL  pools: no operator has looked at unserved"), "{ill:?}");
+    // What was made a moment ago is no fault yet.
+    let unserved = async {
+        while !arl(&broken, &["doctor"]).await.says(1, "FAIL  pools: no operator has looked at unserved") {
+            broken.pass(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, unserved).await.expect("it is said to be a fault");
     arl(&world, &["claim", "p", "--name", "s"]).await.out();
     world.task("t", "s", json!([shell("a", "echo SECRET")])).await;
     world.finished("t").await;
