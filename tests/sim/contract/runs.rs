@@ -62,13 +62,21 @@ impl InFlight {
         }
     }
 
+    /// A step starts, in whichever mode.
+    pub fn starts(task: &str, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+        if let Some((id, object)) = store.by_uid(Kind::Task, task).filter(|_| facts.is_alone()) {
+            ledger.test(Rule::NoStepAfterEnd, !is_finished(object), || {
+                format!("{id} has ended, and a step of it starts")
+            });
+        }
+    }
+
     /// The first step of a run starts.
     pub fn begins(task: &str, store: &Store, facts: &Facts, ledger: &mut Ledger) {
         if !facts.is_alone() {
             return;
         }
         let Some((id, object)) = store.by_uid(Kind::Task, task) else { return };
-        ledger.test(Rule::NoStepAfterEnd, !is_finished(object), || format!("{id} has ended, and a step of it starts"));
         if set_up_by(object).is_some() {
             return;
         }
