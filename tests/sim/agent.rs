@@ -200,7 +200,7 @@ impl State {
         let twice = self.agents.started(task, number, &sandbox, &id.0);
         self.trace.say(&format!("agent: step {number} of {} starts in {}", id.1, id.0));
         ledger.test(Rule::StepOnce, twice.is_none(), || twice.unwrap_or_default());
-        InFlight::starts(task, &self.store, facts, ledger);
+        InFlight::starts(task, &id.0, &self.store, facts, ledger);
         if number == 0 {
             InFlight::begins(task, &self.store, facts, ledger);
             setups.begins(task, &sandbox, &self.store, ledger);

@@ -62,9 +62,10 @@ impl InFlight {
         }
     }
 
-    /// A step starts, in whichever mode.
-    pub fn starts(task: &str, store: &Store, facts: &Facts, ledger: &mut Ledger) {
-        if let Some((id, object)) = store.by_uid(Kind::Task, task).filter(|_| facts.is_alone()) {
+    /// A step starts, in whichever mode. In a pod that goes, nobody can keep it from that.
+    pub fn starts(task: &str, pod: &str, store: &Store, facts: &Facts, ledger: &mut Ledger) {
+        let is_reached = facts.is_alone() && store.by_uid(Kind::Pod, pod).is_some_and(|(_, pod)| is_alive(pod));
+        if let Some((id, object)) = store.by_uid(Kind::Task, task).filter(|_| is_reached) {
             ledger.test(Rule::NoStepAfterEnd, !is_finished(object), || {
                 format!("{id} has ended, and a step of it starts")
             });
