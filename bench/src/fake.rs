@@ -17,6 +17,9 @@ const LABEL: (&str, &str) = ("arl.infra.io/bench-node", "kwok");
 /// Keeps other pods off.
 const TAINT: &str = "arl.infra.io/bench-node";
 
+/// What a node of kwok holds is more than any cluster bears.
+pub const PODS_EACH: usize = 1000;
+
 /// So many nodes of a run.
 pub struct Nodes {
     api: Api<Node>,

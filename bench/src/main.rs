@@ -37,7 +37,7 @@ use crate::{
     audit::Audit,
     bench::Bench,
     cluster::{Cluster, client_of, from},
-    fake::Nodes,
+    fake::{Nodes, PODS_EACH},
     flags::{Flags, Row},
     floor::Floor,
     kubectl::Kubectl,
@@ -119,7 +119,10 @@ async fn in_namespaces(
         usage: operator.usage.clone(),
         audit: audit(flags, cluster, real),
         exec: !flags.no_exec && flags.fake_nodes == 0 && flags.wants_any(&IN_MODES) && has_modes(cluster).await?,
-        free_pods: cluster.free_pods().await?,
+        free_pods: match flags.fake_nodes {
+            0 => cluster.free_pods().await?,
+            nodes => nodes * PODS_EACH,
+        },
     };
     let measured = tokio::select! {
         results = Box::pin(measure(&bench)) => results,
