@@ -123,11 +123,10 @@ impl Bench {
 
     /// Creates a pool, on fake nodes where there are any: no stream can be opened to their pods.
     pub async fn create_pool(&self, name: &str, executor: &Value, replicas: usize) -> Result<()> {
-        let is_fake = self.flags.fake_nodes > 0;
+        let at_scale = self.flags.at_scale();
         let exec = json!({"mode": "Exec"});
-        let mut pool = pool(name, if is_fake { &exec } else { executor });
-        pool["spec"]["replicas"] = json!(replicas);
-        if is_fake {
+        let mut pool = pool(name, if at_scale { &exec } else { executor }, replicas);
+        if at_scale {
             fake::place(&mut pool["spec"]["template"]["spec"]);
         }
         self.pool_api().create(&PostParams::default(), &from(pool)?).await?;

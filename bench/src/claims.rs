@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::{
     bench::Bench,
     contestant::Who,
-    place::all,
+    place::{Place, all},
     results::{Grown, Results},
     stats::{Block, Sample},
 };
@@ -98,7 +98,7 @@ pub async fn bursts(bench: &Bench, results: &mut Results, at_first: f64) -> Resu
         };
         kept.operator = burst(bench, results, Who::Operator, *size, 0, after).await?;
         // No stream can be opened to a pod that does not run.
-        if !kept.operator.is_empty() && bench.flags.fake_nodes == 0 {
+        if !kept.operator.is_empty() && !bench.flags.at_scale() {
             let streams = kept.operator.len();
             bench.usage.has_streams(streams).await?;
             results.grown = Some(Grown { sandboxes: streams, mb: bench.usage.memory_mb()?.0 - at_first });
@@ -208,12 +208,17 @@ struct Burst {
 }
 
 async fn at_once(bench: &Bench, who: Who, count: usize) -> Result<Burst> {
-    let place = bench.place(who);
+    let (names, claims) = begun(bench.place(who), who, count);
+    Ok(Burst { names, samples: all(claims).await? })
+}
+
+/// The names of claims that are on their way at once, and what waits for their ends.
+pub fn begun(place: &Arc<Place>, who: Who, count: usize) -> (Vec<String>, JoinSet<Result<Vec<Sample>>>) {
     let names: Vec<String> = (0..count).map(|_| place.name(who.name())).collect();
     let mut claims = JoinSet::new();
     for name in names.clone() {
         let place = Arc::clone(place);
         claims.spawn(async move { Ok(vec![place.claim(&name, who.name()).await?]) });
     }
-    Ok(Burst { names, samples: all(claims).await? })
+    (names, claims)
 }

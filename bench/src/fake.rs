@@ -13,10 +13,9 @@ use tokio::time::timeout;
 use crate::{cluster::from, seen::DEADLINE};
 
 /// What kwok looks for, see `dev/with-kwok`.
-const LABEL: (&str, &str) = ("arl.infra.io/bench-node", "kwok");
+const LABEL: (&str, &str) = (TAINT, "kwok");
 /// Keeps other pods off.
 const TAINT: &str = "arl.infra.io/bench-node";
-
 /// What a node of kwok holds is more than any cluster bears.
 pub const PODS_EACH: usize = 1000;
 

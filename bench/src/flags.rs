@@ -190,9 +190,14 @@ impl Flags {
         }
     }
 
+    /// Whether it is measured on fake nodes.
+    pub fn at_scale(&self) -> bool {
+        self.fake_nodes > 0
+    }
+
     /// Whether a row is asked for.
     pub fn wants(&self, row: Row) -> bool {
-        row.is_for(self.fake_nodes > 0) && (self.only.is_empty() || self.only.contains(&row))
+        row.is_for(self.at_scale()) && (self.only.is_empty() || self.only.contains(&row))
     }
 
     /// Whether any of these is.

@@ -64,7 +64,7 @@ async fn run(flags: Flags) -> Result<()> {
     let kubernetes = cluster.version().await?;
     cluster.is_prepared().await?;
     if let Some(docs) = &flags.docs {
-        report::has_markers(docs, flags.fake_nodes > 0)?;
+        report::has_markers(docs, flags.at_scale())?;
     }
     let real = cluster.namespace("arl-bench-").await?;
     let floor = match cluster.namespace("arl-bench-floor-").await {
@@ -74,8 +74,7 @@ async fn run(flags: Flags) -> Result<()> {
             return Err(error);
         }
     };
-    let report = on_nodes(&flags, &cluster, &real, &floor, kubernetes).await;
-    let report = report?;
+    let report = on_nodes(&flags, &cluster, &real, &floor, kubernetes).await?;
     println!("{}", report.table());
     report.write(&flags)?;
     eprintln!("{:.0} s in all", began.elapsed().as_secs_f64());
@@ -84,15 +83,14 @@ async fn run(flags: Flags) -> Result<()> {
 
 /// Measures on the nodes that are there, or on fake ones, and tidies up.
 async fn on_nodes(flags: &Flags, cluster: &Cluster, real: &str, floor: &str, kubernetes: String) -> Result<Report> {
-    let nodes = Nodes::create(cluster.client.clone(), real, flags.fake_nodes).await;
-    let report = match &nodes {
-        Ok(_) => in_namespaces(flags, cluster, real, floor, kubernetes).await,
-        Err(error) => Err(anyhow!("{error:#}")),
+    let (nodes, report) = match Nodes::create(cluster.client.clone(), real, flags.fake_nodes).await {
+        Ok(nodes) => (Some(nodes), in_namespaces(flags, cluster, real, floor, kubernetes).await),
+        Err(error) => (None, Err(error)),
     };
     eprintln!("tidying up");
     tokio::join!(cluster.delete_namespace(real), cluster.delete_namespace(floor));
     // Without its node, a pod is not seen to be gone.
-    if let Ok(nodes) = nodes {
+    if let Some(nodes) = nodes {
         nodes.delete().await;
     }
     report
@@ -118,7 +116,7 @@ async fn in_namespaces(
         kubectl: Kubectl::new(flags, real),
         usage: operator.usage.clone(),
         audit: audit(flags, cluster, real),
-        exec: !flags.no_exec && flags.fake_nodes == 0 && flags.wants_any(&IN_MODES) && has_modes(cluster).await?,
+        exec: !flags.no_exec && !flags.at_scale() && flags.wants_any(&IN_MODES) && has_modes(cluster).await?,
         free_pods: match flags.fake_nodes {
             0 => cluster.free_pods().await?,
             nodes => nodes * PODS_EACH,
@@ -142,7 +140,7 @@ async fn in_namespaces(
         memory_mb: memory_mb?,
         kubernetes,
         quick: flags.quick,
-        at_scale: flags.fake_nodes > 0,
+        at_scale: flags.at_scale(),
         exec: bench.exec,
     })
 }

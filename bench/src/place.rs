@@ -194,12 +194,12 @@ pub async fn all(mut work: JoinSet<Result<Vec<Sample>>>) -> Result<Vec<Sample>> 
     Ok(samples)
 }
 
-/// A pool of small pods, none of them yet, whose steps are run as `executor` says.
-pub fn pool(name: &str, executor: &Value) -> Value {
+/// A pool of so many small pods, whose steps are run as `executor` says.
+pub fn pool(name: &str, executor: &Value, replicas: usize) -> Value {
     let container = json!({
         "name": "executor", "image": "busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "2147483647"],
     });
-    let mut spec = json!({"replicas": 0, "template": {"spec": {"containers": [container]}}});
+    let mut spec = json!({"replicas": replicas, "template": {"spec": {"containers": [container]}}});
     if !executor.is_null() {
         spec["executor"] = executor.clone();
     }

@@ -10,7 +10,6 @@ use crate::{
     figures,
     flags::Flags,
     results::{Grown, Results},
-    scale,
     stats::Series,
 };
 
@@ -72,7 +71,6 @@ impl Report {
                 grown.kb_each()
             ));
         }
-        lines.extend(scale::notes(&self.results));
         lines.extend_from_slice(&self.results.notes);
         if self.at_scale {
             lines.push("The pods are those of kwok: they are ready at once and run nothing.".to_owned());

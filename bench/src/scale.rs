@@ -14,10 +14,11 @@ use tokio::{task::JoinSet, time::sleep_until};
 
 use crate::{
     bench::Bench,
+    claims::begun,
     contestant::Who,
     place::{Place, all},
     results::Results,
-    stats::{Block, Sample, number},
+    stats::{Block, Sample},
 };
 
 /// Pools in which pods wait for nobody.
@@ -28,6 +29,8 @@ const CLAIMS: f64 = 1000.0;
 const QUIET: Duration = Duration::from_secs(30);
 /// Idle pods of the pool that Sandboxes wait for.
 const SERVING: usize = 50;
+/// So many wait for it: few more than it has, and many.
+const WAITING: [usize; 2] = [SERVING + 10, SERVING + 1000];
 
 /// When the next claim comes.
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +68,7 @@ pub async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
             eprintln!("{workload}: {}", who.name());
             bench.real.has_pods(idle).await?;
             let pools = [who.name().to_owned()];
-            let mut windows = Windows::default();
-            let work = async {
-                let (block, seen) = open_loop(bench, who, &pools, arrivals).await?;
-                windows = seen;
-                Ok(block)
-            };
-            bench.measure(results, &workload, who, work).await?;
+            let windows = open_loop(bench, results, &workload, who, &pools, arrivals).await?;
             results.notes.push(format!("{workload}, {}: {windows}", who.name()));
         }
     }
@@ -80,7 +77,6 @@ pub async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
 }
 
 /// How many began and how many ended in each window of a load.
-#[derive(Default)]
 struct Windows(Vec<(usize, usize)>);
 
 impl Windows {
@@ -102,25 +98,48 @@ impl std::fmt::Display for Windows {
     }
 }
 
-async fn open_loop(bench: &Bench, who: Who, pools: &[String], arrivals: Arrivals) -> Result<(Block, Windows)> {
+/// Measures claims that come from the pools in turn.
+async fn open_loop(
+    bench: &Bench,
+    results: &mut Results,
+    workload: &str,
+    who: Who,
+    pools: &[String],
+    arrivals: Arrivals,
+) -> Result<Windows> {
     let length = Duration::from_secs(bench.flags.rate_s);
-    let place = bench.place(who);
-    let (mut claims, began) = (JoinSet::new(), Instant::now());
+    let mut windows = Windows(Vec::new());
+    let work = async {
+        let began = Instant::now();
+        let samples = arriving(bench.place(who), who, pools, arrivals, began + length).await?;
+        windows = Windows::of(&samples, began, length, length / 6);
+        Ok(Block::window(samples, length, began + length))
+    };
+    bench.measure(results, workload, who, work).await?;
+    Ok(windows)
+}
+
+async fn arriving(
+    place: &Arc<Place>,
+    who: Who,
+    pools: &[String],
+    arrivals: Arrivals,
+    until: Instant,
+) -> Result<Vec<Sample>> {
+    let mut claims = JoinSet::new();
     // The same draws in each run: a linear congruential generator (Numerical Recipes).
-    let (mut due, mut state) = (began, 1_u32);
+    let (mut due, mut state) = (Instant::now(), 1_u32);
     for number in 0.. {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         due += arrivals.gap(f64::from(state) / f64::from(u32::MAX).next_up());
-        if due >= began + length {
+        if due >= until {
             break;
         }
         sleep_until(due.into()).await;
         let (place, pool) = (Arc::clone(place), pools[number % pools.len()].clone());
         claims.spawn(async move { Ok(vec![claim_and_delete(&place, who, &pool).await?]) });
     }
-    let samples = all(claims).await?;
-    let windows = Windows::of(&samples, began, length, length / 6);
-    Ok((Block::window(samples, length, began + length), windows))
+    all(claims).await
 }
 
 async fn claim_and_delete(place: &Place, who: Who, pool: &str) -> Result<Sample> {
@@ -132,26 +151,28 @@ async fn claim_and_delete(place: &Place, who: Who, pool: &str) -> Result<Sample>
 
 /// What a claim costs the operator while few and while many Sandboxes wait.
 pub async fn waiting(bench: &Bench, results: &mut Results) -> Result<()> {
-    for count in [SERVING + 10, SERVING + 1000] {
+    let mut costs = Vec::new();
+    for count in WAITING {
         let workload = format!("claims, {count} Sandboxes waiting");
         eprintln!("{workload}");
         let place = bench.place(Who::Operator);
-        let names: Vec<String> = (0..count).map(|_| place.name("waiting")).collect();
-        let mut claims = JoinSet::new();
-        for name in names.clone() {
-            let place = Arc::clone(place);
-            claims.spawn(async move { Ok(vec![place.claim(&name, Who::Operator.name()).await?]) });
-        }
+        let (names, claims) = begun(place, Who::Operator, count);
         place.has_waiting(count).await?;
         let work = async {
             bench.scale(Who::Operator, SERVING).await?;
             Ok(Block::whole(all(claims).await?))
         };
         bench.measure(results, &workload, Who::Operator, work).await?;
+        costs.extend(results.series(&workload, Who::Operator).cpu_ms_per_op());
         bench.scale(Who::Operator, 0).await?;
         place.delete_sandboxes(&names).await?;
         bench.real.has_pods(0).await?;
     }
+    let ([few, many], [of_few, of_many]) = (WAITING, costs.as_slice()) else { return Ok(()) };
+    let ratio = of_many / of_few;
+    results
+        .notes
+        .push(format!("A claim among {many} that wait takes {ratio:.2} x the processor time of one among {few}."));
     Ok(())
 }
 
@@ -179,28 +200,11 @@ pub async fn idle(bench: &Bench, results: &mut Results) -> Result<()> {
         used.as_millis()
     ));
     let workload = format!("claims, {CLAIMS} a minute from {POOLS} pools");
-    let mut windows = Windows::default();
-    let work = async {
-        let (block, seen) = open_loop(bench, Who::Operator, &names, Arrivals::Fixed(CLAIMS / 60.0)).await?;
-        windows = seen;
-        Ok(block)
-    };
-    bench.measure(results, &workload, Who::Operator, work).await?;
+    let arrivals = Arrivals::Fixed(CLAIMS / 60.0);
+    let windows = open_loop(bench, results, &workload, Who::Operator, &names, arrivals).await?;
     let (_, most) = bench.usage.memory_mb()?;
     results.notes.push(format!("{workload}: {windows}; the operator's memory: {most:.1} MB at most."));
     Ok(())
-}
-
-/// How much more processor time a claim takes among many that wait.
-pub fn notes(results: &Results) -> Option<String> {
-    let cost =
-        |count: usize| results.find(&format!("claims, {count} Sandboxes waiting"), Who::Operator)?.cpu_ms_per_op();
-    let ratio = cost(SERVING + 1000)? / cost(SERVING + 10)?;
-    Some(format!(
-        "A claim among {} that wait takes {ratio:.2} x the processor time of one among {}.",
-        number(SERVING + 1000),
-        SERVING + 10
-    ))
 }
 
 #[cfg(test)]
