@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::{
-    installed::{Definitions, Operator},
+    installed::{Definitions, Operator, UNSEEN},
     starting::{is_new, is_starting},
 };
 
@@ -167,7 +167,7 @@ pub fn operators(found: &[Operator]) -> Check {
     let Some(first) = found.first() else {
         return Check::doubtful(
             SUBJECT,
-            "no pod of it is in this cluster",
+            UNSEEN,
             "nothing, where the probe below is well: it runs outside of the cluster; otherwise install it: docs/install.md",
         );
     };

@@ -2,7 +2,7 @@
 
 use std::{env, io, path::PathBuf, time::Duration};
 
-use arl_client::{Client, Error, Sandbox, is_unknown_kind};
+use arl_client::{Client, Error, Sandbox, is_missing, is_unknown_kind};
 use arl_crds::Sandbox as SandboxObject;
 use clap::Args;
 use k8s_openapi::{
@@ -173,12 +173,6 @@ impl Connection {
     {
         Api::namespaced(self.kube.clone(), &self.namespace)
     }
-}
-
-/// Whether an object is not there; its kind is known.
-pub fn is_missing(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
 async fn config(cluster: &Cluster) -> Result<Config, String> {

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{connect::Connection, failure::Failure, listing, starting::is_starting, table};
 
+/// Where none of them is seen.
+pub const UNSEEN: &str = "no pod of it is in this cluster";
 /// The operator's pods, however it was installed.
 const PODS: &str = "app.kubernetes.io/name=arl-operator";
 /// Enough to recognise what is missing.

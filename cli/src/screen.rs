@@ -83,7 +83,7 @@ pub const SANDBOX: [&str; 8] = ["SANDBOX", "POOL", "PHASE", "REASON", "POD", "AG
 pub const TASK: [&str; 9] = ["TASK", "SANDBOX", "STATE", "REASON", "STEP", "EXIT", "DURATION", "AGE", "MESSAGE"];
 
 /// The columns that are for those who want more.
-pub const WIDE: [&str; 2] = ["RUN", "MESSAGE"];
+const WIDE: [&str; 2] = ["RUN", "MESSAGE"];
 
 fn table<'a, K: Resource + 'a, const N: usize>(
     view: View,

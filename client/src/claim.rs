@@ -21,7 +21,7 @@ pub use self::name::name_for;
 use crate::{
     awaited::{Awaited, BY_SOMEBODY, deleted, is_allocated, not_ready, ready, ready_condition},
     client::Client,
-    error::{Error, Fault, is_unknown_kind},
+    error::{Error, Fault, is_missing},
     object_name::check_name,
     pool,
     provisional::Provisional,
@@ -82,12 +82,10 @@ impl Client {
 }
 
 fn absence(name: &str, namespace: &str, error: kube::Error) -> Error {
-    match &error {
-        kube::Error::Api(status) if status.code == 404 && !is_unknown_kind(&error) => {
-            Error::NoSandbox { sandbox: name.to_owned(), namespace: namespace.to_owned() }
-        }
-        _ => Error::api("get", format!("Sandbox {name}"))(error),
+    if is_missing(&error) {
+        return Error::NoSandbox { sandbox: name.to_owned(), namespace: namespace.to_owned() };
     }
+    Error::api("get", format!("Sandbox {name}"))(error)
 }
 
 impl Claim {

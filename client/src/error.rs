@@ -192,6 +192,12 @@ impl Error {
     }
 }
 
+/// Whether an object is not there; its kind is known.
+pub fn is_missing(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.code == 404 && status.details.as_ref().is_some_and(|details| !details.name.is_empty())
+}
+
 /// Whether the API server does not know the kind of what was asked for.
 pub fn is_unknown_kind(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };

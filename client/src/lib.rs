@@ -28,7 +28,7 @@ pub use claim::{Claim, IDLE_TTL, WAIT, name_for};
 pub use client::{Client, MANAGER, RUN_ID};
 pub use command::{Command, KEEP_MAX};
 pub use connection::connect;
-pub use error::{Error, Fault, is_unknown_kind};
+pub use error::{Error, Fault, is_missing, is_unknown_kind};
 pub use files::{Files, LIST_MAX, READ_MAX};
 pub use object_name::{check_name, check_run_id};
 pub use process::{Exit, Finished, GRACE, Gap, Process, ProcessEvent};

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     connect::Connection,
     failure::Failure,
-    installed::{self, Definitions, Operator},
+    installed::{self, Definitions, Operator, UNSEEN},
     listing::{self, Format},
     print,
 };
@@ -37,11 +37,10 @@ fn format(text: &str) -> Format {
 /// What is known of the operators.
 fn said(found: &Result<Vec<Operator>, Failure>, definitions: &Definitions) -> Vec<String> {
     match (found, definitions) {
-        (Ok(found), Definitions::Absent(_)) if found.is_empty() => vec!["no pod of it is in this cluster".to_owned()],
-        (Ok(found), _) if found.is_empty() => vec![
-            "no pod of it is in this cluster; its definitions are, so one may run elsewhere: `kubectl arl doctor` tries a Sandbox"
-                .to_owned(),
-        ],
+        (Ok(found), Definitions::Absent(_)) if found.is_empty() => vec![UNSEEN.to_owned()],
+        (Ok(found), _) if found.is_empty() => vec![format!(
+            "{UNSEEN}; its definitions are, so one may run elsewhere: `kubectl arl doctor` tries a Sandbox"
+        )],
         (Ok(found), _) => found.iter().map(ToString::to_string).collect(),
         (Err(failure), _) => vec![format!("not known, its pods cannot be seen: {}", failure.message)],
     }

@@ -1,5 +1,6 @@
 //! `why`: from an object to what keeps it from where it should be.
 
+use arl_client::is_missing;
 use arl_crds::{Sandbox, Task, WarmPool, labels, name::is_name};
 use clap::Args;
 use k8s_openapi::{
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     cause::{Facts, explain, telling},
-    connect::{Connection, is_missing},
+    connect::Connection,
     failure::Failure,
     kind::{self, Kind, Object},
     listing, print, table,
