@@ -1,6 +1,6 @@
 //! What the cache keeps of each of our kinds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arl_crds::{
     InvalidSpec, Sandbox, SandboxPhase, SandboxStatus, Task, TaskState, TaskStatus, WarmPool, condition, name::is_name,
@@ -14,8 +14,12 @@ use super::{
 };
 use crate::{
     arrival::Arrival,
+    clock::after,
     object::{Key, Uid},
 };
+
+/// For so long a Task is new.
+const NEW: Duration = Duration::from_secs(1);
 
 impl Row for WarmPool {
     type Index = ();
@@ -193,6 +197,13 @@ impl TaskRow {
     /// When it was created, to less than a second if this operator saw it.
     pub fn created_at(&self) -> Timestamp {
         created_at(&self.task.metadata, self.heard_of)
+    }
+
+    /// Until when it is new to this operator; nothing, where it is not.
+    pub fn is_new_until(&self, now: Timestamp) -> Option<Timestamp> {
+        // A clock that was set back makes nothing new.
+        let until = after(self.heard_of, NEW);
+        (self.heard_of <= now && now < until).then_some(until)
     }
 
     /// The Sandbox it names.

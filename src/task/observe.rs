@@ -23,6 +23,8 @@ pub(super) struct Observed {
     pub(super) pod: Option<Arc<Pod>>,
     /// That pod, where it is the Sandbox's no more: it was given to another owner.
     pub(super) given_away: Option<Pod>,
+    /// Whether its Sandbox, which has no pod on record, is being given one.
+    pub(super) awaits_claim: bool,
     /// The Task that comes first, if it is not this one.
     pub(super) behind: Option<String>,
     /// The run of this Task in this process.
@@ -57,6 +59,11 @@ impl Observed {
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
+        let owns_any =
+            |sandbox: &SandboxRow| tables.pods.under(&PodIndex::controlled_by(&*sandbox.sandbox)).next().is_some();
+        let awaits_claim = sandbox.as_deref().is_some_and(|sandbox| {
+            sandbox.is_waiting() && (tables.candidate(&sandbox_key).is_some() || owns_any(sandbox))
+        });
         let head = tables.head(&sandbox_key).map(TaskRow::key).filter(|head| head != key);
         // The clocks of API servers differ: what came first need not be the first by its creation.
         let at_work = || {
@@ -72,6 +79,7 @@ impl Observed {
             behind: first.map(|first| first.name),
             sandbox,
             pod,
+            awaits_claim,
             given_away: None,
             row,
             finished_ttl,

@@ -48,12 +48,12 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if let Some(invalid) = &observed.row.invalid {
         return finish(TaskReason::InvalidSpec, invalid.to_string());
     }
-    waiting(observed)
+    waiting(observed, now)
 }
 
-fn waiting(observed: &Observed) -> Plan {
+fn waiting(observed: &Observed, now: Timestamp) -> Plan {
     let Some(sandbox) = &observed.sandbox else {
-        return Decision::Wait(TaskReason::SandboxNotFound).into();
+        return unless_new(observed, TaskReason::SandboxNotFound, now);
     };
     if sandbox.is_released() {
         let name = &observed.row.task.spec.sandbox_ref;
@@ -77,7 +77,16 @@ fn waiting(observed: &Observed) -> Plan {
     }
     match observed.pod.as_deref().filter(|pod| pod.is_ready()).and_then(Pod::target) {
         Some(target) => Decision::Start(target).into(),
+        None if observed.awaits_claim => unless_new(observed, TaskReason::SandboxNotReady, now),
         None => Decision::Wait(TaskReason::SandboxNotReady).into(),
+    }
+}
+
+/// A Task is often created together with its Sandbox: what is over in a moment is not worth a write, for which its end would have to wait.
+fn unless_new(observed: &Observed, reason: TaskReason, now: Timestamp) -> Plan {
+    match observed.row.is_new_until(now).filter(|_| observed.row.status().is_none()) {
+        Some(until) => Plan { decision: Decision::Rest, look_again: Some(until) },
+        None => Decision::Wait(reason).into(),
     }
 }
 

@@ -64,6 +64,7 @@ fn fresh(spec: &Value) -> Observed {
         finished_ttl: None,
         given_away: None,
         sandbox_is_gone: false,
+        awaits_claim: false,
     }
 }
 
@@ -766,4 +767,32 @@ fn the_task_of_a_setup_is_kept_with_its_sandbox() {
     let finished_ttl = Some(Duration::from_secs(1));
     assert_eq!(Observed { finished_ttl, ..fresh(&json!({})) }.ttl(), finished_ttl);
     assert_eq!(Observed { finished_ttl, row: of_setup("sandbox"), ..fresh(&json!({})) }.ttl(), None);
+}
+
+#[test]
+fn a_new_task_says_nothing_of_what_may_be_over_in_a_moment() {
+    let wait = |reason| Plan::from(Decision::Wait(reason));
+    let rest = Plan { decision: Decision::Rest, look_again: Some(at(1_000)) };
+    let observed = |status: &Value, sandbox: Option<&str>, awaits_claim| {
+        let row = Arc::into_inner(task(&json!({}), status)).unwrap().heard_of(at(0));
+        Observed {
+            row: Arc::new(row),
+            sandbox: sandbox.map(self::sandbox),
+            pod: None,
+            awaits_claim,
+            ..fresh(&json!({}))
+        }
+    };
+    let said = json!({ "state": "Pending" });
+    for (status, sandbox, awaits_claim, now, wanted) in [
+        (&Value::Null, None, false, at(999), rest.clone()),
+        (&Value::Null, Some("Pending"), true, at(999), rest),
+        (&Value::Null, None, false, at(1_000), wait(TaskReason::SandboxNotFound)),
+        (&Value::Null, Some("Pending"), true, at(1_000), wait(TaskReason::SandboxNotReady)),
+        (&Value::Null, Some("Pending"), false, at(1), wait(TaskReason::SandboxNotReady)),
+        (&said, Some("Pending"), true, at(1), wait(TaskReason::SandboxNotReady)),
+        (&Value::Null, None, false, at(-1), wait(TaskReason::SandboxNotFound)),
+    ] {
+        assert_eq!(plan(&observed(status, sandbox, awaits_claim), now), wanted, "{status} {sandbox:?} {awaits_claim}");
+    }
 }
