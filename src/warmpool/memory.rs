@@ -19,6 +19,9 @@ use crate::{
 const ASK_FIRST: Duration = Duration::from_secs(15);
 const ASK_LAST: Duration = Duration::from_secs(600);
 
+/// What may wait is on record within this time. A write for each claim, start and end of a pod would be more than claims themselves take.
+const RECORDED_WITHIN: Duration = Duration::from_secs(1);
+
 /// A clock that shows so much less than before was set back.
 const SET_BACK: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,10 @@ pub(super) struct Memory {
     pub(super) warnings: Option<Vec<String>>,
     /// Since when pods are missing that a burst of claims put off.
     pub(super) put_off_since: Option<Timestamp>,
+    /// Whether this process has seen its status right on record.
+    was_recorded: bool,
+    /// Since when its status on record is not what it is, where that may wait.
+    unrecorded_since: Option<Timestamp>,
     /// How many idle pods the pool was at, where it follows what is asked for.
     pub(super) level: Option<Level>,
 }
@@ -83,6 +90,18 @@ impl Memory {
             None => {}
         }
         self.setback.clone()
+    }
+
+    /// The status on record is as it should be.
+    pub(super) fn recorded(&mut self) {
+        (self.was_recorded, self.unrecorded_since) = (true, None);
+    }
+
+    /// Until when the status is not written, where it may wait.
+    pub(super) fn put_off_status(&mut self, may_wait: bool, now: Timestamp) -> Option<Timestamp> {
+        let may_wait = may_wait && self.was_recorded;
+        self.unrecorded_since = self.unrecorded_since.or(Some(now)).filter(|_| may_wait);
+        self.unrecorded_since.map(|since| after(since, RECORDED_WITHIN)).filter(|until| *until > now)
     }
 
     /// Has a stream opened to each of these pods of which that is new, and takes note of those where there was room for one.
@@ -147,6 +166,21 @@ mod tests {
         assert!(memory.setback.is_some(), "a moment is nothing");
         memory.look(at(3_600));
         assert!(memory.setback.is_none(), "it would last an hour");
+    }
+
+    #[test]
+    fn what_may_wait_is_on_record_within_a_second_however_often_it_changes() {
+        let at = |millis| Timestamp::from_millisecond(millis).unwrap();
+        let mut memory = Memory::default();
+        assert_eq!(memory.put_off_status(true, at(0)), None, "of a process before this one");
+        memory.recorded();
+        let mut until = |may_wait, now| memory.put_off_status(may_wait, at(now)).map(Timestamp::as_millisecond);
+        assert_eq!(until(true, 100), Some(1_100));
+        assert_eq!(until(true, 1_099), Some(1_100));
+        assert_eq!(until(true, 1_100), None, "it is written");
+        assert_eq!(until(true, 1_200), None, "and tried again, where that failed");
+        assert_eq!(until(false, 1_300), None, "it does not wait");
+        assert_eq!(until(true, 1_400), Some(2_400));
     }
 
     #[test]

@@ -37,7 +37,7 @@ use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use memory::{Asked, Memories};
+use memory::{Asked, Memories, Memory};
 use observe::Observed;
 use scaling::Limit;
 use setback::Setback;
@@ -92,8 +92,7 @@ impl WarmPools {
     /// Once for each pod, and again where it was not ready meanwhile: a stream that breaks is opened again by itself, and one that
     /// is given up, since the pod is of no use or gone, is not tried at each of the pool's changes; one without room is.
     fn connect(&self, observed: &Observed, pods: Vec<Target>) {
-        let key = Key::of(&*observed.pool);
-        self.memories.of(&key, &observed.uid(), |memory| memory.connect(pods, |target| self.runs.connect(target)));
+        self.remember(observed, |memory| memory.connect(pods, |target| self.runs.connect(target)));
     }
 
     async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {
@@ -144,7 +143,7 @@ impl WarmPools {
                 Created::Done { mut warnings } => {
                     created = true;
                     warnings.extend(manifest::unused(&pool));
-                    self.note_warnings(observed, warnings);
+                    self.remember(observed, |memory| memory.warnings = Some(warnings));
                 }
                 Created::Exists(found) => self.note_taken(observed, &found, *number),
             }
@@ -158,7 +157,7 @@ impl WarmPools {
         let pool = Key::of(&*observed.pool);
         if pod.pool().as_ref() != Some(&pool) || number > manifest::NUMBER_MAX {
             tracing::warn!(pod = %Key::of(pod), "there is a pod of this name that is not the pool's, or has too high a number; the pool goes on with the next");
-            self.memories.of(&pool, &observed.uid(), |memory| memory.taken = memory.taken.max(number));
+            self.remember(observed, |memory| memory.taken = memory.taken.max(number));
         }
     }
 
@@ -173,9 +172,8 @@ impl WarmPools {
             .map(Arc::new))
     }
 
-    fn note_warnings(&self, observed: &Observed, warnings: Vec<String>) {
-        let key = Key::of(&*observed.pool);
-        self.memories.of(&key, &observed.uid(), |memory| memory.warnings = Some(warnings));
+    fn remember<T>(&self, observed: &Observed, with: impl FnOnce(&mut Memory) -> T) -> T {
+        self.memories.of(&Key::of(&*observed.pool), &observed.uid(), with)
     }
 
     /// Looks at the Events of a late pod. They only explain: where they cannot be had, the pod's status is all there is.
@@ -193,29 +191,33 @@ impl WarmPools {
         };
         let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), said, now);
         observed.asked = Some(asked.clone());
-        self.memories.of(&Key::of(&*observed.pool), &observed.uid(), |memory| memory.asked = Some(asked));
+        self.remember(observed, |memory| memory.asked = Some(asked));
     }
 
-    async fn write_status(&self, observed: &Observed, now: Timestamp) -> Result<(), Failure> {
-        let wanted = status::status(observed, now);
-        if observed.pool.status.as_ref() == Some(&wanted) {
-            return Ok(());
+    /// Says when it is written, where it may wait.
+    async fn write_status(&self, observed: &Observed, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+        let (wanted, recorded) = (status::status(observed, now), observed.pool.status.as_ref());
+        if recorded == Some(&wanted) {
+            self.remember(observed, Memory::recorded);
+            return Ok(None);
+        }
+        let may_wait = status::may_wait(recorded, &wanted);
+        if let Some(until) = self.remember(observed, |memory| memory.put_off_status(may_wait, now)) {
+            return Ok(Some(until));
         }
         match self.effects.write_status::<WarmPool>(&Version::of(&*observed.pool), &wanted, 0).await? {
             Written::Done(pool) => {
                 self.watch.learn::<WarmPool>(pool);
-                for (reason, note) in status::events(observed.pool.status.as_ref(), &wanted) {
+                self.remember(observed, Memory::recorded);
+                for (reason, note) in status::events(recorded, &wanted) {
                     self.effects.event(Event::about(&*observed.pool, reason, note));
                 }
             }
             Written::Changed => {}
-            Written::Gone => {
-                let pool = Key::of(&*observed.pool);
-                self.memories.of(&pool, &observed.uid(), |memory| memory.is_gone = true);
-            }
+            Written::Gone => self.remember(observed, |memory| memory.is_gone = true),
             Written::TooLarge(failure) => return Err(failure),
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -257,7 +259,7 @@ impl Reconcile for WarmPools {
         });
         self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
-        self.write_status(&observed, now).await?;
+        let written_at = self.write_status(&observed, now).await?;
         if let Some(failure) = failure {
             return Err(failure);
         }
@@ -277,7 +279,8 @@ impl Reconcile for WarmPools {
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
         let until = until.filter(|until| *until > now && plan.short > 0).or(plan.yields_until);
-        Ok(until.into_iter().chain(plan::look_again(&observed, now)).chain(observed.scale.look_again).min())
+        let look_again = plan::look_again(&observed, now).into_iter().chain(observed.scale.look_again);
+        Ok(look_again.chain(until).chain(written_at).min())
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {

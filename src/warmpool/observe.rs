@@ -78,9 +78,10 @@ impl Observed {
         };
         let (level, mut observed) = memories.of(key, &uid, |memory| {
             memory.look(now);
+            let late_until = memory.record.late_until(recorded, in_sight.max(memory.taken), now);
             let observed = Self {
-                last_number: in_sight.max(recorded).max(memory.taken),
-                late_until: memory.record.late_until(recorded, in_sight.max(memory.taken), now),
+                last_number: recorded.max(memory.record.number()),
+                late_until,
                 is_gone: memory.is_gone,
                 allocated: tables.held(key),
                 idle,

@@ -23,6 +23,11 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// The highest number known.
+    pub(super) fn number(&self) -> i64 {
+        self.number.unwrap_or(0)
+    }
+
     /// Until when pods of the pool may be missing from the view.
     pub(super) fn late_until(&mut self, recorded: i64, in_sight: i64, now: Timestamp) -> Timestamp {
         let mut number = self.number.unwrap_or(recorded);

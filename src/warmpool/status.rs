@@ -2,11 +2,12 @@
 
 use arl_crds::{
     Scaling, WarmPoolPhase, WarmPoolStatus,
-    condition::{self, PODS_FAILING, SCALING_LIMITED, Truth, Wanted},
+    condition::{self, PODS_FAILING, SCALING_LIMITED, Truth, Wanted, is_alike},
     labels::{self, PodState},
     reason::{EventReason, WarmPoolReason},
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::{
@@ -17,8 +18,24 @@ use super::{
 };
 use crate::pod::Pod;
 
+const READY: &str = "Ready";
 /// The condition that has what the API server warns of.
 const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
+
+/// Whether a status may be written a little later than it is true: where its numbers alone differ from those on record, or where idle
+/// pods that are being replaced are not ready yet, which may be over in a moment.
+pub(super) fn may_wait(recorded: Option<&WarmPoolStatus>, wanted: &WarmPoolStatus) -> bool {
+    let Some(recorded) = recorded else { return false };
+    let says_the_same = |now: &Condition| {
+        let Some(was) = condition::find(&recorded.conditions, &now.type_) else { return false };
+        let is_starting = now.type_ == READY && now.reason == WarmPoolReason::PodsNotReady.as_str();
+        let is_the_same = was.status == now.status && was.reason == now.reason && is_alike(&was.message, &now.message);
+        is_the_same || is_starting && was.reason == WarmPoolReason::PodsReady.as_str()
+    };
+    recorded.observed_generation == wanted.observed_generation
+        && recorded.conditions.len() == wanted.conditions.len()
+        && wanted.conditions.iter().all(says_the_same)
+}
 
 /// What the status should be.
 pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
@@ -115,7 +132,7 @@ fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> 
     let failing = problem.is_some();
     let Problem { reason, message } = problem.unwrap_or_else(healthy);
     let mut wanted = vec![
-        Wanted { type_: "Ready", truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
+        Wanted { type_: READY, truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
         Wanted { type_: PODS_FAILING, truth: Truth::from(failing), reason: reason.as_str(), message },
     ];
     wanted.extend(limited);

@@ -7,7 +7,7 @@ mod unmarked;
 
 use std::time::{Duration, Instant};
 
-use arl_crds::{WarmPoolStatus, labels, reason::EventReason};
+use arl_crds::{WarmPoolPhase, WarmPoolStatus, labels, reason::EventReason};
 use serde_json::{Value, json};
 
 use super::*;
@@ -364,4 +364,35 @@ fn cost_of_a_limit(number: i64) -> Duration {
 fn a_thousand_that_wait_at_a_limit_cost_each_other_no_more_than_ten() {
     let (few, many) = (cost_of_a_limit(10), cost_of_a_limit(1000));
     assert!(many < 20 * few, "{many:?} beside {few:?}");
+}
+
+#[test]
+fn counts_and_pods_that_are_replaced_may_wait_and_the_rest_is_said_at_once() {
+    let scene = Scene::new(2, &Value::Null);
+    let status_of = |scene: &Scene| scene.reconciled().1;
+    scene.pod(1, true, None);
+    scene.pod(2, true, None);
+    let full = status_of(&scene);
+    scene.pod(2, true, Some("s"));
+    let claimed = status_of(&scene);
+    scene.pod(3, false, None);
+    let starting = status_of(&scene);
+    scene.pod(3, true, None);
+    let full_again = status_of(&scene);
+    assert_eq!((claimed.phase, starting.phase), (Some(WarmPoolPhase::Scaling), Some(WarmPoolPhase::Scaling)));
+    for (recorded, now, may) in [
+        (&full, &claimed, true),
+        (&full, &starting, true),
+        (&full, &full_again, true),
+        (&claimed, &starting, true),
+        (&starting, &full_again, false),
+    ] {
+        assert_eq!(status::may_wait(Some(recorded), now), may, "{recorded:?} {now:?}");
+    }
+    assert!(!status::may_wait(None, &full), "a pool that nothing was said of");
+    let asked_otherwise = WarmPoolStatus { observed_generation: Some(2), ..claimed.clone() };
+    assert!(!status::may_wait(Some(&full), &asked_otherwise), "what was asked for last is heard");
+    let mut failing = claimed;
+    failing.conditions[1].status = "True".into();
+    assert!(!status::may_wait(Some(&full), &failing), "pods that fail");
 }

@@ -41,6 +41,8 @@ pub struct Facts {
     /// The most operator processes that there ever were at once, and all of them.
     pub operators: usize,
     pub processes: usize,
+    /// Whether one ever died.
+    pub any_died: bool,
     /// Nothing goes wrong in this history but slowness: then much holds to the second.
     pub is_orderly: bool,
     /// Nothing goes wrong but refusals and nodes that are away.
@@ -68,9 +70,9 @@ impl Facts {
         self.is_orderly && self.is_alone()
     }
 
-    /// Whether there was one operator process only, from the beginning.
+    /// Whether there was one operator process only, from the beginning, and it lives.
     pub fn is_alone(&self) -> bool {
-        self.operators == 1 && self.processes == 1
+        self.operators == 1 && self.processes == 1 && !self.any_died
     }
 }
 
