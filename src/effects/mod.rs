@@ -18,7 +18,10 @@ use std::{fmt::Debug, future::Future};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
@@ -41,12 +44,13 @@ pub struct Effects {
     permits: Permits,
     events: EventSink,
     traces: Traces,
+    explaining: Semaphore,
 }
 
 impl Effects {
     /// Writes through `client`; Events go to `events`.
     pub fn new(client: Client, events: EventSink) -> Self {
-        Self { client, permits: Permits::new(), events, traces: Traces::default() }
+        Self { client, permits: Permits::new(), events, traces: Traces::default(), explaining: Semaphore::new(1) }
     }
 
     /// The same, with spans going to `traces`.

@@ -237,8 +237,10 @@ impl Effects {
         }
     }
 
-    /// The newest Warning among the Events about a pod.
+    /// The newest Warning among the Events about a pod; none while another's are looked at: the API server reads all Events of the
+    /// namespace for it.
     pub async fn warning_about(&self, pod: &Version) -> Result<Option<String>, Failure> {
+        let Ok(_one) = self.explaining.try_acquire() else { return Ok(None) };
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
         let about = format!("regarding.uid={},type=Warning", pod.uid.0);
         let mut params = ListParams::default().fields(&about).limit(PAGE);
@@ -274,7 +276,38 @@ impl Effects {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use kube::Client;
+    use tower::service_fn;
+
     use super::*;
+    use crate::effects::EventSink;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_events_of_one_pod_are_looked_at_at_a_time() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let silent = service_fn(move |_: http::Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<io::Result<http::Response<Body>>>()
+        });
+        let effects = Effects::new(Client::new(silent, "ns"), EventSink::new());
+        let pod = |name: &str| {
+            let (key, uid) = (Key::new("ns", name), crate::object::Uid(name.to_owned()));
+            Version { key, uid, resource_version: "1".to_owned() }
+        };
+        let (a, b) = (pod("a"), pod("b"));
+        let (first, second) = tokio::join!(effects.warning_about(&a), effects.warning_about(&b));
+        assert!(first.is_err(), "it is given up in time");
+        assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (None, 1));
+    }
 
     #[test]
     fn a_warning_is_read() {
