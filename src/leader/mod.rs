@@ -136,7 +136,7 @@ impl Candidate {
             // A renewal may have been cut short, so that only the API server knows the version.
             self.look().await?;
             let Some(seen) = self.seen.as_ref().filter(|seen| seen.holder() == Some(&self.terms.identity)) else {
-                return Ok(());
+                return Ok(false);
             };
             let spec = LeaseSpec {
                 holder_identity: Some(String::new()),
@@ -144,10 +144,11 @@ impl Candidate {
                 renew_time: Some(self.now()),
                 ..seen.spec.clone()
             };
-            self.effects.write_lease(&seen.version, &spec).await.map(|_: LeaseWrite| ())
+            self.effects.write_lease(&seen.version, &spec).await.map(|_: LeaseWrite| true)
         };
         match timeout_at(Instant::now() + RESIGN_MAX, resigned).await {
-            Ok(Ok(())) => tracing::info!("the Lease was given up"),
+            Ok(Ok(true)) => tracing::info!("the Lease was given up"),
+            Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the Lease was not given up; it expires"),
             Err(_) => tracing::warn!("the Lease was not given up in time; it expires"),
         }
