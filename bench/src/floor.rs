@@ -1,5 +1,6 @@
 //! The floor: who serves Sandboxes and Tasks with the writes they cannot do without, and does nothing else. A claim is one
-//! patch of a pod and one status; a Task is one status. Its pods never run, since no scheduler minds them.
+//! patch of a pod and one status; a Task is one status. Its pods never run, since no scheduler minds them, but for those that it is
+//! asked to start.
 
 use std::{
     collections::HashMap,
@@ -25,14 +26,16 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{cluster::from, seen::Ends};
+use crate::{cluster::from, fake, seen::Ends};
 
 /// The label of a Task that is created together with its Sandbox: its command cannot run before the pod is taken.
 pub const TOGETHER: &str = "arl.infra.io/with-sandbox";
+/// The label of a Sandbox for which a pod is started, as in place of the one that it was given; its own, so that it goes with it.
+pub const STARTS: &str = "arl.infra.io/starts-a-pod";
 /// As many as the operator looks after at the same time by default.
 const AT_ONCE: usize = 16;
 /// More than are patched at the same time, so that no patch waits for another of the same pod.
-const PODS: usize = 2 * AT_ONCE;
+pub const PODS: usize = 2 * AT_ONCE;
 
 /// What serves a namespace.
 #[derive(Clone)]
@@ -136,7 +139,24 @@ impl Floor {
             "observedGeneration": sandbox.metadata.generation,
             "conditions": [condition("Ready", "PodReady", "the pod is allocated and its container runs", created)?],
         });
-        self.write_status(&sandbox, &status).await
+        self.write_status(&sandbox, &status).await?;
+        if sandbox.labels().contains_key(STARTS) {
+            self.start_pod(&sandbox).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_pod(&self, sandbox: &Sandbox) -> Result<()> {
+        let mut spec = json!({
+            "containers": [{"name": "executor", "image": "busybox:1", "command": ["sleep", "2147483647"]}],
+        });
+        fake::place(&mut spec);
+        let name = format!("floor-of-{}", sandbox.name_any());
+        let metadata = json!({"name": name, "ownerReferences": [sandbox.controller_owner_ref(&())]});
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.ns);
+        let pod = from(json!({"metadata": metadata, "spec": spec}))?;
+        pods.create(&PostParams::default(), &pod).await.with_context(|| format!("the floor could not start {name}"))?;
+        Ok(())
     }
 
     /// Has a permit once the Sandbox of this name has a pod.

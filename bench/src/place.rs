@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use arl_crds::{Sandbox, Task};
+use arl_crds::{Sandbox, Task, WarmPool};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
@@ -21,7 +21,7 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     cluster::{ACCOUNT, from},
-    floor::TOGETHER,
+    floor::{STARTS, TOGETHER},
     seen::{DEADLINE, Seen},
     stats::{Block, Sample},
 };
@@ -72,7 +72,17 @@ impl Place {
 
     /// Creates a Sandbox and sees it become Ready.
     pub async fn claim(&self, name: &str, pool: &str) -> Result<Sample> {
-        let sandbox = json!({"metadata": {"name": name}, "spec": {"poolRef": pool, "keepAlive": true}});
+        self.labelled_claim(name, pool, &json!({})).await
+    }
+
+    /// The same, where the floor starts a pod too.
+    pub async fn claim_and_start(&self, name: &str, pool: &str) -> Result<Sample> {
+        self.labelled_claim(name, pool, &json!({STARTS: "true"})).await
+    }
+
+    async fn labelled_claim(&self, name: &str, pool: &str, labels: &Value) -> Result<Sample> {
+        let metadata = json!({"name": name, "labels": labels});
+        let sandbox = json!({"metadata": metadata, "spec": {"poolRef": pool, "keepAlive": true}});
         self.sandboxes.create(&from(sandbox)?).await
     }
 
@@ -127,6 +137,17 @@ impl Place {
     pub async fn has_pods(&self, count: usize) -> Result<()> {
         let hint = format!("see `kubectl get pods,wp -n {}`, or choose fewer with --burst-max and --parallel", self.ns);
         self.has(count, "pods are Ready", &hint, is_ready).await
+    }
+
+    /// Waits until there are exactly so many pools, and all say that they are full: nothing is left to be written then.
+    pub async fn has_full_pools(&self, pools: usize) -> Result<()> {
+        let is_full = |pool: &WarmPool| pool.status.as_ref().is_some_and(|s| s.ready == pool.spec.replicas);
+        self.has(pools, "pools say that they are full", "see the operator's log", is_full).await
+    }
+
+    /// Waits until there are exactly so many pods, whatever their state.
+    pub async fn has_only(&self, count: usize) -> Result<()> {
+        self.has(count, "pods are left", "see the log of kwok", |_: &Pod| true).await
     }
 
     async fn has<K>(&self, count: usize, what: &str, hint: &str, is_as_wanted: impl Fn(&K) -> bool) -> Result<()>

@@ -16,6 +16,7 @@ use crate::{
     bench::Bench,
     claims::begun,
     contestant::Who,
+    floor,
     place::{Place, all},
     results::Results,
     stats::{Block, Sample},
@@ -58,7 +59,8 @@ impl Arrivals {
     }
 }
 
-/// Claims that come whether or not those before are done; each Sandbox is deleted once it is Ready.
+/// Claims that come whether or not those before are done; each Sandbox is deleted once it is Ready. A pod is started for each, by the
+/// floor as well: a load that goes on cannot do without.
 pub async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
     let idle = bench.flags.rate_idle;
     bench.scale(Who::Operator, idle).await?;
@@ -67,6 +69,7 @@ pub async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
         for who in [Who::Floor, Who::Operator] {
             eprintln!("{workload}: {}", who.name());
             bench.real.has_pods(idle).await?;
+            bench.floor.has_only(floor::PODS).await?;
             let pools = [who.name().to_owned()];
             let windows = open_loop(bench, results, &workload, who, &pools, arrivals).await?;
             results.notes.push(format!("{workload}, {}: {windows}", who.name()));
@@ -144,7 +147,7 @@ async fn arriving(
 
 async fn claim_and_delete(place: &Place, who: Who, pool: &str) -> Result<Sample> {
     let name = place.name(who.name());
-    let sample = place.claim(&name, pool).await?;
+    let sample = place.claim_and_start(&name, pool).await?;
     place.api::<Sandbox>().delete(&name, &DeleteParams::default()).await?;
     Ok(sample)
 }
@@ -185,6 +188,7 @@ pub async fn idle(bench: &Bench, results: &mut Results) -> Result<()> {
         bench.create_pool(name, &Value::Null, each).await?;
     }
     bench.real.has_pods(each * POOLS).await?;
+    bench.real.has_full_pools(POOLS + bench.pools().count()).await?;
     let (began, cpu) = (Instant::now(), bench.usage.cpu()?);
     let mark = bench.mark().await?;
     sleep_until((began + QUIET).into()).await;
