@@ -149,6 +149,19 @@ sim: ## the operator against a simulated cluster: SEEDS=n histories from SIM_FRO
 sim-mutants: ## break the operator on purpose, one way at a time: the simulator has to notice each
 	SEEDS=$(SEEDS) dev/sim-mutants
 
+# Valgrind counts the instructions; it is installed where that is possible.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+COSTS = cargo test -q -p arl-operator --test sim -- --ignored --exact costs::are_as_recorded --nocapture
+
+.PHONY: costs
+costs: ## what one more Sandbox, Task and pod costs the operator (writes, instructions, memory), held against tests/sim/costs.json
+	@if command -v valgrind >/dev/null || $(SUDO) apt-get install -qy valgrind; then echo "$(COSTS)"; $(COSTS); \
+	else echo "valgrind is not here and cannot be installed: costs are not held against the record"; fi
+
+.PHONY: record-costs
+record-costs: ## write tests/sim/costs.json
+	RECORD_COSTS=1 $(COSTS)
+
 CARGO_MUTANTS_VERSION := 27.1.0
 # For other files: make mutants MUTANTS='-p arl-operator --file src/task/plan.rs'
 MUTANTS ?= -p arl-crds -p arl-agent $(addprefix --file crds/src/,bounded.rs condition.rs duration.rs labels.rs name.rs published.rs size.rs \
@@ -259,9 +272,10 @@ test: ## everything but install-check: the demo on the local Kubernetes, then ev
 
 # The demo goes first: on a new cluster it is what a newcomer meets.
 .PHONY: test-after-demo
-test-after-demo: ## what `make test` runs after the demo: unit tests, cluster tests, Python, Prometheus, disruption
+test-after-demo: ## what `make test` runs after the demo: unit tests, costs, cluster tests, Python, Prometheus, disruption
 	$(MAKE) cluster-up
 	$(MAKE) unit
+	$(MAKE) costs
 	$(MAKE) test-packaging
 	$(MAKE) test-cluster
 	$(MAKE) test-python

@@ -68,14 +68,28 @@ impl Report {
 
 /// Runs a history.
 pub fn run(plan: &Plan) -> Report {
+    weigh(plan).0
+}
+
+/// Runs a history, and says how many bytes of memory the operators had in use at its end.
+pub fn weigh(plan: &Plan) -> (Report, usize) {
     fastrand::seed(plan.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut history =
             History { world: World::new(plan.seed, plan.faults.clone()), plan: plan.clone(), tasks: BTreeMap::new() };
         history.play().await;
-        history.report()
+        let in_use = allocated();
+        history.end().await;
+        (history.report(), in_use.saturating_sub(allocated()))
     })
+}
+
+/// Bytes that are allocated in this process.
+fn allocated() -> usize {
+    // SAFETY: it takes nothing and only counts.
+    let info = unsafe { libc::mallinfo2() };
+    info.uordblks + info.hblkhd
 }
 
 struct History {
@@ -214,6 +228,14 @@ impl History {
             }
             lives
         });
+    }
+
+    /// Ends all operators, who drop what they have.
+    async fn end(&mut self) {
+        for task in std::mem::take(&mut self.tasks).into_values() {
+            task.abort();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
     fn start(&mut self) {

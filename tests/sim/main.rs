@@ -13,6 +13,7 @@ mod call;
 mod contract;
 mod controllers;
 mod converged;
+mod costs;
 mod deeds;
 #[path = "../docs/diagram.rs"]
 mod diagram;
