@@ -234,6 +234,11 @@ impl Pod {
         !self.is_deleting() && !self.is_terminal()
     }
 
+    /// Whether it is to get a node, and no scheduler has looked for one yet.
+    pub fn awaits_scheduler(&self) -> bool {
+        self.spec.node_name.is_empty() && self.condition("PodScheduled").is_none() && !self.is_ready()
+    }
+
     /// Its condition of this type.
     pub fn condition(&self, type_: &str) -> Option<&PodCondition> {
         self.status.conditions.iter().find(|c| c.type_ == type_)

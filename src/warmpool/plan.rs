@@ -81,8 +81,11 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         None if yields_until.is_some() => short.min(meanwhile(observed, replicas, alive.len())),
         None => short,
     };
+    // A scheduler takes pods one by one, and another pool's wait behind those that are in its queue.
+    let queued = alive.iter().filter(|pod| pod.awaits_scheduler()).count();
+    let at_once = AT_ONCE.saturating_sub(queued);
     let create: Vec<i64> =
-        (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(AT_ONCE)).collect();
+        (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(at_once)).collect();
     Plan {
         awaited: observed.demand.would_claim.saturating_sub(alive.len()).min(create.len()),
         rolling_begins: surge == 1 && old == alive.len() && !create.is_empty(),

@@ -216,6 +216,36 @@ fn an_evicted_pod_is_no_fault_of_the_template() {
 }
 
 #[test]
+fn few_pods_of_a_pool_are_in_the_queue_of_the_scheduler_at_a_time() {
+    let made = |pods: &[P], change: &dyn Fn(&mut Pod)| {
+        let mut observed = observed(100, pods, None);
+        observed.idle.iter_mut().for_each(|pod| change(Arc::make_mut(pod)));
+        plan(&observed, NOW).create.len()
+    };
+    assert_eq!(made(&[], &|_| {}), AT_ONCE);
+    assert_eq!(made(&[P::Starting; 10], &|_| {}), AT_ONCE - 10);
+    assert_eq!(made(&[P::Starting; AT_ONCE + 1], &|_| {}), 0);
+    let scheduled = |status: &'static str| {
+        move |pod: &mut Pod| {
+            pod.status.conditions =
+                serde_json::from_value(json!([{ "type": "PodScheduled", "status": status }])).unwrap();
+        }
+    };
+    assert_eq!(made(&[P::Starting; 20], &scheduled("True")), AT_ONCE);
+    assert_eq!(
+        made(&[P::Starting; 20], &scheduled("False")),
+        AT_ONCE,
+        "whoever adds nodes is to see how many are asked for"
+    );
+    assert_eq!(
+        made(&[P::Starting; 20], &|pod| "node".clone_into(&mut pod.spec.node_name)),
+        AT_ONCE,
+        "no scheduler is asked"
+    );
+    assert_eq!(made(&[P::Ready; 20], &|_| {}), AT_ONCE);
+}
+
+#[test]
 fn pods_that_are_ended_again_within_a_minute_are_told_of_though_the_pool_was_full_meanwhile() {
     let disrupted = Setback::disrupted(String::new(), true).after(None, NOW);
     let is_over = |pods: &[P], at| plan(&observed(1, pods, Some(disrupted.clone())), NOW + at).is_over;
