@@ -35,12 +35,20 @@ impl Prometheus {
         let program = std::env::var("PROMETHEUS").expect("PROMETHEUS: run this by `make test-prometheus`");
         let folder = logs().join(format!("{}.prometheus", world.ns));
         std::fs::create_dir_all(&folder).unwrap();
+        let monitor =
+            std::fs::read_to_string(root().join("deploy/kustomize/components/prometheus/servicemonitor.yaml"));
+        let monitor: Value = serde_saphyr::from_str(&monitor.unwrap()).unwrap();
         let config = json!({
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [root().join("deploy/chart/files/alerts.yaml")],
             "scrape_configs": [{
                 "job_name": "arl-operator",
-                "static_configs": [{"targets": [operator.address(METRICS).await.to_string()]}],
+                "honor_labels": monitor["spec"]["endpoints"][0]["honorLabels"],
+                "static_configs": [{
+                    "targets": [operator.address(METRICS).await.to_string()],
+                    // What the Prometheus operator says of a target: the operator's namespace, not that of pools.
+                    "labels": {"namespace": "arl-system", "service": "arl-operator-metrics", "pod": "arl-operator-0"},
+                }],
             }],
         });
         // JSON is YAML too.

@@ -233,6 +233,13 @@ fn monitors_and_alerts_fit_the_definitions_of_the_prometheus_operator() {
         Ok::<_, String>(checked)
     };
     assert_eq!(check(&chart("prometheus", &[])), Ok(2));
+    let monitors =
+        chart("prometheus", &["--set", "metrics.serviceMonitor.enabled=false,metrics.podMonitor.enabled=true"]);
+    for (objects, endpoints) in [(chart("prometheus", &[]), "endpoints"), (monitors, "podMetricsEndpoints")] {
+        let monitor = objects.iter().find(|o| o["kind"].as_str().unwrap().ends_with("Monitor")).unwrap();
+        let keeps = &monitor["spec"][endpoints][0]["honorLabels"];
+        assert_eq!(keeps, true, "the alerts and the dashboard mean the namespaces of pools");
+    }
     assert_eq!(check(&chart("everything", &[])), Ok(2));
     let typo = chart("prometheus", &["--set-json", r#"metrics.serviceMonitor.relabelings=[{"regexx":"a"}]"#]);
     assert!(check(&typo).is_err_and(|complaints| complaints.contains("regexx")));
