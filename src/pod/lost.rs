@@ -49,7 +49,7 @@ pub fn how_lost(pod: Option<&Pod>) -> Loss {
         (false, _) if !pod.is_deleting() => given_away(pod),
         (false, _) => deleted(pod),
         // Its containers ended since it is deleted.
-        (true, "") if pod.is_disrupted() => deleted(pod),
+        (true, "") if pod.is_disrupted() || pod.ended_by_its_deletion() => deleted(pod),
         (true, "") => by_a_container(pod),
         (true, reason) => by_the_node(reason, &pod.status.message),
     }
@@ -187,6 +187,11 @@ impl Pod {
         })
     }
 
+    /// Whether it ended since somebody deletes it: otherwise its containers are started again, however they end.
+    fn ended_by_its_deletion(&self) -> bool {
+        self.is_deleting() && !["Never", "OnFailure"].contains(&self.spec.restart_policy.as_str())
+    }
+
     /// Whether one of its containers has been started again more than once, of those that are to go on running.
     pub fn is_unsteady(&self) -> bool {
         let sidecars = self.status.init_container_statuses.iter().filter(|c| self.goes_on(&c.name));
@@ -244,7 +249,12 @@ mod tests {
     use super::*;
 
     fn lost(metadata: &Value, status: &Value) -> Loss {
-        let spec = json!({ "restartPolicy": "Never", "containers": [{ "name": "helper" }, { "name": "executor" }] });
+        lost_with("Never", metadata, status)
+    }
+
+    fn lost_with(restart_policy: &str, metadata: &Value, status: &Value) -> Loss {
+        let spec =
+            json!({ "restartPolicy": restart_policy, "containers": [{ "name": "helper" }, { "name": "executor" }] });
         let pod = json!({ "metadata": metadata, "spec": spec, "status": status });
         how_lost(Some(&serde_json::from_value(pod).unwrap()))
     }
@@ -315,6 +325,22 @@ mod tests {
         assert_eq!(loss.cause, Cause::Outside, "{loss:?}");
         assert!(loss.message.contains("was evicted"), "{loss:?}");
         assert_eq!(lost(&json!({}), &status).cause, Cause::Own, "it is not deleted");
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_and_whose_containers_would_go_on_did_not_end_by_their_end() {
+        let gone = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" });
+        for (policy, code, message, blame) in [
+            ("Always", 137, "was deleted", Blame::Infrastructure),
+            ("Always", 0, "was deleted", Blame::Infrastructure),
+            ("OnFailure", 137, "ended: container executor exited with code 137", Blame::Task),
+            ("Never", 137, "ended: container executor exited with code 137", Blame::Task),
+        ] {
+            let ended = json!({ "terminated": { "reason": "Error", "exitCode": code } });
+            let status = json!({ "phase": "Failed", "containerStatuses": [{ "name": "executor", "state": ended }] });
+            let loss = lost_with(policy, &gone, &status);
+            assert!(loss.message.starts_with(message) && loss.blame() == blame, "{policy} {code}: {loss:?}");
+        }
     }
 
     #[test]
