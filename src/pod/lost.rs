@@ -29,16 +29,25 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Who can do something about it. A pod that used more than it asked for is evicted first where its node runs short: it may well be why.
+    /// Who can do something about it. A pod that used more than others is evicted first where its node runs short: it may well be why.
     pub fn blame(&self) -> Blame {
         match self.cause {
             Cause::OutOfMemory | Cause::Own => Blame::Task,
-            Cause::Outside if self.message.contains("has larger consumption of") => Blame::Task,
+            Cause::Outside if GREED.iter().any(|words| self.message.contains(words)) => Blame::Task,
             Cause::Outside => Blame::Infrastructure,
             Cause::Deadline => Blame::Usage,
         }
     }
 }
+
+/// How the kubelet says that a pod may be why its node runs short. It names containers for memory, and for what they write beside volumes: processes,
+/// inodes and what is in volumes are counted for the pod alone, which is chosen for them without a word of it.
+const GREED: [&str; 4] = [
+    "has larger consumption of",
+    "low on resource: pids",
+    "low on resource: inodes",
+    "low on resource: ephemeral-storage",
+];
 
 const RAISE_MEMORY: &str = "raise the limit in the pool's template";
 
@@ -350,6 +359,14 @@ mod tests {
         for (reason, message, blame) in [
             ("Evicted", low, Blame::Infrastructure),
             ("Evicted", &greedy, Blame::Task),
+            ("Evicted", "The node was low on resource: pids. Threshold quantity: 100, available: 9. ", Blame::Task),
+            ("Evicted", "The node was low on resource: inodes. Threshold quantity: 100, available: 9. ", Blame::Task),
+            (
+                "Evicted",
+                "The node was low on resource: ephemeral-storage. Threshold quantity: 1, available: 0. ",
+                Blame::Task,
+            ),
+            ("Evicted", "Pod was rejected: The node had condition: [DiskPressure]. ", Blame::Infrastructure),
             ("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi.", Blame::Task),
             ("Preempting", "Preempted in order to admit critical pod", Blame::Infrastructure),
             ("Terminated", "Pod was terminated in response to imminent node shutdown.", Blame::Infrastructure),
