@@ -23,6 +23,8 @@ pub use problem::Problem;
 const NEW_MODE: Mode = Mode::from_bits_truncate(0o644);
 /// Of a copy that is still to get the owner and the mode of the file that it replaces.
 const PRIVATE: Mode = Mode::from_bits_truncate(0o600);
+/// What a file may have from its creation on.
+const RIGHTS: Mode = Mode::from_bits_truncate(0o777);
 /// Names to try for the copy: one may be left over from an agent that was killed.
 const NAMES: u32 = 100;
 
@@ -92,7 +94,8 @@ fn is_full(errno: Errno) -> bool {
 
 /// Puts a copy with the new content in the file's place: a reader sees the old content or the new, all of it.
 fn exchange(place: &Place, old: Option<&FileStat>, content: &mut dyn Content, finish: &Finish) -> Result<(), Failure> {
-    let (name, mut copy) = create_copy(place, old).map_err(Failure::NotReplaceable)?;
+    let new_mode = if old.is_some() { PRIVATE } else { finish.mode.map_or(NEW_MODE, |mode| mode & RIGHTS) };
+    let (name, mut copy) = create_copy(place, new_mode).map_err(Failure::NotReplaceable)?;
     let replaced = fill(&mut copy, old, content, finish).and_then(|()| {
         renameat(&place.directory, name.as_os_str(), &place.directory, place.name.as_os_str())
             .map_err(Failure::NotReplaceable)
@@ -103,8 +106,7 @@ fn exchange(place: &Place, old: Option<&FileStat>, content: &mut dyn Content, fi
     replaced
 }
 
-fn create_copy(place: &Place, old: Option<&FileStat>) -> Result<(OsString, File), Errno> {
-    let mode = if old.is_some() { PRIVATE } else { NEW_MODE };
+fn create_copy(place: &Place, mode: Mode) -> Result<(OsString, File), Errno> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     for number in 0..NAMES {
         let name = OsString::from(format!(".arl-{}-{number}", std::process::id()));
@@ -123,7 +125,7 @@ fn fill(copy: &mut File, old: Option<&FileStat>, content: &mut dyn Content, fini
     match old {
         Some(old) => take_after(copy, old).map_err(Failure::NotReplaceable)?,
         // Past the umask. Where the file system has its own idea of modes, that one stands.
-        None => drop(fchmod(&*copy, NEW_MODE)),
+        None => drop(fchmod(&*copy, finish.mode.unwrap_or(NEW_MODE))),
     }
     finish.on(copy).map_err(Failure::NotWritable)
 }
@@ -181,7 +183,10 @@ struct Finish {
 
 impl Finish {
     fn on(&self, file: &File) -> Result<(), Errno> {
-        self.mode.map_or(Ok(()), |mode| fchmod(file, mode))?;
+        // Not of a file of somebody else's, and not everywhere. What is in it counts.
+        if let Some(mode) = self.mode {
+            let _ = fchmod(file, mode);
+        }
         // Some files, such as those of /proc, cannot be synced and need not be.
         match if self.sync { file.sync_all().map_err(errno) } else { Ok(()) } {
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(()),

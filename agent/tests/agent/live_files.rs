@@ -20,8 +20,10 @@ use arl_agent::{
 };
 
 use crate::{
+    cases::no_chmod,
     client::{Client, ask, call, call_id},
     pod::{Pod, Stream, eventually, own_uid},
+    tar_entry,
 };
 
 fn bytes(path: &Path) -> Vec<u8> {
@@ -77,6 +79,29 @@ fn content_goes_both_ways_and_files_are_replaced_whole() {
     let relative = Path::new("relative");
     write(&mut stream, relative, b"here").unwrap();
     assert_eq!(fs::read(pod.path("work/relative")).unwrap(), b"here");
+}
+
+#[test]
+fn files_and_trees_are_written_where_chmod_is_refused() {
+    let pod = Pod::new("live-no-chmod");
+    let (old, new, directory, tree) = (pod.path("old"), pod.path("new"), pod.path("d"), pod.path("tree"));
+    fs::write(&old, "old").unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o664)).unwrap();
+    no_chmod::run(|| {
+        let mut stream = pod.stream();
+        for path in [&old, &new] {
+            let written = call(&mut stream, Action::Write { path: bytes(path), mode: Some(0o600) }, b"x").0;
+            assert_eq!((written, fs::read(path).unwrap().as_slice()), (Ok(Success::Count(1)), &b"x"[..]), "{path:?}");
+        }
+        let made = done(&mut stream, Action::MakeDirectory { path: bytes(&directory), mode: Some(0o700) });
+        assert_eq!(made, Ok(Success::Count(0)));
+        let unpacked = call(&mut stream, Action::Unpack { directory: bytes(&tree) }, &tar_entry::file("f")).0;
+        assert_eq!(unpacked, Ok(Success::Count(1)));
+        let changed = done(&mut stream, Action::ChangeMode { path: bytes(&old), mode: 0o600 });
+        assert_eq!(changed.unwrap_err().kind, Kind::PermissionDenied, "who asks for nothing else is told");
+    });
+    assert_eq!((mode(&old), mode(&new)), (0o664, 0o600), "a new file has its mode from the start");
+    assert_eq!((fs::read(tree.join("f")).unwrap().as_slice(), mode(&tree.join("f")) & 0o600), (&b"evil"[..], 0o600));
 }
 
 #[test]
