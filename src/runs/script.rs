@@ -16,7 +16,7 @@ fn command_text(env: &BTreeMap<String, String>, command: &[String]) -> String {
         return format!("{directory}\nshift\nexec env \"$@\"");
     }
     let arguments = command.len();
-    format!("{directory}\nshift\nwhile [ $# -gt {arguments} ]; do export \"$1\"; shift; done\nexec \"$@\"")
+    format!("{directory}\nshift\nwhile [ \"$#\" -gt {arguments} ]; do export \"$1\"; shift; done\nexec \"$@\"")
 }
 
 /// Variables that a shell (bash, dash, busybox) does not let be set, or changes: another program has to set them.
