@@ -151,7 +151,7 @@ fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
 }
 
 /// What helps a pod that no node takes, by the scheduler's words: it has some for each node, and what is named here first counts.
-const SCHEDULING: [(&str, &str); 10] = [
+const SCHEDULING: [(&str, &str); 11] = [
     (
         "were unschedulable",
         "nodes that would do take no new pods: kubectl uncordon one (kubectl get nodes: SchedulingDisabled), or add nodes that fit the template",
@@ -165,6 +165,11 @@ const SCHEDULING: [(&str, &str); 10] = [
         "create the claim that the template names, or correct its claimName; an unbound one needs a volume or a StorageClass",
     ),
     ("insufficient", "lower the template's requests, or add nodes that fit it"),
+    // Kubernetes puts these on nodes itself.
+    (
+        "taint {node.kubernetes.io/",
+        "a node that may do is not well, as its taint says: see kubectl describe node, or add nodes that fit the template",
+    ),
     ("untolerated taint", "give the template a toleration for the taint, or add nodes without it"),
     ("node affinity/selector", "correct nodeSelector or affinity in the template, or label nodes so that they fit"),
     (

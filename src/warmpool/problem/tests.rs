@@ -346,6 +346,15 @@ fn what_helps_a_pod_that_no_node_takes_depends_on_why() {
     for (why, advice) in [
         ("persistentvolumeclaim \"x\" not found", "create the claim that the template names"),
         ("0/1 nodes are available: 1 node(s) had untolerated taint(s)", "give the template a toleration"),
+        ("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: only}", "give the template a toleration"),
+        (
+            "0/2 nodes are available: 1 node(s) had untolerated taint {gpu: only}, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }",
+            "kubectl describe node",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }",
+            "kubectl describe node",
+        ),
         (
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s)",
             "lower the template's requests",
