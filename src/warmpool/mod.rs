@@ -36,7 +36,6 @@ use crate::{
 use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
 use jiff::Timestamp;
-use kube::ResourceExt;
 use memory::{Asked, Memories, Memory};
 use observe::Observed;
 use scaling::Limit;
@@ -96,7 +95,7 @@ impl WarmPools {
     }
 
     async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {
-        let pool = observed.pool.name_any();
+        let pool = Key::of(&*observed.pool);
         let mut failed = Ok(());
         let until = Instant::now() + LOOK_AGAIN;
         let mut deleted = false;
@@ -108,8 +107,10 @@ impl WarmPools {
             match (self.effects.delete_pod(pod).await, observed.why_replaced(&pod.uid)) {
                 (Ok(Deleted::Done), reason) => {
                     deleted = true;
-                    if let Some(reason) = reason {
-                        self.metrics.pod_replacements.with([&pod.key.namespace, &pool, reason]).inc();
+                    let tables = self.watch.cache.read();
+                    // What is counted of a pool is forgotten with it.
+                    if let Some(reason) = reason.filter(|_| tables.pools.get(&pool).is_some()) {
+                        self.metrics.pod_replacements.with([&pool.namespace, &pool.name, reason]).inc();
                     }
                 }
                 // What changed or is gone is looked at again when its watch tells.

@@ -1,6 +1,7 @@
 //! Pools that follow what is asked for, from the tables to the plan and the status.
 
 mod cluster;
+mod counted;
 mod disrupted;
 mod slow;
 mod unmarked;

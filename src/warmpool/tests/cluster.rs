@@ -16,6 +16,7 @@ use tower::service_fn;
 use super::*;
 use crate::{
     effects::EventSink,
+    metrics::Catalogue,
     runs::{Bounds, testing::Idle},
 };
 
@@ -91,6 +92,7 @@ pub(super) struct Cluster {
     pub(super) server: Arc<Server>,
     pub(super) strip: Arc<Mutex<Option<Strip>>>,
     now: Arc<AtomicI64>,
+    catalogue: Catalogue,
     pools: WarmPools,
 }
 
@@ -117,7 +119,8 @@ impl Cluster {
             let now = Arc::clone(&now);
             move || at(now.load(Ordering::Relaxed))
         });
-        let metrics = Metrics::unread();
+        let mut catalogue = Catalogue::default();
+        let metrics = Metrics::new(&mut catalogue);
         let watch = Arc::new(Watch {
             cache: Arc::default(),
             clock: clock.clone(),
@@ -134,7 +137,7 @@ impl Cluster {
             "spec": { "replicas": 1, "template": template("v1") },
         });
         *server.pool.lock().unwrap() = pool;
-        Self { server, strip, now, pools }
+        Self { server, strip, now, catalogue, pools }
     }
 
     /// What the watches tell: a pod without the pool's label is in none.
@@ -164,6 +167,17 @@ impl Cluster {
             }
             self.now.fetch_add(3, Ordering::Relaxed);
         }
+    }
+
+    /// The watch tells that the pool is gone.
+    pub(super) fn pool_is_gone(&self) {
+        let pool = Key::new("ns", "p");
+        drop(self.pools.watch.cache.write().pools.delete(&pool));
+        self.pools.metrics.forget_pool(&pool);
+    }
+
+    pub(super) fn metrics(&self) -> String {
+        self.catalogue.text().unwrap()
     }
 
     pub(super) fn posts(&self) -> Vec<u16> {
