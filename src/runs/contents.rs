@@ -47,6 +47,13 @@ impl Contents {
         Some(Room { contents: Arc::clone(self), namespace: task.namespace.clone(), bytes })
     }
 
+    /// The Task is gone: it waits no longer.
+    pub(super) fn gone(&self, task: &Key) {
+        if let Some(namespace) = self.lock().get_mut(&task.namespace) {
+            namespace.waiting.remove(task);
+        }
+    }
+
     fn give_back(&self, name: &str, bytes: usize) {
         let mut namespaces = self.lock();
         let Some(namespace) = namespaces.get_mut(name) else { return };
@@ -140,6 +147,20 @@ mod tests {
         rooms.clear();
         let woken = woken.lock().unwrap().len();
         assert_eq!(woken, 100 - 8 - WOKEN - WOKEN);
+    }
+
+    #[test]
+    fn whoever_is_gone_does_not_wait() {
+        let (contents, (wake, woken)) = (Arc::new(Contents::default()), woken());
+        let room = contents.room(&key("a", 0), OF_A_NAMESPACE, &wake).unwrap();
+        for number in 1..1000 {
+            assert!(contents.room(&key("a", number), LARGE, &wake).is_none());
+            contents.gone(&key("a", number));
+        }
+        assert_eq!(contents.lock()["a"].waiting.len(), 0);
+        contents.gone(&key("b", 0));
+        drop(room);
+        assert!(woken.lock().unwrap().is_empty() && contents.lock().is_empty());
     }
 
     #[test]

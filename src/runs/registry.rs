@@ -124,6 +124,11 @@ impl Runs {
         self.bounds.contents.room(task, bytes, &self.wake_task)
     }
 
+    /// There is no Task of this name: none waits for room.
+    pub fn task_is_gone(&self, task: &Key) {
+        self.bounds.contents.gone(task);
+    }
+
     /// A Sandbox has this pod: Tasks for it may come. Where it `asks` whether there are live processes, the answer wakes it.
     pub fn prepare(&self, sandbox: &Key, target: &Target, asks: bool) {
         let report = self.live.report(sandbox, target, || {
