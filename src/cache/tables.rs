@@ -67,10 +67,13 @@ impl Tables {
     /// How many Sandboxes have no pod of `pool`: those that would take one, and those that sit out. One whose claim is seen has one, though that
     /// is not on record yet.
     pub fn without_pod(&self, pool: &Key) -> usize {
-        let waits = |(key, uid): &(&Key, &Uid)| {
+        self.would_claim(pool) + self.sitting_out(pool).count()
+    }
+
+    fn sitting_out<'a>(&'a self, pool: &'a Key) -> impl Iterator<Item = (&'a Key, &'a Uid)> {
+        self.refused.sitting_out(pool).filter(move |(key, uid)| {
             self.sandboxes.get(key).is_some_and(|row| row.is_waiting() && Uid::of(&*row.sandbox) == **uid)
-        };
-        self.would_claim(pool) + self.refused.sitting_out(pool).filter(waits).count()
+        })
     }
 
     /// How many pods of `pool` Sandboxes hold.
@@ -87,7 +90,10 @@ impl Tables {
     pub fn is_at_limit(&self, pool: &Key) -> bool {
         let scaling = self.pools.get(pool).and_then(|pool| pool.spec.scaling.as_ref());
         let Some(most) = scaling.and_then(|scaling| usize::try_from(scaling.max_pods?).ok()) else { return false };
-        self.without_pod(pool) > most.saturating_sub(self.held(pool))
+        let left = most.saturating_sub(self.held(pool));
+        let would_claim = self.would_claim(pool);
+        // Each Sandbox that waits asks: no more are counted than it takes.
+        would_claim > left || would_claim + self.sitting_out(pool).take(left + 1 - would_claim).count() > left
     }
 
     /// The pod that it is a Sandbox's turn to claim.
