@@ -16,7 +16,7 @@ pub const TEMPLATE_HASH: &str = "arl.infra.io/template-hash";
 pub const EXECUTOR: &str = "arl.infra.io/executor";
 /// Annotation: the pod has the agent, and speaks this version of its protocol.
 pub const AGENT: &str = "arl.infra.io/agent";
-/// Annotation: asks cluster-autoscaler to leave the pod's node alone.
+/// Annotation: whether cluster-autoscaler may remove the pod's node.
 /// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 /// Annotation: the volumes, by name and separated by commas, that do not keep cluster-autoscaler from removing the pod's node.

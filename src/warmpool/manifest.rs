@@ -73,6 +73,8 @@ pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
     if let Ok(chosen) = pool.spec.executor_container() {
         annotations.insert(labels::EXECUTOR.into(), json!(chosen));
     }
+    // Nobody has it yet. Who claims it says otherwise.
+    annotations.entry(labels::SAFE_TO_EVICT).or_insert_with(|| json!("true"));
     if pool.spec.executor.mode == ExecutorMode::Agent {
         annotations.insert(labels::AGENT.into(), json!(VERSION.to_string()));
         inject::let_nodes_go(annotations);
@@ -294,6 +296,17 @@ mod tests {
             assert_eq!(with_agent(template.clone())["metadata"]["annotations"][key], expected);
             let plain = made(&pool("p", template), 1).manifest;
             assert_eq!(plain["metadata"]["annotations"][key], named[key], "plain exec has no volume");
+        }
+    }
+
+    /// By default the cluster autoscaler keeps nodes that have pods of controllers that it does not know.
+    #[test]
+    fn an_idle_pod_keeps_no_node_from_going_unless_its_template_says_so() {
+        let key = labels::SAFE_TO_EVICT;
+        for (named, expected) in [(json!({}), "true"), (json!({ key: "false" }), "false")] {
+            let template = json!({ "metadata": { "annotations": named }, "spec": { "containers": [{ "name": "c" }] } });
+            assert_eq!(with_agent(template.clone())["metadata"]["annotations"][key], expected);
+            assert_eq!(made(&pool("p", template), 1).manifest["metadata"]["annotations"][key], expected);
         }
     }
 
