@@ -36,6 +36,8 @@ const WAITING: usize = 4096;
 const ON_THEIR_WAY: usize = 8;
 /// One that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is told that one was not taken: the next ones fail like it.
+const TOLD_EVERY: Duration = Duration::from_secs(600);
 
 /// Events of each type that one namespace may have a second in the long run, and at once after a quiet time.
 const OF_A_NAMESPACE: Rate = Rate { per_second: 5.0, burst: 50.0 };
@@ -149,6 +151,7 @@ impl EventSink {
 /// Publishes what goes into the sink, for ever.
 pub async fn publish(client: Client, instance: Option<String>, sink: EventSink, clock: Clock) {
     let instance = instance.unwrap_or_else(|| arl_crds::labels::MANAGER.to_owned());
+    let told = Mutex::default();
     let allowance = Allowance::full(OF_ALL, Instant::now());
     let events = stream::unfold(allowance, async |mut allowance| {
         let event = sink.0.next().await;
@@ -165,11 +168,28 @@ pub async fn publish(client: Client, instance: Option<String>, sink: EventSink, 
                 Err(late) => Some(late.to_string()),
             };
             if let Some(error) = why {
-                tracing::debug!(error, reason = event.reason.as_str(), "an Event could not be published");
+                let (namespace, reason) = (event.namespace(), event.reason.as_str());
+                if is_due(&told, Instant::now()) {
+                    tracing::warn!(
+                        error,
+                        namespace,
+                        reason,
+                        "an Event could not be published; it and others are missing, conditions are not"
+                    );
+                } else {
+                    tracing::debug!(error, namespace, reason, "an Event could not be published");
+                }
             }
             sink.0.finished(&event);
         })
         .await;
+}
+
+fn is_due(told: &Mutex<Option<Instant>>, now: Instant) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= TOLD_EVERY);
+    *told = if is_due { Some(now) } else { *told };
+    is_due
 }
 
 /// Creates one. None is counted on as the library's recorder does, which keeps the note of the first where the next one says something else.
@@ -257,6 +277,13 @@ mod tests {
     fn event(namespace: &str, note: usize) -> Event {
         let about = ObjectReference { namespace: Some(namespace.into()), ..ObjectReference::default() };
         Event { about, reason: EventReason::PodsFailing, note: note.to_string() }
+    }
+
+    #[test]
+    fn that_events_are_not_taken_is_told_but_not_of_each() {
+        let (told, start) = (Mutex::default(), Instant::now());
+        let is_told = |minute: &u64| is_due(&told, start + Duration::from_secs(60 * minute));
+        assert_eq!((0..25).filter(is_told).collect::<Vec<_>>(), [0, 10, 20]);
     }
 
     #[tokio::test(start_paused = true)]
