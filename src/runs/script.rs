@@ -16,15 +16,23 @@ fn command_text(env: &BTreeMap<String, String>, command: &[String]) -> String {
         return format!("{directory}\nshift\nexec env \"$@\"");
     }
     let arguments = command.len();
-    format!("{directory}\nshift\nwhile [ \"$#\" -gt {arguments} ]; do export \"$1\"; shift; done\nexec \"$@\"")
+    // What bash says of a locale that the image does not have would be the step's output.
+    let export = r#"case "$1" in LC_*) export "$1" 2>&- ;; *) export "$1" ;; esac"#;
+    format!("{directory}\nshift\nwhile [ \"$#\" -gt {arguments} ]; do {export}; shift; done\nexec \"$@\"")
 }
 
 /// Variables that a shell (bash, dash, busybox) does not let be set, or changes: another program has to set them.
-const KEPT_BY_SHELLS: [&str; 25] = [
+const KEPT_BY_SHELLS: [&str; 32] = [
     "BASHOPTS",
     "BASHPID",
+    "BASH_ALIASES",
+    "BASH_ARGC",
+    "BASH_ARGV",
     "BASH_ARGV0",
+    "BASH_CMDS",
     "BASH_COMMAND",
+    "BASH_LINENO",
+    "BASH_SOURCE",
     "BASH_SUBSHELL",
     "BASH_VERSINFO",
     "DIRSTACK",
@@ -37,6 +45,7 @@ const KEPT_BY_SHELLS: [&str; 25] = [
     "LINENO",
     "OLDPWD",
     "OPTIND",
+    "PIPESTATUS",
     "PPID",
     "PWD",
     "RANDOM",

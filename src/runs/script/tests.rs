@@ -68,8 +68,29 @@ fn shells() -> Vec<(&'static str, std::path::PathBuf)> {
 #[test]
 fn a_variable_of_any_name_arrives_as_it_is_whatever_the_shell() {
     let letters = ('a'..='z').chain('A'..='Z').map(|letter| letter.to_string());
-    let kept =
-        ["UID", "EUID", "PPID", "SHLVL", "OPTIND", "RANDOM", "LINENO", "PWD", "OLDPWD", "SHELLOPTS", "IFS", "_X"];
+    let kept = [
+        "UID",
+        "EUID",
+        "PPID",
+        "SHLVL",
+        "OPTIND",
+        "RANDOM",
+        "LINENO",
+        "PWD",
+        "OLDPWD",
+        "SHELLOPTS",
+        "IFS",
+        "_X",
+        "LC_ALL",
+        "LC_CTYPE",
+        "PIPESTATUS",
+        "BASH_ALIASES",
+        "BASH_ARGC",
+        "BASH_ARGV",
+        "BASH_CMDS",
+        "BASH_LINENO",
+        "BASH_SOURCE",
+    ];
     let names: Vec<String> = letters.chain(kept.map(str::to_owned)).collect();
     assert!(!shells().is_empty());
     for (shell, path) in shells() {
@@ -82,7 +103,8 @@ fn a_variable_of_any_name_arrives_as_it_is_whatever_the_shell() {
             std::os::unix::process::CommandExt::arg0(&mut as_sh, "sh");
             let output = as_sh.args(&call.arguments[1..]).output().unwrap();
             let expected = if name == "z" { "last\nlast\n".to_owned() } else { format!("{value}\nlast\n") };
-            assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{shell}: {name}={value}");
+            let printed = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            assert_eq!(printed, (expected, String::new()), "{shell}: {name}={value}");
         }
     }
 }
