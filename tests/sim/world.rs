@@ -240,7 +240,7 @@ impl State {
             return;
         }
         self.crashes += 1;
-        self.contract.facts.any_died = true;
+        self.contract.facts.deaths += 1;
         self.trace.say(&format!("operator{number} dies after {} writes", self.processes[number].writes));
         if self.alive().is_empty() {
             self.soon((10, 3_000), Action::Start);

@@ -41,8 +41,8 @@ pub struct Facts {
     /// The most operator processes that there ever were at once, and all of them.
     pub operators: usize,
     pub processes: usize,
-    /// Whether one ever died.
-    pub any_died: bool,
+    /// How many of them died.
+    pub deaths: usize,
     /// Nothing goes wrong in this history but slowness: then much holds to the second.
     pub is_orderly: bool,
     /// Nothing goes wrong but refusals and nodes that are away.
@@ -72,7 +72,7 @@ impl Facts {
 
     /// Whether there was one operator process only, from the beginning, and it lives.
     pub fn is_alone(&self) -> bool {
-        self.operators == 1 && self.processes == 1 && !self.any_died
+        self.operators == 1 && self.processes == 1 && self.deaths == 0
     }
 }
 
