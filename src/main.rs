@@ -82,7 +82,8 @@ async fn run(flags: Flags) -> Result<(), Box<dyn std::error::Error>> {
         Candidate::new(terms, effects, clock.clone(), leads)
     });
     let stage = watch::Sender::new(if election.is_some() { Stage::StandBy } else { Stage::Lead });
-    let common = Common { client, flags, clock, events, metrics, traces, stage: stage.subscribe() };
+    let common =
+        Common { client, flags, clock, events, metrics, traces, permits: Arc::default(), stage: stage.subscribe() };
     let mut working = JoinSet::new();
     for scope in &scopes {
         working.spawn(Arc::clone(scope).run(common.clone()));

@@ -104,7 +104,10 @@ pub struct Flags {
     /// How many files of 64 KiB are in it.
     #[arg(long, default_value_t = 1000)]
     pub fork_files: usize,
-    /// For how many seconds claims come at a rate, on fake nodes.
+    /// At how many a second claims come on fake nodes: at random times for the first of these, then at equal distances.
+    #[arg(long, value_delimiter = ',', default_value = "45,75,150")]
+    pub rates: Vec<f64>,
+    /// For how many seconds they come.
     #[arg(long, default_value_t = 60)]
     pub rate_s: u64,
     /// Idle pods of the pool that they are claimed from.

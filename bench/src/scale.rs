@@ -64,7 +64,9 @@ impl Arrivals {
 pub async fn rates(bench: &Bench, results: &mut Results) -> Result<()> {
     let idle = bench.flags.rate_idle;
     bench.scale(Who::Operator, idle).await?;
-    for arrivals in [Arrivals::Poisson(45.0), Arrivals::Fixed(75.0), Arrivals::Fixed(150.0)] {
+    let arrivals = bench.flags.rates.iter().enumerate();
+    let arrivals = arrivals.map(|(at, rate)| if at == 0 { Arrivals::Poisson(*rate) } else { Arrivals::Fixed(*rate) });
+    for arrivals in arrivals {
         let workload = arrivals.workload();
         for who in [Who::Floor, Who::Operator] {
             eprintln!("{workload}: {}", who.name());

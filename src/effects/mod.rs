@@ -14,14 +14,11 @@ mod permits;
 mod pods;
 mod tasks;
 
-use std::{fmt::Debug, future::Future};
+use std::{fmt::Debug, future::Future, sync::Arc};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 pub use events::{Event, EventSink, publish};
 use failure::CALL_TIMEOUT;
@@ -29,8 +26,7 @@ pub use failure::{Cause, Failure, Refusal};
 pub use lease::LeaseWrite;
 pub use marks::NOT_AS_ASKED;
 pub use objects::{Deleted, Ours, Written};
-pub use permits::Haste;
-use permits::Permits;
+pub use permits::{Haste, Permits};
 pub use pods::{Astray, Claim, Claimed, Created, NewPod};
 
 use crate::{
@@ -41,16 +37,21 @@ use crate::{
 /// The way to the API server, for writes and for the reads that confirm them.
 pub struct Effects {
     client: Client,
-    permits: Permits,
+    permits: Arc<Permits>,
     events: EventSink,
     traces: Traces,
-    explaining: Semaphore,
 }
 
 impl Effects {
     /// Writes through `client`; Events go to `events`.
     pub fn new(client: Client, events: EventSink) -> Self {
-        Self { client, permits: Permits::new(), events, traces: Traces::default(), explaining: Semaphore::new(1) }
+        Self { client, permits: Arc::default(), events, traces: Traces::default() }
+    }
+
+    /// The same, with as many calls in flight as `permits` allows all who share it.
+    #[must_use]
+    pub fn sharing(self, permits: Arc<Permits>) -> Self {
+        Self { permits, ..self }
     }
 
     /// The same, with spans going to `traces`.

@@ -281,24 +281,39 @@ mod tests {
     use super::*;
     use crate::effects::EventSink;
 
-    /// How many of many writes are sent at a time.
-    async fn in_flight(besides: usize) -> usize {
+    /// How many of many writes are sent at a time, by as many operators of a namespace each.
+    async fn in_flight(besides: usize, operators: usize) -> usize {
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
         let silent = service_fn(move |_: http::Request<Body>| {
             counter.fetch_add(1, Ordering::SeqCst);
             std::future::pending::<Result<http::Response<Body>, Infallible>>()
         });
-        let effects = Effects::new(Client::new(silent, "ns"), EventSink::new());
-        let version = Version { key: Key::new("ns", "t"), uid: Uid("t".into()), resource_version: "1".into() };
+        let (client, permits) = (Client::new(silent, "ns"), Arc::default());
+        let effects: Vec<_> = (0..operators)
+            .map(|_| Effects::new(client.clone(), EventSink::new()).sharing(Arc::clone(&permits)))
+            .collect();
         let status = TaskStatus::default();
-        let mut writes = join_all((0..40).map(|_| effects.write_status::<Task>(&version, &status, besides)));
+        let mut writes = join_all(effects.iter().enumerate().flat_map(|(number, effects)| {
+            let key = Key::new(&format!("ns-{number}"), "t");
+            let version = Version { key, uid: Uid("t".into()), resource_version: "1".into() };
+            let status = &status;
+            (0..40).map(move |_| {
+                let version = version.clone();
+                async move { effects.write_status::<Task>(&version, status, besides).await }
+            })
+        }));
         // The client hands requests on to a task of its own.
         for _ in 0..100 {
             assert!((&mut writes).now_or_never().is_none());
             tokio::task::yield_now().await;
         }
         count.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn however_many_namespaces_are_looked_after_apart_as_many_calls_are_in_flight() {
+        assert_eq!((in_flight(0, 1).await, in_flight(0, 2).await, in_flight(0, 9).await), (24, 32, 32));
     }
 
     /// What admits writes can answer anything.
@@ -351,7 +366,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_small_statuses_of_large_objects_few_are_written_at_a_time() {
-        let (small, large) = (in_flight(0).await, in_flight(1024 * 1024).await);
+        let (small, large) = (in_flight(0, 1).await, in_flight(1024 * 1024, 1).await);
         assert!(small > 20 && (1..=4).contains(&large), "small: {small}, large: {large}");
     }
 }

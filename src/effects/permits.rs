@@ -2,7 +2,7 @@
 //!
 //! What nobody waits for (refill, the status of pools) takes half of them at most, and so does not delay claims and results; one
 //! namespace, whose admission webhook may be slow, takes three quarters of either at most. A large call counts as several: its contents are
-//! there some five times, from what is sent to what is read of the answer.
+//! there some five times, from what is sent to what is read of the answer. All that is looked after by one process shares them.
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
@@ -31,9 +31,10 @@ pub enum Haste {
 
 /// Permits for calls.
 #[derive(Debug)]
-pub(super) struct Permits {
+pub struct Permits {
     all: Semaphore,
     unhurried: Semaphore,
+    explaining: Semaphore,
     shares: Shares,
     unhurried_shares: Shares,
 }
@@ -45,10 +46,22 @@ pub(super) struct Permit<'a> {
     _any: Option<SemaphorePermit<'a>>,
 }
 
+impl Default for Permits {
+    fn default() -> Self {
+        Self {
+            all: Semaphore::new(CALLS),
+            unhurried: Semaphore::new(UNHURRIED),
+            explaining: Semaphore::new(1),
+            shares: Shares::new(CALLS),
+            unhurried_shares: Shares::new(UNHURRIED),
+        }
+    }
+}
+
 impl Permits {
-    pub(super) fn new() -> Self {
-        let (all, unhurried) = (Semaphore::new(CALLS), Semaphore::new(UNHURRIED));
-        Self { all, unhurried, shares: Shares::new(CALLS), unhurried_shares: Shares::new(UNHURRIED) }
+    /// A permit to look at the Events of a pod, where nobody does: the API server reads all Events of a namespace for it.
+    pub(super) fn explain(&self) -> Option<SemaphorePermit<'_>> {
+        self.explaining.try_acquire().ok()
     }
 
     /// Waits for a permit. The semaphores are never closed. Whoever waits for one holds only what is scarcer.
@@ -85,7 +98,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_waits_for_leaves_calls_to_what_somebody_waits_for() {
-        let permits = Permits::new();
+        let permits = Permits::default();
         let refill = take(&permits, "a", Haste::Unhurried).await;
         assert_eq!(refill.len(), 12);
         let other = take(&permits, "b", Haste::Unhurried).await;
@@ -96,7 +109,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn thousands_of_calls_that_wait_in_one_namespace_delay_no_call_of_another() {
-        let permits = Arc::new(Permits::new());
+        let permits = Arc::new(Permits::default());
         for _ in 0..5_000 {
             let permits = Arc::clone(&permits);
             tokio::spawn(async move {
@@ -113,7 +126,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_with_slow_calls_leaves_some_to_others() {
-        let permits = Permits::new();
+        let permits = Permits::default();
         let slow = take(&permits, "slow", Haste::Awaited).await;
         let other = take(&permits, "other", Haste::Awaited).await;
         assert_eq!((slow.len(), other.len()), (24, 8));
@@ -122,7 +135,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_large_calls_few_are_in_flight_and_they_leave_room_for_others() {
         assert_eq!([0, LIGHT - 1, LIGHT, 512 * 1024, usize::MAX].map(weight), [1, 1, 2, 8, 8]);
-        let permits = Permits::new();
+        let permits = Permits::default();
         let large = weight(512 * 1024);
         let mut taken = Vec::new();
         for _ in 0..3 {

@@ -237,10 +237,9 @@ impl Effects {
         }
     }
 
-    /// The newest Warning among the Events about a pod; none while another's are looked at: the API server reads all Events of the
-    /// namespace for it.
+    /// The newest Warning among the Events about a pod; none while another's are looked at.
     pub async fn warning_about(&self, pod: &Version) -> Result<Option<String>, Failure> {
-        let Ok(_one) = self.explaining.try_acquire() else { return Ok(None) };
+        let Some(_one) = self.permits.explain() else { return Ok(None) };
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
         let about = format!("regarding.uid={},type=Warning", pod.uid.0);
         let mut params = ListParams::default().fields(&about).limit(PAGE);

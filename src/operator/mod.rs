@@ -14,7 +14,7 @@ use crate::{
     cache::{Cache, Guarded, SandboxRow, Source, TaskRow, Watch},
     clock::Clock,
     controller,
-    effects::{Effects, EventSink},
+    effects::{Effects, EventSink, Permits},
     flags::Flags,
     metrics::Metrics,
     object::{Key, Uid},
@@ -44,6 +44,8 @@ pub struct Common {
     pub metrics: Arc<Metrics>,
     /// Where spans go.
     pub traces: Traces,
+    /// How many calls are in flight.
+    pub permits: Arc<Permits>,
     /// What this operator is to do.
     pub stage: watch::Receiver<Stage>,
 }
@@ -142,7 +144,7 @@ impl Scope {
     }
 
     async fn work(&self, common: Common, tasks: &mut JoinSet<()>) {
-        let Common { client, flags, clock, events, metrics, traces, mut stage } = common;
+        let Common { client, flags, clock, events, metrics, traces, permits, mut stage } = common;
         let scope = self.namespace.as_deref();
         let pods = watcher::Config::default().labels(labels::WARMPOOL);
         let synced = [
@@ -167,7 +169,7 @@ impl Scope {
         tracing::info!(namespace = self.name(), "reconciling");
 
         let (watch, queues, runs) = (&self.watch, &self.queues, &self.runs);
-        let effects = Arc::new(Effects::new(client, events).tracing_to(traces));
+        let effects = Arc::new(Effects::new(client, events).sharing(permits).tracing_to(traces));
         let agent = AgentImage { image: flags.agent_image.clone(), pull_policy: flags.agent_image_pull_policy.clone() };
         let pools = Arc::new(WarmPools::new(
             Arc::clone(watch),

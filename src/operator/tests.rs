@@ -89,6 +89,7 @@ async fn runs_end_with_their_scope() {
             events: EventSink::new(),
             metrics,
             traces: Traces::default(),
+            permits: Arc::default(),
             stage: stage.subscribe(),
         };
         let work = tokio::spawn(Arc::clone(&scope).run(common));

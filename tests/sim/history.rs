@@ -266,6 +266,7 @@ impl History {
             events: events.clone(),
             metrics,
             traces: Traces::default(),
+            permits: Arc::default(),
             stage: stage.subscribe(),
         };
         let publisher = effects::publish(client, None, events, self.world.clock());
