@@ -13,6 +13,7 @@ mod observe;
 mod plan;
 mod report;
 mod status;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,7 +9,7 @@ use super::{
     decision::{Decision, Plan, Verdict, finish},
     deletion,
     observe::Observed,
-    status,
+    status, waiting,
 };
 use crate::{
     clock::after,
@@ -48,46 +48,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if let Some(invalid) = &observed.row.invalid {
         return finish(TaskReason::InvalidSpec, invalid.to_string());
     }
-    waiting(observed, now)
-}
-
-fn waiting(observed: &Observed, now: Timestamp) -> Plan {
-    let Some(sandbox) = &observed.sandbox else {
-        return unless_new(observed, TaskReason::SandboxNotFound, now);
-    };
-    if sandbox.is_released() {
-        let name = &observed.row.task.spec.sandbox_ref;
-        return finish(
-            TaskReason::SandboxReleased,
-            format!("Sandbox {name} has given up its pod; create the Task again for another one"),
-        );
-    }
-    if observed.is_setup_again(sandbox) {
-        let name = &observed.row.task.spec.sandbox_ref;
-        let message = format!(
-            "a Sandbox is set up once, and another Task of this name was to set up {name}; create another Sandbox"
-        );
-        return finish(TaskReason::InvalidSpec, message);
-    }
-    if !sandbox.is_set_up() && !observed.is_setup(sandbox) {
-        return Decision::Wait(TaskReason::SandboxNotReady).into();
-    }
-    if observed.behind.is_some() {
-        return Decision::Wait(TaskReason::Queued).into();
-    }
-    match observed.pod.as_deref().filter(|pod| pod.is_ready()).and_then(Pod::target) {
-        Some(target) => Decision::Start(target).into(),
-        None if observed.awaits_claim => unless_new(observed, TaskReason::SandboxNotReady, now),
-        None => Decision::Wait(TaskReason::SandboxNotReady).into(),
-    }
-}
-
-/// A Task is often created together with its Sandbox: what is over in a moment is not worth a write, for which its end would have to wait.
-fn unless_new(observed: &Observed, reason: TaskReason, now: Timestamp) -> Plan {
-    match observed.row.is_new_until(now).filter(|_| observed.row.status().is_none()) {
-        Some(until) => Plan { decision: Decision::Rest, look_again: Some(until) },
-        None => Decision::Wait(reason).into(),
-    }
+    waiting::plan(observed, now)
 }
 
 /// A Task that may have started a step.

@@ -20,16 +20,16 @@ const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/costs.json"
 const SLACK: f64 = 0.1;
 
 /// Something that is played with few and with many: what one costs is the difference, without what a start costs.
-struct Load {
+struct Workload {
     what: &'static str,
     few: Scenario,
     many: Scenario,
     more: u32,
 }
 
-macro_rules! load {
+macro_rules! workload {
     ($what:literal, $deeds:ident, $few:literal, $many:literal) => {
-        Load {
+        Workload {
             what: $what,
             few: Scenario { name: $what, deeds: |_| $deeds($few) },
             many: Scenario { name: $what, deeds: |_| $deeds($many) },
@@ -38,12 +38,12 @@ macro_rules! load {
     };
 }
 
-const LOADS: &[Load] = &[
-    load!("a Sandbox with a Task, claimed and released", one_after_the_other, 10, 30),
-    load!("a Sandbox among those that wait, claimed", at_once, 10, 60),
-    load!("a Sandbox that waits", in_vain, 10, 60),
-    load!("a Task that has ended", kept_tasks, 10, 40),
-    load!("an idle pod", idle_pods, 5, 35),
+const WORKLOADS: &[Workload] = &[
+    workload!("a Sandbox with a Task, claimed and released", one_after_the_other, 10, 30),
+    workload!("a Sandbox among those that wait, claimed", at_once, 10, 60),
+    workload!("a Sandbox that waits", in_vain, 10, 60),
+    workload!("a Task that has ended", kept_tasks, 10, 40),
+    workload!("an idle pod", idle_pods, 5, 35),
 ];
 
 fn one_after_the_other(count: u32) -> Deeds {
@@ -99,18 +99,18 @@ impl Cost {
 
 type Costs = BTreeMap<String, Cost>;
 
-/// A history of one load. Its name is told to valgrind, which writes what it counted when this returns.
+/// A history of one workload. Its name is told to valgrind, which writes what it counted when this returns.
 #[inline(never)]
 fn counted(scenario: Scenario) -> (Report, usize) {
     let plan = Plan { seed: 7, scenario, faults: Faults::default(), death: None, is_varied: false };
     weigh(&plan)
 }
 
-/// Lines of writes and bytes, in the order of the loads.
+/// Lines of writes and bytes, in the order of the workloads.
 #[test]
 #[ignore = "run by costs::are_as_recorded, under valgrind"]
 fn play() {
-    for Load { few, many, .. } in LOADS {
+    for Workload { few, many, .. } in WORKLOADS {
         for scenario in [few, many] {
             let (report, bytes) = counted(*scenario);
             assert!(verdict(&report), "{}: {:?}", scenario.name, report.violations);
@@ -138,17 +138,17 @@ fn measured(folder: &Path) -> Costs {
         let total = dump.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
         total.and_then(|total| total.trim().parse::<f64>().ok()).expect("a total in the dump")
     };
-    let cost = |(number, load): (usize, &Load)| {
+    let cost = |(number, workload): (usize, &Workload)| {
         let (few, many) = (2 * number, 2 * number + 1);
-        let each = |from: f64, to: f64| ((to - from) / f64::from(load.more) * 100.0).round() / 100.0;
+        let each = |from: f64, to: f64| ((to - from) / f64::from(workload.more) * 100.0).round() / 100.0;
         let cost = Cost {
             kilo_instructions: each(instructions(few + 1) / 1000.0, instructions(many + 1) / 1000.0),
             writes: each(played[few][0], played[many][0]),
             bytes: each(played[few][1], played[many][1]),
         };
-        (load.what.to_owned(), cost)
+        (workload.what.to_owned(), cost)
     };
-    LOADS.iter().enumerate().map(cost).collect()
+    WORKLOADS.iter().enumerate().map(cost).collect()
 }
 
 #[test]

@@ -1,0 +1,50 @@
+//! What a Task should do that has not started. Pure.
+
+use arl_crds::reason::TaskReason;
+use jiff::Timestamp;
+
+use super::{
+    decision::{Decision, Plan, finish},
+    observe::Observed,
+};
+use crate::pod::Pod;
+
+/// Decides: it starts, waits with a reason, or ends since its Sandbox is of no use to it.
+pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
+    let Some(sandbox) = &observed.sandbox else {
+        return unless_new(observed, TaskReason::SandboxNotFound, now);
+    };
+    if sandbox.is_released() {
+        let name = &observed.row.task.spec.sandbox_ref;
+        return finish(
+            TaskReason::SandboxReleased,
+            format!("Sandbox {name} has given up its pod; create the Task again for another one"),
+        );
+    }
+    if observed.is_setup_again(sandbox) {
+        let name = &observed.row.task.spec.sandbox_ref;
+        let message = format!(
+            "a Sandbox is set up once, and another Task of this name was to set up {name}; create another Sandbox"
+        );
+        return finish(TaskReason::InvalidSpec, message);
+    }
+    if !sandbox.is_set_up() && !observed.is_setup(sandbox) {
+        return Decision::Wait(TaskReason::SandboxNotReady).into();
+    }
+    if observed.behind.is_some() {
+        return Decision::Wait(TaskReason::Queued).into();
+    }
+    match observed.pod.as_deref().filter(|pod| pod.is_ready()).and_then(Pod::target) {
+        Some(target) => Decision::Start(target).into(),
+        None if observed.awaits_claim => unless_new(observed, TaskReason::SandboxNotReady, now),
+        None => Decision::Wait(TaskReason::SandboxNotReady).into(),
+    }
+}
+
+/// A Task is often created together with its Sandbox: what is over in a moment is not worth a write, for which its end would have to wait.
+fn unless_new(observed: &Observed, reason: TaskReason, now: Timestamp) -> Plan {
+    match observed.row.is_new_until(now).filter(|_| observed.row.status().is_none()) {
+        Some(until) => Plan { decision: Decision::Rest, look_again: Some(until) },
+        None => Decision::Wait(reason).into(),
+    }
+}
