@@ -31,6 +31,8 @@ pub struct AgentRun {
     pub steps: Vec<Step>,
     pub done: Vec<StepRun>,
     pub end: Option<RunEnd>,
+    /// Whether nobody is left who would start its next step, with plain exec.
+    is_left: bool,
 }
 
 impl AgentRun {
@@ -59,6 +61,12 @@ impl Agents {
         for run in self.runs.values_mut().filter(|run| run.container == container && run.end.is_none()) {
             run.end = Some(RunEnd::Lost("the container ended".into()));
         }
+    }
+
+    /// The operator follows a run by plain exec no more: the command goes on, and no step comes after it.
+    pub fn leave(&mut self, pod: &str, task: &str) {
+        let is_this = |id: &RunId| id.0 == pod && id.1.split('#').next() == Some(task);
+        self.runs.iter_mut().filter(|(id, run)| run.is_exec() && is_this(id)).for_each(|(_, run)| run.is_left = true);
     }
 
     /// Puts the start of a step on record; says so if it was started before.
@@ -121,6 +129,7 @@ impl State {
             steps: request.steps.clone(),
             done: Vec::new(),
             end: None,
+            is_left: false,
         };
         self.agents.runs.insert(id.clone(), run);
         self.agenda.after(request.timeout, Action::EndRun(id.clone(), RunEnd::TimedOut));
@@ -220,7 +229,7 @@ impl State {
         let success = end.is_success();
         run.done[number].stdout.push(b"out");
         (run.done[number].end, run.done[number].ended_at) = (Some(end), Some(now));
-        if success {
+        if success && !run.is_left {
             self.next_step(id);
         } else {
             run.end = Some(RunEnd::Completed);

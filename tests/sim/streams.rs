@@ -212,6 +212,9 @@ impl Runner for Streams {
                 end = self.attempts(&request, report, &is_sent) => end,
                 end = self.heeds(&request, control, &is_sent) => end,
             };
+            if request.target.mode == ExecutorMode::Exec {
+                self.world.with(|s| s.agents.leave(&request.target.pod_uid.0, &request.task_uid.0));
+            }
             (end, Leftovers::None)
         })
     }

@@ -82,7 +82,7 @@ impl Elastic {
         }
         let wanted = |pool: &Value| pool["status"]["wanted"].as_i64();
         if let Some((was, is)) = before.and_then(wanted).zip(wanted(now)).filter(|_| facts.operators == 1) {
-            let is_asked = pool.asked.is_some_and(|at| entry.at - at <= STALE);
+            let is_asked = pool.asked.is_some_and(|at| entry.at - at <= facts.oldest);
             let name = &entry.id.name;
             ledger.test(Rule::GrowsForDemand, is <= was || is_asked || waiting(&entry.id, name, store) > 0, || {
                 format!("{} wanted {was} and wants {is}, and nobody asked", entry.id)
