@@ -18,19 +18,17 @@ use super::{
 };
 use crate::pod::Pod;
 
-const READY: &str = "Ready";
 /// The condition that has what the API server warns of.
 const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
 
-/// Whether a status may be written a little later than it is true: where its numbers alone differ from those on record, or where idle
-/// pods that are being replaced are not ready yet, which may be over in a moment.
+/// Whether a status may be written a little later than it is true: where its numbers alone differ from those on record.
 pub(super) fn may_wait(recorded: Option<&WarmPoolStatus>, wanted: &WarmPoolStatus) -> bool {
     let Some(recorded) = recorded else { return false };
     let says_the_same = |now: &Condition| {
-        let Some(was) = condition::find(&recorded.conditions, &now.type_) else { return false };
-        let is_starting = now.type_ == READY && now.reason == WarmPoolReason::PodsNotReady.as_str();
-        let is_the_same = was.status == now.status && was.reason == now.reason && is_alike(&was.message, &now.message);
-        is_the_same || is_starting && was.reason == WarmPoolReason::PodsReady.as_str()
+        let was = condition::find(&recorded.conditions, &now.type_);
+        was.is_some_and(|was| {
+            was.status == now.status && was.reason == now.reason && is_alike(&was.message, &now.message)
+        })
     };
     recorded.observed_generation == wanted.observed_generation
         && recorded.conditions.len() == wanted.conditions.len()
@@ -132,7 +130,7 @@ fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> 
     let failing = problem.is_some();
     let Problem { reason, message } = problem.unwrap_or_else(healthy);
     let mut wanted = vec![
-        Wanted { type_: READY, truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
+        Wanted { type_: "Ready", truth: complete.into(), reason: ready_reason.as_str(), message: ready_message },
         Wanted { type_: PODS_FAILING, truth: Truth::from(failing), reason: reason.as_str(), message },
     ];
     wanted.extend(limited);

@@ -368,7 +368,7 @@ fn a_thousand_that_wait_at_a_limit_cost_each_other_no_more_than_ten() {
 }
 
 #[test]
-fn counts_and_pods_that_are_replaced_may_wait_and_the_rest_is_said_at_once() {
+fn counts_may_wait_and_the_rest_is_said_at_once() {
     let scene = Scene::new(2, &Value::Null);
     let status_of = |scene: &Scene| scene.reconciled().1;
     scene.pod(1, true, None);
@@ -380,20 +380,23 @@ fn counts_and_pods_that_are_replaced_may_wait_and_the_rest_is_said_at_once() {
     let starting = status_of(&scene);
     scene.pod(3, true, None);
     let full_again = status_of(&scene);
-    assert_eq!((claimed.phase, starting.phase), (Some(WarmPoolPhase::Scaling), Some(WarmPoolPhase::Scaling)));
+    scene.pod(3, true, Some("t"));
+    scene.pod(1, true, Some("u"));
+    let empty = status_of(&scene);
+    assert_eq!((claimed.phase, empty.phase), (Some(WarmPoolPhase::Scaling), Some(WarmPoolPhase::Pending)));
     for (recorded, now, may) in [
-        (&full, &claimed, true),
-        (&full, &starting, true),
-        (&full, &full_again, true),
+        (&full, &claimed, false),
         (&claimed, &starting, true),
+        (&starting, &empty, true),
+        (&full, &full_again, true),
         (&starting, &full_again, false),
     ] {
         assert_eq!(status::may_wait(Some(recorded), now), may, "{recorded:?} {now:?}");
     }
     assert!(!status::may_wait(None, &full), "a pool that nothing was said of");
-    let asked_otherwise = WarmPoolStatus { observed_generation: Some(2), ..claimed.clone() };
-    assert!(!status::may_wait(Some(&full), &asked_otherwise), "what was asked for last is heard");
-    let mut failing = claimed;
+    let asked_otherwise = WarmPoolStatus { observed_generation: Some(2), ..starting.clone() };
+    assert!(!status::may_wait(Some(&claimed), &asked_otherwise), "what was asked for last is heard");
+    let mut failing = starting;
     failing.conditions[1].status = "True".into();
-    assert!(!status::may_wait(Some(&full), &failing), "pods that fail");
+    assert!(!status::may_wait(Some(&claimed), &failing), "pods that fail");
 }
