@@ -27,7 +27,7 @@ pub use lease::LeaseWrite;
 pub use marks::NOT_AS_ASKED;
 pub use objects::{Deleted, Ours, Written};
 pub use permits::{Haste, Permits};
-pub use pods::{Astray, Claim, Claimed, Created, NewPod};
+pub use pods::{Astray, Claim, Claimed, Created, NewPod, Warning};
 
 use crate::{
     object::{Key, Uid, Version},

@@ -30,6 +30,15 @@ const PAGE: u32 = 8;
 const WARNINGS_MAX: usize = 8;
 const WARNING_MAX: usize = 256;
 
+/// What the Events about a pod warn of.
+#[derive(Debug, PartialEq)]
+pub enum Warning {
+    /// This, or nothing.
+    Said(Option<String>),
+    /// Those of another pod are being looked at.
+    Later,
+}
+
 /// A pod to create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewPod {
@@ -237,9 +246,9 @@ impl Effects {
         }
     }
 
-    /// The newest Warning among the Events about a pod; none while another's are looked at.
-    pub async fn warning_about(&self, pod: &Version) -> Result<Option<String>, Failure> {
-        let Some(_one) = self.permits.explain() else { return Ok(None) };
+    /// The newest Warning among the Events about a pod.
+    pub async fn warning_about(&self, pod: &Version) -> Result<Warning, Failure> {
+        let Some(_one) = self.permits.explain() else { return Ok(Warning::Later) };
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
         let about = format!("regarding.uid={},type=Warning", pod.uid.0);
         let mut params = ListParams::default().fields(&about).limit(PAGE);
@@ -256,7 +265,8 @@ impl Effects {
             let Some(next) = next_page(params, page.metadata) else { break };
             params = next;
         }
-        Ok(newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default())))
+        let said = newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default()));
+        Ok(Warning::Said(said))
     }
 
     /// The pods labelled with `sandbox`, as the API server has them.
@@ -305,7 +315,7 @@ mod tests {
         let (a, b) = (pod("a"), pod("b"));
         let (first, second) = tokio::join!(effects.warning_about(&a), effects.warning_about(&b));
         assert!(first.is_err(), "it is given up in time");
-        assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (None, 1));
+        assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (Warning::Later, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{record::Record, scaling::Level, setback::Setback};
 use crate::{
     clock::{after, backoff},
+    effects::Warning,
     object::{Key, Uid},
     pod::Target,
 };
@@ -18,6 +19,8 @@ use crate::{
 /// A late pod's Events are looked at again after so long, growing.
 const ASK_FIRST: Duration = Duration::from_secs(15);
 const ASK_LAST: Duration = Duration::from_secs(600);
+/// Where those of another pod were looked at.
+const ASK_SOON: Duration = Duration::from_secs(1);
 
 /// What may wait is on record within this time. A write for each claim, start and end of a pod would be more than claims themselves take.
 const RECORDED_WITHIN: Duration = Duration::from_secs(1);
@@ -66,10 +69,17 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The look that follows `earlier`.
-    pub(super) fn after(earlier: Option<&Self>, pod: Uid, said: Option<String>, now: Timestamp) -> Self {
-        let times = earlier.filter(|e| e.pod == pod).map_or(0, |e| e.times).saturating_add(1);
-        Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
+    /// The look that follows `earlier`, or its next attempt.
+    pub(super) fn after(earlier: Option<&Self>, pod: Uid, warning: Warning, now: Timestamp) -> Self {
+        let earlier = earlier.filter(|e| e.pod == pod);
+        let times = earlier.map_or(0, |e| e.times);
+        match warning {
+            Warning::Said(said) => {
+                let times = times.saturating_add(1);
+                Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
+            }
+            Warning::Later => Self { pod, said: earlier.and_then(|e| e.said.clone()), times, next: now + ASK_SOON },
+        }
     }
 }
 
@@ -154,6 +164,18 @@ mod tests {
         assert_eq!(attempts("b", ended()), Some(1));
         memories.forget(&key);
         assert_eq!(attempts("b", None), None);
+    }
+
+    #[test]
+    fn events_are_looked_at_soon_where_those_of_another_pod_were_in_the_way() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let look = |earlier: Option<&Asked>, warning, now| Asked::after(earlier, Uid("p".into()), warning, at(now));
+        let later = look(None, Warning::Later, 100);
+        assert_eq!((later.said.as_deref(), later.times, later.next), (None, 0, at(101)));
+        let said = look(Some(&later), Warning::Said(Some("why".into())), 101);
+        assert_eq!((said.said.as_deref(), said.times, said.next), (Some("why"), 1, at(101) + ASK_FIRST));
+        let again = look(Some(&said), Warning::Later, 200);
+        assert_eq!((again.said.as_deref(), again.times, again.next), (Some("why"), 1, at(201)), "it is not forgotten");
     }
 
     #[test]

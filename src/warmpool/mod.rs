@@ -26,7 +26,7 @@ use crate::{
     cache::{Watch, abridged_fingerprint},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Created, Deleted, Effects, Event, Failure, Haste, Written},
+    effects::{Created, Deleted, Effects, Event, Failure, Haste, Warning, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::{Pod, Target},
@@ -181,13 +181,13 @@ impl WarmPools {
     async fn ask(&self, observed: &mut Observed, pod: Option<&Version>, now: Timestamp) {
         let Some(pod) = pod else { return };
         let said = match self.effects.warning_about(pod).await {
-            Ok(said) => said,
+            Ok(warning) => warning,
             Err(failure) if failure.is_refusal() => {
-                Some("the operator may not list Events, which would say why".to_owned())
+                Warning::Said(Some("the operator may not list Events, which would say why".to_owned()))
             }
             Err(failure) => {
                 tracing::debug!(%failure, "the pod's Events cannot be read");
-                None
+                Warning::Said(None)
             }
         };
         let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), said, now);
