@@ -34,7 +34,7 @@ const WARNING_MAX: usize = 256;
 #[derive(Debug, PartialEq)]
 pub enum Warning {
     /// This, or nothing.
-    Said(Option<String>),
+    Found(Option<String>),
     /// Those of another pod are being looked at.
     Later,
 }
@@ -266,7 +266,7 @@ impl Effects {
             params = next;
         }
         let said = newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default()));
-        Ok(Warning::Said(said))
+        Ok(Warning::Found(said))
     }
 
     /// The pods labelled with `sandbox`, as the API server has them.

@@ -74,7 +74,7 @@ impl Asked {
         let earlier = earlier.filter(|e| e.pod == pod);
         let times = earlier.map_or(0, |e| e.times);
         match warning {
-            Warning::Said(said) => {
+            Warning::Found(said) => {
                 let times = times.saturating_add(1);
                 Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
             }
@@ -172,7 +172,7 @@ mod tests {
         let look = |earlier: Option<&Asked>, warning, now| Asked::after(earlier, Uid("p".into()), warning, at(now));
         let later = look(None, Warning::Later, 100);
         assert_eq!((later.said.as_deref(), later.times, later.next), (None, 0, at(101)));
-        let said = look(Some(&later), Warning::Said(Some("why".into())), 101);
+        let said = look(Some(&later), Warning::Found(Some("why".into())), 101);
         assert_eq!((said.said.as_deref(), said.times, said.next), (Some("why"), 1, at(101) + ASK_FIRST));
         let again = look(Some(&said), Warning::Later, 200);
         assert_eq!((again.said.as_deref(), again.times, again.next), (Some("why"), 1, at(201)), "it is not forgotten");

@@ -183,11 +183,11 @@ impl WarmPools {
         let said = match self.effects.warning_about(pod).await {
             Ok(warning) => warning,
             Err(failure) if failure.is_refusal() => {
-                Warning::Said(Some("the operator may not list Events, which would say why".to_owned()))
+                Warning::Found(Some("the operator may not list Events, which would say why".to_owned()))
             }
             Err(failure) => {
                 tracing::debug!(%failure, "the pod's Events cannot be read");
-                Warning::Said(None)
+                Warning::Found(None)
             }
         };
         let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), said, now);
