@@ -28,6 +28,11 @@ pub const ACCOUNT: &str = "arl-operator";
 /// Pods that the cluster is not filled with, so that others can start one.
 const RESERVE: usize = 10;
 
+/// The container of every pod that is made for a measurement.
+pub fn container() -> Value {
+    json!({"name": "executor", "image": "busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "2147483647"]})
+}
+
 /// A cluster, as its administrator.
 pub struct Cluster {
     /// With all rights.

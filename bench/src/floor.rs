@@ -26,7 +26,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{cluster::from, fake, seen::Ends};
+use crate::{
+    cluster::{container, from},
+    fake,
+    seen::Ends,
+};
 
 /// The label of a Task that is created together with its Sandbox: its command cannot run before the pod is taken.
 pub const TOGETHER: &str = "arl.infra.io/with-sandbox";
@@ -63,7 +67,7 @@ impl Floor {
                 },
                 "spec": {
                     "schedulerName": "none",
-                    "containers": [{"name": "executor", "image": "busybox:1", "command": ["sleep", "2147483647"]}],
+                    "containers": [container()],
                 },
             }))?;
             pods.push(api.create(&PostParams::default(), &pod).await.context("a pod of the floor is refused")?);
@@ -147,9 +151,7 @@ impl Floor {
     }
 
     async fn start_pod(&self, sandbox: &Sandbox) -> Result<()> {
-        let mut spec = json!({
-            "containers": [{"name": "executor", "image": "busybox:1", "command": ["sleep", "2147483647"]}],
-        });
+        let mut spec = json!({"containers": [container()]});
         fake::place(&mut spec);
         let name = format!("floor-of-{}", sandbox.name_any());
         let metadata = json!({"name": name, "ownerReferences": [sandbox.controller_owner_ref(&())]});

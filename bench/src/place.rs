@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    cluster::{ACCOUNT, from},
+    cluster::{ACCOUNT, container, from},
     floor::{STARTS, TOGETHER},
     seen::{DEADLINE, Seen},
     stats::{Block, Sample},
@@ -217,10 +217,7 @@ pub async fn all(mut work: JoinSet<Result<Vec<Sample>>>) -> Result<Vec<Sample>> 
 
 /// A pool of so many small pods, whose steps are run as `executor` says.
 pub fn pool(name: &str, executor: &Value, replicas: usize) -> Value {
-    let container = json!({
-        "name": "executor", "image": "busybox:1", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "2147483647"],
-    });
-    let mut spec = json!({"replicas": replicas, "template": {"spec": {"containers": [container]}}});
+    let mut spec = json!({"replicas": replicas, "template": {"spec": {"containers": [container()]}}});
     if !executor.is_null() {
         spec["executor"] = executor.clone();
     }

@@ -90,10 +90,9 @@ impl Tables {
     pub fn is_at_limit(&self, pool: &Key) -> bool {
         let scaling = self.pools.get(pool).and_then(|pool| pool.spec.scaling.as_ref());
         let Some(most) = scaling.and_then(|scaling| usize::try_from(scaling.max_pods?).ok()) else { return false };
-        let left = most.saturating_sub(self.held(pool));
-        let would_claim = self.would_claim(pool);
+        let left = most.saturating_sub(self.held(pool)).checked_sub(self.would_claim(pool));
         // Each Sandbox that waits asks: no more are counted than it takes.
-        would_claim > left || would_claim + self.sitting_out(pool).take(left + 1 - would_claim).count() > left
+        left.is_none_or(|left| self.sitting_out(pool).nth(left).is_some())
     }
 
     /// The pod that it is a Sandbox's turn to claim.

@@ -188,7 +188,9 @@ pub async fn publish(client: Client, instance: Option<String>, sink: EventSink, 
 fn is_due(told: &Mutex<Option<Instant>>, now: Instant) -> bool {
     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
     let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= TOLD_EVERY);
-    *told = if is_due { Some(now) } else { *told };
+    if is_due {
+        *told = Some(now);
+    }
     is_due
 }
 

@@ -180,7 +180,7 @@ impl WarmPools {
     /// Looks at the Events of a late pod. They only explain: where they cannot be had, the pod's status is all there is.
     async fn ask(&self, observed: &mut Observed, pod: Option<&Version>, now: Timestamp) {
         let Some(pod) = pod else { return };
-        let said = match self.effects.warning_about(pod).await {
+        let warning = match self.effects.warning_about(pod).await {
             Ok(warning) => warning,
             Err(failure) if failure.is_refusal() => {
                 Warning::Found(Some("the operator may not list Events, which would say why".to_owned()))
@@ -190,7 +190,7 @@ impl WarmPools {
                 Warning::Found(None)
             }
         };
-        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), said, now);
+        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, now);
         observed.asked = Some(asked.clone());
         self.remember(observed, |memory| memory.asked = Some(asked));
     }

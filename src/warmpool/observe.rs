@@ -80,7 +80,7 @@ impl Observed {
             memory.look(now);
             let late_until = memory.record.late_until(recorded, in_sight.max(memory.taken), now);
             let observed = Self {
-                last_number: recorded.max(memory.record.number()),
+                last_number: memory.record.number(),
                 late_until,
                 is_gone: memory.is_gone,
                 allocated: tables.held(key),

@@ -23,7 +23,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The highest number known.
+    /// The highest number known: in sight, or on record.
     pub(super) fn number(&self) -> i64 {
         self.number.unwrap_or(0)
     }

@@ -13,6 +13,7 @@ use crate::{
     plan::Plan,
     scenario::Scenario,
     seeds::verdict,
+    users::Deed,
 };
 
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/costs.json");
@@ -55,13 +56,16 @@ fn one_after_the_other(count: u32) -> Deeds {
 }
 
 fn at_once(count: u32) -> Deeds {
-    let each = |n: u32| (1_000, sandbox(&format!("s{n}"), "p", true, None));
-    [(2_000, pool("p", 5))].into_iter().chain((0..count).map(each)).collect()
+    all_for(count, (2_000, pool("p", 5)))
 }
 
 fn in_vain(count: u32) -> Deeds {
+    all_for(count, (0, pool("p", 0)))
+}
+
+fn all_for(count: u32, pool: (u64, Deed)) -> Deeds {
     let each = |n: u32| (1_000, sandbox(&format!("s{n}"), "p", true, None));
-    [(0, pool("p", 0))].into_iter().chain((0..count).map(each)).collect()
+    [pool].into_iter().chain((0..count).map(each)).collect()
 }
 
 fn kept_tasks(count: u32) -> Deeds {
@@ -104,6 +108,13 @@ type Costs = BTreeMap<String, Cost>;
 fn counted(scenario: Scenario) -> (Report, usize) {
     let plan = Plan { seed: 7, scenario, faults: Faults::default(), death: None, is_varied: false };
     weigh(&plan)
+}
+
+/// Bytes that are allocated in this process.
+pub fn allocated() -> usize {
+    // SAFETY: it takes nothing and only counts.
+    let info = unsafe { libc::mallinfo2() };
+    info.uordblks + info.hblkhd
 }
 
 /// Lines of writes and bytes, in the order of the workloads.

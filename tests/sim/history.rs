@@ -19,6 +19,7 @@ use crate::{
     agenda::Action,
     contract::{Contract, Counts, Rule, STALE},
     converged,
+    costs::allocated,
     kind::Actor,
     plan::Plan,
     process::Process,
@@ -68,28 +69,27 @@ impl Report {
 
 /// Runs a history.
 pub fn run(plan: &Plan) -> Report {
-    weigh(plan).0
+    played(plan, async |history| history.report())
 }
 
 /// Runs a history, and says how many bytes of memory the operators had in use at its end.
 pub fn weigh(plan: &Plan) -> (Report, usize) {
-    fastrand::seed(plan.seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let mut history =
-            History { world: World::new(plan.seed, plan.faults.clone()), plan: plan.clone(), tasks: BTreeMap::new() };
-        history.play().await;
+    played(plan, async |history| {
         let in_use = allocated();
         history.end().await;
         (history.report(), in_use.saturating_sub(allocated()))
     })
 }
 
-/// Bytes that are allocated in this process.
-fn allocated() -> usize {
-    // SAFETY: it takes nothing and only counts.
-    let info = unsafe { libc::mallinfo2() };
-    info.uordblks + info.hblkhd
+fn played<T>(plan: &Plan, then: impl AsyncFnOnce(&mut History) -> T) -> T {
+    fastrand::seed(plan.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut history =
+            History { world: World::new(plan.seed, plan.faults.clone()), plan: plan.clone(), tasks: BTreeMap::new() };
+        history.play().await;
+        then(&mut history).await
+    })
 }
 
 struct History {
@@ -284,7 +284,7 @@ impl History {
         self.world.with(|s| Report {
             events: s.trace.events,
             hash: s.trace.hash,
-            crashes: s.crashes,
+            crashes: s.contract.facts.crashes,
             faults: s.faults_met,
             writes: s.processes.first().map_or(0, |p| p.writes),
             steps: s.agents.steps_started(),

@@ -64,7 +64,6 @@ pub struct State {
     /// Nodes that do not answer.
     pub away: BTreeSet<String>,
     pub faults_met: u64,
-    pub crashes: u64,
 }
 
 pub struct World {
@@ -100,7 +99,6 @@ impl World {
             outages: Vec::new(),
             away: BTreeSet::new(),
             faults_met: 0,
-            crashes: 0,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -113,11 +111,12 @@ impl World {
     /// Does something, then has everybody look at what it changed.
     pub fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
-        let before = (state.agenda.next(), state.crashes);
+        let before = (state.agenda.next(), state.contract.facts.crashes);
         let (version, live) = (state.store.version(), state.live.changes);
         let result = act(&mut state);
         state.settle();
-        let (written, changed) = (version != state.store.version(), before != (state.agenda.next(), state.crashes));
+        let (written, changed) =
+            (version != state.store.version(), before != (state.agenda.next(), state.contract.facts.crashes));
         let live_changed = live != state.live.changes;
         drop(state);
         if live_changed {
@@ -239,8 +238,7 @@ impl State {
         if !std::mem::replace(&mut self.processes[number].alive, false) {
             return;
         }
-        self.crashes += 1;
-        self.contract.facts.deaths += 1;
+        self.contract.facts.crashes += 1;
         self.trace.say(&format!("operator{number} dies after {} writes", self.processes[number].writes));
         if self.alive().is_empty() {
             self.soon((10, 3_000), Action::Start);

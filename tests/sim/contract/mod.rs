@@ -42,7 +42,7 @@ pub struct Facts {
     pub operators: usize,
     pub processes: usize,
     /// How many of them died.
-    pub deaths: usize,
+    pub crashes: u64,
     /// Nothing goes wrong in this history but slowness: then much holds to the second.
     pub is_orderly: bool,
     /// Nothing goes wrong but refusals and nodes that are away.
@@ -72,7 +72,7 @@ impl Facts {
 
     /// Whether there was one operator process only, from the beginning, and it lives.
     pub fn is_alone(&self) -> bool {
-        self.operators == 1 && self.processes == 1 && self.deaths == 0
+        self.operators == 1 && self.processes == 1 && self.crashes == 0
     }
 }
 
