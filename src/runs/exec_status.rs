@@ -182,6 +182,7 @@ mod tests {
         for (cause, shell, expected, words) in [
             ("\"nosuch\": executable file not found in $PATH", None, 127, "was not found: "),
             ("\"/nosuch\": stat /nosuch: no such file or directory", None, 127, "was not found: "),
+            ("\"/etc/passwd/x\": stat /etc/passwd/x: not a directory", None, 127, "was not found: "),
             ("\"/etc/passwd\": permission denied", None, 126, "cannot be executed: "),
             (MOVED_AWAY, None, 126, "the container's working directory cannot be entered: "),
             (MOVED_AWAY, Some("env"), 126, "the container's working directory cannot be entered: "),

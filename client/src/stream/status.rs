@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 /// Words for a program, or a working directory, that there is not.
-pub const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
+pub const NOT_FOUND: [&str; 3] = ["executable file not found", "no such file or directory", "not a directory"];
 /// Words for a program that cannot be executed.
 pub const NOT_EXECUTABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
 /// Words for a container whose working directory is gone, in which nothing at all can be started: of runc, and of crun.
