@@ -17,7 +17,7 @@ use arl_crds::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
-pub use lost::{Cause, Loss, how_lost};
+pub use lost::{Cause, Loss, RAISE_MEMORY, how_lost};
 use serde::{Deserialize, Serialize};
 pub use target::Target;
 

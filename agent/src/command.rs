@@ -179,7 +179,7 @@ impl Running {
         }
     }
 
-    /// The code that a shell would report; a failure during which the memory limit killed something, be it a child of the command, is laid to
+    /// The code that a shell would report; a failure during which something was killed for lack of memory, be it a child of the command, is laid to
     /// that.
     fn end(&self) -> StepEnd {
         let killed = |status: WaitStatus| Some(128 + status.terminating_signal()?);

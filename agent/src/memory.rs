@@ -1,11 +1,12 @@
-//! Whether the container's memory limit killed something.
+//! Whether processes of the container were killed for lack of memory.
 
 use std::fs;
 
-/// Where the kernel counts kills by the memory limit of this container: control groups version 2 and 1.
+/// Where the kernel counts the processes of this container that it kills for memory, be it at the container's limit, at the pod's or where the
+/// node has no more: control groups version 2 and 1.
 const COUNTERS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
-/// How many processes of this container its memory limit has killed, where that can be known.
+/// How many it has killed, where that can be known.
 pub fn kills() -> Option<u64> {
     COUNTERS.iter().find_map(|path| count(&fs::read_to_string(path).ok()?))
 }

@@ -249,7 +249,7 @@ pub enum StepEnd {
         #[n(1)]
         message: String,
     },
-    /// The command failed, and the container's count of kills by its memory limit rose meanwhile: it was killed, or a child of
+    /// The command failed, and the kernel's count of the container's processes killed for memory rose meanwhile: it was killed, or a child of
     /// it was. Its exit code; an agent that does not say one means 137.
     #[n(2)]
     OutOfMemory(#[n(0)] Option<i32>),

@@ -239,7 +239,9 @@ fn code(exit: &Exit) -> u8 {
 fn remarks(exit: &Exit) -> Vec<String> {
     let cause = exit.cause.map(|cause| match cause {
         Cause::TimedOut => "the command was ended: it had not ended within its --timeout",
-        Cause::OutOfMemory => "a process was killed: the container reached its memory limit",
+        Cause::OutOfMemory => {
+            "a process was killed for lack of memory: the container reached its limit, or its node ran out"
+        }
         Cause::Killed => "the command was ended by another client",
         Cause::Abandoned => "the command was ended: no client followed it for too long",
     });

@@ -127,7 +127,7 @@ reasons! {
         TimedOut,
         /// `spec.cancel` was set.
         Cancelled,
-        /// A process was killed because the container reached its memory limit.
+        /// A process was killed for lack of memory: the container reached its limit, or its node ran out.
         OOMKilled,
         /// The Sandbox's pod was deleted, evicted, ended, or is gone.
         PodLost,

@@ -7,7 +7,7 @@ use super::{Pod, Terminated};
 /// Who ended a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Its executor container, by reaching its memory limit.
+    /// The kernel, which killed its executor container for lack of memory.
     OutOfMemory,
     /// A container that ended, or a limit of the pod's own that it passed.
     Own,
@@ -49,7 +49,10 @@ const GREED: [&str; 4] = [
     "low on resource: ephemeral-storage",
 ];
 
-const RAISE_MEMORY: &str = "raise the limit in the pool's template";
+/// What to do where a process was killed for lack of memory. The kernel counts alike what it kills at a container's limit, at its pod's and
+/// where the node has no more, and the kubelet calls all of them OOMKilled.
+pub const RAISE_MEMORY: &str =
+    "raise the memory limit in the pool's template, or, where it was not reached, the request: then the node ran out";
 
 /// How a pod was lost; none is one that is gone.
 pub fn how_lost(pod: Option<&Pod>) -> Loss {
@@ -217,7 +220,7 @@ impl Pod {
 const BY_SIGNAL: [i32; 2] = [137, 143];
 
 impl Terminated {
-    /// Whether its memory limit ended it.
+    /// Whether it was killed for lack of memory.
     pub fn is_out_of_memory(&self) -> bool {
         self.reason == "OOMKilled"
     }
@@ -240,7 +243,7 @@ impl Terminated {
     /// How the container ended, such as `exited with code 3`.
     pub fn description(&self) -> String {
         match self.reason.as_str() {
-            "OOMKilled" => "reached its memory limit and was killed".to_owned(),
+            "OOMKilled" => "was killed for lack of memory".to_owned(),
             _ if self.could_not_start() => format!("could not be started: {}", self.message),
             _ if self.ended_with_its_node() => {
                 format!("ended in a way that its node does not know ({}), as when that is restarted", self.reason)
@@ -384,7 +387,11 @@ mod tests {
     fn a_pod_that_ended_by_a_container_names_it_and_how_it_ended() {
         let ended = |name: &str, reason: &str, code: i32| json!({ "name": name, "state": { "terminated": { "reason": reason, "exitCode": code } } });
         for (executor, cause, message) in [
-            (ended("executor", "OOMKilled", 137), Cause::OutOfMemory, "container executor reached its memory limit"),
+            (
+                ended("executor", "OOMKilled", 137),
+                Cause::OutOfMemory,
+                "container executor was killed for lack of memory",
+            ),
             (
                 ended("executor", "Error", 3),
                 Cause::Own,
@@ -409,7 +416,7 @@ mod tests {
         };
         for (reason, code, message, advice) in [
             ("Error", 3, "init container prepare exited with code 3, and with restartPolicy Never", "exit code 0"),
-            ("OOMKilled", 137, "init container prepare reached its memory limit", RAISE_MEMORY),
+            ("OOMKilled", 137, "init container prepare was killed for lack of memory", RAISE_MEMORY),
             ("StartError", 128, "init container prepare could not be started: no such file", "exit code 0"),
         ] {
             let loss = failed(reason, code);

@@ -113,7 +113,7 @@ mod tests {
             (
                 "sidecar out of memory",
                 pod(unready, &json!("False"), &well("executor"), &loops),
-                "proxy reached its memory limit and was killed, and does not run (CrashLoopBackOff: back-off)",
+                "proxy was killed for lack of memory, and does not run (CrashLoopBackOff: back-off)",
             ),
             ("gate", pod(gate, &json!("True"), &well("executor"), &well("proxy")), "the gate \"g\" does not exist"),
         ] {

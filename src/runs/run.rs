@@ -62,7 +62,7 @@ pub enum StepEnd {
         /// In words.
         message: String,
     },
-    /// The command failed with this code, and the container's memory limit killed it or a child of it.
+    /// The command failed with this code, and it or a child of it was killed for lack of memory.
     OutOfMemory(i32),
     /// The file was written.
     Written,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::after,
-    pod::{Cause, Pod, Terminated, how_lost},
+    pod::{Cause, Pod, RAISE_MEMORY, Terminated, how_lost},
     runs::{Ended, Leftovers, RunControl, RunEnd, RunView, SHORT_TASK, StepEnd},
 };
 
@@ -89,7 +89,7 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
     if container_restarted(observed).is_some() {
         return Decision::Ask(RunControl::Settle).into();
     }
-    if observed.row.started_at().is_some() && status::is_unheard_of_otherwise(observed, run, now) {
+    if observed.row.started_at().is_some() && status::reachability_changed(observed, run, now) {
         return Decision::Record.into();
     }
     let unheard_at = status::unheard_at(run).filter(|at| *at > now);
@@ -149,7 +149,7 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
             TaskReason::TimedOut,
             format!("not done within {timeout}; raise spec.timeout if it needs longer"),
         ),
-        // Another operator asked for it, and what it heard of comes here too.
+        // Another operator asked for it, and what the agent answers comes here too.
         RunEnd::Cancelled if !observed.is_cancelled() => {
             let verdict =
                 Verdict::new(TaskReason::Interrupted, "it was ended by another operator, which did not say why");
@@ -225,7 +225,7 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
         "was started again".to_owned()
     };
     let (reason, advice) = match ended {
-        Some(end) if end.is_out_of_memory() => (TaskReason::OOMKilled, "raise the limit in the pool's template"),
+        Some(end) if end.is_out_of_memory() => (TaskReason::OOMKilled, RAISE_MEMORY),
         Some(end) if end.ended_with_its_node() => (TaskReason::ContainerRestarted, "see kubectl get nodes"),
         Some(end) if end.was_signalled() => {
             let advice =
@@ -249,10 +249,9 @@ fn of_steps(run: &RunView) -> Verdict {
         }
         Some(StepEnd::OutOfMemory(code)) => {
             let what = if *code == KILLED { "the command" } else { "a process of the command" };
-            let then = if *code == KILLED { String::new() } else { format!(", which then exited with code {code}") };
-            let message =
-                format!("the container's memory limit killed {what}{then}; raise the limit in the pool's template");
-            (TaskReason::OOMKilled, message)
+            let then =
+                if *code == KILLED { String::new() } else { format!(", and the command then exited with code {code}") };
+            (TaskReason::OOMKilled, format!("{what} was killed for lack of memory{then}; {RAISE_MEMORY}"))
         }
         Some(StepEnd::StartError(message)) => (TaskReason::StartError, message.clone()),
         Some(StepEnd::NotDelivered(message)) => {

@@ -259,7 +259,7 @@ async fn with_restart_policy_never_a_container_over_its_memory_limit_is_told_as_
     world.look_into(&pod, "touch /workspace/eat").await;
     let task = world.finished("t").await;
     assert_eq!((reason(&task), status(&task).blame), ("OOMKilled", Some(Blame::Task)), "{:?}", task.status);
-    let words = "container executor reached its memory limit and was killed";
+    let words = "container executor was killed for lack of memory";
     assert!(message(&task).contains(words), "{}", message(&task));
     let sandbox = world.phase("s", SandboxPhase::Released).await;
     assert!(ready_message(&sandbox).contains(words), "{}", ready_message(&sandbox));

@@ -281,9 +281,10 @@ fn a_run_ends_as_its_last_step_says() {
         assert_eq!(reason(&running(over(RunEnd::Completed, Some(end.clone()))), at(1000)), Some(expected), "{end:?}");
     }
     assert_eq!(reason(&running(over(RunEnd::TimedOut, None)), at(1000)), Some(TaskReason::TimedOut));
-    for (code, killed) in
-        [(KILLED, "killed the command;"), (1, "a process of the command, which then exited with code 1;")]
-    {
+    for (code, killed) in [
+        (KILLED, "the command was killed for lack of memory;"),
+        (1, "a process of the command was killed for lack of memory, and the command then exited with code 1;"),
+    ] {
         let verdict = of_steps(&over(RunEnd::Completed, Some(StepEnd::OutOfMemory(code))));
         assert!(verdict.message.contains(killed), "{}", verdict.message);
     }
@@ -408,7 +409,7 @@ fn times_that_anybody_wrote_into_a_status_are_no_end_of_the_operator() {
 #[test]
 fn a_pod_that_its_executor_ended_says_so() {
     for (reason, code, expected, message) in [
-        ("OOMKilled", 137, TaskReason::OOMKilled, "container executor reached its memory limit"),
+        ("OOMKilled", 137, TaskReason::OOMKilled, "container executor was killed for lack of memory"),
         ("Error", 3, TaskReason::PodLost, "container executor exited with code 3"),
     ] {
         let ended = json!({ "name": "executor", "state": { "terminated": { "reason": reason, "exitCode": code } } });

@@ -173,12 +173,7 @@ fn what_a_container_waits_for_is_named_whatever_its_word() {
 #[test]
 fn what_crashes_is_told_by_how_it_ended() {
     for (reason, code, words, not) in [
-        (
-            "OOMKilled",
-            137,
-            "reached its memory limit and was killed; back-off 10s; raise its memory limit",
-            "keep running",
-        ),
+        ("OOMKilled", 137, "was killed for lack of memory; back-off 10s; raise its memory limit", "keep running"),
         ("Error", 137, "exited with code 137; back-off 10s; a liveness or startup probe that fails", "raise"),
         ("Error", 143, "a liveness or startup probe that fails ends it like this", "raise"),
         ("Error", 1, "exited with code 1; back-off 10s; its command must keep running", "probe"),

@@ -168,7 +168,7 @@ pub enum Cause {
     /// Its timeout.
     #[n(0)]
     TimedOut,
-    /// The container's memory limit: it failed, and the count of kills rose meanwhile.
+    /// Lack of memory: it failed, and the container's count of processes killed for that rose meanwhile.
     #[n(1)]
     OutOfMemory,
     /// A client's request.
