@@ -81,9 +81,9 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         None if yields_until.is_some() => short.min(meanwhile(observed, replicas, alive.len())),
         None => short,
     };
-    // A scheduler takes pods one by one, and another pool's wait behind those that are in its queue.
+    // A scheduler takes pods one by one, and another pool's wait behind those that are in its queue. What was claimed meanwhile is replaced.
     let queued = alive.iter().filter(|pod| pod.awaits_scheduler()).count();
-    let at_once = AT_ONCE.saturating_sub(queued);
+    let at_once = AT_ONCE.saturating_add(observed.demand.claimed_lately).saturating_sub(queued).min(AT_ONCE);
     let create: Vec<i64> =
         (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(at_once)).collect();
     Plan {

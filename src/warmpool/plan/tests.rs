@@ -243,6 +243,17 @@ fn few_pods_of_a_pool_are_in_the_queue_of_the_scheduler_at_a_time() {
         "no scheduler is asked"
     );
     assert_eq!(made(&[P::Ready; 20], &|_| {}), AT_ONCE);
+
+    let replacing = |claimed_lately| {
+        let mut observed = observed(100, &[P::Starting; AT_ONCE + 4], None);
+        observed.demand.claimed_lately = claimed_lately;
+        plan(&observed, NOW).create.len()
+    };
+    assert_eq!(
+        [0, 4, 10, 1000].map(replacing),
+        [0, 0, 6, AT_ONCE],
+        "what is claimed is replaced as fast as it is claimed"
+    );
 }
 
 #[test]
