@@ -21,6 +21,8 @@ pub(super) struct Observed {
     pub(super) sandbox: Option<Arc<SandboxRow>>,
     /// The Sandbox's pod on record, where it is still the Sandbox's.
     pub(super) pod: Option<Arc<Pod>>,
+    /// The pod of its run, whoever's it is.
+    pub(super) run_pod: Option<Arc<Pod>>,
     /// That pod, where it is the Sandbox's no more: it was given to another owner.
     pub(super) given_away: Option<Pod>,
     /// Whether its Sandbox, which has no pod on record, is being given one.
@@ -59,6 +61,9 @@ impl Observed {
             let held = sandbox.pod_uid()?;
             tables.pods.under(&owned).find(|pod| Uid::of(&***pod) == held).cloned()
         });
+        let run_pod = run.as_ref().and_then(|run| {
+            tables.pods.get(&run.target.pod).filter(|pod| Uid::of(&***pod) == run.target.pod_uid).cloned()
+        });
         let owns_any =
             |sandbox: &SandboxRow| tables.pods.under(&PodIndex::controlled_by(&*sandbox.sandbox)).next().is_some();
         let awaits_claim = sandbox.as_deref().is_some_and(|sandbox| {
@@ -79,6 +84,7 @@ impl Observed {
             behind: first.map(|first| first.name),
             sandbox,
             pod,
+            run_pod,
             awaits_claim,
             given_away: None,
             row,

@@ -36,8 +36,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let sandbox = &observed.row.task.spec.sandbox_ref;
     if observed.sandbox_deleted() {
         let message = format!("Sandbox {sandbox} was deleted; create the Task again for another one");
-        return deletion::ending_with_sandbox(observed)
-            .map_or_else(|| finish(TaskReason::SandboxDeleted, message), Plan::from);
+        return deletion::ending_with_sandbox(observed, now)
+            .unwrap_or_else(|| finish(TaskReason::SandboxDeleted, message));
     }
     if observed.was_started() {
         return started(observed, now);

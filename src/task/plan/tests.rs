@@ -62,6 +62,7 @@ fn fresh(spec: &Value) -> Observed {
         behind: None,
         run: None,
         finished_ttl: None,
+        run_pod: Some(pod(&container("c1"))),
         given_away: None,
         sandbox_is_gone: false,
         awaits_claim: false,
@@ -316,9 +317,9 @@ fn a_result_that_is_in_counts_though_the_pod_goes_afterwards() {
 
 #[test]
 fn a_run_in_flight_ends_when_what_it_needs_is_gone() {
-    let gone = Observed { sandbox: None, pod: None, ..running(in_flight()) };
+    let gone = Observed { sandbox: None, pod: None, run_pod: None, ..running(in_flight()) };
     assert_eq!(reason(&gone, at(0)), Some(TaskReason::SandboxDeleted));
-    let confirmed = Observed { sandbox_is_gone: true, pod: None, ..running(in_flight()) };
+    let confirmed = Observed { sandbox_is_gone: true, pod: None, run_pod: None, ..running(in_flight()) };
     assert_eq!(reason(&confirmed, at(0)), Some(TaskReason::SandboxDeleted));
     assert_eq!(reason(&Observed { pod: None, ..running(in_flight()) }, at(0)), Some(TaskReason::PodLost));
     let status =
@@ -518,8 +519,22 @@ fn what_runs_in_a_sandbox_that_is_being_deleted_is_ended_before_the_task_is() {
     assert_eq!(reason(&running(over(RunEnd::Cancelled, None)), at(1_500)), Some(TaskReason::SandboxDeleted));
     let unrecorded = Observed { run: Some(in_flight()), ..in_a_sandbox_that_goes(fresh(&json!({}))) };
     assert_eq!(plan(&unrecorded, at(1)).decision, Decision::Ask(RunControl::Cancel));
-    let without_pod = Observed { pod: None, ..running(in_flight()) };
+    let without_pod = Observed { pod: None, run_pod: None, ..running(in_flight()) };
     assert_eq!(reason(&without_pod, at(1)), Some(TaskReason::SandboxDeleted));
+    let without_sandbox = || Observed { pod: None, sandbox: None, ..running(in_flight()) };
+    assert_eq!(
+        plan(&without_sandbox(), at(1)).decision,
+        Decision::Ask(RunControl::Cancel),
+        "its pod is not collected yet"
+    );
+    let mut goes = Pod::clone(&pod(&container("c1")));
+    goes.metadata.deletion_timestamp = Some(Time(at(0)));
+    let collected = Observed { run_pod: Some(Arc::new(goes)), ..without_sandbox() };
+    assert_eq!(reason(&collected, at(1)), Some(TaskReason::SandboxDeleted));
+    let unreached = RunView { obstacle: Some(("away".into(), at(1))), ..in_flight() };
+    let unreached = Observed { pod: None, sandbox: None, ..running(unreached) };
+    assert_eq!(plan(&unreached, at(2)).decision, Decision::Ask(RunControl::Cancel));
+    assert_eq!(reason(&unreached, at(60_000)), Some(TaskReason::SandboxDeleted), "it is not waited for without end");
 }
 
 #[test]
