@@ -52,7 +52,7 @@ pub fn check(entry: &Entry, store: &Store, agents: &Agents, facts: &Facts, ledge
     let run = agents.runs_of(uid_of(task)).map(|(_, run)| run).last();
     as_in_the_pod(id, task, run, facts, ledger);
     if !facts.clock_jumped {
-        times::check(id, task, run, ledger);
+        times::check(id, task, run, facts, ledger);
     }
     reason(entry, (was, task), store, agents, facts, ledger);
 }

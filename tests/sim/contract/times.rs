@@ -1,11 +1,16 @@
 //! The times that a Task tells, held against each other and against the pod's.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::{Ledger, Rule, reason_of, time};
+use super::{Facts, Ledger, Rule, reason_of, time};
 use crate::{agent::AgentRun, kind::Id};
 
-pub fn check(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger) {
+/// What is said to be at the same time differs by less.
+const SAME: Duration = Duration::from_secs(1);
+
+pub fn check(id: &Id, task: &Value, run: Option<&AgentRun>, facts: &Facts, ledger: &mut Ledger) {
     let status = &task["status"];
     let (started, completed) = (time(&status["startedAt"]), time(&status["completedAt"]));
     let mut all: Vec<_> = started.into_iter().collect();
@@ -29,12 +34,12 @@ pub fn check(id: &Id, task: &Value, run: Option<&AgentRun>, ledger: &mut Ledger)
     // Plain exec has no record in the pod.
     let known = status.get("containerID").is_some() && reason_of(task) != "Interrupted";
     let Some(run) = run.filter(|_| known) else { return };
-    let within = |seconds, said: &Value, at: jiff::Timestamp| {
-        time(said).is_none_or(|said| said.duration_since(at).abs() < jiff::SignedDuration::from_secs(seconds))
+    let within = |longest: Duration, said: &Value, at: jiff::Timestamp| {
+        time(said).is_none_or(|said| said.duration_since(at).unsigned_abs() < longest)
     };
-    let same = |said: &Value, at| within(1, said, at);
+    let same = |said: &Value, at| within(SAME, said, at);
     // By plain exec it is on record before it is so, and the call that puts it there may have to be made again.
-    let begins = if run.is_exec() { 5 } else { 1 };
+    let begins = if run.is_exec() { facts.oldest } else { SAME };
     let steps = status["steps"].as_array().into_iter().flatten().zip(&run.done);
     let true_steps =
         steps.filter(|(said, did)| did.ended_at.is_some() && said.get("exitCode").is_some()).all(|(said, did)| {
