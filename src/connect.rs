@@ -19,15 +19,15 @@ use tower::Service;
 
 use crate::metrics::Metrics;
 
-/// The longest a connection may be silent. Watches hear from the API server within 290 s and exec streams are pinged more
+/// The longest a connection may be silent. Watches get something from the API server within 290 s and exec streams are pinged more
 /// often: one that is silent for longer is dead, and would otherwise be waited on for ever.
 const SILENCE_MAX: Duration = Duration::from_secs(330);
 
-/// A watch sends nothing: where its peer is gone without a word (a balancer, a table of connections), only the kernel's questions find
-/// out. It asks after so long a silence, and so often.
+/// A watch sends nothing: that its peer is gone (behind a balancer, or a full table of connections) only TCP keepalive detects. The idle time
+/// before the first probe, and the time between probes.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long what was sent, these questions too, may stay without an answer.
+/// How long what was sent, probes too, may stay unacknowledged.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Why there can be no client.

@@ -1,4 +1,4 @@
-//! Workers: keys come out of a queue, a reconcile looks after each, and the queue is told what to expect next.
+//! Workers: keys come out of a queue, a reconcile looks after each, and the queue learns what to expect next.
 
 use std::{
     any::Any,

@@ -9,7 +9,7 @@
 //!
 //! | floor | modules | what is there |
 //! |---|---|---|
-//! | 1 | `arrival`, `burst`, `clock`, `flags`, `object`, `open_files`, `texts` | values: an object's key, uid and version, its place in a queue, and how many start at once; the time; what the process was told, and may have open, and how answers are worded |
+//! | 1 | `arrival`, `burst`, `clock`, `flags`, `object`, `open_files`, `texts` | values: an object's key, uid and version, its place in a queue, and how many start at once; the time; the flags; the limit of open files; text of others, bounded and made printable |
 //! | 2 | `logs`, `metrics`, `pod` | what is counted and logged; a pod with the fields that are read of it, and how it was lost |
 //! | 3 | `cache`, `connect`, `definitions`, `queue` | what is known of the cluster; the way to the API server; whether its definitions are the ones of this version; keys to work on |
 //! | 4 | `runs`, `traces`, `triggers` | the execution of steps in pods; spans; which change wakes whom |
@@ -31,9 +31,9 @@
 //! | question | file |
 //! |---|---|
 //! | Which Sandbox gets which pod? | `cache/pairing.rs` pairs the Sandboxes, in order of creation, with the pods, in order of their `Rank`; `sandbox/plan.rs` (`without_pod`) decides the claim; `effects/pods.rs` (`claim`) writes it |
-//! | What happens to a write that is refused? | `effects/failure.rs` classes it; one that came too late (`since` in `effects/mod.rs`) is decided anew when its watch tells; others `controller.rs` tries again, by `queue/mod.rs` later each time, and `stalled.rs` shows them on the object; a refused claim pauses in `cache/refused.rs` and is ClaimRefused on the Sandbox; a refused pod pauses in `warmpool/setback.rs` and is on its pool |
-//! | Who may delete a pod? | only `delete_pod` and `delete_unmarked` in `effects/pods.rs`. The first is called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, as `warmpool/plan.rs` and `sandbox/plan.rs` decide, and for one with processes that cannot be ended by `task/leftovers.rs`; the second for a new pod whose marks admission took away. The pods of an object that is deleted go by the cluster's garbage collector |
-//! | How is a run found again after a restart? | of a pod with the agent: `task/plan.rs` (`unfollowed`) starts to follow one that is on record, and `task/waiting.rs` sends one that is not, which the agent takes for the same; `runs/agent/follow.rs` attaches to the agent's record of it; `runs/agent/stream.rs` (`end_unwanted`) ends those that nobody wants. With plain exec its end is not known: Interrupted |
+//! | What happens to a write that is refused? | `effects/failure.rs` classes it. Where the object changed meanwhile (`since` in `effects/mod.rs`), nothing is done: the watch event reconciles it again. Other failures `controller.rs` retries with growing pauses (`queue/mod.rs`), and `stalled.rs` shows them on the object. After a refused claim the pod and the Sandbox pause (`cache/refused.rs`), and the Sandbox says ClaimRefused; after a refused creation of a pod its pool pauses (`warmpool/setback.rs`, applied in `warmpool/plan.rs`) and says so. A status that is too large is shortened (`task/mod.rs`); an Event that is refused is dropped (`effects/events.rs`) |
+//! | Who may delete a pod? | only `delete_pod` and `delete_unmarked` in `effects/pods.rs`. The first is called for idle pods by `warmpool/mod.rs`, for a Sandbox's own by `sandbox/mod.rs`, as `warmpool/plan.rs` and `sandbox/plan.rs` decide, and for one with processes that cannot be ended by `task/leftovers.rs`, as `task/plan.rs` decides; the second for a pod whose marks admission changed as it was created or claimed. The pods of an object that is deleted go by the cluster's garbage collector |
+//! | How is a run found again after a restart? | of a pod with the agent: `task/plan.rs` (`unfollowed`) follows one that is on record, and `task/waiting.rs` sends one that is not; a run's id is its Task's uid, so that the agent (agent/src/supervise/runs.rs) follows one that it knows and starts any other. `task/mod.rs` (`start`) hands both to `runs/agent/follow.rs` and `runs/agent/attached.rs`, which take over the agent's record; `runs/agent/stream.rs` (`end_unwanted`) ends those that nobody wants. With plain exec its end is not known: Interrupted |
 //! | What is asked of the API server, since the cache may be late? | what ends something for good, or makes a Sandbox claim once more: `confirm` and `is_confirmed` in `sandbox/confirm.rs`, `confirm` in `task/mod.rs`, `confirm_tasks` in `effects/confirm.rs`, `is_unfinished` in `effects/objects.rs` |
 //! | What bounds a page of a list? | `PAGE` in `cache/watch.rs`, `cache/nodes.rs`, `effects/confirm.rs` and `effects/pods.rs`; where the API server streams lists, the watches of `cache/watch.rs` have no pages |
 //! | How much may outputs take? | agent/src/output.rs for each, `runs/report.rs` as they arrive, `runs/quota.rs` all together, `task/report.rs` in the status |
@@ -60,7 +60,7 @@
 //! | marks | the labels and the owner by which a pod is known as its pool's or its Sandbox's |
 //! | stream | the connection to an agent, through `pods/exec`, that runs are started and followed by |
 //! | Exec mode, plain exec | `executor.mode: Exec`: no agent; each step is one call of `pods/exec` |
-//! | effects | calls to the API server; all writes are there |
+//! | effects | calls to the API server: all writes but the streams of runs, and the reads that confirm them |
 //! | arrival | an object's place in its queue: when it was created and, within a second, the version it was first seen with |
 //! | settle | to ask an agent for the rest of a run's record, after its container was started again |
 #![forbid(unsafe_code)]

@@ -20,7 +20,7 @@ pub struct Obstacle<'a> {
 }
 
 /// Shows on `object` what it is kept from going on by, or that it is so no more. The object as it was written; none where nothing
-/// had to be, or it changed meanwhile, and its watch will tell.
+/// had to be, or it changed meanwhile, and its watch event reconciles it again.
 pub async fn show<K: Ours>(
     effects: &Effects,
     object: &K,

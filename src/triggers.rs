@@ -246,8 +246,8 @@ impl Source for TaskRow {
         waiting.map(|row| Wake::Sandbox(row.key())).collect()
     }
 
-    /// A Task that was deleted in flight ended when that was seen. One that outlives its Sandbox leaves nothing behind. That of a setup
-    /// is none that its Sandbox is kept for.
+    /// A Task that is deleted in flight counts as ended when its deletion is seen. Not recorded are a Task whose Sandbox is gone, and one that
+    /// sets its Sandbox up, which does not count against idleness.
     fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
         if let (Some(row), None) = (&change.before, &change.after)
             && let Some(uid) = row.sandbox_uid()

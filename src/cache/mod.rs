@@ -1,4 +1,4 @@
-//! What the operator knows of the cluster: each kind watched once, kept in tables, and each change told to [`crate::triggers`].
+//! What the operator knows of the cluster: each kind watched once, kept in tables, and each change passed to [`crate::triggers`].
 //!
 //! Everything here is a past state of the API server, possibly an old one. Nothing that is read here makes a write safe:
 //! writes carry the version they were decided on, see [`crate::effects`].

@@ -113,9 +113,9 @@ impl Pairing {
         changed
     }
 
-    /// Pairs off those who wait with the pods that are free, first come first served. Returns the Sandboxes whose turn it newly is, or is
-    /// no more: a claim that such a one just lost left it nothing to say, and no other change may ever wake it.
-    pub(super) fn settle(&mut self, pool: &Key) -> Vec<Key> {
+    /// Matches the Sandboxes that wait with the pods that are free, first come first served. Returns the Sandboxes that have a pod to claim now,
+    /// and those that have none any more: these may have lost a claim to another, and no other change need ever wake them.
+    pub(super) fn match_waiting(&mut self, pool: &Key) -> Vec<Key> {
         let mut new = Vec::new();
         while let Some((place, sandbox)) = self.pools.get(pool).and_then(|of| of.waiting.first()).cloned() {
             let of = self.pools.entry(pool.clone()).or_default();

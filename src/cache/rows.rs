@@ -72,7 +72,7 @@ impl SandboxRow {
         Self { sandbox: Arc::new(sandbox), left_out, arrival, heard_of: Timestamp::MAX }
     }
 
-    /// The same, heard of at this time.
+    /// The same, first seen at this time.
     #[must_use]
     pub fn heard_of(self, now: Timestamp) -> Self {
         Self { heard_of: now, ..self }
@@ -188,7 +188,7 @@ impl TaskRow {
         Self { task: Arc::new(task), invalid, left_out, setup_of, arrival, heard_of: Timestamp::MAX }
     }
 
-    /// The same, heard of at this time.
+    /// The same, first seen at this time.
     #[must_use]
     pub fn heard_of(self, now: Timestamp) -> Self {
         Self { heard_of: now, ..self }

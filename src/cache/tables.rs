@@ -137,7 +137,7 @@ impl Tables {
             let rank = self.rank(&pod);
             changed.extend(self.pairing.set_pod(&pod, rank));
         }
-        changed.iter().flat_map(|pool| self.pairing.settle(pool)).collect()
+        changed.iter().flat_map(|pool| self.pairing.match_waiting(pool)).collect()
     }
 
     /// Where a Sandbox waits. One that already owns a pod does not: its status will say so in a moment. Nor does one that sits out.

@@ -42,7 +42,7 @@ impl Backoff for Patience {
     }
 }
 
-/// Objects of a list that are in memory at once where the API server does not stream lists, which is from Kubernetes 1.32 on. An object in
+/// Objects of a list that are in memory at once where the API server does not stream lists, as before Kubernetes 1.32. An object in
 /// etcd has 1.5 MiB at most, and takes about twice that while it is parsed: a page of the library's 500 could take the process down.
 const PAGE: u32 = 8;
 
@@ -66,7 +66,7 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
     /// The kind as the API has it.
     type Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static;
 
-    /// The row for an object that was heard of now.
+    /// The row for an object that was seen now.
     fn row(object: Self::Object, now: Timestamp) -> Self;
 
     /// The table for the rows.
@@ -135,7 +135,7 @@ impl Watch {
     }
 
     /// Takes over what the answer to a write says, without waiting for the watch to say it too: what is decided next is
-    /// decided on it. Only of an object that is there: a watch may have told of its deletion meanwhile.
+    /// decided on it. Only of an object that is there: its deletion may have been seen meanwhile.
     pub fn learn<S: Source>(&self, object: S::Object) {
         let row = S::row(object, self.clock.now());
         let mut tables = self.cache.write();

@@ -1,7 +1,7 @@
 //! What became of a call to the API server that did not do what was asked.
 //!
-//! Every caller gets the answers that it has a use for as an enum of the effect; all the others are a [`Failure`], which can only
-//! be passed on: to be tried again, and shown on the object that it keeps from where it should be.
+//! The outcomes that callers handle are variants of the effect's own enum. Anything else is a [`Failure`], which callers can only return: the
+//! controller retries, and shows it on the object that it keeps from where it should be.
 
 use std::{error::Error, fmt, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The only code that writes API objects and Events. It does what a plan says.
 //!
 //! Every call but those for Events passes [`Effects::call`]: a bounded number at a time, each under a timeout. What a caller can use, such as that the
-//! object changed or went away meanwhile, is an answer of its own type, and a watch will tell more; everything else is a
+//! object changed or went away meanwhile, is an answer of its own type, and a watch event reconciles it again; everything else is a
 //! [`Failure`], and is tried again and shown.
 
 mod confirm;

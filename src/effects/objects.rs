@@ -78,9 +78,9 @@ ours!(Task, TaskStatus.state, Awaited, 4);
 pub enum Written<K> {
     /// The object, with it.
     Done(K),
-    /// The object had changed since the decision: its watch will tell.
+    /// The object had changed since the decision: its watch event reconciles it again.
     Changed,
-    /// The object is gone: its watch will tell.
+    /// The object is gone, of which there will be a watch event.
     Gone,
     /// The object would be too large to store.
     TooLarge(Failure),
@@ -92,7 +92,7 @@ pub enum Written<K> {
 pub enum Deleted {
     /// The object goes.
     Done,
-    /// The object had changed since the decision: its watch will tell.
+    /// The object had changed since the decision: its watch event reconciles it again.
     Changed,
     /// The object is gone.
     Gone,

@@ -23,7 +23,7 @@ use crate::{
 
 /// A pod that is late has few Events, and one is asked for.
 const EVENTS_MAX: u32 = 24;
-/// Objects of a list that are in memory at once, however many there are.
+/// Pods of a list that are in memory at once: each has up to the 1.5 MiB that etcd stores, and takes about twice that while it is parsed.
 const PAGE: u32 = 8;
 
 /// So much of what the API server warns of is passed on.
@@ -99,9 +99,9 @@ pub enum Created {
 pub enum Claimed {
     /// The pod is the Sandbox's.
     Done(Box<Pod>),
-    /// The pod had changed since the decision, or is gone: its watch will tell.
+    /// The pod had changed since the decision, or is gone: its watch event reconciles again.
     Lost,
-    /// The pod is as it was, and is not given to the Sandbox; no watch will tell more.
+    /// The pod is as it was, and is not given to the Sandbox; there will be no watch event.
     Refused(Failure),
 }
 
@@ -134,7 +134,7 @@ impl Effects {
         }
     }
 
-    /// A pod that its pool would not find again is no pod of the pool. That is what is said of it, whatever becomes of its deletion.
+    /// Deletes a pod whose marks admission changed, since nobody would find it again. Returns that as the failure, even where the deletion fails.
     async fn delete_unmarked(&self, verb: &'static str, pod: &Key, uid: Option<String>, words: String) -> Failure {
         let uid = Preconditions { uid, ..Preconditions::default() };
         let (api, params) = (self.pods(&pod.namespace), DeleteParams::default().preconditions(uid));

@@ -38,7 +38,7 @@ pub struct Queues {
 
 impl Queues {
     pub(super) fn new(metrics: &Metrics, claims: &InFlight) -> Self {
-        let queue = |name, load: &InFlight| Arc::new(Queue::new(Counts::of(metrics, name), load.clone()));
+        let queue = |name, in_flight: &InFlight| Arc::new(Queue::new(Counts::of(metrics, name), in_flight.clone()));
         Self {
             pools: queue(WarmPools::NAME, &InFlight::default()),
             sandboxes: queue(Sandboxes::NAME, claims),

@@ -37,7 +37,7 @@ pub struct Queue<K> {
 pub struct InFlight(watch::Sender<usize>);
 
 impl InFlight {
-    /// Resolves when there are none, and where there is always one, as of those that are refused again and again, as a burst ends.
+    /// Resolves when no key is in flight, or after the longest burst: keys that keep failing would hold it up for ever.
     pub async fn none(&self) {
         // The sender is held here, so there is always one.
         let _ = tokio::time::timeout(AT_MOST, self.0.subscribe().wait_for(|keys| *keys == 0)).await;
@@ -88,7 +88,7 @@ pub struct QueueStats {
 
 #[derive(Debug)]
 struct Inner<K> {
-    load: InFlight,
+    in_flight: InFlight,
     ready: Rotation<K>,
     queued: BTreeMap<K, Instant>,
     active: BTreeMap<K, Instant>,
@@ -104,12 +104,12 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 impl<K: Clone + Ord + Namespaced> Queue<K> {
-    /// An empty queue that counts here, and adds to `load`.
-    pub fn new(counts: Counts, load: InFlight) -> Self {
+    /// An empty queue that counts here, and adds to `in_flight`.
+    pub fn new(counts: Counts, in_flight: InFlight) -> Self {
         Self {
             counts,
             inner: Mutex::new(Inner {
-                load,
+                in_flight,
                 ready: Rotation::default(),
                 queued: BTreeMap::new(),
                 active: BTreeMap::new(),
@@ -221,7 +221,7 @@ impl<K: Clone + Ord + Namespaced> Inner<K> {
         if is_new {
             self.queued.insert(key.clone(), Instant::now());
             self.ready.push(key);
-            self.load.more();
+            self.in_flight.more();
         }
         is_new
     }
@@ -244,7 +244,7 @@ impl<K: Clone + Ord + Namespaced> Inner<K> {
         if self.again.remove(key) {
             self.add(key.clone());
         }
-        self.load.less();
+        self.in_flight.less();
         worked
     }
 
@@ -318,9 +318,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_a_load_until_no_work_on_them_is_left() {
-        let load = InFlight::default();
-        let queue = Queue::new(Counts::of(&Metrics::unread(), "test"), load.clone());
-        let is_none = async || tokio::time::timeout(Duration::from_millis(1), load.none()).await.is_ok();
+        let in_flight = InFlight::default();
+        let queue = Queue::new(Counts::of(&Metrics::unread(), "test"), in_flight.clone());
+        let is_none = async || tokio::time::timeout(Duration::from_millis(1), in_flight.none()).await.is_ok();
         assert!(is_none().await);
         queue.add("a");
         queue.add("a");
@@ -336,7 +336,7 @@ mod tests {
 
         queue.add("b");
         let start = Instant::now();
-        load.none().await;
+        in_flight.none().await;
         assert_eq!(start.elapsed(), AT_MOST, "one that is always there keeps nobody for ever");
     }
 

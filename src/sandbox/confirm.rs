@@ -39,7 +39,7 @@ impl Sandboxes {
         Ok(())
     }
 
-    /// Its pod. What somebody took off it is put back: without the label no watch tells of it, and without the owner it would stay
+    /// Its pod. What somebody took off it is put back: without the label there is no watch event of it, and without the owner it would stay
     /// when its Sandbox goes.
     async fn taken_back(&self, observed: &Observed, pod: Pod) -> Result<Option<Pod>, Failure> {
         let uid = observed.uid();

@@ -1,7 +1,7 @@
 //! Since when a Sandbox is idle, and when that is put on record. Pure.
 //!
 //! Idle since the end of the last Task or, if that was later, of the last live process or client. The latter is not put on record: the
-//! agent in the pod knows it, and tells whoever asks.
+//! agent in the pod knows it, and answers whoever asks.
 //!
 //! The record is what an operator counts a ttl from that did not see the last Task end, because it was started later. It is written
 //! lazily, a tenth of the ttl late, so that a short Task costs no write; who reads it adds that tenth. An expiry so may be a tenth of

@@ -225,7 +225,7 @@ impl Sandboxes {
 
     async fn delete_pods(&self, pods: &[Version]) -> Result<(), Failure> {
         for pod in pods {
-            // One that changed is looked at again when its watch tells.
+            // The watch event of one that changed reconciles it again.
             let _: Deleted = self.effects.delete_pod(pod).await?;
         }
         Ok(())

@@ -137,14 +137,14 @@ fn without_pod(observed: &Observed) -> Decision {
         return Decision::Wait(SandboxReason::ClaimRefused);
     }
     let Some(pod) = observed.candidate.clone() else {
-        return Decision::Wait(without_pods(observed));
+        return Decision::Wait(why_unclaimed(observed));
     };
     let Some(owner) = owner(observed.sandbox()) else { return Decision::Wait(SandboxReason::Claiming) };
     Decision::Claim(Claim { pod, sandbox: observed.key().name, owner })
 }
 
 /// Why a pool that is there has no pod for it.
-fn without_pods(observed: &Observed) -> SandboxReason {
+fn why_unclaimed(observed: &Observed) -> SandboxReason {
     if observed.pool_is_at_limit { SandboxReason::PoolAtLimit } else { SandboxReason::PoolEmpty }
 }
 

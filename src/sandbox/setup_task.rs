@@ -13,7 +13,7 @@ use crate::{cache::TaskRow, effects::Failure, object::Uid};
 
 impl Sandboxes {
     /// Makes the Task of the setup where it is to be made, and decides on what came of that; nothing where the Sandbox is not any more what
-    /// that was decided on, which its watch will tell.
+    /// that was decided on, of which there will be a watch event.
     pub(super) async fn make_setup(&self, observed: &mut Observed, plan: Plan) -> Result<Option<Plan>, Failure> {
         if plan.decision != Decision::MakeSetup {
             return Ok(Some(plan));

@@ -96,7 +96,7 @@ impl Tasks {
             ExecutorMode::Agent if !is_started && observed.row.left_out > 0 => {
                 match self.effects.read::<Task>(&version.key).await? {
                     Some(task) if Uid::of(&task) == version.uid => task.spec.steps,
-                    // Its watch will tell that it is gone.
+                    // There will be a watch event of its deletion.
                     Some(_) | None => return Ok(()),
                 }
             }
@@ -138,7 +138,7 @@ impl Tasks {
         let Some(task) = found.filter(|task| Uid::of(task) == version.uid && is_behind(task)) else { return Ok(()) };
         match self.effects.write_generation(&task).await? {
             Written::Done(task) => self.watch.learn::<TaskRow>(task),
-            // Its watch will tell.
+            // Its watch event reconciles it again.
             Written::Changed | Written::Gone => {}
             Written::TooLarge(failure) => return Err(failure),
         }
@@ -163,7 +163,7 @@ impl Tasks {
             }
             match self.write(observed, &status).await? {
                 Written::Done(()) => {
-                    self.settle(observed, &status);
+                    self.release_run(observed, &status);
                     return Ok(());
                 }
                 Written::Gone => {
@@ -178,7 +178,7 @@ impl Tasks {
     }
 
     /// The end of the Task is on record: it is counted, and nothing is kept of its run.
-    fn settle(&self, observed: &Observed, status: &TaskStatus) {
+    fn release_run(&self, observed: &Observed, status: &TaskStatus) {
         let (uid, traces) = (observed.uid(), self.effects.traces());
         let trace = traces.id(|| trace(observed, Some(status)));
         self.runs.read(&uid, |run| measure::finished(&self.metrics, &observed.row, status, &run.steps, trace));
@@ -205,7 +205,7 @@ impl Tasks {
         })
     }
 
-    /// Shows where the Task stands, if it has not changed since; if it has, its watch will tell.
+    /// Shows where the Task stands, if it has not changed since; if it has, its watch event reconciles it again.
     async fn put_status(&self, observed: &Observed, wanted: &TaskStatus) -> Result<(), Failure> {
         match self.write(observed, wanted).await? {
             Written::Done(()) | Written::Changed | Written::Gone => Ok(()),
@@ -228,7 +228,7 @@ impl Reconcile for Tasks {
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         self.effects.traces().name_in_log(|| trace(&observed, observed.row.status()));
         if let Some(status) = observed.ended_unheard() {
-            self.settle(&observed, status);
+            self.release_run(&observed, status);
         }
         self.confirm(&mut observed).await?;
         let plan = plan::plan(&observed, self.clock.now());
@@ -244,7 +244,7 @@ impl Reconcile for Tasks {
             Decision::Finish(verdict) => self.finish(&observed, verdict).await?,
             Decision::Acknowledge => self.acknowledge(&observed).await?,
             Decision::Expire => {
-                // One that changed is looked at again when its watch tells.
+                // The watch event of one that changed reconciles it again.
                 let _: Deleted = self.effects.delete::<Task>(&Version::of(&*observed.row.task)).await?;
             }
         }

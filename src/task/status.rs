@@ -17,7 +17,7 @@ use crate::{
     runs::{RunView, StepRun},
 };
 
-/// A stream that breaks is open again in a moment; a run that is not heard of for this long says so.
+/// A stream that breaks is open again in a moment; a run whose agent cannot be reached for this long says so.
 const UNHEARD_OF: Duration = Duration::from_secs(10);
 
 /// What every status of a Task has.
@@ -130,7 +130,7 @@ pub(super) fn starting(observed: &Observed, target: &Target, now: Timestamp) -> 
 /// The status of a Task whose run has come as far as `steps`, the last of which is in progress.
 pub(super) fn in_progress(observed: &Observed, target: &Target, steps: &[StepRun], now: Timestamp) -> TaskStatus {
     match observed.row.status() {
-        // Of a run that another process began, and this one has not heard of yet, the record says more.
+        // Of a run that another process began, and of which this one has no report yet, the record says more.
         Some(recorded) if steps.is_empty() && recorded.started_at.is_some() => {
             let message = running_message(observed, target, now);
             let conditions = (Truth::False, Truth::Unknown);
@@ -140,13 +140,13 @@ pub(super) fn in_progress(observed: &Observed, target: &Target, steps: &[StepRun
     }
 }
 
-/// From when on it is shown that a run is not heard of, if it is not.
+/// From when on it is shown that the agent of a run cannot be reached.
 pub(super) fn unheard_at(run: &RunView) -> Option<Timestamp> {
     run.obstacle.as_ref().map(|(_, since)| after(*since, UNHEARD_OF))
 }
 
-/// Whether the record says otherwise of whether the run is heard of.
-pub(super) fn is_unheard_of_otherwise(observed: &Observed, run: &RunView, now: Timestamp) -> bool {
+/// Whether the recorded message does not say any more what is so: whether the agent of the run can be reached.
+pub(super) fn reachability_changed(observed: &Observed, run: &RunView, now: Timestamp) -> bool {
     let recorded = observed.row.status().and_then(|s| s.conditions.first());
     recorded.is_some_and(|c| c.message != running_message(observed, &run.target, now))
 }

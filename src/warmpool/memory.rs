@@ -33,7 +33,7 @@ const SET_BACK: Duration = Duration::from_secs(1);
 pub(super) struct Memory {
     /// When it was last looked at.
     seen: Timestamp,
-    /// Whether the API server said that the pool is gone: its watch, which has yet to tell, may be late.
+    /// Whether the API server said that the pool is gone: its watch may be late.
     pub(super) is_gone: bool,
     pub(super) record: Record,
     /// The highest number whose name a pod has that is not the pool's.

@@ -100,7 +100,7 @@ impl WarmPools {
         let until = Instant::now() + LOOK_AGAIN;
         let mut deleted = false;
         for pod in pods {
-            // The watch tells of what is deleted.
+            // There is a watch event of each deletion.
             if deleted && Instant::now() >= until {
                 break;
             }
@@ -113,7 +113,7 @@ impl WarmPools {
                         self.metrics.pod_replacements.with([&pool.namespace, &pool.name, reason]).inc();
                     }
                 }
-                // What changed or is gone is looked at again when its watch tells.
+                // The watch event of what changed or is gone reconciles it again.
                 (Ok(Deleted::Changed | Deleted::Gone), _) => {}
                 // Others may be deleted all the same.
                 (Err(failure), _) if failure.is_refusal() => failed = failed.and(Err(failure)),
@@ -130,11 +130,11 @@ impl WarmPools {
         if plan.create.is_empty() {
             return Ok(created);
         }
-        // Where it has changed meanwhile, its watch will tell.
+        // Where it has changed meanwhile, its watch event reconciles it again.
         let Some(pool) = self.with_template(observed).await? else { return Ok(created) };
         let until = Instant::now() + LOOK_AGAIN;
         for (made, number) in plan.create.iter().enumerate() {
-            // The watch tells of what is created.
+            // There is a watch event of each creation.
             if Instant::now() >= until || !observed.is_current(&self.watch.cache) {
                 break;
             }
@@ -152,8 +152,8 @@ impl WarmPools {
         Ok(created)
     }
 
-    /// The pod of this name is one of the pool's, which its watch will tell, or somebody else's, which it never will. It tells of no
-    /// number either that only a forger led to.
+    /// The name is taken. Of a pod of the pool's there will be a watch event; of one that is not, or whose number is above `NUMBER_MAX` since
+    /// somebody forged it, there will be none, and the number is passed over.
     fn note_taken(&self, observed: &Observed, pod: &Pod, number: i64) {
         let pool = Key::of(&*observed.pool);
         if pod.pool().as_ref() != Some(&pool) || number > manifest::NUMBER_MAX {
@@ -271,7 +271,7 @@ impl Reconcile for WarmPools {
                 "the template changed; idle pods are being replaced one by one",
             ));
         }
-        // What ended is counted; where nothing is to be waited for, no watch may tell more before its pod is gone.
+        // What ended is counted; where nothing is to be waited for, there may be no watch event before its pod is gone.
         let is_free =
             plan.ended.is_some() && plan.short > 0 && observed.setback.as_ref().is_none_or(|s| s.until <= now);
         // A pool that did not grow for its setback may now that it is over.

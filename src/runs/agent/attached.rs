@@ -26,20 +26,20 @@ const BESIDE_STEPS: usize = 8;
 /// What nobody waits for does not pile up while there is no stream.
 const DEFERRED_MAX: usize = 16 * 1024;
 
-/// What a run hears.
+/// What a stream delivers to a run.
 pub(super) enum StreamEvent {
-    /// That it was sent to the agent, on a stream that is open.
+    /// It was sent to the agent, on a stream that is open.
     Sent,
-    /// This, from the agent.
+    /// A message of the agent.
     Message(FromAgent),
-    /// That the agent cannot be talked to now.
+    /// The agent cannot be reached now.
     Obstacle {
         /// Why.
         message: String,
         /// Whether the pod is reached, and something in it stands in the way.
         reached: bool,
     },
-    /// That it never will be; in words.
+    /// The agent is gone for good; why.
     Gone(String),
 }
 
@@ -52,9 +52,9 @@ pub(super) struct Attach {
     pub(super) steps: usize,
     /// How many messages were taken of it on this stream.
     pub(super) taken: usize,
-    /// Whether it was told that it was sent on this stream.
+    /// Whether [`StreamEvent::Sent`] was delivered for this stream.
     pub(super) sent: bool,
-    pub(super) said: mpsc::Sender<StreamEvent>,
+    pub(super) events: mpsc::Sender<StreamEvent>,
 }
 
 /// What a stream is to do.
@@ -63,9 +63,9 @@ pub(super) enum StreamCommand {
     Attach(Attach),
     /// End a run.
     Cancel(RunId),
-    /// Say this with what is said next: nobody waits for it.
+    /// Send this with what is sent next: nobody waits for it.
     Deferred(ToAgent),
-    /// A Sandbox has the pod: tell of live processes from now on.
+    /// A Sandbox has the pod: report live processes from now on.
     WatchLive {
         report: LiveReport,
         /// Whether the claim was one of many at once.
@@ -95,7 +95,7 @@ impl Attached {
     pub(super) fn take(&mut self, command: StreamCommand) -> Bytes {
         match command {
             // Its run was given up while the stream was being opened: nobody would follow it, or end it.
-            StreamCommand::Attach(attach) if attach.said.is_closed() => Bytes::new(),
+            StreamCommand::Attach(attach) if attach.events.is_closed() => Bytes::new(),
             StreamCommand::Attach(attach) => {
                 let frame = ask(&attach);
                 self.runs.insert(attach.run.clone(), attach);
@@ -155,7 +155,7 @@ impl Attached {
     }
 
     fn leave_out_abandoned(&mut self) {
-        self.runs.retain(|_, attach| !attach.said.is_closed());
+        self.runs.retain(|_, attach| !attach.events.is_closed());
     }
 
     /// Gives a message to the run that it is about; returns whether there is one that can still expect it.
@@ -176,7 +176,7 @@ impl Attached {
         attach.taken += 1;
         // From here on it is only followed, and its contents need no memory.
         attach.start = None;
-        let taken = timeout(TAKING_MAX, attach.said.send(StreamEvent::Message(message))).await;
+        let taken = timeout(TAKING_MAX, attach.events.send(StreamEvent::Message(message))).await;
         if is_last || !matches!(taken, Ok(Ok(()))) {
             self.runs.remove(&run);
         }
@@ -187,13 +187,13 @@ impl Attached {
     pub(super) async fn sent(&mut self) {
         for attach in self.runs.values_mut().filter(|attach| !attach.sent) {
             attach.sent = true;
-            let _ = timeout(TAKING_MAX, attach.said.send(StreamEvent::Sent)).await;
+            let _ = timeout(TAKING_MAX, attach.events.send(StreamEvent::Sent)).await;
         }
     }
 
-    pub(super) async fn tell(&self, said: impl Fn() -> StreamEvent) {
+    pub(super) async fn tell(&self, event: impl Fn() -> StreamEvent) {
         for attach in self.runs.values() {
-            let _ = timeout(TAKING_MAX, attach.said.send(said())).await;
+            let _ = timeout(TAKING_MAX, attach.events.send(event())).await;
         }
     }
 }
@@ -212,10 +212,10 @@ mod tests {
 
     #[test]
     fn a_run_that_was_given_up_before_its_turn_is_not_sent() {
-        let (said, hears) = mpsc::channel(4);
+        let (events, receiver) = mpsc::channel(4);
         let start = Some(Bytes::from_static(b"start"));
-        let attach = Attach { run: RunId::new("a").unwrap(), start, steps: 1, taken: 0, sent: false, said };
-        drop(hears);
+        let attach = Attach { run: RunId::new("a").unwrap(), start, steps: 1, taken: 0, sent: false, events };
+        drop(receiver);
         let mut attached = Attached::default();
         assert!(attached.take(StreamCommand::Attach(attach)).is_empty());
         assert!(attached.runs.is_empty());

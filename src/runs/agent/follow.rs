@@ -74,12 +74,12 @@ impl<'a> Follower<'a> {
             let next = async {
                 tokio::select! {
                     biased;
-                    said = answers.recv() => Next::StreamEvent(said),
+                    event = answers.recv() => Next::StreamEvent(event),
                     control = more_than(&mut control, asked) => Next::Asked(control),
                 }
             };
             let flow = match timeout_at(self.limit.at(), next).await {
-                Ok(Next::StreamEvent(Some(said))) => self.take(said),
+                Ok(Next::StreamEvent(Some(event))) => self.take(event),
                 Ok(Next::StreamEvent(None)) => {
                     answers = self.attach();
                     Continue(())
@@ -94,19 +94,19 @@ impl<'a> Follower<'a> {
     }
 
     fn attach(&self) -> mpsc::Receiver<StreamEvent> {
-        let (said, receive) = mpsc::channel(4);
+        let (events, receive) = mpsc::channel(4);
         let start = match &self.stage {
             Stage::Waiting(start) | Stage::Sent(start, _) => Some(start.clone()),
             Stage::Started => None,
         };
-        let attach = Attach { run: self.run.id.clone(), start, steps: self.run.steps, taken: 0, sent: false, said };
+        let attach = Attach { run: self.run.id.clone(), start, steps: self.run.steps, taken: 0, sent: false, events };
         self.agent.command(&self.run.target, StreamCommand::Attach(attach));
         receive
     }
 
-    fn take(&mut self, said: StreamEvent) -> ControlFlow<(RunEnd, Leftovers)> {
+    fn take(&mut self, event: StreamEvent) -> ControlFlow<(RunEnd, Leftovers)> {
         let now = self.agent.clock.now();
-        match said {
+        match event {
             StreamEvent::Message(message) => {
                 decode::take(message, &self.run, self.report, now)?;
                 if !matches!(self.stage, Stage::Started) {

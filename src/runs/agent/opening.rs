@@ -78,10 +78,10 @@ mod tests {
 
     fn attach(agent: &Arc<Agent>, namespace: &str, pod: &str) -> mpsc::Receiver<StreamEvent> {
         let target = testing::target(namespace, pod);
-        let (said, hears) = mpsc::channel(4);
-        let attach = Attach { run: RunId::new("r").unwrap(), start: None, steps: 1, taken: 0, sent: false, said };
+        let (events, receiver) = mpsc::channel(4);
+        let attach = Attach { run: RunId::new("r").unwrap(), start: None, steps: 1, taken: 0, sent: false, events };
         agent.command(&target, StreamCommand::Attach(attach));
-        hears
+        receiver
     }
 
     /// How long one with a Task waits for its stream, in this namespace, where so many of `a` do not answer.

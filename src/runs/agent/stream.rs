@@ -197,7 +197,7 @@ impl Agent {
     }
 }
 
-/// The runs of a pod whose Tasks were asked for. What greets and hangs up, again and again, costs the API server no more than that.
+/// The runs of a pod whose Tasks were asked for. A pod that greets and hangs up, again and again, costs the API server no more than that.
 #[derive(Default)]
 struct Asked(BTreeSet<RunId>);
 
@@ -301,31 +301,31 @@ mod tests {
         [started.clone(), started].into_iter().chain((0..=STEPS).map(step)).chain([ended]).collect()
     }
 
-    /// How a conversation with a pod that says this ends, and how much of it a run of so many steps was told.
-    async fn conversation(said: Vec<FromAgent>) -> (Option<StreamError>, usize) {
+    /// How a conversation with a pod that sends this ends, and how many messages a run of so many steps gets.
+    async fn conversation(messages: Vec<FromAgent>) -> (Option<StreamError>, usize) {
         let (mut pod, socket) = Pod::connected().await;
-        let (told, mut hears) = mpsc::channel(4);
-        let attach = Attach { run: run(), start: None, steps: STEPS as usize, taken: 0, sent: false, said: told };
-        let (mut attached, (_orders, mut ordered)) = (Attached::default(), mpsc::unbounded_channel());
+        let (events, mut receiver) = mpsc::channel(4);
+        let attach = Attach { run: run(), start: None, steps: STEPS as usize, taken: 0, sent: false, events };
+        let (mut attached, (_sender, mut commands)) = (Attached::default(), mpsc::unbounded_channel());
         attached.take(StreamCommand::Attach(attach));
-        let count = async {
+        let counting = async {
             let mut messages = 0;
-            while let Some(said) = hears.recv().await {
-                messages += usize::from(matches!(said, StreamEvent::Message(_)));
+            while let Some(event) = receiver.recv().await {
+                messages += usize::from(matches!(event, StreamEvent::Message(_)));
             }
             messages
         };
         let talk = async move {
-            let trouble = converse(socket, &mut attached, &mut ordered).await;
+            let error = converse(socket, &mut attached, &mut commands).await;
             drop(attached);
-            trouble
+            error
         };
         let say = async {
-            pod.say(said).await;
+            pod.say(messages).await;
             drop(pod);
         };
-        let (trouble, messages, ()) = tokio::join!(talk, count, say);
-        (trouble, messages)
+        let (error, count, ()) = tokio::join!(talk, counting, say);
+        (error, count)
     }
 
     #[tokio::test]
