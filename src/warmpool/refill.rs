@@ -34,3 +34,24 @@ impl Refill {
         self.put_off_since.or(yields.then_some(now)).filter(|_| short > 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_missing_since_the_burst_that_put_them_off_until_none_is() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        // Since when before, whether refill yields, how many are missing: since when at second 9.
+        for (since, yields, short, expected) in [
+            (None, true, 1, at(9)),
+            (None, false, 1, None),
+            (at(5), true, 1, at(5)),
+            (at(5), false, 1, at(5)),
+            (at(5), true, 0, None),
+        ] {
+            let refill = Refill { last_claim: None, put_off_since: since };
+            assert_eq!(refill.put_off(yields, short, at(9).unwrap()), expected, "{since:?} {yields} {short}");
+        }
+    }
+}

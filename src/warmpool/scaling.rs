@@ -213,6 +213,7 @@ mod tests {
             ("replicas were raised", bounds(7, 20, None, 0), (0, 0), 3, false, (7, None)),
             ("maxReplicas was lowered", bounds(3, 8, None, 0), (0, 0), 18, false, (8, None)),
             ("as many as there is room for", bounds(3, 20, Some(25), 15), (12, 0), 3, false, (10, Some(MaxPods))),
+            ("as many as are asked for", bounds(3, 20, Some(25), 15), (10, 0), 3, false, (10, None)),
             ("no room", bounds(3, 20, Some(20), 20), (1, 0), 3, false, (0, Some(MaxPods))),
             ("more are held than there may be", bounds(3, 20, Some(20), 30), (0, 0), 3, false, (0, Some(MaxPods))),
             ("what is kept takes no room from others", bounds(0, 20, Some(20), 12), (0, 2), 18, false, (8, None)),

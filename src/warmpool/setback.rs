@@ -133,7 +133,7 @@ mod tests {
         let right = "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"";
         for (code, said, reason, remedy) in [
             (403, "exceeded quota: q, requested: pods=1", QuotaExceeded, "raise the ResourceQuota"),
-            (409, conflict, ApiError, "tried again"),
+            (409, conflict, ApiError, "has been modified; it is tried again"),
             (
                 403,
                 "the label arl.infra.io/warmpool of the pod is not as it was asked for: an admission webhook or policy changes it",
@@ -149,6 +149,7 @@ mod tests {
             ),
             (403, "violates PodSecurity \"restricted\"", Refused, "change spec.template"),
             (422, policy, Refused, "change spec.template"),
+            (422, "pods \"p-1\" is forbidden: no image from there", Refused, "change spec.template"),
             (400, "admission webhook \"w\" denied the request: no", Refused, "change spec.template"),
             (422, "Pod \"p-1\" is invalid: spec.containers: Required value", InvalidTemplate, "correct spec.template"),
             (400, "Pod in version \"v1\" cannot be handled as a Pod", InvalidTemplate, "correct spec.template"),
@@ -204,5 +205,8 @@ mod tests {
         let first = quota(3).after(None, Timestamp::UNIX_EPOCH);
         let second = quota(4).after(Some(&first), Timestamp::UNIX_EPOCH);
         assert_eq!((first.is_shown(), &second.message), (true, &first.message));
+        let other = of(Cause::Refused(Refusal::new(403, "exceeded quota: another")))
+            .after(Some(&second), Timestamp::UNIX_EPOCH);
+        assert!(other.message.contains("another"), "{}", other.message);
     }
 }

@@ -1,12 +1,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
-use arl_crds::{WarmPool, labels};
+use arl_crds::{Scaling, WarmPool, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
 use crate::warmpool::{
     AgentImage, manifest,
+    memory::Asked,
     scaling::{Demand, Scale},
 };
 
@@ -103,6 +104,7 @@ fn pods_are_created_and_deleted_by_the_book() {
         ("then the next surges", 2, &[OldReady, Ready], &[3], &[]),
         ("a broken old one makes room", 2, &[OldStarting, OldReady, Starting], &[], &["pod-1"]),
         ("a rolled pool rests", 2, &[Ready, Ready], &[], &[]),
+        ("of too many the old ones go first", 1, &[Ready, Ready, OldReady], &[], &["pod-3"]),
     ];
     for (what, replicas, pods, create, delete) in cases {
         let (created, mut deleted) = decided(*replicas, pods);
@@ -343,4 +345,114 @@ fn a_pod_that_is_evicted_is_counted_once_and_replaced_though_it_takes_its_time_t
     let again = plan(&seen, NOW);
     assert_eq!((again.create, again.delete.len(), again.ended), (vec![3], 0, None));
     assert_eq!(plan(&observed(2, &[P::Deleting, P::Ready], None), NOW).ended, None, "nobody says why");
+}
+
+#[test]
+fn a_pool_without_room_for_one_more_has_as_many_as_there_is_room_for() {
+    let mut seen = observed(3, &[], None);
+    seen.scale.room = 3;
+    assert_eq!(plan(&seen, NOW).create, [1, 2, 3]);
+}
+
+#[test]
+fn no_pod_is_made_where_the_container_that_steps_run_in_is_misnamed() {
+    let mut seen = observed(2, &[], None);
+    Arc::make_mut(&mut seen.pool).spec.executor.container = Some("nosuch".into());
+    let plan = plan(&seen, NOW);
+    assert_eq!((plan.create, plan.short), (vec![], 2));
+}
+
+#[test]
+fn that_a_template_changed_is_told_when_the_first_pod_of_it_is_made() {
+    use P::{Deleting, OldReady, Ready, Starting};
+    let cases: &[(&[P], bool)] = &[
+        (&[OldReady, OldReady], true),
+        (&[OldReady, Deleting], true),
+        (&[OldReady, OldReady, Starting], false),
+        (&[OldReady, Ready], false),
+        (&[Ready], false),
+        (&[], false),
+    ];
+    for (number, (pods, begins)) in cases.iter().enumerate() {
+        let mut seen = observed(2, pods, None);
+        assert_eq!(plan(&seen, NOW).rolling_begins, *begins, "case {number}");
+        seen.late_until = NOW + QUIET;
+        assert!(!plan(&seen, NOW).rolling_begins, "case {number}: none is made yet");
+    }
+}
+
+#[test]
+fn of_several_pods_that_ended_the_one_is_told_of_that_the_template_is_to_blame_for() {
+    for (pods, failed) in [([P::Evicted, P::Failed], 1), ([P::Failed, P::Evicted], 0)] {
+        let mut seen = observed(2, &pods, None);
+        let exited = json!([{ "name": "c", "state": { "terminated": { "reason": "Error", "exitCode": 1 } } }]);
+        Arc::make_mut(&mut seen.idle[failed]).status.container_statuses = serde_json::from_value(exited).unwrap();
+        assert_eq!(plan(&seen, NOW).ended.unwrap().reason, WarmPoolReason::PodsEnded, "{failed}");
+    }
+}
+
+#[test]
+fn a_refusal_is_over_as_soon_as_no_pod_is_missing() {
+    let refused = || Setback { reason: WarmPoolReason::Refused, until: NOW, ..Setback::ended(String::new()) };
+    let is_over = |pods: &[P], setback| plan(&observed(1, pods, setback), NOW).is_over;
+    assert!(is_over(&[P::Starting], Some(refused())));
+    assert!(!is_over(&[], Some(refused())));
+    assert!(!is_over(&[P::Ready], None), "there was none");
+    assert_eq!(look_again(&observed(1, &[P::Ready], Some(refused())), NOW), None);
+}
+
+#[test]
+fn in_a_burst_an_elastic_pool_makes_those_that_somebody_waits_for() {
+    let scaling: Scaling = serde_json::from_value(json!({ "maxReplicas": 20 })).unwrap();
+    // Whether it is elastic, who waits, idle pods: how many of ten are made, and how many of these are awaited.
+    for (elastic, would_claim, idle, made) in
+        [(true, 8, 6, (2, 2)), (true, 7, 8, (0, 0)), (true, 0, 3, (2, 0)), (false, 8, 6, (0, 0)), (false, 8, 3, (2, 2))]
+    {
+        let mut seen = observed(10, &vec![P::Ready; idle], None);
+        Arc::make_mut(&mut seen.pool).spec.scaling = Some(scaling.clone()).filter(|_| elastic);
+        seen.demand.would_claim = would_claim;
+        seen.refill.last_claim = Some(NOW);
+        let plan = plan(&seen, NOW);
+        assert_eq!((plan.create.len(), plan.awaited), made, "{elastic} {would_claim} {idle}");
+    }
+}
+
+/// A pool of pods that are not ready since a minute, but for the first, which is new; whose Events were looked at, and when they are again.
+fn late(asked: Option<(&str, i64)>) -> Observed {
+    let mut seen = observed(4, &[P::Starting; 4], None);
+    for (number, pod) in seen.idle.iter_mut().enumerate() {
+        let pod = Arc::make_mut(pod);
+        pod.unready_since = Some(NOW + Duration::from_secs(if number == 0 { 55 } else { 0 }));
+        pod.status.conditions = serde_json::from_value(json!([{ "type": "PodScheduled", "status": "True" }])).unwrap();
+    }
+    seen.asked = asked.map(|(pod, next)| Asked {
+        pod: Uid(pod.into()),
+        said: None,
+        times: 1,
+        next: Timestamp::from_second(next).unwrap(),
+    });
+    seen
+}
+
+/// What it is about; whose Events were looked at, and when they are again: whose are now, and when there is another look.
+type Asking = (&'static str, Option<(&'static str, i64)>, Option<&'static str>, i64);
+
+#[test]
+fn events_are_looked_at_of_one_late_pod_at_a_time() {
+    let now = NOW + Duration::from_secs(60);
+    let cases: &[Asking] = &[
+        ("none was asked about", None, Some("pod-2"), 85),
+        ("it is not time yet", Some(("pod-2", 61)), None, 61),
+        ("it is time", Some(("pod-2", 60)), Some("pod-2"), 85),
+        ("it stays with the one that it began with", Some(("pod-3", 60)), Some("pod-3"), 85),
+        ("that one is asked about alone", Some(("pod-3", 61)), None, 61),
+        ("that one is gone", Some(("pod-9", 61)), Some("pod-2"), 85),
+        ("that one is not late any more", Some(("pod-1", 61)), Some("pod-2"), 85),
+    ];
+    for (what, asked, ask, next) in cases {
+        let seen = late(*asked);
+        let found = (plan(&seen, now).ask.map(|pod| pod.uid.0), look_again(&seen, now).map(Timestamp::as_second));
+        assert_eq!(found, (ask.map(str::to_owned), Some(*next)), "{what}");
+    }
+    assert_eq!(plan(&late(None), NOW + Duration::from_secs(29)).ask, None, "none is late");
 }

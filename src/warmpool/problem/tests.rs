@@ -41,6 +41,12 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
             "container executor has not started (ContainerCreating): FailedMount",
         ),
         (
+            "a network that pods cannot be put into",
+            json!({ "conditions": [scheduled()] }),
+            Some("FailedCreatePodSandBox: no network"),
+            "its containers have not been created: FailedCreatePodSandBox",
+        ),
+        (
             "a scheduling gate",
             json!({ "conditions": [condition("PodScheduled", "False", "SchedulingGated", gate)] }),
             None,
@@ -132,6 +138,12 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
         assert_eq!(problem.reason, WarmPoolReason::PodsLate, "{what}");
         assert!(problem.message.contains(message), "{what}: {}", problem.message);
     }
+}
+
+#[test]
+fn a_pod_may_have_been_late_before_until_it_is() {
+    let pod = pod(&json!({}));
+    assert_eq!([0, 29, 30, 31].map(|now| late::may_have_been(&pod, at(now))), [true, true, false, false]);
 }
 
 #[test]
