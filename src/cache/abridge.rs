@@ -151,6 +151,66 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_kept_up_to_their_limit() {
+        let kept = |size: usize| {
+            let step = |text: usize| json!({ "name": "a", "type": "Command", "command": ["x".repeat(text)] });
+            let rest = task(&step(0), "Pending").spec.steps[0].size();
+            abridge(&mut task(&step(size - rest), "Pending"))
+        };
+        assert_eq!((kept(STEPS_KEPT), kept(STEPS_KEPT + 1)), (0, STEPS_KEPT + 1));
+    }
+
+    #[test]
+    fn how_much_memory_a_template_takes_is_reckoned_with_its_maps() {
+        let (value, name) = (size_of::<Value>(), size_of::<String>());
+        let numbers = |n: usize| Value::Object((0..n).map(|i| (i.to_string(), json!(0))).collect());
+        for (what, expected) in [
+            (json!(null), value),
+            (json!("abc"), value + 3),
+            (json!(["abc", true]), 3 * value + 3),
+            (json!({}), value),
+            (json!({ "ab": "cde" }), value + NODE + name + 2 + value + 3),
+            (numbers(6), value + NODE + 6 * (name + 1 + value)),
+            (numbers(7), value + 2 * NODE + 7 * (name + 1 + value)),
+        ] {
+            assert_eq!(memory(&what), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_task_is_a_setups_by_its_name_and_by_what_is_its_sandbox() {
+        let of = |name: &str, owner: Option<(&str, &str, &str)>, recorded: Option<&str>| {
+            let mut task = task(&json!({ "name": "a", "type": "Command" }), "Pending");
+            task.metadata.name = Some(name.into());
+            task.metadata.owner_references = owner.map(|(kind, name, uid)| {
+                serde_json::from_value(json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": uid }])).unwrap()
+            });
+            task.status.as_mut().unwrap().sandbox_uid = recorded.map(str::to_owned);
+            setup_of(&task).map(|uid| uid.0)
+        };
+        let name = setup_task("s", "uid");
+        let its = Some("uid".to_owned());
+        assert_eq!(of(&name, Some(("Sandbox", "s", "uid")), None), its);
+        assert_eq!(of(&name, None, Some("uid")), its);
+        assert_eq!(of(&name, Some(("Sandbox", "s", "another")), Some("uid")), its);
+        assert_eq!(of(&name, Some(("WarmPool", "s", "uid")), None), None);
+        assert_eq!(of(&name, Some(("Sandbox", "another", "uid")), None), None);
+        assert_eq!(of(&name, Some(("Sandbox", "s", "another")), None), None);
+        assert_eq!(of("t", Some(("Sandbox", "s", "uid")), Some("uid")), None);
+        assert_eq!(of(&name, None, None), None);
+    }
+
+    #[test]
+    fn of_a_setup_the_steps_are_left_out() {
+        let step = json!({ "name": "a", "type": "Command", "command": ["true"] });
+        let spec = json!({ "poolRef": "p", "setup": { "steps": [step, step] } });
+        let mut sandbox: Sandbox = serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap();
+        let size: usize = sandbox.spec.setup.as_ref().unwrap().steps.iter().map(Step::size).sum();
+        assert_eq!((abridge_setup(&mut sandbox), sandbox.spec.setup.as_ref().unwrap().steps.len()), (size, 0));
+        assert_eq!(abridge_setup(&mut sandbox), 0);
+    }
+
+    #[test]
     fn of_a_task_that_has_ended_the_step_that_ran_last_is_left() {
         let mut ended = task(&json!({ "name": "a", "type": "Command", "command": ["true"] }), "Failed");
         let at = "2026-01-01T00:00:00.000000Z";

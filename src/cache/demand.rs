@@ -86,6 +86,7 @@ mod tests {
     #[test]
     fn claims_count_for_as_long_as_a_pod_takes_to_start() {
         let mut demand = PoolDemand::default();
+        let at = |second: i64| at(1_000_000 + second);
         for second in [0, 10, 10, 12] {
             demand.claimed(at(second));
         }

@@ -274,3 +274,119 @@ impl Row for TaskRow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cache::Table;
+
+    fn at(millisecond: i64) -> Timestamp {
+        Timestamp::from_millisecond(millisecond).unwrap()
+    }
+
+    fn sandbox(status: &Value) -> Sandbox {
+        let metadata = json!({ "name": "s", "namespace": "ns", "uid": "a", "resourceVersion": "7" });
+        let object = json!({ "metadata": metadata, "spec": { "poolRef": "p" }, "status": status });
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn task(status: &Value, command: &[&str]) -> Task {
+        let metadata = json!({ "name": "t", "namespace": "ns", "uid": "a", "resourceVersion": "7" });
+        let step = json!({ "name": "a", "type": "Command", "command": command });
+        let spec = json!({ "sandboxRef": "s", "steps": [step] });
+        serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn what_was_heard_of_within_two_seconds_was_created_a_moment_before() {
+        // By the API server, if it said; when it was heard of: when it was created.
+        for (recorded, heard_of, created) in [
+            (Some(1_000), 1_000, 1_000),
+            (Some(1_000), 1_700, 1_700),
+            (Some(1_000), 2_999, 2_999),
+            (Some(1_000), 3_000, 1_000),
+            (Some(1_000), 9_000, 1_000),
+            (Some(1_000), 400, 1_000),
+            (None, 400, 400),
+        ] {
+            let metadata = ObjectMeta { creation_timestamp: recorded.map(at).map(Time), ..ObjectMeta::default() };
+            assert_eq!(created_at(&metadata, at(heard_of)), at(created), "{recorded:?} {heard_of}");
+            let mut of_sandbox = sandbox(&Value::Null);
+            of_sandbox.metadata.creation_timestamp.clone_from(&metadata.creation_timestamp);
+            assert_eq!(SandboxRow::new(of_sandbox).heard_of(at(heard_of)).created_at(), at(created));
+            let mut of_task = task(&Value::Null, &["true"]);
+            of_task.metadata.creation_timestamp = metadata.creation_timestamp;
+            assert_eq!(TaskRow::new(of_task).heard_of(at(heard_of)).created_at(), at(created));
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_an_object_stays_with_it_and_not_with_its_name() {
+        for (uid, number, heard_of) in [("a", 7, 100), ("b", 9, 900)] {
+            let mut sandboxes = Table::default();
+            drop(sandboxes.apply(SandboxRow::new(sandbox(&Value::Null)).heard_of(at(100))));
+            let mut changed = sandbox(&Value::Null);
+            (changed.metadata.uid, changed.metadata.resource_version) = (Some(uid.into()), Some("9".into()));
+            let after = sandboxes.apply(SandboxRow::new(changed).heard_of(at(900))).after.unwrap();
+            assert_eq!((after.arrival.number, after.heard_of), (number, at(heard_of)), "{uid}");
+
+            let mut tasks = Table::default();
+            drop(tasks.apply(TaskRow::new(task(&Value::Null, &["true"])).heard_of(at(100))));
+            let mut changed = task(&Value::Null, &["true"]);
+            (changed.metadata.uid, changed.metadata.resource_version) = (Some(uid.into()), Some("9".into()));
+            let after = tasks.apply(TaskRow::new(changed).heard_of(at(900))).after.unwrap();
+            assert_eq!((after.arrival.number, after.heard_of), (number, at(heard_of)), "{uid}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_waits_until_it_has_a_pod_or_has_given_up() {
+        for (status, deleted, waits) in [
+            (json!(null), false, true),
+            (json!({ "phase": "Pending" }), false, true),
+            (json!({ "phase": "Bound", "podUID": "pod" }), false, false),
+            (json!({ "phase": "Released" }), false, false),
+            (json!({ "phase": "Pending" }), true, false),
+        ] {
+            let mut sandbox = sandbox(&status);
+            sandbox.metadata.deletion_timestamp = deleted.then(|| Time(at(0)));
+            let row = SandboxRow::new(sandbox);
+            let held = row.pod_uid().map(|pod| SandboxIndex::Holder("ns".into(), pod));
+            let waiting = waits.then(|| SandboxIndex::Waiting(Key::new("ns", "p")));
+            assert_eq!(
+                (row.is_waiting(), row.indexes()),
+                (waits, waiting.into_iter().chain(held).collect()),
+                "{status}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_task_is_in_the_queue_until_it_has_ended_and_before_all_that_have_not_begun_once_it_has() {
+        let started = json!({ "state": "Running", "startedAt": "2026-01-01T00:00:00.000000Z" });
+        for (status, command, queued) in [
+            (&json!(null), &["true"][..], true),
+            (&json!({ "state": "Pending" }), &["true"], true),
+            (&json!(null), &[], false),
+            (&started, &["true"], true),
+            (&started, &[], true),
+            (&json!({ "state": "Failed" }), &["true"], false),
+        ] {
+            let row = TaskRow::new(task(status, command));
+            let index = queued.then(|| TaskIndex::Unfinished(Key::new("ns", "s")));
+            assert_eq!(row.indexes(), index.into_iter().collect::<Vec<_>>(), "{status} {command:?}");
+            assert_eq!(row.place(), (*status != started, row.arrival.clone()), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_task_is_new_for_a_second_by_a_clock_that_was_not_set_back() {
+        let row = TaskRow::new(task(&Value::Null, &["true"])).heard_of(at(5_000));
+        for (now, is_new) in [(4_999, false), (5_000, true), (5_999, true), (6_000, false), (9_000, false)] {
+            assert_eq!(row.is_new_until(at(now)), is_new.then(|| at(6_000)), "{now}");
+        }
+    }
+}

@@ -353,9 +353,106 @@ fn pods_that_promise_to_stay_are_claimed_first() {
         apply::<SandboxRow>(&mut tables, sandbox(name, created, None));
     }
     assert_eq!(candidates(&tables, &["a", "b", "c"]), ["stays", "drained", "crashes"]);
-    tables.set_node("cordoned", false);
-    tables.set_node("n", true);
-    assert_eq!(candidate(&tables, "d"), None);
+    assert_eq!(tables.set_node("cordoned", false), [key("b")], "it is paired anew");
+    assert_eq!(tables.set_node("n", true), [key("a"), key("c")]);
+    assert_eq!(candidates(&tables, &["a", "b", "c"]), ["stays", "drained", "crashes"], "there is no other for them");
+    assert_eq!(tables.set_node("n", true), [], "it was closed before");
+    for name in ["a", "b", "c"] {
+        delete::<SandboxRow>(&mut tables, name);
+    }
+    apply::<SandboxRow>(&mut tables, sandbox("d", 4, None));
+    assert_eq!(candidate(&tables, "d").as_deref(), Some("drained"), "its node is open now");
+}
+
+#[test]
+fn objects_of_each_kind_count_for_their_namespace_alone() {
+    let empty = Tables::default();
+    assert!(!empty.has_any_in("ns"));
+    let with = |apply: fn(&mut Tables)| {
+        let mut tables = Tables::default();
+        apply(&mut tables);
+        ["n", "ns", "ns-2"].map(|namespace| tables.has_any_in(namespace))
+    };
+    let task = |tables: &mut Tables| {
+        let metadata = json!({ "name": "t", "namespace": "ns", "uid": "t" });
+        let task = json!({ "metadata": metadata, "spec": { "sandboxRef": "s", "steps": [] } });
+        drop(tables.tasks.apply(TaskRow::new(serde_json::from_value(task).unwrap())));
+    };
+    for kind in [
+        |tables: &mut Tables| drop(tables.pools.apply(pool("p", &json!({ "spec": {} })))),
+        |tables: &mut Tables| drop(tables.sandboxes.apply(SandboxRow::new(sandbox("s", 0, None)))),
+        task,
+    ] {
+        assert_eq!(with(kind), [false, true, false]);
+    }
+}
+
+#[test]
+fn pods_are_found_in_the_order_in_which_they_became_ready() {
+    let mut tables = with_pool();
+    for (name, ready) in [("late", 9), ("early", 5)] {
+        apply::<Pod>(&mut tables, pod(name, ready, "pool"));
+    }
+    let mut starting = pod("starting", 0, "pool");
+    starting.status = PodStatus::default();
+    apply::<Pod>(&mut tables, starting);
+    let idle = tables.pods.under(&PodIndex::Idle(key("pool"))).map(|pod| pod.key().name).collect::<Vec<_>>();
+    assert_eq!(idle, ["starting", "early", "late"]);
+}
+
+#[test]
+fn pods_rank_otherwise_once_a_template_is_another() {
+    let mut tables = Tables::default();
+    let of = |uid: &str, generation: Option<i64>, image: &str| {
+        let mut pool = pool("pool", &json!({ "spec": { "containers": [{ "name": "c", "image": image }] } }));
+        (pool.metadata.uid, pool.metadata.generation) = (Some(uid.into()), generation);
+        pool
+    };
+    let (a, b) = (of("u", None, "a").spec.fingerprint(), of("u", None, "b").spec.fingerprint());
+    for (what, pool, changes, template) in [
+        ("it is new", of("u", Some(1), "a"), true, &a),
+        ("nothing changed", of("u", Some(1), "a"), false, &a),
+        ("a generation has one template", of("u", Some(1), "b"), false, &a),
+        ("something else changed", of("u", Some(2), "a"), false, &a),
+        ("another template", of("u", Some(3), "b"), true, &b),
+        ("another pool of the name", of("v", Some(3), "b"), true, &b),
+        ("one without a generation", of("v", None, "b"), false, &b),
+        ("its template is looked at each time", of("v", None, "a"), true, &a),
+    ] {
+        assert_eq!(tables.set_template(&key("pool"), Some(&pool)), changes, "{what}");
+        assert_eq!(tables.template(&key("pool")), Some(template.as_str()), "{what}");
+    }
+    assert_eq!([tables.set_template(&key("pool"), None), tables.set_template(&key("pool"), None)], [true, false]);
+    assert_eq!(tables.template(&key("pool")), None);
+}
+
+#[test]
+fn those_without_a_pod_are_counted_whether_or_not_they_sit_out() {
+    let mut tables = three_for_two();
+    let count = |tables: &Tables| (tables.would_claim(&key("pool")), tables.without_pod(&key("pool")));
+    assert_eq!(count(&tables), (3, 3));
+    refuse_sandbox(&mut tables, "a", second(0));
+    assert_eq!(count(&tables), (2, 3));
+    apply::<SandboxRow>(&mut tables, sandbox("a", 0, Some("1")));
+    assert_eq!(count(&tables), (2, 2), "it has one");
+    let mut another = sandbox("a", 0, None);
+    another.metadata.uid = Some("another".into());
+    apply::<SandboxRow>(&mut tables, another);
+    assert_eq!(count(&tables), (3, 3), "it was not refused");
+}
+
+#[test]
+fn the_refusal_of_a_sandbox_that_is_gone_is_forgotten() {
+    let mut tables = three_for_two();
+    for name in ["a", "b"] {
+        refuse_sandbox(&mut tables, name, second(0));
+    }
+    delete::<SandboxRow>(&mut tables, "a");
+    refuse_pod(&mut tables, "1", second(0));
+    refuse_pod(&mut tables, "2", second(0));
+    let row = Arc::clone(tables.sandboxes.get(&key("b")).unwrap());
+    assert!(tables.may_resume(&row, second(2)), "that of one that is there is not");
+    assert!(!format!("{tables:?}").contains("Uid(\"a\")"), "{tables:?}");
 }
 
 /// What a watch makes of events, and whom it has woken since it was last asked.
