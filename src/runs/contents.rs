@@ -47,8 +47,8 @@ impl Contents {
         Some(Room { contents: Arc::clone(self), namespace: task.namespace.clone(), bytes })
     }
 
-    /// The Task is gone: it waits no longer.
-    pub(super) fn gone(&self, task: &Key) {
+    /// The Task has ended, or is gone: others get its turn.
+    pub(super) fn waits_no_more(&self, task: &Key) {
         if let Some(namespace) = self.lock().get_mut(&task.namespace) {
             namespace.waiting.remove(task);
         }
@@ -155,10 +155,10 @@ mod tests {
         let room = contents.room(&key("a", 0), OF_A_NAMESPACE, &wake).unwrap();
         for number in 1..1000 {
             assert!(contents.room(&key("a", number), LARGE, &wake).is_none());
-            contents.gone(&key("a", number));
+            contents.waits_no_more(&key("a", number));
         }
         assert_eq!(contents.lock()["a"].waiting.len(), 0);
-        contents.gone(&key("b", 0));
+        contents.waits_no_more(&key("b", 0));
         drop(room);
         assert!(woken.lock().unwrap().is_empty() && contents.lock().is_empty());
     }

@@ -124,9 +124,9 @@ impl Runs {
         self.bounds.contents.room(task, bytes, &self.wake_task)
     }
 
-    /// There is no Task of this name: none waits for room.
-    pub fn task_is_gone(&self, task: &Key) {
-        self.bounds.contents.gone(task);
+    /// The Task of this name has ended, or is gone: it waits for no room.
+    pub fn waits_no_more(&self, task: &Key) {
+        self.bounds.contents.waits_no_more(task);
     }
 
     /// A Sandbox has this pod: Tasks for it may come. Where it `asks` whether there are live processes, the answer wakes it.

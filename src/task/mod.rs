@@ -222,11 +222,14 @@ impl Reconcile for Tasks {
         let observed = Observed::read(&self.watch.cache, key, &self.runs, self.finished_ttl);
         self.end_orphans(key, observed.as_ref().map(Observed::uid).as_ref()).await?;
         let Some(mut observed) = observed else {
-            self.runs.task_is_gone(key);
+            self.runs.waits_no_more(key);
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
         self.effects.traces().name_in_log(|| trace(&observed, observed.row.status()));
+        if observed.row.state().is_finished() {
+            self.runs.waits_no_more(key);
+        }
         if let Some(status) = observed.ended_unheard() {
             self.release_run(&observed, status);
         }

@@ -12,6 +12,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::{
+    cache::Wake,
     effects::EventSink,
     runs::{Bounds, Leftovers, LiveReport, Report, RunControl, RunEnd, Runner, StepEnd, StepRun},
 };
@@ -294,4 +295,23 @@ async fn a_task_of_which_nothing_was_sent_waits_for_the_next_container_and_runs_
     }
     assert_eq!(*runner.0.lock().unwrap(), ["c", "d"]);
     assert_eq!(server.reasons(), ["SandboxNotReady"]);
+}
+
+#[tokio::test]
+async fn a_task_that_has_ended_takes_no_turn_of_those_that_wait_for_room() {
+    let mut ended = task();
+    ended["status"]["state"] = json!("Failed");
+    let server = server([("/tasks/t", ended.clone())]);
+    let tasks = tasks(&server, Some(ended), false);
+    let woken = Arc::new(Mutex::new(Vec::new()));
+    let wakes = Arc::clone(&woken);
+    let wake: Arc<dyn Fn(Wake) + Send + Sync> = Arc::new(move |wake| wakes.lock().unwrap().push(wake));
+    let runs = Arc::new(Runs::new(Arc::new(Past(false)), tasks.clock.clone(), Bounds::default(), wake));
+    let tasks = Tasks { runs, ..tasks };
+    let all = 8 * 1024 * 1024;
+    let room = tasks.runs.room(&Key::new("ns", "large"), all).unwrap();
+    assert!(tasks.runs.room(&key(), all).is_none() && tasks.runs.room(&Key::new("ns", "waits"), all).is_none());
+    tasks.reconcile(&key()).await.unwrap();
+    drop(room);
+    assert_eq!(*woken.lock().unwrap(), [Wake::Task(Key::new("ns", "waits"))]);
 }
