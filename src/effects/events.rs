@@ -169,7 +169,8 @@ pub async fn publish(client: Client, instance: Option<String>, sink: EventSink, 
             };
             if let Some(error) = why {
                 let (namespace, reason) = (event.namespace(), event.reason.as_str());
-                if is_due(&told, Instant::now()) {
+                // There is nobody to read them in a namespace that goes.
+                if !error.contains("being terminated") && is_due(&told, Instant::now()) {
                     tracing::warn!(
                         error,
                         namespace,

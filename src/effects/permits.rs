@@ -10,6 +10,8 @@ use crate::queue::Shares;
 
 const CALLS: usize = 32;
 const UNHURRIED: usize = CALLS / 2;
+/// How many look at the Events of a pod at a time.
+const EXPLAINING: usize = 4;
 /// A call counts as one more for each of so many bytes.
 const LIGHT: usize = 64 * 1024;
 /// As how many the largest counts.
@@ -35,6 +37,7 @@ pub struct Permits {
     all: Semaphore,
     unhurried: Semaphore,
     explaining: Semaphore,
+    explaining_shares: Shares,
     shares: Shares,
     unhurried_shares: Shares,
 }
@@ -51,7 +54,8 @@ impl Default for Permits {
         Self {
             all: Semaphore::new(CALLS),
             unhurried: Semaphore::new(UNHURRIED),
-            explaining: Semaphore::new(1),
+            explaining: Semaphore::new(EXPLAINING),
+            explaining_shares: Shares::of_each(1),
             shares: Shares::new(CALLS),
             unhurried_shares: Shares::new(UNHURRIED),
         }
@@ -59,9 +63,10 @@ impl Default for Permits {
 }
 
 impl Permits {
-    /// A permit to look at the Events of a pod, where nobody does: the API server reads all Events of a namespace for it.
-    pub(super) fn explain(&self) -> Option<SemaphorePermit<'_>> {
-        self.explaining.try_acquire().ok()
+    /// A permit to look at the Events of a pod, where nobody does so in its namespace, of which the API server reads all Events for it, and few do
+    /// in others.
+    pub(super) fn explain(&self, namespace: &str) -> Option<(OwnedSemaphorePermit, SemaphorePermit<'_>)> {
+        Some((self.explaining_shares.of(namespace).try_acquire_owned().ok()?, self.explaining.try_acquire().ok()?))
     }
 
     /// Waits for a permit. The semaphores are never closed. Whoever waits for one holds only what is scarcer.

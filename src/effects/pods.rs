@@ -37,6 +37,8 @@ pub enum Warning {
     Found(Option<String>),
     /// Those of another pod are being looked at.
     Later,
+    /// They cannot be had.
+    Unknown,
 }
 
 /// A pod to create.
@@ -248,7 +250,7 @@ impl Effects {
 
     /// The newest Warning among the Events about a pod.
     pub async fn warning_about(&self, pod: &Version) -> Result<Warning, Failure> {
-        let Some(_one) = self.permits.explain() else { return Ok(Warning::Later) };
+        let Some(_one) = self.permits.explain(&pod.key.namespace) else { return Ok(Warning::Later) };
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
         let about = format!("regarding.uid={},type=Warning", pod.uid.0);
         let mut params = ListParams::default().fields(&about).limit(PAGE);
@@ -300,7 +302,7 @@ mod tests {
     use crate::effects::EventSink;
 
     #[tokio::test(start_paused = true)]
-    async fn the_events_of_one_pod_are_looked_at_at_a_time() {
+    async fn the_events_of_one_pod_of_a_namespace_are_looked_at_at_a_time() {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let silent = service_fn(move |_: http::Request<Body>| {
@@ -308,14 +310,15 @@ mod tests {
             std::future::pending::<io::Result<http::Response<Body>>>()
         });
         let effects = Effects::new(Client::new(silent, "ns"), EventSink::new());
-        let pod = |name: &str| {
-            let (key, uid) = (Key::new("ns", name), crate::object::Uid(name.to_owned()));
+        let pod = |namespace: &str| {
+            let (key, uid) = (Key::new(namespace, "p"), crate::object::Uid(namespace.to_owned()));
             Version { key, uid, resource_version: "1".to_owned() }
         };
-        let (a, b) = (pod("a"), pod("b"));
-        let (first, second) = tokio::join!(effects.warning_about(&a), effects.warning_about(&b));
-        assert!(first.is_err(), "it is given up in time");
-        assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (Warning::Later, 1));
+        let (a, b) = (pod("ns"), pod("other"));
+        let look = |pod| effects.warning_about(pod);
+        let (first, second, other) = tokio::join!(look(&a), look(&a), look(&b));
+        assert!(first.is_err() && other.is_err(), "they are given up in time");
+        assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (Warning::Later, 2));
     }
 
     #[test]

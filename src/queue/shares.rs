@@ -1,4 +1,4 @@
-//! Permits that namespaces have in common, of which one takes three quarters at most: what is slow in one leaves some to the others.
+//! Permits that namespaces have in common, of which one takes a part at most: what is slow in one leaves some to the others.
 
 use std::{
     collections::BTreeMap,
@@ -10,14 +10,19 @@ use tokio::sync::Semaphore;
 /// What each namespace may take of so many permits.
 #[derive(Debug)]
 pub struct Shares {
-    permits: usize,
+    most: usize,
     namespaces: Mutex<BTreeMap<String, Arc<Semaphore>>>,
 }
 
 impl Shares {
-    /// Of so many permits.
+    /// Three quarters of so many permits.
     pub fn new(permits: usize) -> Self {
-        Self { permits, namespaces: Mutex::default() }
+        Self::of_each(permits / 4 * 3)
+    }
+
+    /// So many permits for each namespace.
+    pub fn of_each(most: usize) -> Self {
+        Self { most, namespaces: Mutex::default() }
     }
 
     /// What a namespace may take.
@@ -27,8 +32,7 @@ impl Shares {
             // Held by nobody but this map: nothing of that namespace has a permit or waits for one.
             namespaces.retain(|_, permits| Arc::strong_count(permits) > 1);
         }
-        let most = self.permits / 4 * 3;
-        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(most))))
+        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(self.most))))
     }
 }
 

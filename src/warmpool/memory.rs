@@ -79,6 +79,7 @@ impl Asked {
                 Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
             }
             Warning::Later => Self { pod, said: earlier.and_then(|e| e.said.clone()), times, next: now + ASK_SOON },
+            Warning::Unknown => Self { pod, said: earlier.and_then(|e| e.said.clone()), times, next: now + ASK_FIRST },
         }
     }
 }

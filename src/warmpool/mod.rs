@@ -187,7 +187,7 @@ impl WarmPools {
             }
             Err(failure) => {
                 tracing::debug!(%failure, "the pod's Events cannot be read");
-                Warning::Found(None)
+                Warning::Unknown
             }
         };
         let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, now);
@@ -195,14 +195,14 @@ impl WarmPools {
         self.remember(observed, |memory| memory.asked = Some(asked));
     }
 
-    /// Says when it is written, where it may wait.
-    async fn write_status(&self, observed: &Observed, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+    /// Says when it is written, where it waits, which it may if the pool is looked at again then.
+    async fn write_status(&self, observed: &Observed, returns: bool, now: Timestamp) -> Next {
         let (wanted, recorded) = (status::status(observed, now), observed.pool.status.as_ref());
         if recorded == Some(&wanted) {
             self.remember(observed, Memory::recorded);
             return Ok(None);
         }
-        let may_wait = status::may_wait(recorded, &wanted);
+        let may_wait = returns && status::may_wait(recorded, &wanted);
         if let Some(until) = self.remember(observed, |memory| memory.put_off_status(may_wait, now)) {
             return Ok(Some(until));
         }
@@ -260,7 +260,7 @@ impl Reconcile for WarmPools {
         });
         self.ask(&mut observed, plan.ask.as_ref(), now).await;
         // The counts are true whatever else fails.
-        let written_at = self.write_status(&observed, now).await?;
+        let written_at = self.write_status(&observed, failure.is_none(), now).await?;
         if let Some(failure) = failure {
             return Err(failure);
         }

@@ -102,12 +102,16 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
     set_back(true).or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(|| set_back(false))
 }
 
-/// What was said of a late pod that is not late by what this process has seen of it, since that began a moment ago.
+/// What was said of a late pod that is not late by what this process has seen of it, since that began a moment ago, or whose Events it has not
+/// seen yet, which said it.
 fn said_before(observed: &Observed, now: Timestamp) -> Option<Problem> {
     let (said, reason) = (&observed.pool.status.as_ref()?.conditions, WarmPoolReason::PodsLate);
     let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
     let is_of = |pod: &Pod| said.message.starts_with(&format!("pod {}: ", pod.name_any()));
-    let is_said = observed.alive().any(|pod| late::may_have_been(pod, now) && is_of(pod));
+    let is_asked = observed.asked.as_ref().is_some_and(|asked| asked.times > 0);
+    let may_be =
+        |pod: &Pod| late::may_have_been(pod, now) && is_of(pod) || !is_asked && late::is_worth_asking(pod, now);
+    let is_said = observed.alive().any(may_be);
     is_said.then(|| Problem { reason, message: said.message.clone() })
 }
 

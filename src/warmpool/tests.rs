@@ -3,6 +3,7 @@
 mod cluster;
 mod counted;
 mod disrupted;
+mod kept;
 mod said;
 mod slow;
 mod unmarked;

@@ -169,6 +169,13 @@ impl Cluster {
         }
     }
 
+    /// Looks at the pool once; what came of it, and the status that is on record then.
+    pub(super) async fn look(&self) -> (Next, Value) {
+        self.watched();
+        let next = self.pools.reconcile(&Key::new("ns", "p")).await;
+        (next, self.server.pool.lock().unwrap()["status"].clone())
+    }
+
     /// The watch tells that the pool is gone.
     pub(super) fn pool_is_gone(&self) {
         let pool = Key::new("ns", "p");
