@@ -168,6 +168,15 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_pause_is_no_clock_that_was_set_back() {
+        let mut refusals = Refusals::default();
+        for _ in 0..20 {
+            refusals.sandbox((Key::new("ns", "p"), Key::new("ns", "s")), &uid(1), "denied".into(), at(0));
+        }
+        assert_eq!([0, 19, 20].map(|now| refusals.may_resume(&uid(1), at(now))), [false, false, true]);
+    }
+
+    #[test]
     fn what_is_as_good_as_new_goes_and_few_are_looked_at_for_that() {
         let (mut refusals, looks) = (Refusals::default(), std::cell::Cell::new(0));
         for number in 0..1_000 {

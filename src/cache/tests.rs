@@ -186,6 +186,17 @@ fn a_sandbox_whose_pod_can_be_claimed_no_more_is_woken_to_say_what_it_waits_for(
 }
 
 #[test]
+fn whoever_is_to_claim_a_pod_hears_of_each_change_of_it() {
+    let mut tables = with_pool();
+    apply::<SandboxRow>(&mut tables, sandbox("s", 1, None));
+    apply::<SandboxRow>(&mut tables, sandbox("late", 2, None));
+    apply::<Pod>(&mut tables, pod("a", 1, "pool"));
+    let mut changed = pod("a", 1, "pool");
+    changed.metadata.resource_version = Some("2".into());
+    assert_eq!(apply::<Pod>(&mut tables, changed), names(["s"]), "its claim names another version");
+}
+
+#[test]
 fn pods_of_the_present_template_come_first_then_those_that_were_ready_first() {
     let mut tables = with_pool();
     let mut old = pod("old", 0, "pool");
@@ -276,6 +287,29 @@ fn only_what_is_newer_than_what_is_known_changes_it() {
     {
         assert_eq!(tables.sandboxes.precedes(&of(uid, version)), newer, "{uid} {version}");
     }
+}
+
+#[test]
+fn versions_are_those_of_the_objects_of_each_kind() {
+    fn precedes<R: Row>(row: impl Fn(&Value) -> R) -> [bool; 2] {
+        let of =
+            |version: &str| row(&json!({ "name": "o", "namespace": "ns", "uid": "u", "resourceVersion": version }));
+        let mut table = Table::default();
+        drop(table.apply(of("7")));
+        ["7", "8"].map(|version| table.precedes(&of(version)))
+    }
+    let template = json!({ "spec": {} });
+    let pool = |metadata: &Value| {
+        let spec = json!({ "replicas": 1, "template": template });
+        serde_json::from_value::<WarmPool>(json!({ "metadata": metadata, "spec": spec })).unwrap()
+    };
+    let pod = |metadata: &Value| serde_json::from_value::<Pod>(json!({ "metadata": metadata })).unwrap();
+    let task = |metadata: &Value| {
+        let spec = json!({ "sandboxRef": "s", "steps": [] });
+        TaskRow::new(serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap())
+    };
+    // That there is an older one is true of a newer version alone.
+    assert_eq!([precedes(pool), precedes(pod), precedes(task)], [[false, true]; 3]);
 }
 
 fn second(n: usize) -> Timestamp {

@@ -382,6 +382,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn each_worker_that_waits_gets_a_key_where_several_may_be_taken_at_once() {
+        let queue = queue();
+        queue.limit_namespaces(1);
+        ["a/1", "a/2", "a/3"].into_iter().for_each(|key| queue.add(key));
+        assert_eq!(queue.next().await, "a/1");
+        assert_eq!(queue.stats().stalled, Duration::ZERO);
+        let both = async {
+            tokio::join!(queue.next(), queue.next(), async {
+                tokio::task::yield_now().await;
+                queue.limit_namespaces(3);
+            })
+        };
+        let taken = tokio::time::timeout(Duration::from_secs(1), both).await.map(|(first, second, ())| [first, second]);
+        assert_eq!(taken, Ok(["a/2", "a/3"]));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(queue.stats().stalled, Duration::ZERO, "nothing waits");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_key_added_while_worked_on_is_worked_on_once_more_afterwards() {
         let queue = queue();
         queue.add("a");
@@ -446,7 +465,9 @@ mod tests {
         let mut delays = Vec::new();
         queue.add("a");
         for _ in 0..12 {
-            let key = queue.next().await;
+            let (asked, key) = (Instant::now(), queue.next().await);
+            let waited = delays.last().copied().unwrap_or_default();
+            assert!(asked.elapsed().abs_diff(waited) <= Duration::from_millis(1), "{waited:?}");
             delays.push(queue.failed(&key, 1.0));
         }
         assert_eq!(delays[0], RETRY_MIN);

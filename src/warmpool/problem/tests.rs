@@ -134,6 +134,7 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
         let pod = pod(&status);
         assert_eq!(of(&pod, said, at(29)), None, "{what}: it may be starting");
         assert_eq!(changes_at(&pod, at(0)), Some(at(30)), "{what}");
+        assert_eq!(changes_at(&pod, at(30)), Some(at(300)), "{what}");
         let problem = of(&pod, said, at(30)).unwrap_or_else(|| panic!("{what}"));
         assert_eq!(problem.reason, WarmPoolReason::PodsLate, "{what}");
         assert!(problem.message.contains(message), "{what}: {}", problem.message);
