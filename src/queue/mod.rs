@@ -385,7 +385,9 @@ mod tests {
     async fn each_worker_that_waits_gets_a_key_where_several_may_be_taken_at_once() {
         let queue = queue();
         queue.limit_namespaces(1);
-        ["a/1", "a/2", "a/3"].into_iter().for_each(|key| queue.add(key));
+        for key in ["a/1", "a/2", "a/3"] {
+            queue.add(key);
+        }
         assert_eq!(queue.next().await, "a/1");
         assert_eq!(queue.stats().stalled, Duration::ZERO);
         let both = async {
