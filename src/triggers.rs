@@ -207,14 +207,8 @@ impl Source for SandboxRow {
             tables.demand.entry(pool).or_default().served(before.sandbox.status.is_none());
         }
         let after = change.after.as_ref().map(|row| row.id());
-        if let Some(gone) = change.before.as_ref().filter(|before| Some(before.id()) != after) {
-            tables.last_finished.remove(&gone.id());
-            let key = gone.key();
-            let unrecorded = tables.queued(&key).filter(|task| task.sandbox_uid().is_none());
-            let outlive: Vec<_> = unrecorded.map(|task| task.outliving(Uid::of(&*gone.sandbox))).collect();
-            for task in outlive {
-                tables.tasks.apply(task);
-            }
+        if let Some(before) = change.before.as_ref().map(|row| row.id()).filter(|b| Some(b) != after.as_ref()) {
+            tables.last_finished.remove(&before);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use arl_crds::{Sandbox, Task, WarmPool};
+use arl_crds::{Sandbox, WarmPool};
 use jiff::Timestamp;
 use kube::runtime::watcher;
 use serde_json::{Value, json};
@@ -56,7 +56,6 @@ fn key(name: &str) -> Key {
 
 /// Takes a change in as a watch does; returns the Sandboxes that are woken.
 fn follow<S: Source>(tables: &mut Tables, change: &Change<S>) -> BTreeSet<String> {
-    S::remember(change, tables, &Clock::system());
     let mut wakes: Vec<Wake> = S::pair(change, tables).into_iter().map(Wake::Sandbox).collect();
     wakes.extend(S::wakes(change, tables));
     let names = distinct(wakes).into_iter().filter_map(|wake| match wake {
@@ -101,32 +100,6 @@ fn candidates(tables: &Tables, sandboxes: &[&str]) -> Vec<String> {
 
 fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
-}
-
-#[test]
-fn a_task_that_waits_with_nothing_on_record_belongs_to_the_sandbox_that_was_deleted_meanwhile() {
-    let mut tables = with_pool();
-    let task = |name: &str, status: &Value| -> Task {
-        serde_json::from_value(json!({
-            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1" },
-            "spec": { "sandboxRef": "s", "steps": [] }, "status": status,
-        }))
-        .unwrap()
-    };
-    apply::<SandboxRow>(&mut tables, sandbox("s", 1, None));
-    apply::<TaskRow>(&mut tables, task("new", &Value::Null));
-    apply::<TaskRow>(&mut tables, task("recorded", &json!({ "state": "Pending", "sandboxUID": "before" })));
-    let of =
-        |tables: &Tables, name: &str| tables.tasks.get(&key(name)).and_then(|row| row.sandbox_uid()).map(|uid| uid.0);
-    assert_eq!(of(&tables, "new"), None);
-    delete::<SandboxRow>(&mut tables, "s");
-    assert_eq!((of(&tables, "new").as_deref(), of(&tables, "recorded").as_deref()), (Some("s"), Some("before")));
-    let mut changed = task("new", &Value::Null);
-    changed.metadata.resource_version = Some("2".into());
-    apply::<TaskRow>(&mut tables, changed);
-    assert_eq!(of(&tables, "new").as_deref(), Some("s"), "whatever else changes of it");
-    apply::<TaskRow>(&mut tables, task("later", &Value::Null));
-    assert_eq!(of(&tables, "later"), None);
 }
 
 #[test]

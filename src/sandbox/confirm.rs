@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arl_crds::{Sandbox, Task};
 
-use super::{Sandboxes, live, observe::Observed, plan, plan::Decision};
+use super::{Sandboxes, observe::Observed, plan};
 use crate::{
     cache::TaskRow,
     effects::{Astray, Cause, Failure},
@@ -60,8 +60,9 @@ impl Sandboxes {
         Ok(Some(pod.slim()))
     }
 
-    /// Whether its Tasks are still as this was decided on, by the API server's word, and no live process can have begun since its agent said so.
-    pub(super) async fn is_confirmed(&self, observed: &Observed, decision: &Decision) -> Result<bool, Failure> {
+    /// Whether its Tasks are still as this was decided on, by the API server's word, and no live process has begun. A change since wakes
+    /// this Sandbox again.
+    pub(super) async fn is_confirmed(&self, observed: &Observed) -> Result<bool, Failure> {
         let is_known = |task: &Version| {
             let known = self.watch.cache.read().tasks.get(&task.key).map(|row| Version::of(&*row.task));
             known.as_ref() == Some(task)
@@ -70,10 +71,7 @@ impl Sandboxes {
         let tables = self.watch.cache.read();
         let last_finished = tables.last_finished.get(&observed.row.id()).copied();
         let pod = observed.row.pod_uid();
-        let is_live = pod.is_some_and(|pod| match self.runs.live(&observed.key(), &pod).state {
-            state if *decision == Decision::Expire => live::may_have_begun(state, self.clock.now()),
-            state => state == LiveState::Active,
-        });
+        let is_live = pod.is_some_and(|pod| self.runs.live(&observed.key(), &pod).state == LiveState::Active);
         Ok(tables.queued(&observed.key()).next().is_none() && last_finished == observed.last_finished && !is_live)
     }
 }

@@ -210,6 +210,9 @@ impl Sandboxes {
     }
 
     async fn expire(&self, observed: &Observed) -> Result<(), Failure> {
+        if !self.is_confirmed(observed).await? {
+            return Ok(());
+        }
         let is_released = observed.row.is_released();
         let note =
             if is_released { "without a pod for its ttl; deleted" } else { "idle for its ttl; deleted with its pod" };
@@ -253,10 +256,8 @@ impl Reconcile for Sandboxes {
             self.runs.forget_live(key);
         }
         match &decision {
-            _ if decision.needs_confirmation() && !self.is_confirmed(&observed, &decision).await? => {
-                return Ok(Some(self.clock.now()));
-            }
             Decision::Expire => self.expire(&observed).await?,
+            Decision::Release(_) if decision.needs_confirmation() && !self.is_confirmed(&observed).await? => {}
             _ => {
                 if self.write_status(&observed, &decision).await? {
                     self.delete_pods(&surplus).await?;

@@ -58,7 +58,7 @@ impl Decision {
 
     /// Whether the cache's word that no Task needs the pod is not enough.
     pub(super) fn needs_confirmation(&self) -> bool {
-        matches!(self, Self::Release(SandboxReason::TasksFinished) | Self::Expire)
+        matches!(self, Self::Release(SandboxReason::TasksFinished))
     }
 }
 

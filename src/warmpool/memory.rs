@@ -79,7 +79,11 @@ impl Asked {
                 Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
             }
             Warning::Later => Self { pod, said: earlier.and_then(|e| e.said.clone()), times, next: now + ASK_SOON },
-            Warning::Unknown => Self { pod, said: earlier.and_then(|e| e.said.clone()), times, next: now + ASK_FIRST },
+            Warning::Unknown => {
+                let times = times.saturating_add(1);
+                let said = earlier.and_then(|e| e.said.clone());
+                Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
+            }
         }
     }
 }

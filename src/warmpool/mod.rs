@@ -190,6 +190,8 @@ impl WarmPools {
                 Warning::Unknown
             }
         };
+        // The look may have taken long.
+        let now = self.clock.now().max(now);
         let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, now);
         observed.asked = Some(asked.clone());
         self.remember(observed, |memory| memory.asked = Some(asked));

@@ -55,10 +55,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let ready = alive.iter().filter(|pod| pod.is_ready()).count();
 
     // Where there is no room for one more, an old one goes first.
-    let out_of_quota = observed.setback.as_ref().is_some_and(|s| s.reason == WarmPoolReason::QuotaExceeded);
-    let is_full = out_of_quota && alive.len() >= observed.wanted();
     let has_room = observed.wanted() < observed.scale.room;
-    let replicas = observed.wanted().saturating_sub(usize::from(old > 0 && (!has_room || is_full)));
+    let replicas = observed.wanted().saturating_sub(usize::from(old > 0 && !has_room));
     let surge = usize::from(old > 0 && replicas > 0);
     let short = (replicas + surge).saturating_sub(alive.len());
     let mut delete: Vec<&Pod> = observed.ended().collect();
@@ -102,8 +100,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             // The template's own fault is what a person can do something about.
             .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional)),
         is_over: match &observed.setback {
-            // While old pods make room one by one, the quota has not changed.
-            Some(refusal) if refusal.is_refusal() => short == 0 && !(out_of_quota && old > 0),
+            Some(refusal) if refusal.is_refusal() => short == 0,
             Some(ends) => ready >= replicas && over_at(ends) <= now,
             None => false,
         },

@@ -109,9 +109,8 @@ fn said_before(observed: &Observed, now: Timestamp) -> Option<Problem> {
     let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
     let is_of = |pod: &Pod| said.message.starts_with(&format!("pod {}: ", pod.name_any()));
     let is_asked = observed.asked.as_ref().is_some_and(|asked| asked.times > 0);
-    let may_be =
-        |pod: &Pod| late::may_have_been(pod, now) && is_of(pod) || !is_asked && late::is_worth_asking(pod, now);
-    let is_said = observed.alive().any(may_be);
+    let may_be = |pod: &Pod| late::may_have_been(pod, now) || !is_asked && late::is_worth_asking(pod, now);
+    let is_said = observed.alive().any(|pod| may_be(pod) && is_of(pod));
     is_said.then(|| Problem { reason, message: said.message.clone() })
 }
 

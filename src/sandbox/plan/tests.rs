@@ -263,8 +263,6 @@ fn live_processes_stop_the_idle_clock_and_their_end_starts_it() {
         // What was said before it was due is no answer, and neither is a stream that broke.
         (LiveState::Idle(at(50)), Some(50), 150, kept(None, true)),
         (LiveState::Idle(at(50)), None, 100, kept(None, true)),
-        // Nor is one that was read late, after this process had stood still.
-        (LiveState::Idle(at(150)), Some(50), 154, kept(None, true)),
         (LiveState::Unreached, Some(50), 150, kept(None, true)),
         (LiveState::Unreached, None, 9_999, kept(None, true)),
         (LiveState::Unanswered(at(9_000)), None, 9_029, kept(Some(9_030), true)),
@@ -275,7 +273,6 @@ fn live_processes_stop_the_idle_clock_and_their_end_starts_it() {
     }
     for (state, ended, now) in [
         (LiveState::Idle(at(150)), Some(50), 150),
-        (LiveState::Idle(at(150)), Some(50), 153),
         (LiveState::Idle(at(100)), None, 100),
         (LiveState::Absent, None, 100),
         (LiveState::Unanswered(at(9_000)), None, 9_030),

@@ -179,37 +179,6 @@ fn a_pool_grows_and_shrinks_look_by_look_to_what_is_asked_for() {
 }
 
 #[test]
-fn a_template_rolls_where_the_quota_has_no_room_for_one_more() {
-    let refused = Setback { reason: WarmPoolReason::QuotaExceeded, ..Setback::ended(String::new()) };
-    let rolls = |replicas: i32, start: &[P]| {
-        let (mut seen, mut looks, mut fewest) = (observed(replicas, start, Some(refused.clone())), 0, usize::MAX);
-        let room = seen.idle.len();
-        loop {
-            let next = plan(&seen, NOW);
-            let is_old = |pod: &Arc<Pod>| pod.template_hash() != Some(&seen.template);
-            if next.is_over {
-                return (seen.idle.iter().filter(|pod| is_old(pod)).count(), seen.idle.len(), fewest);
-            }
-            assert!(seen.idle.len() + next.create.len() - next.delete.len() <= room, "{next:?}");
-            seen.idle.retain(|pod| !next.delete.iter().any(|v| Some(&v.uid.0) == pod.metadata.uid.as_ref()));
-            fewest = fewest.min(seen.idle.len());
-            seen.idle.extend(next.create.iter().map(|n| Arc::new(pod(&seen.pool, *n, P::Ready))));
-            seen.last_number = seen.last_number.max(next.create.last().copied().unwrap_or(0));
-            looks += 1;
-            assert!(looks < 20, "it does not roll");
-        }
-    };
-    assert_eq!(rolls(3, &[P::OldReady; 3]), (0, 3, 2), "one is missing at a time");
-    assert_eq!(rolls(1, &[P::OldReady]), (0, 1, 0));
-    let missing = plan(&observed(3, &[P::OldReady; 2], Some(refused.clone())), NOW);
-    assert_eq!(
-        (missing.create.len(), missing.delete.len()),
-        (1, 0),
-        "what was missing before is no reason to give up more"
-    );
-}
-
-#[test]
 fn an_evicted_pod_is_no_fault_of_the_template() {
     let ended = |status: serde_json::Value| {
         let mut seen = observed(2, &[P::Failed, P::Ready], None);

@@ -63,7 +63,7 @@ fn what_events_said_of_a_late_pod_stays_while_they_cannot_be_looked_at() {
     let said = scene.reconciled().1;
     assert!(said.conditions.iter().any(|c| c.message.contains("secret s not found")), "{said:?}");
     scene.pool(1, &Value::Null, &serde_json::to_value(&said).unwrap());
-    for (is_new, warning) in [(true, Warning::Later), (true, Warning::Unknown), (false, Warning::Unknown)] {
+    for (is_new, warning) in [(true, Warning::Later), (false, Warning::Later), (false, Warning::Unknown)] {
         scene.memories.forget(&key);
         if !is_new {
             asked(&scene, found());
