@@ -65,6 +65,14 @@ async fn a_namespace_that_goes_and_is_kept_is_left_in_peace() {
     let refused = world.try_create(&new, false).await.unwrap_err().to_string();
     assert!(refused.contains("being terminated"), "{refused}");
 
+    // The deletion counts as a change of the spec, which is put on record too, and comes when the namespace controller comes to it.
+    for task in ["runs", "queued"] {
+        let is_known = |task: &Task| {
+            let on_record = task.status.as_ref().and_then(|status| status.observed_generation);
+            task.metadata.deletion_timestamp.is_some() && on_record == task.metadata.generation
+        };
+        world.one(task, "its deletion is on record", is_known).await;
+    }
     // What follows from all that is written soon.
     home.pass(Duration::from_secs(5)).await;
     let before = home.requests_of(&home.operator_user()).await.map(|requests| requests.len());
