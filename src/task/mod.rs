@@ -221,15 +221,12 @@ impl Reconcile for Tasks {
     async fn reconcile(&self, key: &Key) -> Next {
         let observed = Observed::read(&self.watch.cache, key, &self.runs, self.finished_ttl);
         self.end_orphans(key, observed.as_ref().map(Observed::uid).as_ref()).await?;
-        let Some(mut observed) = observed else {
-            self.runs.waits_no_more(key);
-            return Ok(None);
-        };
-        tracing::Span::current().record("uid", observed.uid().0.as_str());
-        self.effects.traces().name_in_log(|| trace(&observed, observed.row.status()));
-        if observed.row.state().is_finished() {
+        if observed.as_ref().is_none_or(|observed| observed.row.state().is_finished()) {
             self.runs.waits_no_more(key);
         }
+        let Some(mut observed) = observed else { return Ok(None) };
+        tracing::Span::current().record("uid", observed.uid().0.as_str());
+        self.effects.traces().name_in_log(|| trace(&observed, observed.row.status()));
         if let Some(status) = observed.ended_unheard() {
             self.release_run(&observed, status);
         }

@@ -21,10 +21,10 @@ pub(super) struct Observed {
     pub(super) sandbox: Option<Arc<SandboxRow>>,
     /// The Sandbox's pod on record, where it is still the Sandbox's.
     pub(super) pod: Option<Arc<Pod>>,
-    /// The pod of its run, whoever's it is.
-    pub(super) run_pod: Option<Arc<Pod>>,
     /// That pod, where it is the Sandbox's no more: it was given to another owner.
     pub(super) given_away: Option<Pod>,
+    /// The pod of its run, whoever's it is.
+    pub(super) run_pod: Option<Arc<Pod>>,
     /// Whether its Sandbox, which has no pod on record, is being given one.
     pub(super) awaits_claim: bool,
     /// The Task that comes first, if it is not this one.

@@ -248,9 +248,10 @@ fn of_steps(run: &RunView) -> Verdict {
             (TaskReason::StepFailed, message.clone())
         }
         Some(StepEnd::OutOfMemory(code)) => {
-            let what = if *code == KILLED { "the command" } else { "a process of the command" };
-            let then =
-                if *code == KILLED { String::new() } else { format!(", and the command then exited with code {code}") };
+            let (what, then) = match *code {
+                KILLED => ("the command", String::new()),
+                code => ("a process of the command", format!(", and the command then exited with code {code}")),
+            };
             (TaskReason::OOMKilled, format!("{what} was killed for lack of memory{then}; {RAISE_MEMORY}"))
         }
         Some(StepEnd::StartError(message)) => (TaskReason::StartError, message.clone()),

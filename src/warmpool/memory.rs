@@ -73,18 +73,18 @@ impl Asked {
     pub(super) fn after(earlier: Option<&Self>, pod: Uid, warning: Warning, now: Timestamp) -> Self {
         let earlier = earlier.filter(|e| e.pod == pod);
         let times = earlier.map_or(0, |e| e.times);
-        match warning {
-            Warning::Found(said) => {
+        let (times, next) = match warning {
+            Warning::Later => (times, now + ASK_SOON),
+            Warning::Found(_) | Warning::Unknown => {
                 let times = times.saturating_add(1);
-                Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
+                (times, now + backoff(times, ASK_FIRST, ASK_LAST))
             }
-            Warning::Later => Self { pod, said: earlier.and_then(|e| e.said.clone()), times, next: now + ASK_SOON },
-            Warning::Unknown => {
-                let times = times.saturating_add(1);
-                let said = earlier.and_then(|e| e.said.clone());
-                Self { pod, said, times, next: now + backoff(times, ASK_FIRST, ASK_LAST) }
-            }
-        }
+        };
+        let said = match warning {
+            Warning::Found(said) => said,
+            Warning::Later | Warning::Unknown => earlier.and_then(|e| e.said.clone()),
+        };
+        Self { pod, said, times, next }
     }
 }
 

@@ -178,7 +178,7 @@ impl WarmPools {
     }
 
     /// Looks at the Events of a late pod. They only explain: where they cannot be had, the pod's status is all there is.
-    async fn ask(&self, observed: &mut Observed, pod: Option<&Version>, now: Timestamp) {
+    async fn ask(&self, observed: &mut Observed, pod: Option<&Version>) {
         let Some(pod) = pod else { return };
         let warning = match self.effects.warning_about(pod).await {
             Ok(warning) => warning,
@@ -191,8 +191,7 @@ impl WarmPools {
             }
         };
         // The look may have taken long.
-        let now = self.clock.now().max(now);
-        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, now);
+        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, self.clock.now());
         observed.asked = Some(asked.clone());
         self.remember(observed, |memory| memory.asked = Some(asked));
     }
@@ -260,7 +259,7 @@ impl Reconcile for WarmPools {
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });
-        self.ask(&mut observed, plan.ask.as_ref(), now).await;
+        self.ask(&mut observed, plan.ask.as_ref()).await;
         // The counts are true whatever else fails.
         let written_at = self.write_status(&observed, failure.is_none(), now).await?;
         if let Some(failure) = failure {

@@ -76,8 +76,9 @@ async fn download_file(files: &Files, source: &str, entry: &Entry, target: &Path
     let file = local_file::beside(target).map_err(failed)?;
     let mut writer = tokio::fs::File::from_std(file.reopen().map_err(failed)?);
     receive(files, source, entry, target, &mut writer).await?;
-    if let Err(error) = file.as_file().set_permissions(Permissions::from_mode(entry.mode & 0o777)) {
-        print::note(format!("the mode {:o} of {} could not be set: {error}", entry.mode & 0o777, target.display()));
+    let mode = entry.mode & 0o777;
+    if let Err(error) = file.as_file().set_permissions(Permissions::from_mode(mode)) {
+        print::note(format!("the mode {mode:o} of {} could not be set: {error}", target.display()));
     }
     file.persist(target).map_err(|error| failed(error.error)).map(drop)
 }

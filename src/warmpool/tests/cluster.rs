@@ -159,8 +159,7 @@ impl Cluster {
     pub(super) async fn reconcile(&self, times: usize) {
         for _ in 0..times {
             for _ in 0..50 {
-                self.watched();
-                let next = self.pools.reconcile(&Key::new("ns", "p")).await;
+                let (next, _) = self.look().await;
                 if next.ok().flatten().is_none_or(|next| next > self.pools.clock.now()) {
                     break;
                 }

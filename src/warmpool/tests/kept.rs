@@ -35,26 +35,18 @@ async fn counts_are_written_at_once_where_the_pool_is_not_looked_at_again_in_tim
 #[test]
 fn what_events_said_of_a_late_pod_stays_while_they_cannot_be_looked_at() {
     let mut scene = Scene::new(1, &Value::Null);
-    let key = Key::new("ns", "p");
-    let owner = json!({ "apiVersion": "v1", "kind": "WarmPool", "name": "p", "uid": "pool", "controller": true });
-    let unready = json!({ "type": "Ready", "status": "False", "reason": "ContainersNotReady" });
-    let pod = json!({
-        "metadata": {
-            "name": "p-1", "namespace": "ns", "uid": "pod-1", "resourceVersion": "1", "creationTimestamp": at(0).to_string(),
-            "labels": { labels::WARMPOOL: "p", labels::POD_STATE: "ready" },
-            "annotations": { labels::TEMPLATE_HASH: scene.cache.read().template(&key).unwrap() },
-            "ownerReferences": [owner],
-        },
-        "spec": { "containers": [{ "name": "executor" }], "nodeName": "n" },
-        "status": {
-            "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "True" }, unready],
-            "containerStatuses": [{ "name": "executor", "state": { "waiting": { "reason": "ContainerCreating" } } }],
-        },
-    });
-    scene.apply(object::<Pod>(&pod).slim().seen_at(at(100)));
+    scene.pod(1, false, None);
+    let mut pod = (**scene.cache.read().pods.get(&Key::new("ns", "p-1")).unwrap()).clone();
+    let creating = json!({ "name": "executor", "state": { "waiting": { "reason": "ContainerCreating" } } });
+    let conditions = json!([
+        { "type": "PodScheduled", "status": "True" },
+        { "type": "Ready", "status": "False", "reason": "ContainersNotReady" },
+    ]);
+    pod.status = object(&json!({ "phase": "Pending", "conditions": conditions, "containerStatuses": [creating] }));
+    scene.apply(pod.seen_at(at(100)));
     scene.now = at(131);
     let asked = |scene: &Scene, warning| {
-        scene.memories.of(&key, &Uid("pool".into()), |memory| {
+        scene.remember(|memory| {
             memory.asked = Some(Asked::after(memory.asked.as_ref(), Uid("pod-1".into()), warning, scene.now));
         });
     };
@@ -64,7 +56,7 @@ fn what_events_said_of_a_late_pod_stays_while_they_cannot_be_looked_at() {
     assert!(said.conditions.iter().any(|c| c.message.contains("secret s not found")), "{said:?}");
     scene.pool(1, &Value::Null, &serde_json::to_value(&said).unwrap());
     for (is_new, warning) in [(true, Warning::Later), (false, Warning::Later), (false, Warning::Unknown)] {
-        scene.memories.forget(&key);
+        scene.memories.forget(&Key::new("ns", "p"));
         if !is_new {
             asked(&scene, found());
         }

@@ -5,24 +5,20 @@ use arl_crds::reason::WarmPoolReason;
 use super::*;
 
 /// A condition: its type, status, reason and message.
-type Said = (&'static str, &'static str, &'static str, &'static str);
+type Row = (&'static str, &'static str, &'static str, &'static str);
 
 fn said<'a>(status: &'a WarmPoolStatus, type_: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let found = status.conditions.iter().find(|c| c.type_ == type_)?;
     Some((found.status.as_str(), found.reason.as_str(), found.message.as_str()))
 }
 
-fn with(conditions: &[Said]) -> WarmPoolStatus {
-    let condition = |(type_, status, reason, message): &Said| json!({ "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": at(0).to_string() });
+fn with(conditions: &[Row]) -> WarmPoolStatus {
+    let condition = |(type_, status, reason, message): &Row| json!({ "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": at(0).to_string() });
     let conditions: Vec<Value> = conditions.iter().map(condition).collect();
     object(&json!({ "observedGeneration": 1, "conditions": conditions }))
 }
 
 impl Scene {
-    fn remember(&self, with: impl FnOnce(&mut Memory)) {
-        self.memories.of(&Key::new("ns", "p"), &Uid("pool".into()), with);
-    }
-
     fn set_back(&self, reason: WarmPoolReason, message: &str) {
         self.remember(|memory| memory.setback = Some(Setback { reason, ..Setback::ended(message.into()) }));
     }
@@ -131,11 +127,11 @@ fn what_the_api_server_warned_of_is_said_until_a_pod_is_made_without_a_warning()
 
 #[test]
 fn a_change_is_told_once() {
-    const FAILS: Said = ("PodsFailing", "True", "Refused", "no");
-    const WELL: Said = ("PodsFailing", "False", "PodsHealthy", "no idle pod has a problem");
-    const WARNS: Said = ("TemplateWarnings", "True", "TemplateWarnings", "left out");
-    const FULL: Said = ("ScalingLimited", "True", "AtMaxPods", "more are wanted");
-    let cases: &[(&[Said], &[Said], &[&str])] = &[
+    const FAILS: Row = ("PodsFailing", "True", "Refused", "no");
+    const WELL: Row = ("PodsFailing", "False", "PodsHealthy", "no idle pod has a problem");
+    const WARNS: Row = ("TemplateWarnings", "True", "TemplateWarnings", "left out");
+    const FULL: Row = ("ScalingLimited", "True", "AtMaxPods", "more are wanted");
+    let cases: &[(&[Row], &[Row], &[&str])] = &[
         (&[], &[FAILS], &["Refused: no"]),
         (&[WELL], &[FAILS], &["Refused: no"]),
         (&[("PodsFailing", "False", "Refused", "no")], &[FAILS], &["Refused: no"]),
@@ -169,9 +165,9 @@ fn a_change_is_told_once() {
 
 #[test]
 fn numbers_alone_may_wait() {
-    const READY: Said = ("Ready", "True", "PodsReady", "3 of 3 idle pods are ready");
-    const WELL: Said = ("PodsFailing", "False", "PodsHealthy", "no idle pod has a problem");
-    let cases: &[(&[Said], bool)] = &[
+    const READY: Row = ("Ready", "True", "PodsReady", "3 of 3 idle pods are ready");
+    const WELL: Row = ("PodsFailing", "False", "PodsHealthy", "no idle pod has a problem");
+    let cases: &[(&[Row], bool)] = &[
         (&[READY, WELL], true),
         (&[("Ready", "True", "PodsReady", "4 of 3 idle pods are ready"), WELL], true),
         (&[("Ready", "True", "PodsReady", "3 of 3 are there"), WELL], false),
