@@ -1,5 +1,7 @@
 //! Whether all Tasks of a Sandbox are known here, by the API server's word.
 
+use std::time::Duration;
+
 use arl_crds::Task;
 use kube::{
     Resource,
@@ -7,12 +9,17 @@ use kube::{
     core::{ObjectList, Request},
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{Cause, Effects, Failure, Haste, Since, objects::next_page, permits::WEIGHT_MAX};
 use crate::object::{Key, Uid, Version};
 
 /// Objects of a list that are in memory at once: each has up to the 1.5 MiB that the API server stores, in labels alone.
 const PAGE: u32 = 16;
+/// What was on its way for longer is asked for again: this process may have stood still, with what watches and agents said meanwhile unread.
+const LONG: Duration = Duration::from_secs(3);
+/// As often as this: an API server that always takes so long keeps no Sandbox from its end.
+const TRIES: usize = 3;
 
 /// What is read of each.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,15 +48,27 @@ impl Effects {
     /// Fails unless each Task that names `sandbox`, as the API server has it, is known here: asked before its pod, or itself, is given up.
     /// Only metadata is read, in pages, whatever the Tasks carry.
     pub async fn confirm_tasks(&self, sandbox: &Key, is_known: impl Fn(&Version) -> bool) -> Result<(), Failure> {
+        for _ in 0..TRIES {
+            if self.confirm_pages(sandbox, &is_known).await? <= LONG {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the last page was on its way.
+    async fn confirm_pages(&self, sandbox: &Key, is_known: impl Fn(&Version) -> bool) -> Result<Duration, Failure> {
         let tasks = Request::new(Task::url_path(&(), Some(&sandbox.namespace)));
         let mut params = ListParams::default().fields(&format!("spec.sandboxRef={}", sandbox.name)).limit(PAGE);
         loop {
             let page = async {
                 let request = tasks.list_metadata(&params).map_err(kube::Error::BuildRequest)?;
-                self.client.request::<ObjectList<Found>>(request).await
+                let sent = Instant::now();
+                let page = self.client.request::<ObjectList<Found>>(request).await?;
+                Ok((page, sent.elapsed()))
             };
             let page = self.call_in(Haste::Awaited, WEIGHT_MAX, "list", "Tasks of", sandbox, page).await;
-            let page = page.map_err(by_old_definitions)?;
+            let (page, took) = page.map_err(by_old_definitions)?;
             for unknown in page.items.iter().map(Found::version).filter(|task| !is_known(task)) {
                 // One that was deleted since is known no more.
                 if let Since::Same | Since::Changed = self.since::<Task>("Task", &unknown).await? {
@@ -57,7 +76,7 @@ impl Effects {
                     return Err(Failure::new("confirm", "the Tasks of Sandbox", sandbox, cause));
                 }
             }
-            let Some(next) = next_page(params, page.metadata) else { return Ok(()) };
+            let Some(next) = next_page(params, page.metadata) else { return Ok(took) };
             params = next;
         }
     }
@@ -74,7 +93,13 @@ fn by_old_definitions(failure: Failure) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
 
     use kube::client::{Body, Client};
     use serde_json::json;
@@ -104,6 +129,26 @@ mod tests {
             assert!(accepts.contains("as=PartialObjectMetadataList"), "{accepts}");
         }
         assert_eq!(asked.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_long_on_its_way_is_asked_for_again_but_not_for_ever() {
+        for (seconds, expected) in [(vec![3], 1), (vec![4, 1], 2), (vec![4, 4, 4], 3)] {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let count = asked.clone();
+            let api = service_fn(move |_: http::Request<Body>| {
+                let takes = Duration::from_secs(seconds[count.fetch_add(1, Ordering::Relaxed)]);
+                async move {
+                    tokio::time::sleep_until(Instant::now() + takes).await;
+                    let page = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": [] });
+                    let body = Body::from(page.to_string().into_bytes());
+                    Ok::<_, Infallible>(http::Response::builder().status(200).body(body).unwrap())
+                }
+            });
+            let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
+            effects.confirm_tasks(&Key::new("ns", "s"), |_| true).await.unwrap();
+            assert_eq!(asked.load(Ordering::Relaxed), expected);
+        }
     }
 
     #[tokio::test]
