@@ -95,13 +95,25 @@ fn files_and_trees_are_written_where_chmod_is_refused() {
         }
         let made = done(&mut stream, Action::MakeDirectory { path: bytes(&directory), mode: Some(0o700) });
         assert_eq!(made, Ok(Success::Count(0)));
-        let unpacked = call(&mut stream, Action::Unpack { directory: bytes(&tree) }, &tar_entry::file("f")).0;
-        assert_eq!(unpacked, Ok(Success::Count(1)));
+        let archive =
+            [with_mode(tar_entry::entry(b'5', "d", "", 0, b""), 0o510), with_mode(tar_entry::file("d/f"), 0o551)];
+        let unpacked = call(&mut stream, Action::Unpack { directory: bytes(&tree) }, &archive.concat()).0;
+        assert_eq!(unpacked, Ok(Success::Count(2)));
         let changed = done(&mut stream, Action::ChangeMode { path: bytes(&old), mode: 0o600 });
         assert_eq!(changed.unwrap_err().kind, Kind::PermissionDenied, "who asks for nothing else is told");
     });
     assert_eq!((mode(&old), mode(&new)), (0o664, 0o600), "a new file has its mode from the start");
-    assert_eq!((fs::read(tree.join("f")).unwrap().as_slice(), mode(&tree.join("f")) & 0o600), (&b"evil"[..], 0o600));
+    assert_eq!((fs::read(tree.join("d/f")).unwrap().as_slice(), mode(&tree.join("d/f"))), (&b"evil"[..], 0o551));
+    assert_eq!(mode(&tree.join("d")), 0o710, "one that could not be written to could not be filled");
+}
+
+/// An entry of an archive with this mode.
+fn with_mode(mut entry: Vec<u8>, mode: u32) -> Vec<u8> {
+    entry[100..108].copy_from_slice(format!("{mode:07o}\0").as_bytes());
+    entry[148..156].fill(b' ');
+    let sum: u32 = entry[..512].iter().map(|byte| u32::from(*byte)).sum();
+    entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    entry
 }
 
 #[test]

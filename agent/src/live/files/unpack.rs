@@ -31,6 +31,8 @@ use super::{
 };
 
 const NEW_DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
+/// What an entry may have from its creation on.
+const RIGHTS: Mode = Mode::from_bits_truncate(0o777);
 
 /// Unpacks `input` into `directory`, which is there.
 pub fn unpack(directory: &Path, input: &mut File) -> Result<u64, Error> {
@@ -78,7 +80,7 @@ impl Tree {
         let name = OsStr::from_bytes(name);
         match header.kind {
             DIRECTORY => {
-                make_directory(&parent, name, shown)?;
+                make_directory(&parent, name, header, shown)?;
                 self.unfinished.push((owned(&parts), header.clone()));
             }
             FILE => {
@@ -125,7 +127,8 @@ impl Tree {
             other => other.map(|()| OFlag::O_CREAT | OFlag::O_EXCL)?,
         };
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | how;
-        let mut file = File::from(openat(parent, name, flags, Mode::from_bits_truncate(0o600)).map_err(here)?);
+        let mode = Mode::from_bits_truncate(header.mode) & RIGHTS;
+        let mut file = File::from(openat(parent, name, flags, mode).map_err(here)?);
         let written = match io::copy(&mut input.take(header.size), &mut file) {
             Ok(written) if written < header.size => Err(truncated()),
             Ok(_) => Ok(()),
@@ -217,8 +220,10 @@ fn open_directory(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(at, name, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn make_directory(parent: &OwnedFd, name: &OsStr, shown: &Path) -> Result<(), Error> {
-    let made = || mkdirat(parent, name, NEW_DIRECTORY);
+fn make_directory(parent: &OwnedFd, name: &OsStr, header: &Header, shown: &Path) -> Result<(), Error> {
+    // It is to be filled first.
+    let mode = Mode::from_bits_truncate(header.mode) & RIGHTS | Mode::S_IRWXU;
+    let made = || mkdirat(parent, name, mode);
     match made() {
         Err(Errno::EEXIST) if open_directory(parent, name).is_ok() => Ok(()),
         Err(Errno::EEXIST) => make_way(parent, name, shown).and_then(|()| made().map_err(|errno| failed(shown, errno))),
