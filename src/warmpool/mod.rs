@@ -250,7 +250,7 @@ impl Reconcile for WarmPools {
         let mut plan = plan::plan(&observed, now);
         self.connect(&observed, std::mem::take(&mut plan.connect));
         let Progress { setback, created, failure } = self.carry_out(&observed, &plan).await;
-        let is_over = plan.is_over || (created && observed.setback.as_ref().is_some_and(Setback::is_refusal));
+        let is_over = plan.over.is_so(created);
         let is_taken = self.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);

@@ -38,13 +38,30 @@ pub(super) struct Plan {
     pub(super) yields_until: Option<Timestamp>,
     /// What became of pods that ended instead of staying idle.
     pub(super) ended: Option<Setback>,
-    /// Whether an earlier setback is over, whatever becomes of the pods to create: of a refusal, that it is over shows only once one
-    /// of them was created.
-    pub(super) is_over: bool,
+    /// When an earlier setback is over.
+    pub(super) over: Over,
     /// A late pod whose Events are to be looked at.
     pub(super) ask: Option<Version>,
     /// Whether the first pod of a changed template is being made.
     pub(super) rolling_begins: bool,
+}
+
+/// When a setback is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Now, whatever becomes of the pods to create.
+    Now,
+    /// Once one of them was created.
+    OnceCreated,
+    #[default]
+    Later,
+}
+
+impl Over {
+    /// Whether it is over, where a pod was created or not.
+    pub(super) fn is_so(self, created: bool) -> bool {
+        self == Self::Now || (self == Self::OnceCreated && created)
+    }
 }
 
 /// Decides. `now` only matters while a setback is in force, pods may be missing from the view, or claims go on.
@@ -54,8 +71,9 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let old = alive.iter().filter(|pod| is_old(pod)).count();
     let ready = alive.iter().filter(|pod| pod.is_ready()).count();
 
-    // Where there is no room for one more, an old one goes first.
-    let has_room = observed.wanted() < observed.scale.room;
+    // Where there is no room for one more, an old one goes first. Where there is no room for a new one either, that is the only one that goes.
+    let is_out_of_quota = observed.setback.as_ref().is_some_and(|s| s.reason == WarmPoolReason::QuotaExceeded);
+    let has_room = observed.wanted() < observed.scale.room && !(is_out_of_quota && alive.len() >= observed.wanted());
     let replicas = observed.wanted().saturating_sub(usize::from(old > 0 && !has_room));
     let surge = usize::from(old > 0 && replicas > 0);
     let short = (replicas + surge).saturating_sub(alive.len());
@@ -99,10 +117,13 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
             .map(|pod| why_ended(pod))
             // The template's own fault is what a person can do something about.
             .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional)),
-        is_over: match &observed.setback {
-            Some(refusal) if refusal.is_refusal() => short == 0,
-            Some(ends) => ready >= replicas && over_at(ends) <= now,
-            None => false,
+        over: match &observed.setback {
+            // Each old pod makes room for one, and for no more.
+            Some(_) if is_out_of_quota && old > 0 => Over::Later,
+            Some(refusal) if refusal.is_refusal() && short > 0 => Over::OnceCreated,
+            Some(refusal) if refusal.is_refusal() => Over::Now,
+            Some(ends) if ready >= replicas && over_at(ends) <= now => Over::Now,
+            _ => Over::Later,
         },
         ask: ask(observed, &alive, now),
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arl_crds::{Sandbox, Task, WarmPool};
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -36,12 +36,8 @@ fn quota_exceeded(pool: &WarmPool) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_replicas_with_room_for_two_are_survived() {
     let mut world = World::new("fair-many").await;
-    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "2"}}});
-    let quota: ResourceQuota = serde_json::from_value(quota).unwrap();
-    world.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
-    let in_force = |q: &ResourceQuota| q.status.as_ref().is_some_and(|s| s.used.is_some());
-    world.one("q", "the quota is in force", in_force).await;
-    world.pool_of("p", 1, &nowhere()).await;
+    world.quota(2).await;
+    world.pool("p", 1).await;
     for replicas in [i32::MAX, 100_001] {
         let refused = world.scale("p", replicas).await.unwrap_err().to_string();
         assert!(refused.contains("less than or equal to 100000"), "{refused}");

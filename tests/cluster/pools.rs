@@ -88,6 +88,29 @@ async fn a_changed_template_rolls_idle_pods_and_leaves_allocated_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_rolls_where_the_quota_has_no_room_for_one_more() {
+    let world = World::new("roll-quota").await;
+    world.quota(2).await;
+    world.pool_of("p", 2, &version("old")).await;
+    world.pool_is_ready("p", 2).await;
+    let mut bad = version("bad");
+    bad["spec"]["containers"][0]["image"] = json!("127.0.0.1:1/nosuch:1");
+    let _changed: WarmPool = world.merge("p", &json!({"spec": {"template": bad}})).await;
+    world.failing("p", "ImagePullBackOff").await;
+    world
+        .pods("one old pod is left", |pods| pods.iter().filter(|p| has_version(p, "old") && is_ready(p)).count() == 1)
+        .await;
+    let _changed: WarmPool = world.merge("p", &json!({"spec": {"template": version("new")}})).await;
+    world
+        .pods("two new pods", |pods| {
+            assert!(pods.iter().any(|p| is_ready(p) && p.metadata.deletion_timestamp.is_none()), "none was left");
+            pods.len() == 2 && pods.iter().all(|p| has_version(p, "new") && is_ready(p))
+        })
+        .await;
+    world.recovered("p").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_pulled_is_named() {
     let world = World::new("bad-image").await;
     let mut bad = template();
@@ -121,11 +144,7 @@ async fn a_container_that_does_not_exist_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_is_named_and_waited_for() {
     let world = World::new("quota").await;
-    let quota: ResourceQuota =
-        serde_json::from_value(json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "1"}}})).unwrap();
-    world.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
-    let in_force = |q: &ResourceQuota| q.status.as_ref().is_some_and(|s| s.used.is_some());
-    world.one("q", "the quota is in force", in_force).await;
+    world.quota(1).await;
     world.pool("p", 3).await;
     world.failing("p", "QuotaExceeded").await;
     let _raised: ResourceQuota = world.merge("q", &json!({"spec": {"hard": {"pods": "10"}}})).await;

@@ -179,6 +179,39 @@ fn a_pool_grows_and_shrinks_look_by_look_to_what_is_asked_for() {
 }
 
 #[test]
+fn a_template_rolls_where_the_quota_has_no_room_for_one_more() {
+    let refused = Setback { reason: WarmPoolReason::QuotaExceeded, ..Setback::ended(String::new()) };
+    // What a new pod becomes; none: the quota has no room for one of the new template at all.
+    let rolls = |replicas: i32, start: &[P], becomes: Option<P>| {
+        let (mut seen, mut fewest) = (observed(replicas, start, Some(refused.clone())), usize::MAX);
+        let quota = seen.idle.len();
+        for _ in 0..20 {
+            let next = plan(&seen, NOW);
+            seen.idle.retain(|pod| !next.delete.iter().any(|v| Some(&v.uid.0) == pod.metadata.uid.as_ref()));
+            fewest = fewest.min(seen.idle.len());
+            let made = next.create.iter().filter(|_| becomes.is_some()).count();
+            assert!(seen.idle.len() + made <= quota, "{next:?}");
+            if let Some(becomes) = becomes {
+                seen.idle.extend(next.create.iter().map(|n| Arc::new(pod(&seen.pool, *n, becomes))));
+                seen.last_number = seen.last_number.max(next.create.last().copied().unwrap_or(0));
+            }
+            if next.over.is_so(made > 0) {
+                seen.setback = None;
+                break;
+            }
+        }
+        let old = seen.idle.iter().filter(|pod| pod.template_hash() != Some(&seen.template)).count();
+        (old, seen.idle.len(), fewest, seen.setback.is_some())
+    };
+    let ready = Some(P::Ready);
+    assert_eq!(rolls(3, &[P::OldReady; 3], ready), (0, 3, 2, false), "one is missing at a time");
+    assert_eq!(rolls(1, &[P::OldReady], ready), (0, 1, 0, false));
+    assert_eq!(rolls(3, &[P::OldReady; 3], None), (2, 2, 2, true), "a template that never fits costs one pod");
+    assert_eq!(rolls(3, &[P::OldReady; 2], None), (2, 2, 2, true), "where some are missing, none is given up");
+    assert_eq!(rolls(3, &[P::OldReady; 3], Some(P::Starting)), (2, 3, 2, true), "nor while the new one does not work");
+}
+
+#[test]
 fn an_evicted_pod_is_no_fault_of_the_template() {
     let ended = |status: serde_json::Value| {
         let mut seen = observed(2, &[P::Failed, P::Ready], None);
@@ -261,7 +294,7 @@ fn few_pods_of_a_pool_are_in_the_queue_of_the_scheduler_at_a_time() {
 #[test]
 fn pods_that_are_ended_again_within_a_minute_are_told_of_though_the_pool_was_full_meanwhile() {
     let disrupted = Setback::disrupted(String::new(), true).after(None, NOW);
-    let is_over = |pods: &[P], at| plan(&observed(1, pods, Some(disrupted.clone())), NOW + at).is_over;
+    let is_over = |pods: &[P], at| plan(&observed(1, pods, Some(disrupted.clone())), NOW + at).over == Over::Now;
     assert!(!is_over(&[P::Starting], QUIET));
     assert!(!is_over(&[P::Ready], Duration::from_secs(59)));
     assert!(is_over(&[P::Ready], QUIET));
@@ -394,10 +427,10 @@ fn of_several_pods_that_ended_the_one_is_told_of_that_the_template_is_to_blame_f
 #[test]
 fn a_refusal_is_over_as_soon_as_no_pod_is_missing() {
     let refused = || Setback { reason: WarmPoolReason::Refused, until: NOW, ..Setback::ended(String::new()) };
-    let is_over = |pods: &[P], setback| plan(&observed(1, pods, setback), NOW).is_over;
-    assert!(is_over(&[P::Starting], Some(refused())));
-    assert!(!is_over(&[], Some(refused())));
-    assert!(!is_over(&[P::Ready], None), "there was none");
+    let over = |pods: &[P], setback| plan(&observed(1, pods, setback), NOW).over;
+    assert_eq!(over(&[P::Starting], Some(refused())), Over::Now);
+    assert_eq!(over(&[], Some(refused())), Over::OnceCreated);
+    assert_eq!(over(&[P::Ready], None), Over::Later, "there was none");
     assert_eq!(look_again(&observed(1, &[P::Ready], Some(refused())), NOW), None);
 }
 

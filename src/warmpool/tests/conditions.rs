@@ -60,10 +60,12 @@ fn a_pool_is_ready_once_it_has_the_ready_pods_that_are_wanted() {
 
 #[test]
 fn what_is_refused_is_said_before_what_pods_say_and_that_before_what_became_of_others() {
-    use WarmPoolReason::{PodsEnded, Refused, Unschedulable};
+    use WarmPoolReason::{PodsEnded, QuotaExceeded, Refused, Unschedulable};
     for (stuck, setback, expected) in [
         (true, Some(Refused), Refused),
         (true, Some(PodsEnded), Unschedulable),
+        (true, Some(QuotaExceeded), Unschedulable),
+        (false, Some(QuotaExceeded), QuotaExceeded),
         (true, None, Unschedulable),
         (false, Some(Refused), Refused),
         (false, Some(PodsEnded), PodsEnded),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use arl_crds::{Sandbox, Task, TaskStatus};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Api, Result};
 use serde_json::{Value, json};
@@ -91,6 +92,15 @@ impl World {
     /// A pool of small pods.
     pub async fn pool(&self, name: &str, replicas: i32) {
         self.pool_of(name, replicas, &template()).await;
+    }
+
+    /// Room for so many pods.
+    pub async fn quota(&self, pods: usize) {
+        let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": pods.to_string()}}});
+        let quota: ResourceQuota = serde_json::from_value(quota).unwrap();
+        self.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
+        let in_force = |q: &ResourceQuota| q.status.as_ref().is_some_and(|s| s.used.is_some());
+        self.one("q", "the quota is in force", in_force).await;
     }
 
     /// A pool of pods of a template.

@@ -2,7 +2,6 @@
 
 use std::{cell::Cell, time::Duration};
 
-use k8s_openapi::api::core::v1::ResourceQuota;
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -59,9 +58,7 @@ impl Soak {
         greedy.pod_of("exec").await;
         greedy.largest_tasks(60).await;
         greedy.laden(120).await;
-        let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "90"}}});
-        let quota: ResourceQuota = serde_json::from_value(quota).unwrap();
-        greedy.api::<ResourceQuota>().create(&PostParams::default(), &quota).await.unwrap();
+        greedy.quota(90).await;
         for i in 0..4 {
             greedy
                 .create(&manifest(
