@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arl_agent::message::live::{CHUNK, Event, Id, Output};
+use arl_agent::message::live::{CALL_WINDOW, CHUNK, Event, Id, Output, WINDOW};
 use nix::poll::PollFlags;
 
 use super::{
@@ -149,11 +149,25 @@ impl Process {
         usize::try_from(buffer.end() - taken.clamp(buffer.start(), buffer.end())).unwrap_or(usize::MAX)
     }
 
-    /// How much has to be held for each output, and for what has been and may be sent to it.
+    /// How many times what a process may hold of an output it may hold of each.
+    fn shares(&self) -> usize {
+        if self.is_call() { CALL_WINDOW / WINDOW } else { 1 }
+    }
+
+    /// How much room there is for its input now, where a process may hold `share`: a small file is sent before it would need more.
+    pub(super) fn input_room(&self, share: usize) -> usize {
+        let received = self.input.as_ref().map_or(0, |input| input.room().0);
+        let needed = usize::try_from(received).unwrap_or(usize::MAX).max(share);
+        needed.min(share * self.shares())
+    }
+
+    /// How much has to be held for each output, and for what has been and may be sent to it, a share at a time.
     pub fn needed(&self) -> impl Iterator<Item = usize> {
         let outputs = (0..2).filter(|output| self.outputs[*output].pipe.is_some() || self.not_taken(*output) > 0);
         let input = self.input.iter().filter(|input| input.is_open());
-        outputs.map(|output| self.not_taken(output)).chain(input.map(Input::promised))
+        let all = outputs.map(|output| self.not_taken(output)).chain(input.map(Input::promised));
+        let shares = self.shares();
+        all.flat_map(move |needed| std::iter::repeat_n(needed.div_ceil(shares), shares))
     }
 
     /// Keeps less, but what its clients have not taken.
@@ -201,6 +215,7 @@ impl Process {
         let keeper = self.keeper.iter().map(|keeper| (Part::Keeper, keeper.peer().interest()));
         let input = self.input.as_ref().and_then(Input::interest).map(|interest| (Part::Input, interest));
         let outputs = self.outputs.iter().enumerate().filter_map(move |(number, output)| {
+            let share = share * self.shares();
             let pipe = output.pipe.as_ref().filter(|_| output.room(self.acknowledged(number), share) > 0)?;
             Some((Part::Output(number), (pipe.as_fd(), PollFlags::POLLIN)))
         });
@@ -210,6 +225,7 @@ impl Process {
     /// Reads once what was printed.
     pub fn read(&mut self, number: usize, share: usize, scratch: &mut [u8]) {
         let (acknowledged, keeps) = (self.acknowledged(number), !self.is_over());
+        let share = share * self.shares();
         self.outputs[number].read(acknowledged, share, keeps, scratch);
     }
 

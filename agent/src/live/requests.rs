@@ -193,9 +193,10 @@ impl Process {
 
     /// Passes input on. That it was all is said once all of it was: what still waits here is dropped where a call is given up.
     pub(super) fn write_input(&mut self, share: usize) {
+        let room = self.input_room(share);
         let Some(input) = &mut self.input else { return };
         let is_all = input.write();
-        input.grant(share);
+        input.grant(room);
         let commit = Command::Commit { id: self.id };
         if is_all && self.is_call() {
             self.keeper.iter_mut().for_each(|keeper| keeper.send(&commit));

@@ -43,6 +43,9 @@ pub const ENDED_MAX: usize = 64;
 pub const COMMAND_MAX: usize = 256;
 /// The most bytes of an output that are kept, and the most that are sent ahead of what was acknowledged.
 pub const WINDOW: usize = 256 * 1024;
+/// The most bytes of a file on their way, for which nobody has to wait: what has been taken is told of for each part of it, and each time wakes all
+/// that a byte passes through.
+pub const CALL_WINDOW: usize = 4 * WINDOW;
 /// The most bytes of data in one message, either way. The agent's allocator gives larger pieces back to the system each time, which
 /// costs more than all else that is done with them.
 pub const CHUNK: usize = 24 * 1024;

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use arl_agent::message::live::{Id, Output, Request, WINDOW};
+use arl_agent::message::live::{CALL_WINDOW, Id, Output, Request, WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::watch,
@@ -19,6 +19,8 @@ use crate::error::Error;
 
 /// So many bytes that were taken are told of at once: each message costs every process on its way as much as a piece of output does.
 const SAID_AT: u64 = WINDOW as u64 / 4;
+/// The same of a file.
+const SAID_AT_OF_FILES: u64 = CALL_WINDOW as u64 / 8;
 /// An agent may have less room than that.
 const SAID_WITHIN: Duration = Duration::from_millis(2);
 
@@ -32,6 +34,7 @@ pub(crate) struct Handle {
     said: [u64; 2],
     /// How much it has not been told, and since when.
     unsaid: u64,
+    said_at: u64,
     unsaid_since: Option<Instant>,
     stdin: Option<Stdin>,
     /// Whether the caller has heard that it was started.
@@ -50,8 +53,12 @@ impl Handle {
             Opening::Process(start) => start.stdin || start.tty.is_some(),
             Opening::Attach(_) | Opening::File(..) => true,
         };
+        let (window, said_at) = match &opening {
+            Opening::File(..) => (CALL_WINDOW, SAID_AT_OF_FILES),
+            Opening::Process(_) | Opening::Attach(_) => (WINDOW, SAID_AT),
+        };
         link.send(Command::Open { id, number, opening, events: sender, received });
-        let stdin = has_input.then(|| Stdin { link: link.clone(), id, sent: 0, room });
+        let stdin = has_input.then(|| Stdin { link: link.clone(), id, sent: 0, window, room });
         Self {
             link,
             id,
@@ -60,6 +67,7 @@ impl Handle {
             taken,
             said: taken,
             unsaid: 0,
+            said_at,
             unsaid_since: None,
             stdin,
             is_started: false,
@@ -115,7 +123,7 @@ impl Handle {
         *taken = taken.saturating_add(bytes);
         self.unsaid = self.unsaid.saturating_add(bytes);
         self.unsaid_since.get_or_insert_with(Instant::now);
-        if self.unsaid >= SAID_AT {
+        if self.unsaid >= self.said_at {
             self.acknowledge();
         }
     }
@@ -154,6 +162,8 @@ pub struct Stdin {
     link: Link,
     id: Id,
     sent: u64,
+    /// How many bytes may be on their way.
+    window: usize,
     room: watch::Receiver<Received>,
 }
 
@@ -164,7 +174,7 @@ impl Stdin {
     /// [`io::ErrorKind::BrokenPipe`] where nobody reads it any more.
     pub async fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
         for piece in data.chunks(WINDOW / 4) {
-            let ahead = (WINDOW - piece.len()) as u64;
+            let ahead = (self.window - piece.len()) as u64;
             let sent = self.sent;
             let room = self.room.wait_for(|now| now.closed || sent - now.bytes.min(sent) <= ahead).await;
             if room.map_err(|_| closed())?.closed {

@@ -9,14 +9,14 @@ use std::{
 use arl_agent::message::{
     error,
     file::Success,
-    live::{End, Output, WINDOW},
+    live::{CALL_WINDOW, End, Output},
 };
 use tokio::sync::Notify;
 
 use crate::error::Error;
 
-/// Output that one stream may bring beyond what is taken: twice what an agent sends of both outputs.
-const AHEAD_MAX: usize = 4 * WINDOW;
+/// Output that one stream may bring beyond what is taken: twice what an agent sends of a file.
+const AHEAD_MAX: usize = 2 * CALL_WINDOW;
 /// Other events that may wait. An agent that is as it should be has one or two.
 const EVENTS_MAX: usize = 1024;
 /// A process that prints byte by byte makes no event of each: pieces below this size are added to the one before,
@@ -181,6 +181,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use arl_agent::message::live::WINDOW;
+
     use super::*;
 
     fn data(output: Output, length: usize) -> FlowEvent {

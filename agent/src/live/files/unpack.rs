@@ -222,8 +222,8 @@ fn open_directory(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
 
 fn make_directory(parent: &OwnedFd, name: &OsStr, header: &Header, shown: &Path) -> Result<(), Error> {
     // It is to be filled first.
-    let mode = Mode::from_bits_truncate(header.mode) & RIGHTS | Mode::S_IRWXU;
-    let made = || mkdirat(parent, name, mode);
+    let rights = Mode::from_bits_truncate(header.mode) & RIGHTS | Mode::S_IRWXU;
+    let made = || mkdirat(parent, name, rights);
     match made() {
         Err(Errno::EEXIST) if open_directory(parent, name).is_ok() => Ok(()),
         Err(Errno::EEXIST) => make_way(parent, name, shown).and_then(|()| made().map_err(|errno| failed(shown, errno))),
