@@ -10,7 +10,7 @@ use arl_agent::{
         live::Output,
     },
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter};
 
 use crate::{
     error::Error,
@@ -24,6 +24,8 @@ const ENTRY_MAX: usize = 64 * 1024;
 pub const READ_MAX: usize = 256 * 1024 * 1024;
 /// A file of so many bytes is read without asking how many there are.
 const UNCHECKED_MAX: usize = 4 * 1024 * 1024;
+/// What is written at once of a file that is copied.
+const PIECE: usize = 256 * 1024;
 /// The most bytes of all entries that [`Files::list`] takes into memory, as they are sent: half a million of usual length.
 pub const LIST_MAX: usize = 32 * 1024 * 1024;
 
@@ -239,7 +241,9 @@ impl Files {
         action: Action,
         writer: &mut (dyn AsyncWrite + Unpin + Send),
     ) -> Result<u64, Error> {
-        count(&drain(self.call(action), writer).await?)
+        // A file wants few large pieces: a thread is woken for each.
+        let mut writer = BufWriter::with_capacity(PIECE, writer);
+        count(&drain(self.call(action), &mut writer).await?)
     }
 
     /// Unpacks a tar archive into a directory, which is made where it is missing. Nothing outside of it is touched, whatever the

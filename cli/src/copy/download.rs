@@ -8,7 +8,7 @@ use std::{
 };
 
 use arl_client::{Error, Files, live::Entry};
-use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWriteExt, BufReader, DuplexStream};
 use tokio_util::io::SyncIoBridge;
 
 use super::{
@@ -60,7 +60,8 @@ async fn receive(
     let (reading, copying) = piped(
         async |pipe| files.read_to(source, 0, None, pipe).await,
         async |pipe| {
-            tokio::io::copy(&mut waiting.bar().wrap_async_read(pipe), writer).await?;
+            let mut reader = BufReader::with_capacity(BUFFER, waiting.bar().wrap_async_read(pipe));
+            tokio::io::copy_buf(&mut reader, writer).await?;
             writer.shutdown().await
         },
     )

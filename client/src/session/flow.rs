@@ -265,11 +265,14 @@ impl Flow {
         let (id, input) = (self.id, &mut self.input);
         let received = *input.received.borrow();
         let mut requests = Vec::new();
+        let (first, second) = input.unconfirmed.as_slices();
         let end = (received.bytes + input.unconfirmed.len() as u64).min(input.until);
         while !received.closed && input.sent < end {
             let from = usize::try_from(input.sent - received.bytes).unwrap_or(usize::MAX);
             let length = usize::try_from(end - input.sent).unwrap_or(usize::MAX).min(CHUNK);
-            let data: Vec<u8> = input.unconfirmed.range(from..from + length).copied().collect();
+            let of_first = first.get(from..).map_or(&[][..], |rest| &rest[..length.min(rest.len())]);
+            let of_second = &second[from.saturating_sub(first.len())..][..length - of_first.len()];
+            let data = [of_first, of_second].concat();
             requests.push(Request::Input { id, offset: input.sent, data });
             input.sent += length as u64;
         }

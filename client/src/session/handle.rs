@@ -196,7 +196,7 @@ impl Stdin {
         &mut self,
         reader: &mut (dyn AsyncRead + Unpin + Send),
     ) -> io::Result<Option<u64>> {
-        let mut buffer = vec![0; WINDOW / 4];
+        let mut buffer = vec![0; self.window / 4];
         let mut total = 0;
         loop {
             let count = reader.read(&mut buffer).await?;
