@@ -19,11 +19,10 @@ use crate::{children::spawn, limits};
 /// One that does not read what it is sent is given up here; a relay that comes back gets everything again. It is memory of the
 /// container.
 const OUTGOING_MAX: usize = 4 * 1024 * 1024;
-const READ: usize = 16 * 1024;
+/// As much as a runtime passes on at once, so that little of a message is left to be moved to the front.
+const READ: usize = 64 * 1024;
 /// Memory that is kept for the next messages.
 const KEPT: usize = 256 * 1024;
-/// How often it is read at once, where there is that much.
-const READS: usize = 4;
 
 /// Whether a process of the agent's own user is at the other end.
 pub fn is_own(stream: &UnixStream) -> bool {
@@ -123,17 +122,10 @@ impl Peer {
     /// Reads what has arrived, a bounded amount of it; it is then in [`Peer::take`].
     pub fn read(&mut self) {
         let mut buffer = [0; READ];
-        for _ in 0..READS {
-            match (&self.stream).read(&mut buffer) {
-                Ok(read @ 1..) => {
-                    self.incoming.push(&buffer[..read]);
-                    if read < READ {
-                        return;
-                    }
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
-                _ => self.open = false,
-            }
+        match (&self.stream).read(&mut buffer) {
+            Ok(read @ 1..) => self.incoming.push(&buffer[..read]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            _ => self.open = false,
         }
     }
 
