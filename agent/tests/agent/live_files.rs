@@ -15,7 +15,7 @@ use arl_agent::{
     message::{
         error::{Error, Kind},
         file::{self, Action, Entry, Success},
-        live::{Id, Request},
+        live::{CALL_WINDOW, CHUNK, Id, Request, WINDOW},
     },
 };
 
@@ -114,6 +114,33 @@ fn with_mode(mut entry: Vec<u8>, mode: u32) -> Vec<u8> {
     let sum: u32 = entry[..512].iter().map(|byte| u32::from(*byte)).sum();
     entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     entry
+}
+
+#[test]
+fn a_large_file_gets_more_room_than_a_small_one_or_a_process() {
+    let pod = Pod::new("live-room");
+    let (mut stream, id) = (pod.stream(), call_id());
+    let mut client = Client::default();
+    ask(
+        &mut stream,
+        Request::File { id: Id(id), action: Action::Write { path: bytes(&pod.path("large")), mode: None }, user: None },
+    );
+    let room = client.until(&mut stream, id, |taken| taken.room.is_some()).room;
+    assert_eq!(room, Some((0, WINDOW as u64)), "most files are small");
+    let content = vec![7; 4 * CALL_WINDOW];
+    let mut most = 0;
+    for (number, piece) in content.chunks(CHUNK).enumerate() {
+        let offset = (number * CHUNK) as u64;
+        let end = offset + piece.len() as u64;
+        let (received, until) =
+            client.until(&mut stream, id, |taken| taken.room.is_some_and(|(_, until)| until >= end)).room.unwrap();
+        most = most.max(until - received);
+        ask(&mut stream, Request::Input { id: Id(id), offset, data: piece.to_vec() });
+    }
+    ask(&mut stream, Request::CloseInput { id: Id(id), offset: content.len() as u64 });
+    let taken = client.until_over(&mut stream, id);
+    assert_eq!(taken.success, Some(Success::Count(content.len() as u64)));
+    assert_eq!(most, CALL_WINDOW as u64);
 }
 
 #[test]

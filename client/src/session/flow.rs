@@ -282,3 +282,6 @@ impl Flow {
         requests
     }
 }
+
+#[cfg(test)]
+mod tests;
