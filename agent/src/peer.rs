@@ -19,8 +19,7 @@ use crate::{children::spawn, limits};
 /// One that does not read what it is sent is given up here; a relay that comes back gets everything again. It is memory of the
 /// container.
 const OUTGOING_MAX: usize = 4 * 1024 * 1024;
-/// As much as a runtime passes on at once, so that little of a message is left to be moved to the front.
-const READ: usize = 64 * 1024;
+const READ: usize = 16 * 1024;
 /// Memory that is kept for the next messages.
 const KEPT: usize = 256 * 1024;
 
@@ -121,8 +120,12 @@ impl Peer {
 
     /// Reads what has arrived, a bounded amount of it; it is then in [`Peer::take`].
     pub fn read(&mut self) {
-        let mut buffer = [0; READ];
-        match (&self.stream).read(&mut buffer) {
+        self.read_by(&mut [0; READ]);
+    }
+
+    /// The same, as much as there is room for in `buffer`.
+    pub fn read_by(&mut self, buffer: &mut [u8]) {
+        match (&self.stream).read(buffer) {
             Ok(read @ 1..) => self.incoming.push(&buffer[..read]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => self.open = false,

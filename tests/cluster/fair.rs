@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::{Sandbox, Task, WarmPool};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::make::template;

@@ -43,6 +43,8 @@ use runs::Runs;
 pub const READY: &str = "ready";
 /// Written when there is another one.
 pub const TAKEN: &str = "taken";
+/// What is read at once of a relay: as much as a runtime passes on, so that little of a message is left to be moved to the front.
+const READ: usize = 64 * 1024;
 
 /// Keeps the runs of the container that has `directory`, unless another process does.
 pub fn supervise(directory: &Path) -> Result<(), String> {
@@ -68,7 +70,8 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     let own = Children::default();
     let (runs, live) = (Runs::new(directory, records, own.clone()), Live::new(directory, own.clone()));
     let (relays, next_relay, has_more) = (BTreeMap::new(), 0, false);
-    Supervisor { pod, listener, children, own, relays, next_relay, runs, live, has_more }.work()
+    let scratch = vec![0; READ];
+    Supervisor { pod, listener, children, own, relays, next_relay, runs, live, has_more, scratch }.work()
 }
 
 /// The socket appears under its name when it can be connected to.
@@ -104,6 +107,8 @@ struct Supervisor {
     live: Live,
     /// Whether a relay may take more at once.
     has_more: bool,
+    /// Memory for what is read.
+    scratch: Vec<u8>,
 }
 
 /// Where something has happened.
@@ -169,7 +174,7 @@ impl Supervisor {
 
     fn read_relay(&mut self, number: u64) {
         let Some(relay) = self.relays.get_mut(&number) else { return };
-        relay.peer.read();
+        relay.peer.read_by(&mut self.scratch);
         while let Some(message) = relay.peer.take::<ToAgent>() {
             match message {
                 ToAgent::Hello { pod, .. } if pod == self.pod => {
