@@ -243,7 +243,12 @@ impl Files {
     ) -> Result<u64, Error> {
         // A file wants few large pieces: a thread is woken for each.
         let mut writer = BufWriter::with_capacity(PIECE, writer);
-        count(&drain(self.call(action), &mut writer).await?)
+        let drained = drain(self.call(action), &mut writer).await;
+        if drained.is_err() {
+            // What had arrived before is of use to whoever watches it come.
+            let _ = writer.flush().await;
+        }
+        count(&drained?)
     }
 
     /// Unpacks a tar archive into a directory, which is made where it is missing. Nothing outside of it is touched, whatever the

@@ -107,6 +107,12 @@ impl Memory {
         self.setback.clone()
     }
 
+    /// Whether a pod was admitted: where a refusal stays in force all the same, the next one is the first again.
+    pub(super) fn admitted(&mut self, is_so: bool) {
+        let refusal = self.setback.iter_mut().filter(|setback| is_so && setback.is_refusal());
+        refusal.for_each(|refusal| refusal.attempts = 0);
+    }
+
     /// The status on record is as it should be.
     pub(super) fn recorded(&mut self) {
         (self.was_recorded, self.unrecorded_since) = (true, None);
@@ -150,6 +156,8 @@ impl Memories {
 
 #[cfg(test)]
 mod tests {
+    use arl_crds::reason::WarmPoolReason;
+
     use super::*;
 
     #[test]
@@ -169,6 +177,22 @@ mod tests {
         assert_eq!(attempts("b", ended()), Some(1));
         memories.forget(&key);
         assert_eq!(attempts("b", None), None);
+    }
+
+    #[test]
+    fn a_refusal_that_stays_in_force_begins_anew_once_a_pod_was_admitted() {
+        let mut memory = Memory::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let refused = || Setback { reason: WarmPoolReason::QuotaExceeded, ..Setback::ended(String::new()) };
+        for (setback, expected) in [(refused(), 1), (Setback::ended(String::new()), 10)] {
+            memory.setback = None;
+            for _ in 0..9 {
+                memory.update(Some(setback.clone()), false, now);
+            }
+            memory.admitted(true);
+            let next = memory.update(Some(setback), false, now).unwrap();
+            assert_eq!(next.attempts, expected);
+        }
     }
 
     #[test]

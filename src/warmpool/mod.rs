@@ -254,6 +254,7 @@ impl Reconcile for WarmPools {
         let is_taken = self.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
+            memory.admitted(created);
             observed.setback = memory.update(setback, is_over, now);
             memory.ended = observed.ended().chain(observed.disrupted()).map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);

@@ -2,7 +2,7 @@
 
 use arl_agent::message::live::{Event, Id};
 
-use super::input::Input;
+use super::input::{Input, UNTOLD_MAX};
 
 /// A relay that is sent what a process prints.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub struct Follower {
     pub acknowledged: [u64; 2],
     /// Whether it knows that the process was started.
     pub greeted: bool,
-    /// Up to where it knows of room in the input.
-    room: Option<u64>,
+    /// How much of the input it knows to have arrived, and up to where it knows of room.
+    room: Option<(u64, u64)>,
     /// Whether it knows that the input is closed.
     knows_closed: bool,
 }
@@ -39,7 +39,12 @@ impl Follower {
         if !input.is_open() && !input.is_complete() {
             return (!std::mem::replace(&mut self.knows_closed, true)).then_some(Event::InputClosed { id });
         }
-        (self.room.replace(until) != Some(until)).then_some(Event::InputRoom { id, received, until })
+        let is_news = |(told, room)| until != room || received >= told + UNTOLD_MAX;
+        if !self.room.is_none_or(is_news) {
+            return None;
+        }
+        self.room = Some((received, until));
+        Some(Event::InputRoom { id, received, until })
     }
 }
 

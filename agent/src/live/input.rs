@@ -7,7 +7,11 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
+use arl_agent::message::live::WINDOW;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A client that has so much more on its way than it knows to have arrived may wait to hear of that, whatever room there is.
+pub const UNTOLD_MAX: u64 = WINDOW as u64 / 4 * 3;
 
 /// Input that was received and not yet written.
 #[derive(Debug)]
@@ -140,10 +144,10 @@ impl Input {
         (self.pipe, self.queue) = (None, VecDeque::new());
     }
 
-    /// Makes room, once there is a quarter of `room` more than before: a message for each byte would be many.
+    /// Makes room, once there is a quarter of `room` more than before, or enough for a message in any case: one for each byte would be many.
     pub fn grant(&mut self, room: usize) {
         let until = self.received + room.saturating_sub(self.queue.len()) as u64;
-        if until >= self.granted + (room / 4).max(1) as u64 {
+        if until >= self.granted + (room as u64 / 4).clamp(1, UNTOLD_MAX) {
             self.granted = until;
         }
     }

@@ -150,7 +150,7 @@ impl Process {
     }
 
     /// How many times what a process may hold of an output it may hold of each.
-    fn shares(&self) -> usize {
+    pub(super) fn shares(&self) -> usize {
         if self.is_call() { CALL_WINDOW / WINDOW } else { 1 }
     }
 

@@ -23,7 +23,7 @@ impl Live {
         let total = TOTAL_MAX.saturating_sub(held + needed.len() * SHARE_MIN);
         self.share = share(&needed, total).clamp(SHARE_MIN, WINDOW);
         for process in self.processes.values_mut().filter(|process| !process.is_over()) {
-            process.trim(self.share);
+            process.trim(self.share * process.shares());
         }
         if needed.is_empty() {
             (self.scratch, self.chunk) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@
 //!     Input{id, 0, bytes}    ───────────────>                       as far as there is room, then CloseInput{id, total}
 //!                            <───────────────  InputRoom{id, received, until}
 //!                            <───────────────  Output{id, Stdout, 0, bytes} ...
-//!     Acknowledge{id, Stdout, offset} ──────>                       unacknowledged: at most some 256 KiB an output
+//!     Acknowledge{id, Stdout, offset} ──────>                       unacknowledged: at most some 256 KiB an output, 1 MiB of a file
 //!                            <───────────────  Ended{id, end}       after the last output
 //!     Forget{id}             ───────────────>
 //! ```
@@ -43,8 +43,8 @@ pub const ENDED_MAX: usize = 64;
 pub const COMMAND_MAX: usize = 256;
 /// The most bytes of an output that are kept, and the most that are sent ahead of what was acknowledged.
 pub const WINDOW: usize = 256 * 1024;
-/// The most bytes of a file on their way, for which nobody has to wait: what has been taken is told of for each part of it, and each time wakes all
-/// that a byte passes through.
+/// The same of a file. What has arrived is told of for each part of it, and each time wakes all that a byte passes through; what comes after it
+/// on its stream waits for it.
 pub const CALL_WINDOW: usize = 4 * WINDOW;
 /// The most bytes of data in one message, either way. The agent's allocator gives larger pieces back to the system each time, which
 /// costs more than all else that is done with them.

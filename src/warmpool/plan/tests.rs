@@ -209,6 +209,9 @@ fn a_template_rolls_where_the_quota_has_no_room_for_one_more() {
     assert_eq!(rolls(3, &[P::OldReady; 3], None), (2, 2, 2, true), "a template that never fits costs one pod");
     assert_eq!(rolls(3, &[P::OldReady; 2], None), (2, 2, 2, true), "where some are missing, none is given up");
     assert_eq!(rolls(3, &[P::OldReady; 3], Some(P::Starting)), (2, 3, 2, true), "nor while the new one does not work");
+    let beside = [P::OldReady, P::OldReady, P::OldReady, P::Starting];
+    let plan = plan(&observed(3, &beside, Some(refused.clone())), NOW);
+    assert!(plan.delete.is_empty() && plan.create.is_empty(), "there is one more, whatever was refused: {plan:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use super::{
 
 const NEW_DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 /// What an entry may have from its creation on.
-const RIGHTS: Mode = Mode::from_bits_truncate(0o777);
+const RIGHTS: Mode = Mode::from_bits_truncate(0o1777);
 
 /// Unpacks `input` into `directory`, which is there.
 pub fn unpack(directory: &Path, input: &mut File) -> Result<u64, Error> {
@@ -80,7 +80,8 @@ impl Tree {
         let name = OsStr::from_bytes(name);
         match header.kind {
             DIRECTORY => {
-                make_directory(&parent, name, header, shown)?;
+                // It is to be filled first.
+                make_directory(&parent, name, self.first_mode(header) | Mode::S_IRWXU, shown)?;
                 self.unfinished.push((owned(&parts), header.clone()));
             }
             FILE => {
@@ -127,8 +128,7 @@ impl Tree {
             other => other.map(|()| OFlag::O_CREAT | OFlag::O_EXCL)?,
         };
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | how;
-        let mode = Mode::from_bits_truncate(header.mode) & RIGHTS;
-        let mut file = File::from(openat(parent, name, flags, mode).map_err(here)?);
+        let mut file = File::from(openat(parent, name, flags, self.first_mode(header)).map_err(here)?);
         let written = match io::copy(&mut input.take(header.size), &mut file) {
             Ok(written) if written < header.size => Err(truncated()),
             Ok(_) => Ok(()),
@@ -145,6 +145,14 @@ impl Tree {
         // Where the file system has its own idea of modes, that one stands.
         let _ = fchmod(&file, mode);
         Ok(())
+    }
+
+    /// The mode of an entry until it is complete, and after that where the file system refuses another. Before it has its owner, nobody else may
+    /// use it.
+    fn first_mode(&self, header: &Header) -> Mode {
+        let rights = Mode::from_bits_truncate(header.mode) & RIGHTS;
+        let is_of_root = (header.uid, header.gid) == (0, 0);
+        if self.keeps_owner && !is_of_root { rights & Mode::S_IRWXU } else { rights }
     }
 
     /// Gives an open entry its owner, and returns the mode that it may have. Only root can give files away, and need not be able to
@@ -220,9 +228,7 @@ fn open_directory(at: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(at, name, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn make_directory(parent: &OwnedFd, name: &OsStr, header: &Header, shown: &Path) -> Result<(), Error> {
-    // It is to be filled first.
-    let rights = Mode::from_bits_truncate(header.mode) & RIGHTS | Mode::S_IRWXU;
+fn make_directory(parent: &OwnedFd, name: &OsStr, rights: Mode, shown: &Path) -> Result<(), Error> {
     let made = || mkdirat(parent, name, rights);
     match made() {
         Err(Errno::EEXIST) if open_directory(parent, name).is_ok() => Ok(()),
