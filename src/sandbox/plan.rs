@@ -150,8 +150,7 @@ fn why_unclaimed(observed: &Observed) -> SandboxReason {
 
 /// The reference by which a Sandbox owns its pod.
 pub(super) fn owner(sandbox: &Sandbox) -> Option<OwnerReference> {
-    let owner = sandbox.controller_owner_ref(&())?;
-    Some(OwnerReference { block_owner_deletion: None, ..owner })
+    sandbox.controller_owner_ref(&())
 }
 
 fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> Plan {

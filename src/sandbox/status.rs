@@ -199,22 +199,4 @@ pub(super) fn events(before: Option<&SandboxStatus>, after: &SandboxStatus) -> V
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn how_often_a_container_was_started_again_is_said_in_words_that_fit() {
-        let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c" }] } });
-        let pod: Pod = serde_json::from_value(pod).unwrap();
-        for (restarts, words) in
-            [(None, ""), (Some(1), "c was started again, which"), (Some(2), "c was started again 2 times, which")]
-        {
-            let status = SandboxStatus { restarts, ..SandboxStatus::default() };
-            let said = allocated(&status, &pod, false).message;
-            assert!(said.starts_with("pod p is allocated") && said.contains(words), "{said}");
-            assert_eq!(said.contains("started again"), restarts.is_some(), "{said}");
-        }
-    }
-}
+mod tests;

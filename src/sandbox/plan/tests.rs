@@ -29,7 +29,7 @@ fn pod(uid: &str, extra: &Value) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
-fn observed(spec: &Value, status: &Value) -> Observed {
+pub(in crate::sandbox) fn observed(spec: &Value, status: &Value) -> Observed {
     let mut full = json!({ "poolRef": "pool" });
     full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let object = json!({
@@ -103,6 +103,36 @@ fn a_lost_pod_releases_and_an_unready_node_only_suspends() {
     assert_eq!(plan(&Observed { owned: vec![], ..holder(&json!({})) }, at(1)).decision, lost);
     assert_eq!(with(&json!({ "/status/phase": "Failed" })), lost);
     assert_eq!(with(&json!({ "/status/conditions/0/status": "False" })), hold(SandboxPhase::Ready, None));
+}
+
+#[test]
+fn what_expires_takes_its_pods_with_it_and_only_the_end_of_its_tasks_is_confirmed() {
+    let spec = json!({ "ttlSecondsAfterFinished": 100 });
+    let due = Observed { owned: vec![pod("0", &json!({})), pod("a", &json!({}))], ..holder(&spec) };
+    let plan = plan(&due, at(100));
+    assert_eq!((plan.decision, plan.surplus), (Decision::Expire, vec![]));
+    for (decision, is_confirmed) in [
+        (Decision::Release(SandboxReason::TasksFinished), true),
+        (Decision::Release(SandboxReason::PodLost), false),
+        (Decision::Expire, false),
+    ] {
+        assert_eq!(decision.needs_confirmation(), is_confirmed, "{decision:?}");
+    }
+}
+
+#[test]
+fn idleness_is_put_on_record_once_and_looked_at_again_when_that_is_due() {
+    let recorded = json!({ "phase": "Ready", "podName": "p-a", "podUID": "a", "idleSince": at(10).to_string() });
+    for (finished, now, since, look_again) in
+        [(10, 100, None, None), (11, 12, None, Some(16)), (11, 16, Some(11), None), (11, 100, Some(11), None)]
+    {
+        let seen = Observed { last_finished: Some(at(finished)), ..observed(&json!({}), &recorded) };
+        let expected = Record { since: since.map(at), look_again: look_again.map(at) };
+        assert_eq!(idle::record(&seen, None, at(now)), expected, "{finished} {now}");
+    }
+    let ttl = Some(Duration::from_secs(100));
+    let expected = Record { since: None, look_again: Some(at(10)) };
+    assert_eq!(idle::record(&holder(&json!({})), ttl, at(5)), expected, "a tenth of the ttl late");
 }
 
 #[test]

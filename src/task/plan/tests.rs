@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use arl_crds::{Sandbox, StepState, Task, TaskState, TaskStatus, labels, reason::EventReason, setup_task};
+use arl_crds::{
+    Sandbox, StepState, Task, TaskState, TaskStatus, condition::Truth, labels, reason::EventReason, setup_task,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -383,6 +385,40 @@ fn a_task_of_which_nothing_was_sent_begins_again_in_the_next_container() {
     never.spec.restart_policy = "Never".into();
     let never = unsent(Some(Arc::new(never)));
     assert_eq!(reason(&never, at(1000)), Some(TaskReason::ContainerRestarted), "there is no next one");
+}
+
+#[test]
+fn who_ended_a_task_is_told_and_nothing_keeps_one_that_has_ended() {
+    let cancelled = json!({ "cancel": true });
+    for (observed, why) in [
+        (deleting(fresh(&json!({}))), "the Task was deleted"),
+        (deleting(fresh(&cancelled)), "spec.cancel was set"),
+        (fresh(&cancelled), "spec.cancel was set"),
+    ] {
+        assert_eq!(crate::task::deletion::why_cancelled(&observed), why);
+    }
+    let stalled = json!({ "type": "Stalled", "status": "True", "reason": "r", "message": "m",
+        "lastTransitionTime": at(0).to_string() });
+    let observed = Observed { row: task(&json!({}), &json!({ "conditions": [stalled] })), ..fresh(&json!({})) };
+    for (finished, is_kept) in [(Truth::True, false), (Truth::False, true)] {
+        let why = (TaskReason::StepFailed, "m");
+        let status = status::with_conditions(&observed, TaskStatus::default(), (finished, Truth::False), why, at(0));
+        assert_eq!(status.conditions.iter().any(|c| c.type_ == "Stalled"), is_kept, "{finished:?}");
+    }
+}
+
+#[test]
+fn one_output_that_is_cut_is_said_to_be() {
+    let done = over(RunEnd::Completed, Some(StepEnd::Exited(0)));
+    for (length, truncated) in [(1, None), (1 << 20, Some(true))] {
+        for on_stderr in [false, true] {
+            let mut run = StepRun { ended_at: Some(at(9)), end: Some(StepEnd::Exited(0)), ..StepRun::new(at(0)) };
+            let output = if on_stderr { &mut run.stderr } else { &mut run.stdout };
+            output.push(&vec![b'x'; length]);
+            let status = report::finished(&running(done.clone()), &of_steps(&done), &[run], at(10));
+            assert_eq!((status.truncated, status.steps[0].truncated), (truncated, truncated), "{length} {on_stderr}");
+        }
+    }
 }
 
 #[test]
