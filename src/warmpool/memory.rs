@@ -189,6 +189,8 @@ mod tests {
             for _ in 0..9 {
                 memory.update(Some(setback.clone()), false, now);
             }
+            memory.admitted(false);
+            assert_eq!(memory.setback.as_ref().map(|setback| setback.attempts), Some(9));
             memory.admitted(true);
             let next = memory.update(Some(setback), false, now).unwrap();
             assert_eq!(next.attempts, expected);

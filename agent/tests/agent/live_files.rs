@@ -85,6 +85,7 @@ fn content_goes_both_ways_and_files_are_replaced_whole() {
 fn files_and_trees_are_written_where_chmod_is_refused() {
     let pod = Pod::new("live-no-chmod");
     let (old, new, directory, tree) = (pod.path("old"), pod.path("new"), pod.path("d"), pod.path("tree"));
+    let others = pod.path("others");
     fs::write(&old, "old").unwrap();
     fs::set_permissions(&old, fs::Permissions::from_mode(0o664)).unwrap();
     no_chmod::run(|| {
@@ -99,17 +100,43 @@ fn files_and_trees_are_written_where_chmod_is_refused() {
             [with_mode(tar_entry::entry(b'5', "d", "", 0, b""), 0o510), with_mode(tar_entry::file("d/f"), 0o551)];
         let unpacked = call(&mut stream, Action::Unpack { directory: bytes(&tree) }, &archive.concat()).0;
         assert_eq!(unpacked, Ok(Success::Count(2)));
+        let of_another = |entry: Vec<u8>, mode| owned_by(with_mode(entry, mode), 12345);
+        let archive = [
+            of_another(tar_entry::entry(b'5', "d", "", 0, b""), 0o775),
+            of_another(tar_entry::file("d/f"), 0o640),
+            of_another(tar_entry::file("d/g"), 0o755),
+        ];
+        let unpacked = call(&mut stream, Action::Unpack { directory: bytes(&others) }, &archive.concat()).0;
+        assert_eq!(unpacked, Ok(Success::Count(3)));
         let changed = done(&mut stream, Action::ChangeMode { path: bytes(&old), mode: 0o600 });
         assert_eq!(changed.unwrap_err().kind, Kind::PermissionDenied, "who asks for nothing else is told");
     });
     assert_eq!((mode(&old), mode(&new)), (0o664, 0o600), "a new file has its mode from the start");
     assert_eq!((fs::read(tree.join("d/f")).unwrap().as_slice(), mode(&tree.join("d/f"))), (&b"evil"[..], 0o551));
     assert_eq!(mode(&tree.join("d")), 0o710, "one that could not be written to could not be filled");
+    if own_uid() == "0" {
+        let modes = ["d", "d/f", "d/g"].map(|name| mode(&others.join(name)));
+        assert_eq!(
+            modes,
+            [0o755, 0o600, 0o755],
+            "root's group has no more than everybody, before they have their owner"
+        );
+        assert!(["d", "d/f", "d/g"].iter().all(|name| fs::metadata(others.join(name)).unwrap().uid() == 12345));
+    }
 }
 
 /// An entry of an archive with this mode.
-fn with_mode(mut entry: Vec<u8>, mode: u32) -> Vec<u8> {
-    entry[100..108].copy_from_slice(format!("{mode:07o}\0").as_bytes());
+fn with_mode(entry: Vec<u8>, mode: u32) -> Vec<u8> {
+    with_field(entry, 100, mode)
+}
+
+/// The same with this owner and group.
+fn owned_by(entry: Vec<u8>, id: u32) -> Vec<u8> {
+    with_field(with_field(entry, 108, id), 116, id)
+}
+
+fn with_field(mut entry: Vec<u8>, at: usize, number: u32) -> Vec<u8> {
+    entry[at..at + 8].copy_from_slice(format!("{number:07o}\0").as_bytes());
     entry[148..156].fill(b' ');
     let sum: u32 = entry[..512].iter().map(|byte| u32::from(*byte)).sum();
     entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

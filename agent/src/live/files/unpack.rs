@@ -42,12 +42,10 @@ pub fn unpack(directory: &Path, input: &mut File) -> Result<u64, Error> {
     let mut tree =
         Tree { root, current: (Vec::new(), current), unfinished: Vec::new(), keeps_owner: geteuid().is_root() };
     let mut input = BufReader::with_capacity(64 * 1024, input);
-    let mut count = 0;
-    while let Some(header) = next(&mut input)? {
-        tree.entry(&header, &mut input)?;
-        count += 1;
-    }
+    let unpacked = tree.entries(&mut input);
+    // Where that failed, what was unpacked before stays, and is its owner's.
     tree.finish(&[]);
+    let count = unpacked?;
     // What some programs add behind the end.
     io::copy(&mut input, &mut io::sink()).map_err(|_| truncated())?;
     Ok(count)
@@ -64,6 +62,16 @@ struct Tree {
 }
 
 impl Tree {
+    /// How many there are.
+    fn entries(&mut self, input: &mut impl Read) -> Result<u64, Error> {
+        let mut count = 0;
+        while let Some(header) = next(input)? {
+            self.entry(&header, input)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     fn entry(&mut self, header: &Header, input: &mut impl Read) -> Result<(), Error> {
         let parts = archive::parts(&header.name)?;
         self.finish(&parts);
@@ -129,6 +137,7 @@ impl Tree {
         };
         let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | how;
         let mut file = File::from(openat(parent, name, flags, self.first_mode(header)).map_err(here)?);
+        let mode = self.own(&file, header);
         let written = match io::copy(&mut input.take(header.size), &mut file) {
             Ok(written) if written < header.size => Err(truncated()),
             Ok(_) => Ok(()),
@@ -138,21 +147,23 @@ impl Tree {
             let _ = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
             return written;
         }
-        // The mode after the owner, since a change of that clears setuid and setgid.
-        let mode = self.own(&file, header);
         let time = TimeSpec::new(header.modified, 0);
         let _ = futimens(&file, &time, &time);
-        // Where the file system has its own idea of modes, that one stands.
+        // After the owner and the content, which clear setuid and setgid. Where the file system has its own idea of modes, that one stands.
         let _ = fchmod(&file, mode);
         Ok(())
     }
 
-    /// The mode of an entry until it is complete, and after that where the file system refuses another. Before it has its owner, nobody else may
-    /// use it.
+    /// The mode of an entry until it is complete, and after that where the file system refuses another. Before it has its owner and group, others
+    /// may only do what everybody may.
     fn first_mode(&self, header: &Header) -> Mode {
         let rights = Mode::from_bits_truncate(header.mode) & RIGHTS;
-        let is_of_root = (header.uid, header.gid) == (0, 0);
-        if self.keeps_owner && !is_of_root { rights & Mode::S_IRWXU } else { rights }
+        if !self.keeps_owner || (header.uid, header.gid) == (0, 0) {
+            return rights;
+        }
+        let mode = header.mode;
+        let everybodys = (mode >> 6) & (mode >> 3) & mode & 0o7;
+        rights & (Mode::S_IRWXU | Mode::S_ISVTX | Mode::from_bits_truncate(everybodys * 0o11))
     }
 
     /// Gives an open entry its owner, and returns the mode that it may have. Only root can give files away, and need not be able to
