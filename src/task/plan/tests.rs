@@ -571,6 +571,25 @@ fn what_runs_in_a_sandbox_that_is_being_deleted_is_ended_before_the_task_is() {
     let unreached = Observed { pod: None, sandbox: None, ..running(unreached) };
     assert_eq!(plan(&unreached, at(2)).decision, Decision::Ask(RunControl::Cancel));
     assert_eq!(reason(&unreached, at(60_000)), Some(TaskReason::SandboxDeleted), "it is not waited for without end");
+    assert_eq!(plan(&unreached, at(10_000)).decision, Decision::Ask(RunControl::Cancel));
+    assert_eq!(reason(&unreached, at(10_001)), Some(TaskReason::SandboxDeleted), "nor longer than is said");
+}
+
+#[test]
+fn in_a_sandbox_that_is_being_deleted_only_what_an_agent_may_run_is_looked_for() {
+    let mut with_agent = Pod::clone(&pod(&container("c1")));
+    with_agent.metadata.annotations = Some([(labels::AGENT.to_owned(), "1".to_owned())].into());
+    let with_agent = Arc::new(with_agent);
+    for (is_started, has_agent, is_looked_for) in
+        [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
+    {
+        let waits = task(&json!({}), &json!({ "state": "Pending", "sandboxUID": "sandbox" }));
+        let observed = if is_started { running(None) } else { Observed { row: waits, ..fresh(&json!({})) } };
+        let pod = if has_agent { Arc::clone(&with_agent) } else { pod(&container("c1")) };
+        let observed = in_a_sandbox_that_goes(Observed { pod: Some(pod), ..observed });
+        let decision = plan(&observed, at(1)).decision;
+        assert_eq!(matches!(decision, Decision::Start(_)), is_looked_for, "{is_started} {has_agent}: {decision:?}");
+    }
 }
 
 #[test]
