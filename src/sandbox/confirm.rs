@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arl_crds::{Sandbox, Task};
+use kube::Resource;
 
-use super::{Sandboxes, observe::Observed, plan};
+use super::{Sandboxes, observe::Observed};
 use crate::{
     cache::TaskRow,
     effects::{Astray, Cause, Failure},
@@ -50,7 +51,7 @@ impl Sandboxes {
         let present = self.effects.read::<Sandbox>(&observed.key()).await?;
         let present =
             present.filter(|sandbox| Uid::of(sandbox) == uid && sandbox.metadata.deletion_timestamp.is_none());
-        let Some(owner) = present.as_ref().and_then(plan::owner) else { return Ok(None) };
+        let Some(owner) = present.and_then(|sandbox| sandbox.controller_owner_ref(&())) else { return Ok(None) };
         let (sandbox, pool, key) = (observed.key().name, observed.row.pool().name, Key::of(&pod));
         let Some(pod) = self.effects.take_back(Astray { pod, pool, sandbox, owner }).await? else {
             return Err(Failure::new("take back", "Pod", &key, Cause::Unconfirmed(format!("Pod {}", key.name))));

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use arl_crds::{Sandbox, SandboxPhase, SandboxStatus, condition, reason::SandboxReason};
+use arl_crds::{SandboxPhase, SandboxStatus, condition, reason::SandboxReason};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 
 use super::{
@@ -139,18 +138,15 @@ fn without_pod(observed: &Observed) -> Decision {
     let Some(pod) = observed.candidate.clone() else {
         return Decision::Wait(why_unclaimed(observed));
     };
-    let Some(owner) = owner(observed.sandbox()) else { return Decision::Wait(SandboxReason::Claiming) };
+    let Some(owner) = observed.sandbox().controller_owner_ref(&()) else {
+        return Decision::Wait(SandboxReason::Claiming);
+    };
     Decision::Claim(Claim { pod, sandbox: observed.key().name, owner })
 }
 
 /// Why a pool that is there has no pod for it.
 fn why_unclaimed(observed: &Observed) -> SandboxReason {
     if observed.pool_is_at_limit { SandboxReason::PoolAtLimit } else { SandboxReason::PoolEmpty }
-}
-
-/// The reference by which a Sandbox owns its pod.
-pub(super) fn owner(sandbox: &Sandbox) -> Option<OwnerReference> {
-    sandbox.controller_owner_ref(&())
 }
 
 fn with_pod(observed: &Observed, pod: &Pod, now: Timestamp) -> Plan {

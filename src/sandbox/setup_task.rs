@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arl_crds::{Sandbox, Task, TaskSpec, setup_task};
+use kube::Resource;
 
 use super::{
     Sandboxes,
@@ -38,7 +39,7 @@ fn is_as_decided(observed: &Observed, found: &Sandbox) -> bool {
 
 /// Owned by the Sandbox, so that it goes with it.
 fn task(sandbox: &Sandbox) -> Option<Task> {
-    let (setup, owner) = (sandbox.spec.setup.clone()?, plan::owner(sandbox)?);
+    let (setup, owner) = (sandbox.spec.setup.clone()?, sandbox.controller_owner_ref(&())?);
     let spec = TaskSpec {
         sandbox_ref: owner.name.clone(),
         timeout: setup.timeout,

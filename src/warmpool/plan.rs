@@ -72,7 +72,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let ready = alive.iter().filter(|pod| pod.is_ready()).count();
 
     // Where there is no room for one more, an old one goes first. Where a quota then refuses the new one, no other goes.
-    let is_out_of_quota = observed.setback.as_ref().is_some_and(|s| s.reason == WarmPoolReason::QuotaExceeded);
+    let is_out_of_quota = observed.setback.as_ref().is_some_and(Setback::is_quota);
     let has_room = observed.wanted() < observed.scale.room && !(is_out_of_quota && alive.len() == observed.wanted());
     let replicas = observed.wanted().saturating_sub(usize::from(old > 0 && !has_room));
     let surge = usize::from(old > 0 && replicas > 0);

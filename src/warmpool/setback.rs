@@ -91,6 +91,11 @@ impl Setback {
         !matches!(self.reason, WarmPoolReason::PodsEnded | WarmPoolReason::PodsDisrupted)
     }
 
+    /// Whether the namespace has no room for another pod.
+    pub(super) fn is_quota(&self) -> bool {
+        self.reason == WarmPoolReason::QuotaExceeded
+    }
+
     /// Whether pods are made one at a time because of it.
     pub(super) fn slows(&self) -> bool {
         self.reason != WarmPoolReason::PodsDisrupted || self.attempts > DISRUPTIONS

@@ -83,12 +83,11 @@ fn phase(ready: usize, replicas: usize) -> WarmPoolPhase {
 /// What is wrong: what the API server refused, else what the pods say, else a quota, beside which those there are may fail as well, else what
 /// became of those that ended.
 fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
-    let is_quota = |setback: &Setback| setback.reason == WarmPoolReason::QuotaExceeded;
-    let set_back = |is_of: &dyn Fn(&Setback) -> bool| {
-        let setback = observed.setback.as_ref().filter(|setback| setback.is_shown() && is_of(setback))?;
+    let goes_first = |setback: &Setback| setback.is_refusal() && !setback.is_quota();
+    let set_back = |first: bool| {
+        let setback = observed.setback.as_ref().filter(|s| goes_first(s) == first && s.is_shown())?;
         Some(Problem { reason: setback.reason, message: setback.message.clone() })
     };
-    let refused = || set_back(&|setback| setback.is_refusal() && !is_quota(setback));
     let misnamed = || {
         let message = observed.pool.spec.executor_container().err()?.to_string();
         Some(Problem { reason: WarmPoolReason::InvalidTemplate, message })
@@ -103,8 +102,7 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
     };
     let of_pods = || observed.alive().find_map(|pod| problem::of(pod, observed.said_of(pod), now));
     let of_pods = || of_pods().or_else(|| said_before(observed, now));
-    let other = || set_back(&|setback| !setback.is_refusal() || is_quota(setback));
-    refused().or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(other)
+    set_back(true).or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(|| set_back(false))
 }
 
 /// What was said of a late pod that is not late by what this process has seen of it, since that began a moment ago, or whose Events it has not

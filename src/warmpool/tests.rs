@@ -54,11 +54,11 @@ impl Scene {
         })))
     }
 
-    /// A pod, as the operator makes it, in this state, that a Sandbox holds or nobody does.
     fn remember(&self, with: impl FnOnce(&mut Memory)) {
         self.memories.of(&Key::new("ns", "p"), &Uid("pool".into()), with);
     }
 
+    /// A pod, as the operator makes it, in this state, that a Sandbox holds or nobody does.
     fn pod(&self, number: i64, ready: bool, holder: Option<&str>) -> Vec<Wake> {
         let hash = self.cache.read().template(&Key::new("ns", "p")).unwrap().to_owned();
         self.pod_of(&hash, number, ready, holder)

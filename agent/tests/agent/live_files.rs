@@ -137,9 +137,7 @@ fn owned_by(entry: Vec<u8>, id: u32) -> Vec<u8> {
 
 fn with_field(mut entry: Vec<u8>, at: usize, number: u32) -> Vec<u8> {
     entry[at..at + 8].copy_from_slice(format!("{number:07o}\0").as_bytes());
-    entry[148..156].fill(b' ');
-    let sum: u32 = entry[..512].iter().map(|byte| u32::from(*byte)).sum();
-    entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar_entry::seal(&mut entry[..512]);
     entry
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use arl_client::{Error, Files, live::Entry};
-use tokio::io::{AsyncRead, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio_util::io::SyncIoBridge;
 
 use super::{
@@ -60,8 +60,7 @@ async fn receive(
     let (reading, copying) = piped(
         async |pipe| files.read_to(source, 0, None, pipe).await,
         async |pipe| {
-            let mut reader = BufReader::with_capacity(BUFFER, waiting.bar().wrap_async_read(pipe));
-            tokio::io::copy_buf(&mut reader, writer).await?;
+            copy(waiting.bar().wrap_async_read(pipe), writer).await?;
             writer.shutdown().await
         },
     )
@@ -120,10 +119,16 @@ pub async fn archive_to_output(files: &Files, directory: &str) -> Result<(), Fai
     Ok(packing.map(drop)?)
 }
 
-async fn to_standard_output(mut pipe: DuplexStream) -> io::Result<()> {
+async fn to_standard_output(pipe: DuplexStream) -> io::Result<()> {
     let mut out = tokio::io::stdout();
-    tokio::io::copy(&mut pipe, &mut out).await?;
+    copy(pipe, &mut out).await?;
     out.flush().await
+}
+
+/// Copies large pieces: a thread is woken for each.
+async fn copy(reader: impl AsyncRead + Unpin, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(BUFFER, reader);
+    tokio::io::copy_buf(&mut reader, writer).await.map(drop)
 }
 
 /// Runs both ends of a pipe; each end is closed when its side is done.

@@ -1,6 +1,6 @@
 //! One process or file call on a session: what was received of it, and what is to be sent.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::Range};
 
 use arl_agent::{
     frame::{TO_AGENT_MAX, length},
@@ -270,9 +270,8 @@ impl Flow {
         while !received.closed && input.sent < end {
             let from = usize::try_from(input.sent - received.bytes).unwrap_or(usize::MAX);
             let length = usize::try_from(end - input.sent).unwrap_or(usize::MAX).min(CHUNK);
-            let of_first = first.get(from..).map_or(&[][..], |rest| &rest[..length.min(rest.len())]);
-            let of_second = &second[from.saturating_sub(first.len())..][..length - of_first.len()];
-            let data = [of_first, of_second].concat();
+            let range = from..from + length;
+            let data = [part(first, 0, &range), part(second, first.len(), &range)].concat();
             requests.push(Request::Input { id, offset: input.sent, data });
             input.sent += length as u64;
         }
@@ -281,6 +280,12 @@ impl Flow {
         }
         requests
     }
+}
+
+/// What of `range` is in `slice`, which begins at `start`.
+fn part<'a>(slice: &'a [u8], start: usize, range: &Range<usize>) -> &'a [u8] {
+    let at = |offset: usize| offset.saturating_sub(start).min(slice.len());
+    &slice[at(range.start)..at(range.end)]
 }
 
 #[cfg(test)]
