@@ -1,39 +1,29 @@
-//! `connect`: the exec'd end of the operator's stream, and nothing but a relay: it may be killed, or live on unseen when its
-//! client is gone, without any harm to what runs.
+//! `connect`: the exec'd end of a client's stream, which it hands to the supervisor. It may be killed without any harm to what
+//! runs, and ends when the supervisor closes the stream.
 
 use std::{
-    fs::File,
-    io::{Read, Write},
+    io::Read,
     os::{fd::AsFd, unix::net::UnixStream},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::alarm,
-};
-
 use crate::{
+    passing,
     peer::is_own,
     records::Records,
     supervise::{READY, TAKEN},
 };
 
-/// The operator sends something every 20 s. A relay that receives nothing for this long has been left behind by a runtime that
-/// was restarted: the alarm ends it.
-const SILENCE_SECONDS: u32 = 90;
 /// How long a supervisor that another relay is starting may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Relays standard input and output to the supervisor of `directory`.
+/// Hands standard input and output to the supervisor of `directory`, and waits until it is done with them.
 pub fn connect(directory: &Path) -> Result<(), String> {
     let supervisor = reach(directory)?;
-    alarm::set(SILENCE_SECONDS);
-    relay(&supervisor).map_err(|error| format!("the stream ended: {error}"))
+    hand_over(&supervisor).map_err(|error| format!("the stream ended: {error}"))
 }
 
 fn reach(directory: &Path) -> Result<UnixStream, String> {
@@ -77,32 +67,11 @@ fn start_supervisor(directory: &Path) -> Result<bool, String> {
     Err(format!("the supervisor ended ({status}): {}", report.trim()))
 }
 
-fn relay(supervisor: &UnixStream) -> std::io::Result<()> {
-    let mut stdin = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let mut stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let mut fds =
-            [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(supervisor.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            other => other?,
-        };
-        let [from_operator, from_supervisor] = fds.map(|fd| fd.any().unwrap_or(false));
-        if from_operator {
-            let read = stdin.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(());
-            }
-            alarm::set(SILENCE_SECONDS);
-            (&*supervisor).write_all(&buffer[..read])?;
-        }
-        if from_supervisor {
-            let read = (&*supervisor).read(&mut buffer)?;
-            if read == 0 {
-                return Ok(());
-            }
-            stdout.write_all(&buffer[..read])?;
-        }
-    }
+/// The supervisor reads and writes the stream itself. It closes the socket when it is done with it; that this process has ended is
+/// seen there at once.
+fn hand_over(mut supervisor: &UnixStream) -> std::io::Result<()> {
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    passing::send(supervisor, &[0], &[stdin.as_fd(), stdout.as_fd()])?;
+    let _ = supervisor.read_exact(&mut [0]);
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The agent: runs the steps of Tasks inside a pod. One static binary, six ways to call it:
 //!
 //! - `install` copies it into the volume that the pool's pods share with it (an init container does);
-//! - `connect` relays the operator's exec stream to the supervisor, which it starts where there is none;
+//! - `connect` hands its client's exec stream to the supervisor, which it starts where there is none;
 //! - `supervise` keeps the runs and their records, and outlives every stream;
 //! - `step` runs steps and is the reaper of everything that they start;
 //! - `live` does the same for one live process at a time, and reads and writes files;
@@ -20,6 +20,7 @@ mod job;
 mod limits;
 mod live;
 mod memory;
+mod passing;
 mod peer;
 mod printed;
 mod records;

@@ -1,6 +1,7 @@
-//! Whoever is at the other end of a socket: a relay, or a worker. Nobody is waited for.
+//! Whoever is at the other end of a socket or of two pipes: a client, a worker or a keeper. Nobody is waited for.
 
 use std::{
+    fs::File,
     io::{ErrorKind, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -16,7 +17,7 @@ use nix::poll::PollFlags;
 
 use crate::{children::spawn, limits};
 
-/// One that does not read what it is sent is given up here; a relay that comes back gets everything again. It is memory of the
+/// One that does not read what it is sent is given up here; a client that comes back gets everything again. It is memory of the
 /// container.
 const OUTGOING_MAX: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
@@ -29,9 +30,11 @@ pub fn is_own(stream: &UnixStream) -> bool {
     peer.is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
-/// A socket with messages going both ways.
+/// Two ways for messages, or one socket for both.
 pub struct Peer {
-    stream: UnixStream,
+    input: File,
+    /// Where it is not the same as the input.
+    output: Option<File>,
     incoming: Frames,
     outgoing: Vec<u8>,
     open: bool,
@@ -51,13 +54,16 @@ impl Peer {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let child = spawn(&mut command)?;
-        Ok((i32::try_from(child.id()).unwrap_or_default(), Self::new(ours, max)?))
+        Ok((i32::try_from(child.id()).unwrap_or_default(), Self::new(ours.into(), None, max)?))
     }
 
-    /// Messages received from `stream` have at most `max` bytes.
-    pub fn new(stream: UnixStream, max: usize) -> std::io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        Ok(Self { stream, incoming: Frames::new(max).keeping(KEPT), outgoing: Vec::new(), open: true })
+    /// Messages received from `input` have at most `max` bytes; what is sent goes to `output`, or back where there is none.
+    pub fn new(input: OwnedFd, output: Option<OwnedFd>, max: usize) -> std::io::Result<Self> {
+        for end in output.iter().chain([&input]) {
+            rustix::io::ioctl_fionbio(end, true)?;
+        }
+        let (input, output) = (File::from(input), output.map(File::from));
+        Ok(Self { input, output, incoming: Frames::new(max).keeping(KEPT), outgoing: Vec::new(), open: true })
     }
 
     /// Whether there is any use in it.
@@ -65,9 +71,9 @@ impl Peer {
         self.open
     }
 
-    /// The socket itself.
-    pub fn stream(&self) -> &UnixStream {
-        &self.stream
+    /// Where it is sent to.
+    pub fn output(&self) -> &File {
+        self.output.as_ref().unwrap_or(&self.input)
     }
 
     /// How many bytes wait to be sent.
@@ -75,10 +81,19 @@ impl Peer {
         self.outgoing.len()
     }
 
-    /// What to wait for.
+    /// What to wait for, beside [`Peer::room`].
     pub fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        let writing = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
-        (self.stream.as_fd(), PollFlags::POLLIN | writing)
+        let both = if self.output.is_none() { self.writing() } else { PollFlags::empty() };
+        (self.input.as_fd(), PollFlags::POLLIN | both)
+    }
+
+    /// What to wait for where there is something left to send to an output of its own.
+    pub fn room(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        self.output.as_ref().filter(|_| self.backlog() > 0).map(|output| (output.as_fd(), self.writing()))
+    }
+
+    fn writing(&self) -> PollFlags {
+        if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT }
     }
 
     /// Sends a message, now or when there is room.
@@ -98,7 +113,7 @@ impl Peer {
     /// Writes as much as there is room for.
     pub fn flush(&mut self) {
         while self.open && !self.outgoing.is_empty() {
-            match (&self.stream).write(&self.outgoing) {
+            match self.output().write(&self.outgoing) {
                 Ok(written @ 1..) => drop(self.outgoing.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -125,7 +140,7 @@ impl Peer {
 
     /// The same, as much as there is room for in `buffer`.
     pub fn read_by(&mut self, buffer: &mut [u8]) {
-        match (&self.stream).read(buffer) {
+        match self.input.read(buffer) {
             Ok(read @ 1..) => self.incoming.push(&buffer[..read]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => self.open = false,

@@ -7,11 +7,8 @@ use std::{
 
 use arl_agent::frame::{self, FROM_AGENT_MAX};
 
-use super::{
-    inbox,
-    job::{Command, Job, Report},
-};
-use crate::peer::Peer;
+use super::job::{Command, Job, Report};
+use crate::{passing, peer::Peer};
 
 /// A process that keeps one live process at a time, or does one file call.
 pub struct Keeper {
@@ -37,7 +34,7 @@ impl Keeper {
     pub fn give(&mut self, job: Job, descriptors: &[OwnedFd]) -> std::io::Result<()> {
         let frame = frame::encode(&Command::Job(job));
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let sent = inbox::send(self.peer.stream(), &frame, &descriptors)?;
+        let sent = passing::send(self.peer.output(), &frame, &descriptors)?;
         self.peer.send_frames(&frame[sent..]);
         self.peer.flush();
         Ok(())

@@ -1,9 +1,7 @@
-//! Messages with descriptors: from the supervisor to a keeper.
+//! Messages with descriptors, as a keeper gets them from the supervisor.
 
 use std::{
     collections::VecDeque,
-    io::{IoSlice, IoSliceMut},
-    mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -11,29 +9,11 @@ use std::{
 };
 
 use arl_agent::frame::{Frames, TO_AGENT_MAX};
-use rustix::{
-    io::Errno,
-    net::{
-        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-        recvmsg, sendmsg,
-    },
-};
 
 use super::job::Command;
+use crate::passing;
 
-/// The most descriptors that come with a message.
-pub const DESCRIPTORS_MAX: usize = 3;
 const READ: usize = 16 * 1024;
-
-/// Sends as much of `bytes` as there is room for, and `descriptors` with the first of them; returns how much it was.
-pub fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> std::io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(Errno::TOOBIG.into());
-    }
-    Ok(sendmsg(stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
-}
 
 /// What has arrived from the supervisor.
 pub struct Inbox {
@@ -61,21 +41,10 @@ impl Inbox {
 
     /// Reads once, and waits for it where nothing has arrived.
     pub fn read(&mut self) {
-        let (mut bytes, mut space) =
-            ([0; READ], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))]);
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let mut slices = [IoSliceMut::new(&mut bytes)];
-        let read = match recvmsg(&self.stream, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Ok(message) => message.bytes,
-            Err(Errno::INTR) => return,
-            Err(_) => 0,
-        };
+        let mut bytes = [0; READ];
+        let Some((read, descriptors)) = passing::receive(&self.stream, &mut bytes) else { return };
         self.open &= read > 0;
-        for message in ancillary.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
-            }
-        }
+        self.descriptors.extend(descriptors);
         self.frames.push(&bytes[..read]);
     }
 

@@ -6,6 +6,7 @@
 
 mod active;
 mod history;
+mod relay;
 mod run_log;
 mod runs;
 mod worker;
@@ -19,10 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arl_agent::{
-    frame::TO_AGENT_MAX,
-    message::{FromAgent, ToAgent, VERSION, live::Id},
-};
+use arl_agent::message::{FromAgent, ToAgent, VERSION, live::Id};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -37,13 +35,14 @@ use crate::{
     peer::{Peer, is_own},
     records::{self, Records, plain},
 };
+use relay::Relay;
 use runs::Runs;
 
 /// Written to standard error when it listens; nothing more is written then.
 pub const READY: &str = "ready";
 /// Written when there is another one.
 pub const TAKEN: &str = "taken";
-/// What is read at once of a relay: as much as a runtime passes on, so that little of a message is left to be moved to the front.
+/// What is read at once of a client: as much as a runtime passes on, so that little of a message is left to be moved to the front.
 const READ: usize = 64 * 1024;
 
 /// Keeps the runs of the container that has `directory`, unless another process does.
@@ -91,11 +90,6 @@ fn report_ready() -> std::io::Result<()> {
     Ok(())
 }
 
-struct Relay {
-    peer: Peer,
-    greeted: bool,
-}
-
 struct Supervisor {
     pod: String,
     listener: UnixListener,
@@ -117,6 +111,7 @@ enum Source {
     Listener,
     Children,
     Worker,
+    Client(u64),
     Relay(u64),
     Live(Id, Part),
 }
@@ -129,7 +124,10 @@ impl Supervisor {
                     Source::Listener => self.accept(),
                     Source::Children => while let Ok(Some(_)) = self.children.read_signal() {},
                     Source::Worker => self.runs.read_worker(),
-                    Source::Relay(number) => self.read_relay(number),
+                    Source::Client(number) => self.read_client(number),
+                    Source::Relay(number) => {
+                        self.relays.get_mut(&number).into_iter().for_each(Relay::look_at_process);
+                    }
                     Source::Live(id, part) => self.live.ready(id, part),
                 }
             }
@@ -146,10 +144,16 @@ impl Supervisor {
             (Source::Children, (self.children.as_fd(), PollFlags::POLLIN)),
         ];
         sources.extend(self.runs.worker().map(|peer| (Source::Worker, peer.interest())));
-        sources.extend(self.relays.iter().map(|(number, relay)| (Source::Relay(*number), relay.peer.interest())));
+        for (number, relay) in &self.relays {
+            if let Some(client) = &relay.client {
+                sources.push((Source::Client(*number), client.interest()));
+                sources.extend(client.room().map(|room| (Source::Client(*number), room)));
+            }
+            sources.push((Source::Relay(*number), relay.process()));
+        }
         sources.extend(self.live.interests().map(|((id, part), interest)| (Source::Live(id, part), interest)));
         let mut fds: Vec<_> = sources.iter().map(|(_, (fd, flags))| PollFd::new(*fd, *flags)).collect();
-        let due = self.runs.due().into_iter().chain(self.live.due()).min();
+        let due = self.runs.due().into_iter().chain(self.live.due()).chain(self.relays.values().map(Relay::due)).min();
         let left = due.map_or(NEVER, |due| due.saturating_duration_since(Instant::now())) + Duration::from_millis(1);
         let timeout =
             if self.has_more { PollTimeout::ZERO } else { PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX) };
@@ -163,31 +167,30 @@ impl Supervisor {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            if is_own(&stream)
-                && let Ok(peer) = Peer::new(stream, TO_AGENT_MAX)
-            {
-                self.relays.insert(self.next_relay, Relay { peer, greeted: false });
+            if is_own(&stream) {
+                self.relays.insert(self.next_relay, Relay::new(stream));
                 self.next_relay += 1;
             }
         }
     }
 
-    fn read_relay(&mut self, number: u64) {
+    fn read_client(&mut self, number: u64) {
         let Some(relay) = self.relays.get_mut(&number) else { return };
-        relay.peer.read_by(&mut self.scratch);
-        while let Some(message) = relay.peer.take::<ToAgent>() {
+        relay.read_by(&mut self.scratch);
+        let Some(client) = &mut relay.client else { return };
+        while let Some(message) = client.take::<ToAgent>() {
             match message {
                 ToAgent::Hello { pod, .. } if pod == self.pod => {
                     relay.greeted = true;
                     let (unfinished, instance) = (self.runs.unfinished(), Some(self.live.instance()));
-                    relay.peer.send(&FromAgent::Hello { version: VERSION, unfinished, instance });
+                    client.send(&FromAgent::Hello { version: VERSION, unfinished, instance });
                 }
                 ToAgent::Hello { pod, .. } => {
-                    relay.peer.send(&FromAgent::Refused(format!("this is pod {}, not {pod}", self.pod)));
-                    relay.peer.close();
+                    client.send(&FromAgent::Refused(format!("this is pod {}, not {pod}", self.pod)));
+                    client.close();
                 }
-                _ if !relay.greeted => relay.peer.close(),
-                ToAgent::Ping => relay.peer.send(&FromAgent::Pong),
+                _ if !relay.greeted => client.close(),
+                ToAgent::Ping => client.send(&FromAgent::Pong),
                 ToAgent::Start(start) => self.runs.start(start, number),
                 ToAgent::Follow { run } => self.runs.follow(&run, number),
                 ToAgent::Cancel { run } => self.runs.cancel(&run),
@@ -200,24 +203,25 @@ impl Supervisor {
     /// Sends all pending messages, and forgets the relays that are disconnected.
     fn deliver(&mut self) {
         for (number, frames) in self.runs.take_pending() {
-            if let Some(relay) = self.relays.get_mut(&number) {
-                relay.peer.send_frames(&frames);
+            if let Some(client) = self.relays.get_mut(&number).and_then(|relay| relay.client.as_mut()) {
+                client.send_frames(&frames);
             }
         }
         self.has_more = false;
         for (number, relay) in &mut self.relays {
-            let has_more = self.live.send(*number, &mut relay.peer);
-            relay.peer.flush();
-            // Where nothing is left over, the relay will not be waited for.
-            self.has_more |= has_more && relay.peer.backlog() == 0;
+            let Some(client) = &mut relay.client else { continue };
+            let has_more = self.live.send(*number, client);
+            client.flush();
+            // Where nothing is left over, the client will not be waited for.
+            self.has_more |= has_more && client.backlog() == 0;
         }
-        self.relays.retain(|_, relay| relay.peer.is_open());
+        self.relays.retain(|_, relay| relay.is_open());
         let relays = &self.relays;
         self.runs.keep_followers(|number| relays.contains_key(&number));
         self.live.keep_relays(|number| relays.contains_key(&number));
         self.has_more |= self.live.has_pending();
         if self.live.is_idle() {
-            self.relays.values_mut().for_each(|relay| relay.peer.shrink());
+            self.relays.values_mut().filter_map(|relay| relay.client.as_mut()).for_each(Peer::shrink);
         }
     }
 }

@@ -11,6 +11,7 @@ mod live;
 mod live_faults;
 mod live_files;
 mod pod;
+mod streams;
 mod tar_entry;
 mod volume;
 

@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel},
     time::{Duration, Instant},
 };
 
@@ -194,6 +194,19 @@ impl Stream {
 
     pub fn has_ended(&mut self) -> bool {
         self.relay.try_wait().unwrap().is_some()
+    }
+
+    pub fn kill(&mut self) {
+        self.relay.kill().unwrap();
+    }
+
+    pub fn hang_up(&mut self) {
+        drop(self.stdin.take());
+    }
+
+    /// Whether there is nothing more to read, and nobody who could write.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.heard.try_recv(), Err(TryRecvError::Disconnected))
     }
 
     pub fn hear(&mut self) -> FromAgent {
