@@ -73,7 +73,7 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd>
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = spawn(&mut command).map_err(|error| refused(program, &error))?;
+    let mut child = spawn(&mut command).map_err(|error| refused(program, env, &error))?;
     Ok(Running {
         pid: i32::try_from(child.id()).unwrap_or_default(),
         stdout: Stream::new(child.stdout.take()),
@@ -85,10 +85,10 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd>
 }
 
 /// As a shell tells them apart (POSIX.1-2017, 2.8.2 Exit Status for Commands).
-fn refused(program: &str, error: &std::io::Error) -> StepEnd {
+fn refused(program: &str, env: &[Variable], error: &std::io::Error) -> StepEnd {
     let not_executable =
         |code, message: &str| StepEnd::NotExecutable { code, message: format!("{program}: {message}") };
-    match refusal::kind(error) {
+    match refusal::kind(program, env, error) {
         Kind::NotFound => not_executable(127, refusal::NOT_FOUND),
         Kind::NotExecutable => not_executable(126, &format!("cannot be executed: {error}")),
         _ => StepEnd::StartError(format!("{program} cannot be started: {error}")),

@@ -16,7 +16,7 @@ use crate::{
     supervise::{READY, TAKEN},
 };
 
-/// How long a supervisor that another relay is starting may take.
+/// How long a supervisor that another stream is starting may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -1,28 +1,30 @@
 //! `install`: puts the agent where the executor container sees it.
 
 use std::{
+    ffi::OsStr,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
 };
 
-use arl_agent::{BIN, BINARY, POD, STATE};
+use arl_agent::{BIN, BINARY, HOME, POD, STATE};
 
-/// Copies this binary into the volume at `directory` and notes there which pod this is. The executor container may have any user:
+/// Copies this binary into the volume at `directory` and notes there which pod this is, and what the template names as the
+/// executor's working directory. The executor container may have any user:
 /// all may read and execute, and none write, but in the folder for what the agent keeps.
-pub fn install(directory: &Path) -> Result<(), String> {
+pub fn install(directory: &Path, home: Option<&OsStr>) -> Result<(), String> {
     let pod = std::env::var(arl_agent::POD_UID)
         .map_err(|_| format!("{} is not set: it must be the uid of the pod", arl_agent::POD_UID))?;
     let (bin, state) = (directory.join(BIN), directory.join(STATE));
-    fill(&bin, &state, &pod)
+    fill(&bin, &state, &pod, home)
         .and_then(|()| [BINARY, POD].iter().try_for_each(|name| link(&bin.join(name), &directory.join(name))))
         .map_err(|error| format!("the volume at {} cannot be filled: {error}", directory.display()))?;
     try_out(&bin.join(BINARY))
 }
 
 /// What is there already is of an earlier start of this container, when the node was started again say.
-fn fill(bin: &Path, state: &Path, pod: &str) -> std::io::Result<()> {
+fn fill(bin: &Path, state: &Path, pod: &str, home: Option<&OsStr>) -> std::io::Result<()> {
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
     fs::create_dir_all(bin)?;
     set(bin, 0o755)?;
@@ -31,9 +33,12 @@ fn fill(bin: &Path, state: &Path, pod: &str) -> std::io::Result<()> {
     fs::copy("/proc/self/exe", &new)?;
     set(&new, 0o555)?;
     fs::rename(&new, bin.join(BINARY))?;
-    fs::write(&new, pod)?;
-    set(&new, 0o444)?;
-    fs::rename(&new, bin.join(POD))?;
+    let notes = [(POD, Some(OsStr::new(pod))), (HOME, home)];
+    for (name, note) in notes.into_iter().filter_map(|(name, note)| Some((name, note?))) {
+        fs::write(&new, note.as_encoded_bytes())?;
+        set(&new, 0o444)?;
+        fs::rename(&new, bin.join(name))?;
+    }
     // The other folder is mounted on this one.
     fs::create_dir_all(bin.join(STATE))?;
     set(bin, 0o555)?;

@@ -1,9 +1,11 @@
 //! What the operator and the agent in a pod share: their messages and how output is bounded.
 //!
 //! ```text
-//!   operator ──exec stream──> connect ──unix socket──> supervise ──socket pair──> step ──pipes──> the command
-//!              (websocket)    (relay)                  (runs, records)            (one a step)
+//!   operator ──exec stream──> supervise ──socket pair──> step ──pipes──> the command
+//!              (websocket)    (runs, records)            (one a step)
 //! ```
+//!
+//! What is exec'd for a stream (`connect`) hands its two ends to `supervise` over a unix socket, and waits.
 //!
 //! [`frame`] cuts the byte stream into messages, [`message`] has what is in them, [`output`] bounds what a command prints.
 //! Both sides treat whatever arrives as untrusted: sizes are bounded before anything is allocated, and what cannot be read is
@@ -24,5 +26,7 @@ pub const STATE: &str = "state";
 pub const BINARY: &str = "agent";
 /// The file in [`DIRECTORY`] that holds the pod's uid.
 pub const POD: &str = "pod";
+/// The file beside it that holds the working directory of the executor container as the template names it, where it does.
+pub const HOME: &str = "home";
 /// The variable that tells `install` the uid of its pod.
 pub const POD_UID: &str = "ARL_POD_UID";

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let directory = arguments.next().map_or_else(|| PathBuf::from(arl_agent::DIRECTORY), PathBuf::from);
     let third = arguments.next();
     let done = match mode.to_str() {
-        Some("install") => install::install(&directory),
+        Some("install") => install::install(&directory, third.as_deref()),
         Some("connect") => connect::connect(&directory),
         Some("supervise") => supervise::supervise(&directory),
         Some("step") => {

@@ -141,8 +141,14 @@ pub enum Action {
 }
 
 /// From the agent.
+pub type FromAgent = AgentMessage<live::Event>;
+
+/// What is said of runs, and put on record: nothing of live processes.
+pub type RunMessage = AgentMessage<Nothing>;
+
+/// From the agent, where `L` is what may be said of live processes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum FromAgent {
+pub enum AgentMessage<L> {
     /// The answer to the operator's.
     #[n(0)]
     Hello {
@@ -219,7 +225,27 @@ pub enum FromAgent {
     Pong,
     /// About live processes and files. Only where it was asked for. Since version 2.
     #[n(7)]
-    Live(#[n(0)] live::Event),
+    Live(#[n(0)] L),
+}
+
+/// What cannot be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {}
+
+impl<C> Encode<C> for Nothing {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        _: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        match *self {}
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Nothing {
+    fn decode(_: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        Err(minicbor::decode::Error::message("not expected here"))
+    }
 }
 
 /// A run that has not ended.

@@ -13,7 +13,10 @@ use std::{
 
 use arl_agent::frame::{self, Frames};
 use minicbor::{Decode, Encode};
-use nix::poll::PollFlags;
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    poll::PollFlags,
+};
 
 use crate::{children::spawn, limits};
 
@@ -23,6 +26,15 @@ const OUTGOING_MAX: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
 /// Memory that is kept for the next messages.
 const KEPT: usize = 256 * 1024;
+
+/// What a pipe holds that much goes through, four times what it does by itself: each turn from one process to the next takes longer
+/// than what is passed on in it.
+const PIPE: i32 = 256 * 1024;
+
+/// Lets a pipe hold more where that is allowed; nothing else is changed by it.
+pub fn widen(pipe: impl AsFd) {
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE));
+}
 
 /// Whether a process of the agent's own user is at the other end.
 pub fn is_own(stream: &UnixStream) -> bool {
@@ -61,6 +73,7 @@ impl Peer {
     pub fn new(input: OwnedFd, output: Option<OwnedFd>, max: usize) -> std::io::Result<Self> {
         for end in output.iter().chain([&input]) {
             rustix::io::ioctl_fionbio(end, true)?;
+            widen(end);
         }
         let (input, output) = (File::from(input), output.map(File::from));
         Ok(Self { input, output, incoming: Frames::new(max).keeping(KEPT), outgoing: Vec::new(), open: true })

@@ -10,7 +10,7 @@ use std::{
 use arl_agent::{
     frame,
     message::{
-        Excerpt, FromAgent, RunId,
+        Excerpt, RunId, RunMessage,
         live::{Output, printed::Printed},
     },
 };
@@ -71,17 +71,17 @@ struct Follower {
 
 impl Follower {
     /// The pieces that are new, as frames, and whether the run has ended.
-    fn advance(&mut self, log: &[FromAgent], partial: &Partial) -> (Vec<u8>, bool) {
+    fn advance(&mut self, log: &[RunMessage], partial: &Partial) -> (Vec<u8>, bool) {
         let (mut frames, mut has_ended) = (Vec::new(), false);
         for message in log {
             match message {
-                FromAgent::Step { index, stdout, stderr, .. } if *index >= self.step => {
+                RunMessage::Step { index, stdout, stderr, .. } if *index >= self.step => {
                     self.enter(*index);
                     self.send(Output::Stdout, stdout, &mut frames);
                     self.send(Output::Stderr, stderr, &mut frames);
                     self.enter(index.saturating_add(1));
                 }
-                FromAgent::Ended { .. } => has_ended = true,
+                RunMessage::Ended { .. } => has_ended = true,
                 _ => {}
             }
         }
@@ -131,13 +131,13 @@ mod tests {
         Partial { index: Some(index), stdout: excerpt(text), stderr: Excerpt::default() }
     }
 
-    fn ended(index: u32, text: &str) -> FromAgent {
+    fn ended(index: u32, text: &str) -> RunMessage {
         let (run, end) = (RunId::new("r").unwrap(), StepEnd::Exited(0));
-        FromAgent::Step { run, index, started_us: 0, ended_us: 0, end, stdout: excerpt(text), stderr: excerpt("e") }
+        RunMessage::Step { run, index, started_us: 0, ended_us: 0, end, stdout: excerpt(text), stderr: excerpt("e") }
     }
 
-    fn over() -> FromAgent {
-        FromAgent::Ended { run: RunId::new("r").unwrap(), end: RunEnd::Completed, survivors: Vec::new() }
+    fn over() -> RunMessage {
+        RunMessage::Ended { run: RunId::new("r").unwrap(), end: RunEnd::Completed, survivors: Vec::new() }
     }
 
     fn pieces(frames: &[u8]) -> Vec<(u32, u64, String)> {
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn each_byte_is_sent_once_whoever_tells_of_it_first() {
         let mut follower = Follower::default();
-        let mut next = |log: &[FromAgent], partial: &Partial| {
+        let mut next = |log: &[RunMessage], partial: &Partial| {
             let (frames, has_ended) = follower.advance(log, partial);
             (pieces(&frames), has_ended)
         };

@@ -27,9 +27,9 @@ use std::{
 };
 
 use arl_agent::{
-    POD, STATE,
+    HOME, POD, STATE,
     frame::{self, FROM_AGENT_MAX, Frames, Malformed},
-    message::{Excerpt, FromAgent, RunId},
+    message::{Excerpt, RunId, RunMessage},
     output::{Output, RUN_MAX},
 };
 use minicbor::{Decode, Encode};
@@ -43,6 +43,8 @@ const LOG_MESSAGES_MAX: usize = 1024;
 const BEGUN_MAX: usize = 64;
 /// More bytes than a uid has.
 const UID_MAX: u64 = 256;
+/// More bytes than a path has.
+const PATH_MAX: u64 = 4096;
 
 /// The outputs of a step in progress.
 #[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -74,6 +76,15 @@ impl Partial {
 pub fn pod(directory: &Path) -> std::io::Result<String> {
     let bytes = read(&directory.join(POD), UID_MAX)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Where everything runs that names no other place: the container's working directory, as the template names it. A link on the way
+/// there may lead elsewhere later.
+pub fn home(directory: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let named = read(&directory.join(HOME), PATH_MAX).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let is_here = |named: &String| std::fs::canonicalize(named).is_ok_and(|named| named == here);
+    named.filter(is_here).unwrap_or_else(|| here.to_string_lossy().into_owned())
 }
 
 /// The records that this process's user has in a pod.
@@ -182,20 +193,20 @@ impl Records {
     }
 
     /// Adds to the log of a run.
-    pub fn append(&self, run: &RunId, messages: &[FromAgent]) -> std::io::Result<()> {
+    pub fn append(&self, run: &RunId, messages: &[RunMessage]) -> std::io::Result<()> {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         plain().append(true).create(true).open(self.run(run))?.write_all(&frames)
     }
 
     /// Replaces the log of a run, at once or not at all.
-    pub fn rewrite(&self, run: &RunId, messages: &[FromAgent]) -> std::io::Result<()> {
+    pub fn rewrite(&self, run: &RunId, messages: &[RunMessage]) -> std::io::Result<()> {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         self.replace(&self.run(run), &frames)
     }
 
     /// The log of a run, as far as it can be read: its end may be missing, cut or spoilt. The user's code may have made it longer than
     /// the agent does.
-    pub fn log(&self, run: &RunId) -> Vec<FromAgent> {
+    pub fn log(&self, run: &RunId) -> Vec<RunMessage> {
         let mut frames = Frames::new(FROM_AGENT_MAX);
         frames.push(&read(&self.run(run), LOG_MAX).unwrap_or_default());
         std::iter::from_fn(|| frames.take().ok().flatten()).take(LOG_MESSAGES_MAX).collect()
@@ -350,7 +361,7 @@ mod tests {
         let run = RunId::new("r").unwrap();
         let output =
             |kept: usize| Excerpt { head: vec![b'x'; kept / 4], tail: vec![b'x'; kept - kept / 4], total: 1 << 40 };
-        let step = |index, kept| FromAgent::Step {
+        let step = |index, kept| RunMessage::Step {
             run: run.clone(),
             index,
             started_us: u64::MAX,
@@ -363,7 +374,7 @@ mod tests {
         let mut log: Vec<_> = (0..63).map(|index| step(index, RUN_MAX / 63 / 2)).collect();
         log.push(step(63, HEAD + TAIL));
         let survivors = vec!["x".repeat(100); 1000];
-        log.push(FromAgent::Ended { run: run.clone(), end: RunEnd::Completed, survivors });
+        log.push(RunMessage::Ended { run: run.clone(), end: RunEnd::Completed, survivors });
         records.append(&run, &log).unwrap();
         assert!(records.log(&run) == log);
         fs::remove_dir_all(&records.directory).unwrap();
@@ -376,7 +387,7 @@ mod tests {
             records.create(&RunId::new(&number.to_string()).unwrap()).unwrap();
         }
         let run = RunId::new("r").unwrap();
-        records.append(&run, &vec![FromAgent::Pong; 2 * LOG_MESSAGES_MAX]).unwrap();
+        records.append(&run, &vec![RunMessage::Pong; 2 * LOG_MESSAGES_MAX]).unwrap();
         assert_eq!(records.log(&run).len(), LOG_MESSAGES_MAX);
         let begun = records.begun();
         assert_eq!((begun.len(), begun.last()), (BEGUN_MAX, Some(&run)));

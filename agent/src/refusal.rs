@@ -1,19 +1,57 @@
 //! Why a program could not be started, for steps and live processes alike.
 
-use arl_agent::message::error::Kind;
+use std::ffi::OsString;
+
+use arl_agent::message::{Variable, error::Kind};
 use nix::errno::Errno;
 
 /// What is said of a program that is not there.
 pub const NOT_FOUND: &str = "not found in the container: the program is missing, or what starts it: the interpreter in a script's first line, or the loader of a \
      program that was linked for another image, as one for glibc in Alpine";
 
-/// What the error of a start means; of one that no system call gave: that the request makes no sense.
-pub fn kind(error: &std::io::Error) -> Kind {
+/// What the error of a start of `program` means; of one that no system call gave: that the request makes no sense.
+pub fn kind(program: &str, env: &[Variable], error: &std::io::Error) -> Kind {
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => Kind::NotFound,
-        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR) => Kind::NotExecutable,
+        Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG) => Kind::NotFound,
+        // The C library says so too where a directory of PATH cannot be entered, and no other has the program.
+        Some(Errno::EACCES) if !program.contains('/') && !is_in_path(program, env) => Kind::NotFound,
+        Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR | Errno::ELOOP) => Kind::NotExecutable,
         Some(Errno::E2BIG) => Kind::TooLarge,
         Some(_) => Kind::Other,
         None => Kind::Invalid,
+    }
+}
+
+fn is_in_path(program: &str, env: &[Variable]) -> bool {
+    let own = env.iter().rfind(|variable| variable.name == "PATH").map(|path| OsString::from(&path.value));
+    let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_no_directory_has_is_not_found_whatever_the_system_says() {
+        let path = |value: &str| vec![Variable { name: "PATH".into(), value: value.into() }];
+        let kind = |program: &str, env: &[Variable], errno: Errno| {
+            kind(program, env, &std::io::Error::from_raw_os_error(errno as i32))
+        };
+        let refused = Errno::EACCES;
+        assert_eq!(kind("no-such-program", &[], refused), Kind::NotFound);
+        assert_eq!(kind("no-such-program", &path("/root:/usr/bin"), refused), Kind::NotFound);
+        assert_eq!(kind("passwd", &path("/usr/bin:/etc"), refused), Kind::NotExecutable);
+        assert_eq!(kind("./no-such-program", &[], refused), Kind::NotExecutable);
+        assert_eq!(kind("/bin/sh", &path("/nowhere"), refused), Kind::NotExecutable);
+        for (errno, expected) in [
+            (Errno::ENOENT, Kind::NotFound),
+            (Errno::ENAMETOOLONG, Kind::NotFound),
+            (Errno::ELOOP, Kind::NotExecutable),
+            (Errno::E2BIG, Kind::TooLarge),
+            (Errno::ENOMEM, Kind::Other),
+        ] {
+            assert_eq!(kind("p", &[], errno), expected, "{errno}");
+        }
     }
 }

@@ -29,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 struct Process {
     parent: i32,
     name: String,
-    /// As in proc(5): R, S, D, T, Z and so on.
-    state: u8,
+    /// Whether all of it has: the first of its threads may, and the others go on.
+    has_ended: bool,
 }
 
 /// Every descendant of this process but those under `spared`, which are spared themselves.
@@ -87,19 +87,21 @@ fn from_all(spared: &BTreeSet<i32>) -> BTreeMap<i32, Process> {
     all.iter().filter(|(pid, _)| is_ours(**pid)).map(|(pid, process)| (*pid, process.clone())).collect()
 }
 
-/// The name may hold anything, parentheses included; what follows the last one is plain.
+/// As in proc(5). The name may hold anything, parentheses included; what follows the last one is plain.
 fn parse(stat: &[u8]) -> Option<Process> {
     let (open, close) = (stat.iter().position(|b| *b == b'(')?, stat.iter().rposition(|b| *b == b')')?);
     let mut rest = stat.get(close + 2..)?.split(|b| *b == b' ');
-    let state = *rest.next()?.first()?;
+    let is_zombie = rest.next()? == b"Z";
     let parent = std::str::from_utf8(rest.next()?).ok()?.parse().ok()?;
-    Some(Process { parent, name: String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned(), state })
+    let threads = rest.nth(15)?;
+    let has_ended = is_zombie && matches!(threads, b"0" | b"1");
+    Some(Process { parent, name: String::from_utf8_lossy(stat.get(open + 1..close)?).into_owned(), has_ended })
 }
 
 /// Sends TERM to every descendant, once each: `asked` are those that have had it. Returns whether any is left.
 pub fn ask(asked: &mut BTreeSet<i32>) -> bool {
     let mut left = descendants(&BTreeSet::new());
-    left.retain(|_, process| process.state != b'Z');
+    left.retain(|_, process| !process.has_ended);
     asked.retain(|pid| left.contains_key(pid));
     // In the order of their ids, which is mostly that of their start: a shell that outlived its child would start the next one.
     for pid in left.keys().filter(|pid| asked.insert(**pid)) {
@@ -128,7 +130,7 @@ pub fn kill_all(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(i32, WaitStatus))
     }
     loop {
         let mut left = descendants(spared);
-        left.retain(|_, process| process.state != b'Z');
+        left.retain(|_, process| !process.has_ended);
         let is_late = since.elapsed() > PATIENCE;
         let refused = |pid: &&i32| kill(Pid::from_raw(**pid), Signal::SIGKILL) == Err(Errno::EPERM);
         let untouchable = left.keys().filter(refused).count();
@@ -185,8 +187,21 @@ mod tests {
 
     #[test]
     fn names_cannot_forge_a_parent() {
-        let process = parse(b"12 (a) R 1 (b) S 7 12 12 0").unwrap();
-        assert_eq!((process.parent, process.name.as_str(), process.state), (7, "a) R 1 (b", b'S'));
+        let process = parse(&stat("a) R 1 (b", "S", 1)).unwrap();
+        assert_eq!((process.parent, process.name.as_str(), process.has_ended), (7, "a) R 1 (b", false));
         assert!(parse(b"12 (cut").is_none());
+    }
+
+    fn stat(name: &str, state: &str, threads: u32) -> Vec<u8> {
+        format!("12 ({name}) {state} 7 12 12 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 {threads} 0 99 1 2\n").into_bytes()
+    }
+
+    #[test]
+    fn a_process_has_ended_with_the_last_of_its_threads() {
+        for (state, threads, expected) in
+            [("Z", 0, true), ("Z", 1, true), ("Z", 2, false), ("S", 1, false), ("T", 2, false)]
+        {
+            assert_eq!(parse(&stat("a", state, threads)).unwrap().has_ended, expected, "{state} {threads}");
+        }
     }
 }

@@ -57,7 +57,7 @@ async fn commands_run_as_they_are_told() {
     sandbox.release().await.unwrap();
 }
 
-/// Ends every relay in the pod, and so every stream to it.
+/// Kills the process of every stream to the pod.
 async fn cut(killer: &Sandbox) {
     let script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^/.arl/agent connect' && kill -9 ${p#/proc/}; done; true";
     // Its own stream is cut with the others, and it goes on in the agent.

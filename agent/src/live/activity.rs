@@ -20,19 +20,19 @@ pub(super) struct Activity {
     now: (usize, usize),
     /// When the last of them ended.
     ended: Option<Instant>,
-    /// By relay: whether it was told that something goes on, if it was told anything.
+    /// By client: whether it was told that something goes on, if it was told anything.
     watchers: BTreeMap<u64, Option<bool>>,
 }
 
 impl Activity {
-    /// This relay wants to be told: what there is now, and each change.
-    pub(super) fn watch(&mut self, relay: u64) {
-        self.watchers.insert(relay, None);
+    /// This client wants to be told: what there is now, and each change.
+    pub(super) fn watch(&mut self, client: u64) {
+        self.watchers.insert(client, None);
     }
 
-    /// Forgets relays that are disconnected.
-    pub(super) fn keep_relays(&mut self, is_there: impl Fn(u64) -> bool) {
-        self.watchers.retain(|relay, _| is_there(*relay));
+    /// Forgets clients that are disconnected.
+    pub(super) fn keep_clients(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.watchers.retain(|client, _| is_there(*client));
     }
 
     /// What to tell whom.
@@ -53,9 +53,9 @@ impl Activity {
             Some(false) => is_active,
         };
         let news = self.watchers.iter_mut().filter(|(_, known)| is_news(known));
-        news.map(|(relay, known)| {
+        news.map(|(client, known)| {
             *known = Some(is_active);
-            (*relay, event.clone())
+            (*client, event.clone())
         })
         .collect()
     }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!((activity.note(0, 0, at(9000)).len(), activity.due()), (0, None));
         activity.watch(7);
         assert_eq!(activity.note(0, 0, at(9050)), told(0, 0, Some(9_000_000)), "asked again, it is told again");
-        activity.keep_relays(|_| false);
+        activity.keep_clients(|_| false);
         assert!(activity.note(1, 0, at(9100)).is_empty());
     }
 

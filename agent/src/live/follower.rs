@@ -4,11 +4,11 @@ use arl_agent::message::live::{Event, Id};
 
 use super::input::{Input, UNTOLD_MAX};
 
-/// A relay that is sent what a process prints.
+/// A client that is sent what a process prints.
 #[derive(Debug)]
 pub struct Follower {
     /// Which.
-    pub relay: u64,
+    pub client: u64,
     /// Up to where each output was sent.
     pub sent: [u64; 2],
     /// Up to where its client has taken each.
@@ -23,8 +23,8 @@ pub struct Follower {
 
 impl Follower {
     /// One that has these parts of the outputs.
-    pub fn new(relay: u64, offsets: [u64; 2]) -> Self {
-        Self { relay, sent: offsets, acknowledged: offsets, greeted: false, room: None, knows_closed: false }
+    pub fn new(client: u64, offsets: [u64; 2]) -> Self {
+        Self { client, sent: offsets, acknowledged: offsets, greeted: false, room: None, knows_closed: false }
     }
 
     /// Its client has taken an output up to an offset: no less than before, and no more than was sent.

@@ -21,6 +21,7 @@ use super::{
     pty,
     stream::Stream,
 };
+use crate::peer::widen;
 
 /// What is to be started.
 pub struct Launch {
@@ -60,6 +61,7 @@ impl Launch {
     /// A file call.
     pub fn call(id: Id, action: Action, user: Option<String>, home: &str) -> Result<Self, Error> {
         let (theirs, outputs, input) = pipes(true, false).map_err(|error| failed(&error))?;
+        theirs.iter().for_each(widen);
         let job = Job { id, home: home.to_owned(), user, work: JobWork::Call(action) };
         Ok(Self { id, command: String::new(), work: Work::Call, job, theirs, outputs, input })
     }

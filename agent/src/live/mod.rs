@@ -39,7 +39,7 @@ use arl_agent::message::{
 };
 use nix::poll::PollFlags;
 
-use crate::{children::Children, peer::Peer};
+use crate::{children::Children, peer::Peer, records};
 use activity::Activity;
 use dropped::Dropped;
 use handle::Keeper;
@@ -52,10 +52,10 @@ pub use process::Part;
 
 /// So many lists are waited for at once.
 const LISTS_MAX: usize = 1024;
-/// A relay that has so much to take is given no more for now.
+/// A client that has so much to take is given no more for now.
 const BACKLOG: usize = 128 * 1024;
 
-/// All of them. Relays are numbers here.
+/// All of them. Clients are numbers here.
 pub struct Live {
     directory: PathBuf,
     /// Where processes run that name no other place.
@@ -68,7 +68,7 @@ pub struct Live {
     forgotten: BTreeSet<Id>,
     dropped: Dropped,
     spare: Vec<Keeper>,
-    /// Relays that have asked for something, and what was sent to them last.
+    /// Clients that have asked for something, and what was sent to them last.
     clients: BTreeMap<u64, Id>,
     activity: Activity,
     pending: Vec<(u64, Event)>,
@@ -84,7 +84,7 @@ pub struct Live {
 impl Live {
     /// None yet.
     pub fn new(directory: &Path, children: Children) -> Self {
-        let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
+        let home = records::home(directory);
         let (processes, ended, forgotten, dropped, spare) = Default::default();
         let (clients, activity, pending, scratch, chunk) = Default::default();
         Self {
@@ -165,26 +165,26 @@ impl Live {
         self.divide();
     }
 
-    /// Queues what there is for a relay, each process in its turn, until it has enough for now. True: there is more.
-    pub fn send(&mut self, relay: u64, peer: &mut Peer) -> bool {
+    /// Queues what there is for a client, each process in its turn, until it has enough for now. True: there is more.
+    pub fn send(&mut self, client: u64, peer: &mut Peer) -> bool {
         let mut rest = Vec::new();
         for (to, event) in self.pending.drain(..) {
-            if to == relay { peer.send(&FromAgent::Live(event)) } else { rest.push((to, event)) }
+            if to == client { peer.send(&FromAgent::Live(event)) } else { rest.push((to, event)) }
         }
         self.pending = rest;
         while peer.backlog() < BACKLOG
-            && let Some(at) = self.lists.iter().position(|(to, _)| *to == relay)
+            && let Some(at) = self.lists.iter().position(|(to, _)| *to == client)
         {
             let (_, request) = self.lists.remove(at);
             peer.send(&FromAgent::Live(Event::List { request, processes: self.list() }));
         }
-        if self.lists.iter().filter(|(to, _)| *to == relay).count() > LISTS_MAX {
+        if self.lists.iter().filter(|(to, _)| *to == client).count() > LISTS_MAX {
             // Nobody who takes the answers asks so often.
-            self.lists.retain(|(to, _)| *to != relay);
+            self.lists.retain(|(to, _)| *to != client);
             peer.close();
         }
-        let has_lists = self.lists.iter().any(|(to, _)| *to == relay);
-        let Some(last) = self.clients.get_mut(&relay) else { return has_lists };
+        let has_lists = self.lists.iter().any(|(to, _)| *to == client);
+        let Some(last) = self.clients.get_mut(&client) else { return has_lists };
         loop {
             let before = *last;
             let (behind, front) = ((Bound::Excluded(before), Bound::Unbounded), ..=before);
@@ -196,7 +196,7 @@ impl Live {
                     return true;
                 }
                 let process = self.processes.get_mut(&id);
-                if let Some(event) = process.and_then(|process| process.next_event(relay, &mut self.chunk)) {
+                if let Some(event) = process.and_then(|process| process.next_event(client, &mut self.chunk)) {
                     let message = FromAgent::Live(event);
                     peer.send(&message);
                     (*last, has_sent) = (id, true);
@@ -216,21 +216,21 @@ impl Live {
         self.processes.values().all(Process::is_over)
     }
 
-    /// Whether there are events that were not given to their relays.
+    /// Whether there are events that were not given to their clients.
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Forgets the relays that are disconnected. Calls end with their stream.
-    pub fn keep_relays(&mut self, is_there: impl Fn(u64) -> bool) {
-        self.pending.retain(|(relay, _)| is_there(*relay));
-        self.lists.retain(|(relay, _)| is_there(*relay));
-        self.activity.keep_relays(&is_there);
+    /// Forgets the clients that are disconnected. Calls end with their stream.
+    pub fn keep_clients(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.pending.retain(|(client, _)| is_there(*client));
+        self.lists.retain(|(client, _)| is_there(*client));
+        self.activity.keep_clients(&is_there);
         let before = self.clients.len();
-        self.clients.retain(|relay, _| is_there(*relay));
+        self.clients.retain(|client, _| is_there(*client));
         if self.clients.len() < before {
             for process in self.processes.values_mut() {
-                process.unfollow(|relay| !is_there(relay));
+                process.unfollow(|client| !is_there(client));
                 if process.is_call() && process.followers() == 0 {
                     process.abort();
                 }

@@ -178,28 +178,28 @@ impl Process {
         }
     }
 
-    /// Sends it to a relay from these offsets on.
-    pub fn follow(&mut self, relay: u64, offsets: [u64; 2]) {
-        self.followers.retain(|follower| follower.relay != relay);
+    /// Sends it to a client from these offsets on.
+    pub fn follow(&mut self, client: u64, offsets: [u64; 2]) {
+        self.followers.retain(|follower| follower.client != client);
         let [first, second] = &self.outputs;
         // What is gone has not to be waited for.
         let within = |buffer: &Buffer, offset: u64| offset.clamp(buffer.start(), buffer.end());
         let offsets = [within(&first.buffer, offsets[0]), within(&second.buffer, offsets[1])];
-        self.followers.push(Follower::new(relay, offsets));
+        self.followers.push(Follower::new(client, offsets));
         self.alone_since = None;
     }
 
-    /// Sends it no more to a relay, or to those that are disconnected.
+    /// Sends it no more to a client, or to those that are disconnected.
     pub fn unfollow(&mut self, is_gone: impl Fn(u64) -> bool) {
-        self.followers.retain(|follower| !is_gone(follower.relay));
+        self.followers.retain(|follower| !is_gone(follower.client));
         if self.followers.is_empty() && self.alone_since.is_none() {
             self.alone_since = Some(Instant::now());
         }
     }
 
     /// Notes how far a client is.
-    pub fn acknowledge(&mut self, relay: u64, output: Output, offset: u64) {
-        if let Some(follower) = self.followers.iter_mut().find(|follower| follower.relay == relay) {
+    pub fn acknowledge(&mut self, client: u64, output: Output, offset: u64) {
+        if let Some(follower) = self.followers.iter_mut().find(|follower| follower.client == client) {
             follower.acknowledge(output as usize, offset);
         }
     }
@@ -244,11 +244,11 @@ impl Process {
         false
     }
 
-    /// The next event for a relay. `scratch` is memory for what it holds.
-    pub fn next_event(&mut self, relay: u64, scratch: &mut Vec<u8>) -> Option<Event> {
+    /// The next event for a client. `scratch` is memory for what it holds.
+    pub fn next_event(&mut self, client: u64, scratch: &mut Vec<u8>) -> Option<Event> {
         let is_over = self.is_over();
         let Self { id, pid, started, work, outputs, input, followers, outcome, .. } = self;
-        let follower = followers.iter_mut().find(|follower| follower.relay == relay)?;
+        let follower = followers.iter_mut().find(|follower| follower.client == client)?;
         match pid {
             Some(pid) if !std::mem::replace(&mut follower.greeted, true) => {
                 return Some(Event::Started { id: *id, pid: *pid, ago_us: micros(started.elapsed()) });
@@ -272,7 +272,7 @@ impl Process {
             }
         }
         let (outcome, ended) = outcome.as_ref().filter(|_| is_over)?;
-        followers.retain(|follower| follower.relay != relay);
+        followers.retain(|follower| follower.client != client);
         let totals = [outputs[0].buffer.end(), outputs[1].buffer.end()];
         Some(outcome.event(*id, totals, [started.elapsed(), ended.elapsed()]))
     }

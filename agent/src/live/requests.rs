@@ -27,32 +27,32 @@ impl Live {
     }
 
     /// Does what a client asks for.
-    pub fn request(&mut self, relay: u64, request: Request) {
+    pub fn request(&mut self, client: u64, request: Request) {
         if !matches!(request, Request::WatchActivity | Request::List { .. }) {
-            self.clients.entry(relay).or_insert(Id(0));
+            self.clients.entry(client).or_insert(Id(0));
         }
         match request {
             Request::Start(start) => {
                 if self.processes.get(&start.id).is_some_and(|process| !process.is_call()) {
-                    return self.follow(relay, start.id, [0, 0]);
+                    return self.follow(client, start.id, [0, 0]);
                 }
                 let id = start.id;
                 let launch = self.admit(id).and_then(|()| Launch::process(*start, &self.home));
-                self.launch(relay, id, launch);
+                self.launch(client, id, launch);
             }
             Request::File { id, action, user } => {
                 let launch = self.admit(id).and_then(|()| Launch::call(id, action, user, &self.home));
-                self.launch(relay, id, launch);
+                self.launch(client, id, launch);
             }
-            Request::Follow { id, stdout, stderr } => self.follow(relay, id, [stdout, stderr]),
+            Request::Follow { id, stdout, stderr } => self.follow(client, id, [stdout, stderr]),
             Request::Unfollow { id } => {
                 if let Some(process) = self.processes.get_mut(&id).filter(|process| !process.is_call()) {
-                    process.unfollow(|other| other == relay);
+                    process.unfollow(|other| other == client);
                 }
             }
             Request::Acknowledge { id, output, offset } => {
                 if let Some(process) = self.processes.get_mut(&id) {
-                    process.acknowledge(relay, output, offset);
+                    process.acknowledge(client, output, offset);
                 }
             }
             Request::Forget { id } => {
@@ -62,19 +62,19 @@ impl Live {
                 }
             }
             Request::List { request } => {
-                self.lists.push((relay, request));
+                self.lists.push((client, request));
             }
-            Request::WatchActivity => self.activity.watch(relay),
+            Request::WatchActivity => self.activity.watch(client),
             Request::Input { .. }
             | Request::CloseInput { .. }
             | Request::Signal { .. }
             | Request::Resize { .. }
-            | Request::Kill { .. } => self.pass_on(relay, request),
+            | Request::Kill { .. } => self.pass_on(client, request),
         }
     }
 
     /// What concerns a process that runs.
-    fn pass_on(&mut self, relay: u64, request: Request) {
+    fn pass_on(&mut self, client: u64, request: Request) {
         let (id, passed) = match request {
             Request::Input { id, offset, data } => {
                 let share = self.share;
@@ -96,7 +96,7 @@ impl Live {
             _ => return,
         };
         if let Err(error) = passed {
-            self.pending.push((relay, Event::Rejected { id, error: error.bounded() }));
+            self.pending.push((client, Event::Rejected { id, error: error.bounded() }));
         }
     }
 
@@ -121,7 +121,7 @@ impl Live {
         Err(Error::new(Kind::TooMany, message))
     }
 
-    fn launch(&mut self, relay: u64, id: Id, launch: Result<Launch, Error>) {
+    fn launch(&mut self, client: u64, id: Id, launch: Result<Launch, Error>) {
         let launch = launch.and_then(|launch| {
             let keeper = self.keeper().map_err(|error| failed(&error))?;
             self.children.insert(keeper.pid);
@@ -129,19 +129,19 @@ impl Live {
         });
         match launch {
             Ok(mut process) => {
-                process.follow(relay, [0, 0]);
+                process.follow(client, [0, 0]);
                 self.processes.insert(id, process);
                 self.divide();
             }
-            Err(error) => self.pending.push((relay, Event::Failed { id, error: error.bounded() })),
+            Err(error) => self.pending.push((client, Event::Failed { id, error: error.bounded() })),
         }
     }
 
-    fn follow(&mut self, relay: u64, id: Id, offsets: [u64; 2]) {
+    fn follow(&mut self, client: u64, id: Id, offsets: [u64; 2]) {
         let process = self.processes.get_mut(&id).filter(|process| !process.is_call());
         match process.filter(|_| !self.forgotten.contains(&id)) {
-            Some(process) => process.follow(relay, offsets),
-            None => self.pending.push((relay, Event::Failed { id, error: unknown(id) })),
+            Some(process) => process.follow(client, offsets),
+            None => self.pending.push((client, Event::Failed { id, error: unknown(id) })),
         }
     }
 

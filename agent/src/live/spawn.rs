@@ -8,6 +8,7 @@ use std::{
 };
 
 use arl_agent::message::{
+    Variable,
     error::{Error, Kind},
     live::Id,
 };
@@ -87,7 +88,7 @@ pub fn start(
     }
     command.envs(identity.map(Identity::variables).unwrap_or_default());
     command.envs(program.env.iter().map(|variable| (&variable.name, &variable.value)));
-    let child = spawn(&mut command).map_err(|error| refused(name, &error))?;
+    let child = spawn(&mut command).map_err(|error| refused(name, &program.env, &error))?;
     // What this holds of the descriptors is closed here.
     drop(command);
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default()).ok_or_else(|| broken(&"no pid"))?;
@@ -107,8 +108,8 @@ fn standard(program: &Program, descriptors: Vec<OwnedFd>) -> std::io::Result<[St
     Ok([stdin, next(true), next(true)])
 }
 
-fn refused(name: &str, error: &std::io::Error) -> Error {
-    let kind = refusal::kind(error);
+fn refused(name: &str, env: &[Variable], error: &std::io::Error) -> Error {
+    let kind = refusal::kind(name, env, error);
     let message = match kind {
         Kind::NotFound => format!("{name}: {}", refusal::NOT_FOUND),
         Kind::NotExecutable => format!("{name}: cannot be executed: {error}"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use arl_agent::message::{FromAgent, RunEnd, Start, StepEnd};
+use arl_agent::message::{RunEnd, RunMessage, Start, StepEnd};
 
 use crate::{
     command::GRACE,
@@ -45,8 +45,8 @@ impl Active {
     }
 
     /// The message that it was started.
-    pub fn started(&self) -> FromAgent {
-        FromAgent::Started { run: self.start.run.clone(), ago_us: micros(self.started.elapsed()) }
+    pub fn started(&self) -> RunMessage {
+        RunMessage::Started { run: self.start.run.clone(), ago_us: micros(self.started.elapsed()) }
     }
 
     fn remaining(&self) -> Duration {
@@ -87,7 +87,7 @@ impl Active {
     }
 
     /// The message that it was started, once, when it is due.
-    pub fn announcement(&mut self) -> Option<FromAgent> {
+    pub fn announcement(&mut self) -> Option<RunMessage> {
         if self.announced || self.started.elapsed() < ANNOUNCE_AFTER {
             return None;
         }
@@ -96,7 +96,7 @@ impl Active {
     }
 
     /// The message about a step that has ended, and what comes then.
-    pub fn ended(&mut self, done: Done) -> (FromAgent, Next, Vec<String>) {
+    pub fn ended(&mut self, done: Done) -> (RunMessage, Next, Vec<String>) {
         let (end, next) = match done.outcome {
             Outcome::Ended(end) => {
                 let last = self.index + 1 >= self.start.steps.len();
@@ -114,7 +114,7 @@ impl Active {
             Outcome::TimedOut => (StepEnd::Stopped, Next::End(RunEnd::TimedOut)),
             Outcome::Cancelled => (StepEnd::Stopped, Next::End(RunEnd::Cancelled)),
         };
-        let message = FromAgent::Step {
+        let message = RunMessage::Step {
             run: self.start.run.clone(),
             index: u32::try_from(self.index).unwrap_or(u32::MAX),
             started_us: micros(self.step_started - self.started),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use arl_agent::{
     frame,
-    message::{FromAgent, RunEnd, RunId, StepEnd},
+    message::{RunEnd, RunId, RunMessage, StepEnd},
 };
 
 use crate::{
@@ -48,12 +48,12 @@ impl History {
     }
 
     /// Adds to a run's log. What cannot be written is only in memory.
-    pub fn append(&self, run: &RunId, messages: &[FromAgent]) {
+    pub fn append(&self, run: &RunId, messages: &[RunMessage]) {
         let _ = self.records.append(run, messages);
     }
 
     /// Replaces a run's log, which has become shorter.
-    pub fn rewrite(&self, run: &RunId, messages: &[FromAgent]) {
+    pub fn rewrite(&self, run: &RunId, messages: &[RunMessage]) {
         let _ = self.records.rewrite(run, messages);
     }
 
@@ -66,9 +66,9 @@ impl History {
     pub fn frames(&self, run: &RunId) -> Vec<u8> {
         let log = self.records.log(run);
         let mut frames: Vec<u8> = log.iter().flat_map(frame::encode).collect();
-        if !matches!(log.last(), Some(FromAgent::Ended { .. })) {
+        if !matches!(log.last(), Some(RunMessage::Ended { .. })) {
             let Partial { stdout, stderr, .. } = self.records.read_partial(run);
-            let step = FromAgent::Step {
+            let step = RunMessage::Step {
                 run: run.clone(),
                 index: u32::try_from(log.len()).unwrap_or(u32::MAX),
                 started_us: 0,
@@ -79,7 +79,7 @@ impl History {
             };
             let message = "the agent was ended while the step ran: it was killed, or the container was";
             let end = RunEnd::Abandoned(message.into());
-            let added = [step, FromAgent::Ended { run: run.clone(), end, survivors: Vec::new() }];
+            let added = [step, RunMessage::Ended { run: run.clone(), end, survivors: Vec::new() }];
             self.append(run, &added);
             frames.extend(added.iter().flat_map(frame::encode));
         }

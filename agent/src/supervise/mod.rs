@@ -1,12 +1,12 @@
-//! `supervise`: keeps the runs. One process a container, started by the first relay, detached from all of them; it ends with
+//! `supervise`: keeps the runs. One process a container, started for the first client, detached from all of them; it ends with
 //! the container.
 //!
-//! It trusts nobody: relays may come and go, a worker may be killed, and its files may be spoilt by the user's
+//! It trusts nobody: clients may come and go, a worker may be killed, and its files may be spoilt by the user's
 //! code, which runs beside it with the same rights.
 
 mod active;
+mod client;
 mod history;
-mod relay;
 mod run_log;
 mod runs;
 mod worker;
@@ -35,7 +35,7 @@ use crate::{
     peer::{Peer, is_own},
     records::{self, Records, plain},
 };
-use relay::Relay;
+use client::Client;
 use runs::Runs;
 
 /// Written to standard error when it listens; nothing more is written then.
@@ -68,9 +68,9 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     report_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
     let own = Children::default();
     let (runs, live) = (Runs::new(directory, records, own.clone()), Live::new(directory, own.clone()));
-    let (relays, next_relay, has_more) = (BTreeMap::new(), 0, false);
+    let (clients, next_client, has_more) = (BTreeMap::new(), 0, false);
     let scratch = vec![0; READ];
-    Supervisor { pod, listener, children, own, relays, next_relay, runs, live, has_more, scratch }.work()
+    Supervisor { pod, listener, children, own, clients, next_client, runs, live, has_more, scratch }.work()
 }
 
 /// The socket appears under its name when it can be connected to.
@@ -95,11 +95,11 @@ struct Supervisor {
     listener: UnixListener,
     children: SignalFd,
     own: Children,
-    relays: BTreeMap<u64, Relay>,
-    next_relay: u64,
+    clients: BTreeMap<u64, Client>,
+    next_client: u64,
     runs: Runs,
     live: Live,
-    /// Whether a relay may take more at once.
+    /// Whether a client may take more at once.
     has_more: bool,
     /// Memory for what is read.
     scratch: Vec<u8>,
@@ -111,8 +111,8 @@ enum Source {
     Listener,
     Children,
     Worker,
+    Peer(u64),
     Client(u64),
-    Relay(u64),
     Live(Id, Part),
 }
 
@@ -124,9 +124,9 @@ impl Supervisor {
                     Source::Listener => self.accept(),
                     Source::Children => while let Ok(Some(_)) = self.children.read_signal() {},
                     Source::Worker => self.runs.read_worker(),
-                    Source::Client(number) => self.read_client(number),
-                    Source::Relay(number) => {
-                        self.relays.get_mut(&number).into_iter().for_each(Relay::look_at_process);
+                    Source::Peer(number) => self.read_peer(number),
+                    Source::Client(number) => {
+                        self.clients.get_mut(&number).into_iter().for_each(Client::look_at_process);
                     }
                     Source::Live(id, part) => self.live.ready(id, part),
                 }
@@ -144,16 +144,17 @@ impl Supervisor {
             (Source::Children, (self.children.as_fd(), PollFlags::POLLIN)),
         ];
         sources.extend(self.runs.worker().map(|peer| (Source::Worker, peer.interest())));
-        for (number, relay) in &self.relays {
-            if let Some(client) = &relay.client {
-                sources.push((Source::Client(*number), client.interest()));
-                sources.extend(client.room().map(|room| (Source::Client(*number), room)));
+        for (number, client) in &self.clients {
+            if let Some(peer) = &client.peer {
+                sources.push((Source::Peer(*number), peer.interest()));
+                sources.extend(peer.room().map(|room| (Source::Peer(*number), room)));
             }
-            sources.push((Source::Relay(*number), relay.process()));
+            sources.push((Source::Client(*number), client.process()));
         }
         sources.extend(self.live.interests().map(|((id, part), interest)| (Source::Live(id, part), interest)));
         let mut fds: Vec<_> = sources.iter().map(|(_, (fd, flags))| PollFd::new(*fd, *flags)).collect();
-        let due = self.runs.due().into_iter().chain(self.live.due()).chain(self.relays.values().map(Relay::due)).min();
+        let due =
+            self.runs.due().into_iter().chain(self.live.due()).chain(self.clients.values().map(Client::due)).min();
         let left = due.map_or(NEVER, |due| due.saturating_duration_since(Instant::now())) + Duration::from_millis(1);
         let timeout =
             if self.has_more { PollTimeout::ZERO } else { PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX) };
@@ -168,29 +169,29 @@ impl Supervisor {
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
             if is_own(&stream) {
-                self.relays.insert(self.next_relay, Relay::new(stream));
-                self.next_relay += 1;
+                self.clients.insert(self.next_client, Client::new(stream));
+                self.next_client += 1;
             }
         }
     }
 
-    fn read_client(&mut self, number: u64) {
-        let Some(relay) = self.relays.get_mut(&number) else { return };
-        relay.read_by(&mut self.scratch);
-        let Some(client) = &mut relay.client else { return };
-        while let Some(message) = client.take::<ToAgent>() {
+    fn read_peer(&mut self, number: u64) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.read_by(&mut self.scratch);
+        let Some(peer) = &mut client.peer else { return };
+        while let Some(message) = peer.take::<ToAgent>() {
             match message {
                 ToAgent::Hello { pod, .. } if pod == self.pod => {
-                    relay.greeted = true;
+                    client.greeted = true;
                     let (unfinished, instance) = (self.runs.unfinished(), Some(self.live.instance()));
-                    client.send(&FromAgent::Hello { version: VERSION, unfinished, instance });
+                    peer.send(&FromAgent::Hello { version: VERSION, unfinished, instance });
                 }
                 ToAgent::Hello { pod, .. } => {
-                    client.send(&FromAgent::Refused(format!("this is pod {}, not {pod}", self.pod)));
-                    client.close();
+                    peer.send(&FromAgent::Refused(format!("this is pod {}, not {pod}", self.pod)));
+                    peer.close();
                 }
-                _ if !relay.greeted => client.close(),
-                ToAgent::Ping => client.send(&FromAgent::Pong),
+                _ if !client.greeted => peer.close(),
+                ToAgent::Ping => peer.send(&FromAgent::Pong),
                 ToAgent::Start(start) => self.runs.start(start, number),
                 ToAgent::Follow { run } => self.runs.follow(&run, number),
                 ToAgent::Cancel { run } => self.runs.cancel(&run),
@@ -200,28 +201,28 @@ impl Supervisor {
         }
     }
 
-    /// Sends all pending messages, and forgets the relays that are disconnected.
+    /// Sends all pending messages, and forgets the clients that are disconnected.
     fn deliver(&mut self) {
         for (number, frames) in self.runs.take_pending() {
-            if let Some(client) = self.relays.get_mut(&number).and_then(|relay| relay.client.as_mut()) {
-                client.send_frames(&frames);
+            if let Some(peer) = self.clients.get_mut(&number).and_then(|client| client.peer.as_mut()) {
+                peer.send_frames(&frames);
             }
         }
         self.has_more = false;
-        for (number, relay) in &mut self.relays {
-            let Some(client) = &mut relay.client else { continue };
-            let has_more = self.live.send(*number, client);
-            client.flush();
+        for (number, client) in &mut self.clients {
+            let Some(peer) = &mut client.peer else { continue };
+            let has_more = self.live.send(*number, peer);
+            peer.flush();
             // Where nothing is left over, the client will not be waited for.
-            self.has_more |= has_more && client.backlog() == 0;
+            self.has_more |= has_more && peer.backlog() == 0;
         }
-        self.relays.retain(|_, relay| relay.is_open());
-        let relays = &self.relays;
-        self.runs.keep_followers(|number| relays.contains_key(&number));
-        self.live.keep_relays(|number| relays.contains_key(&number));
+        self.clients.retain(|_, client| client.is_open());
+        let clients = &self.clients;
+        self.runs.keep_followers(|number| clients.contains_key(&number));
+        self.live.keep_clients(|number| clients.contains_key(&number));
         self.has_more |= self.live.has_pending();
         if self.live.is_idle() {
-            self.relays.values_mut().filter_map(|relay| relay.client.as_mut()).for_each(Peer::shrink);
+            self.clients.values_mut().filter_map(|client| client.peer.as_mut()).for_each(Peer::shrink);
         }
     }
 }

@@ -1,29 +1,29 @@
-//! The messages about a run, and the relays that get them.
+//! The messages about a run, and the clients that get them.
 
 use std::collections::BTreeSet;
 
 use arl_agent::{
     frame,
-    message::{Excerpt, FromAgent},
+    message::{Excerpt, RunMessage},
     output::{RUN_MAX, SHORT},
 };
 
 /// What is kept of a run until it is forgotten.
 #[derive(Debug, Default)]
 pub struct RunLog {
-    log: Vec<FromAgent>,
-    /// The relays that follow it.
+    log: Vec<RunMessage>,
+    /// The clients that follow it.
     pub followers: BTreeSet<u64>,
 }
 
 impl RunLog {
     /// One with a first follower.
-    pub fn followed_by(relay: u64) -> Self {
-        Self { log: Vec::new(), followers: BTreeSet::from([relay]) }
+    pub fn followed_by(client: u64) -> Self {
+        Self { log: Vec::new(), followers: BTreeSet::from([client]) }
     }
 
     /// Adds messages; returns whether earlier outputs were shortened for it.
-    pub fn add(&mut self, messages: Vec<FromAgent>) -> bool {
+    pub fn add(&mut self, messages: Vec<RunMessage>) -> bool {
         self.log.extend(messages);
         let mut excess =
             self.log.iter_mut().flat_map(outputs).map(|output| kept(output)).sum::<usize>().saturating_sub(RUN_MAX);
@@ -41,7 +41,7 @@ impl RunLog {
     }
 
     /// All messages that are kept.
-    pub fn log(&self) -> &[FromAgent] {
+    pub fn log(&self) -> &[RunMessage] {
         &self.log
     }
 
@@ -51,8 +51,8 @@ impl RunLog {
     }
 }
 
-fn outputs(message: &mut FromAgent) -> impl Iterator<Item = &mut Excerpt> {
-    let outputs = if let FromAgent::Step { stdout, stderr, .. } = message { Some([stdout, stderr]) } else { None };
+fn outputs(message: &mut RunMessage) -> impl Iterator<Item = &mut Excerpt> {
+    let outputs = if let RunMessage::Step { stdout, stderr, .. } = message { Some([stdout, stderr]) } else { None };
     outputs.into_iter().flatten()
 }
 
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn earlier_outputs_make_room_for_later_ones() {
         let output = |byte| Excerpt { head: vec![byte; 16 * 1024], tail: vec![byte; 48 * 1024], total: 1 << 20 };
-        let step = |index: u8| FromAgent::Step {
+        let step = |index: u8| RunMessage::Step {
             run: RunId::new("r").unwrap(),
             index: index.into(),
             started_us: 0,

@@ -16,14 +16,14 @@ use crate::{
     children::Children,
     job::{Done, Job, Outcome},
     peer::Peer,
-    records::{Begun, Partial, Records},
+    records::{self, Begun, Partial, Records},
 };
 use arl_agent::{
     frame,
-    message::{FromAgent, RunEnd, RunId, Start, StepEnd, Unfinished},
+    message::{RunEnd, RunId, RunMessage, Start, StepEnd, Unfinished},
 };
 
-/// All runs. Relays are numbers here.
+/// All runs. Clients are numbers here.
 pub struct Runs {
     directory: PathBuf,
     /// Where steps run that name no other place.
@@ -43,7 +43,7 @@ pub struct Runs {
 impl Runs {
     /// None yet but those on record in the volume at `directory`.
     pub fn new(directory: &Path, records: Records, children: Children) -> Self {
-        let home = std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned();
+        let home = records::home(directory);
         let (logs, waiting, pending) = Default::default();
         let (directory, history) = (directory.to_owned(), History::new(records));
         Self { directory, home, history, logs, waiting, active: None, worker: None, children, pending }
@@ -65,28 +65,28 @@ impl Runs {
         starts.map(|start| Unfinished { run: start.run.clone(), task: start.task.clone() }).collect()
     }
 
-    /// The messages since the last call, each with the relay it is for.
+    /// The messages since the last call, each with the client it is for.
     pub fn take_pending(&mut self) -> Vec<(u64, Vec<u8>)> {
         std::mem::take(&mut self.pending)
     }
 
-    /// Forgets the relays that are disconnected.
+    /// Forgets the clients that are disconnected.
     pub fn keep_followers(&mut self, is_there: impl Fn(u64) -> bool) {
         self.logs.values_mut().for_each(|log| log.followers.retain(|number| is_there(*number)));
     }
 
-    /// Runs what has never been started, when it is its turn; `relay` follows it.
-    pub fn start(&mut self, start: Start, relay: u64) {
+    /// Runs what has never been started, when it is its turn; `client` follows it.
+    pub fn start(&mut self, start: Start, client: u64) {
         if self.is_known(&start.run) {
-            return self.follow(&start.run, relay);
+            return self.follow(&start.run, client);
         }
         if !start.run.is_valid() {
             return;
         }
         if self.history.has_forgotten(&start.run, start.created) {
-            return self.send_forgotten(&start.run, relay);
+            return self.send_forgotten(&start.run, client);
         }
-        self.logs.insert(start.run.clone(), RunLog::followed_by(relay));
+        self.logs.insert(start.run.clone(), RunLog::followed_by(client));
         self.waiting.push_back(start);
         self.start_waiting();
     }
@@ -95,26 +95,26 @@ impl Runs {
         self.logs.contains_key(run) || self.history.has_begun(run)
     }
 
-    /// Sends the log of a run to a relay, and then what is added to it.
-    pub fn follow(&mut self, run: &RunId, relay: u64) {
+    /// Sends the log of a run to a client, and then what is added to it.
+    pub fn follow(&mut self, run: &RunId, client: u64) {
         if let Some(log) = self.logs.get_mut(run) {
-            log.followers.insert(relay);
+            log.followers.insert(client);
             let started = self.active.as_ref().filter(|active| active.start.run == *run).map(Active::started);
             let mut frames = started.as_ref().map(frame::encode).unwrap_or_default();
             frames.extend(log.frames());
-            self.pending.push((relay, frames));
+            self.pending.push((client, frames));
         } else if self.history.has_forgotten(run, None) {
-            self.send_forgotten(run, relay);
+            self.send_forgotten(run, client);
         } else if self.is_known(run) {
             let frames = self.history.frames(run);
-            self.pending.push((relay, frames));
+            self.pending.push((client, frames));
         } else {
-            self.pending.push((relay, frame::encode(&FromAgent::Unknown { run: run.clone() })));
+            self.pending.push((client, frame::encode(&RunMessage::Unknown { run: run.clone() })));
         }
     }
 
-    fn send_forgotten(&mut self, run: &RunId, relay: u64) {
-        self.pending.push((relay, frame::encode(&ended(run, RunEnd::Forgotten, Vec::new()))));
+    fn send_forgotten(&mut self, run: &RunId, client: u64) {
+        self.pending.push((client, frame::encode(&ended(run, RunEnd::Forgotten, Vec::new()))));
     }
 
     /// Ends a run. One that waits is put on record as started, so that it never is.
@@ -240,20 +240,20 @@ impl Runs {
         self.active_ended(step, end, survivors);
     }
 
-    fn active_ended(&mut self, step: FromAgent, end: RunEnd, survivors: Vec<String>) {
+    fn active_ended(&mut self, step: RunMessage, end: RunEnd, survivors: Vec<String>) {
         let Some(Active { start, .. }) = self.active.take() else { return };
         self.run_ended(&start.run, start.created, vec![step, ended(&start.run, end, survivors)]);
         self.start_waiting();
     }
 
-    fn run_ended(&mut self, run: &RunId, created: Option<u64>, messages: Vec<FromAgent>) {
+    fn run_ended(&mut self, run: &RunId, created: Option<u64>, messages: Vec<RunMessage>) {
         self.publish(run, messages);
         if let Some(forgotten) = self.history.ended(run, created) {
             self.logs.remove(&forgotten);
         }
     }
 
-    fn publish(&mut self, run: &RunId, messages: Vec<FromAgent>) {
+    fn publish(&mut self, run: &RunId, messages: Vec<RunMessage>) {
         let frames: Vec<u8> = messages.iter().flat_map(frame::encode).collect();
         // On record before it is sent: who asks again must get the same.
         self.history.append(run, &messages);
@@ -266,10 +266,10 @@ impl Runs {
 
     fn publish_frames(&mut self, run: &RunId, frames: &[u8]) {
         let followers = self.logs.get(run).map(|log| log.followers.clone()).unwrap_or_default();
-        self.pending.extend(followers.into_iter().map(|relay| (relay, frames.to_vec())));
+        self.pending.extend(followers.into_iter().map(|client| (client, frames.to_vec())));
     }
 }
 
-fn ended(run: &RunId, end: RunEnd, survivors: Vec<String>) -> FromAgent {
-    FromAgent::Ended { run: run.clone(), end, survivors }
+fn ended(run: &RunId, end: RunEnd, survivors: Vec<String>) -> RunMessage {
+    RunMessage::Ended { run: run.clone(), end, survivors }
 }

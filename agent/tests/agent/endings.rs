@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arl_agent::message::{RunEnd, Step, StepEnd, ToAgent};
 
-use crate::pod::{PATIENCE, Pod, eventually, file, id, kill_all, processes, sh};
+use crate::pod::{PATIENCE, Pod, command, eventually, file, id, kill_all, processes, sh};
 
 /// Less than anything here could take by chance, more than a grace and a kill take.
 const ENDING_MAX: Duration = Duration::from_secs(5);
@@ -105,6 +105,54 @@ fn nothing_is_waited_for_where_nothing_is_left() {
     let since = Instant::now();
     assert_eq!(stream.report("sleeper").end, RunEnd::TimedOut);
     assert!(since.elapsed() < Duration::from_millis(1800), "they ended when they were asked to: {:?}", since.elapsed());
+}
+
+/// As of a program that is started in `current`, a link to the release that is to be used.
+#[test]
+fn a_working_directory_that_is_a_link_leads_where_the_link_does() {
+    let pod = Pod::new("link-home");
+    let (current, second) = (pod.path("current"), pod.path("second"));
+    std::fs::create_dir(&second).unwrap();
+    std::os::unix::fs::symlink(pod.path("work"), &current).unwrap();
+    pod.install_in(&current);
+    let mut stream = pod.stream();
+    let leads_on = sh(&format!("echo old >f; ln -sfn {} {}", second.display(), current.display()));
+    let steps = vec![leads_on, sh("echo new >f"), file("g".as_ref(), "new")];
+    assert_eq!(stream.run("r", steps).end, RunEnd::Completed);
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    assert_eq!((read(&pod.path("work/f")), read(&second.join("f"))), ("old\n".into(), "new\n".into()));
+    assert_eq!(read(&second.join("g")), "new");
+}
+
+/// What the template names is not where this container runs: its runtime has the last word.
+#[test]
+fn a_working_directory_that_is_not_this_one_is_not_used() {
+    let pod = Pod::new("other-home");
+    pod.install_in("/".as_ref());
+    let report = pod.stream().run("r", vec![sh("pwd -P")]);
+    assert_eq!(report.steps[0].1.trim_end(), pod.path("work").canonicalize().unwrap().to_string_lossy());
+}
+
+/// A process whose first thread has ended looks like one that has.
+#[test]
+fn a_process_goes_with_all_of_its_threads() {
+    // What pthread_exit does in main, by the system call that ends one thread (60 on x86, 93 elsewhere).
+    let script = |marker: &str| {
+        format!(
+            "import ctypes, os, threading, time\nthreading.Thread(target=time.sleep, args=({marker},)).start()\n\
+             ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)"
+        )
+    };
+    let pod = Pod::new("threads");
+    let mut stream = pod.stream();
+    stream.start("late", Duration::from_secs(1), vec![command(&["python3", "-c", &script("71071")])]);
+    let late = stream.report("late");
+    assert_eq!((late.end, late.survivors), (RunEnd::TimedOut, Vec::new()));
+    assert!(processes("71071").is_empty());
+    let left = format!("python3 -c \"$1\" & until grep -q '^State:.Z' /proc/$!/status; do :; done; exit 3");
+    let failed = stream.run("left", vec![command(&["sh", "-c", &left, "sh", &script("71072")])]);
+    assert_eq!((&failed.steps[0].0, failed.survivors), (&StepEnd::Exited(3), Vec::new()));
+    assert!(processes("71072").is_empty());
 }
 
 #[test]

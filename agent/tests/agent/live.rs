@@ -56,7 +56,7 @@ fn what_cannot_be_started_is_a_typed_error() {
         (Start { user: Some("nobody-at-all".into()), ..start(6, &["true"]) }, Kind::NoSuchUser),
         (Start { env: vec![name("a=b")], ..start(7, &["true"]) }, Kind::Invalid),
         (start(8, &["true", &"x".repeat(1 << 20)]), Kind::TooLarge),
-        (start(9, &[&"x".repeat(100_000)]), Kind::Other),
+        (start(9, &[&"x".repeat(100_000)]), Kind::NotFound),
     ];
     for (start, kind) in cases {
         let error = run(&mut stream, start).end.unwrap().unwrap_err();

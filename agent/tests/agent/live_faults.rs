@@ -37,16 +37,22 @@ fn signal_all(pids: &[i32], signal: Signal) {
     }
 }
 
+/// What a pipe of a file call holds.
+const PIPE: usize = 256 * 1024;
+
 /// Sends a call with all of its input while its keeper is stopped, so that most of it waits in the supervisor.
 fn send_to_a_stopped_keeper(pod: &Pod, stream: &mut Stream, action: Action, input: &[u8]) -> Vec<i32> {
     let id = Id(1 << 32);
     ask(stream, Request::File { id, action, user: None });
-    Client::default().until(stream, id.0, |taken| taken.room.is_some());
+    let mut client = Client::default();
+    client.until(stream, id.0, |taken| taken.room.is_some());
     eventually("its keeper is there", || !pod.keepers().is_empty());
     let keepers = pod.keepers();
     signal_all(&keepers, Signal::SIGSTOP);
     for (number, piece) in input.chunks(32 * 1024).enumerate() {
-        ask(stream, Request::Input { id, offset: (number * 32 * 1024) as u64, data: piece.to_vec() });
+        let offset = (number * 32 * 1024) as u64;
+        client.until(stream, id.0, |taken| taken.room.is_some_and(|(_, until)| offset + piece.len() as u64 <= until));
+        ask(stream, Request::Input { id, offset, data: piece.to_vec() });
     }
     ask(stream, Request::CloseInput { id, offset: input.len() as u64 });
     keepers
@@ -55,9 +61,9 @@ fn send_to_a_stopped_keeper(pod: &Pod, stream: &mut Stream, action: Action, inpu
 /// It is complete where the supervisor has it, and only a part of it has come to where it is written.
 #[test]
 fn a_call_that_is_given_up_changes_nothing_although_all_of_its_input_was_sent() {
-    let content = vec![b'x'; 200_000];
+    let content = vec![b'x'; 400_000];
     // With a block before it, the first file is as much as a pipe holds.
-    let first = vec![b'x'; 64 * 1024 - 512];
+    let first = vec![b'x'; PIPE - 512];
     for is_killed in [true, false] {
         let name = format!("faults-given-up-{is_killed}");
         let pod = Pod::new(&name);

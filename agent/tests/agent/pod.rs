@@ -51,6 +51,14 @@ impl Pod {
         assert!(installed.success());
     }
 
+    /// Does it for a template that names its working directory.
+    pub fn install_in(&self, home: &Path) {
+        let mut install = Command::new(AGENT);
+        install.arg("install").arg(&self.volume).arg(home).env("ARL_POD_UID", self.uid());
+        assert!(install.status().unwrap().success());
+        std::fs::hard_link(self.volume.join("bin/home"), self.directory.join("home")).unwrap();
+    }
+
     /// A file of what the agent keeps.
     pub fn state(&self, name: &str) -> PathBuf {
         self.directory.join("state").join(own_uid()).join(name)
@@ -78,7 +86,7 @@ impl Pod {
     }
 
     fn silent_stream_of(&self, mut agent: Command) -> Stream {
-        let mut relay = agent
+        let mut process = agent
             .arg("connect")
             .arg(&self.directory)
             .current_dir(self.path("work"))
@@ -87,7 +95,7 @@ impl Pod {
             .spawn()
             .unwrap();
         let (sender, heard) = channel();
-        let mut stdout = relay.stdout.take().unwrap();
+        let mut stdout = process.stdout.take().unwrap();
         let paused = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let is_paused = std::sync::Arc::clone(&paused);
         std::thread::spawn(move || {
@@ -102,7 +110,7 @@ impl Pod {
                 }
             }
         });
-        Stream { stdin: relay.stdin.take(), relay, paused, heard }
+        Stream { stdin: process.stdin.take(), process, paused, heard }
     }
 
     pub fn supervisors(&self) -> Vec<i32> {
@@ -155,7 +163,7 @@ impl Drop for Pod {
 
 pub struct Stream {
     stdin: Option<ChildStdin>,
-    relay: Child,
+    process: Child,
     paused: std::sync::Arc<std::sync::atomic::AtomicBool>,
     heard: Receiver<FromAgent>,
 }
@@ -164,8 +172,8 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.paused.store(false, std::sync::atomic::Ordering::Relaxed);
         drop(self.stdin.take());
-        let _ = self.relay.kill();
-        let _ = self.relay.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -193,11 +201,11 @@ impl Stream {
     }
 
     pub fn has_ended(&mut self) -> bool {
-        self.relay.try_wait().unwrap().is_some()
+        self.process.try_wait().unwrap().is_some()
     }
 
     pub fn kill(&mut self) {
-        self.relay.kill().unwrap();
+        self.process.kill().unwrap();
     }
 
     pub fn hang_up(&mut self) {

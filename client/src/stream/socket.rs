@@ -44,7 +44,7 @@ pub(super) const PIECE: usize = 64 * 1024;
 const READ_BUFFER: usize = 4 * 1024;
 /// More items than a list in a message has.
 const ITEMS_MAX: usize = 1024;
-/// The relay says why it ends, and no more, on standard error.
+/// The stream's process says why it ends, and no more, on standard error.
 const STDERR_MAX: usize = 64 * 1024;
 const SENDING_MAX: Duration = Duration::from_secs(20);
 
@@ -63,7 +63,7 @@ pub struct Socket {
     outgoing: VecDeque<Vec<u8>>,
     /// When the piece that is being sent is given up; none where all is sent.
     sending: Option<Pin<Box<Sleep>>>,
-    /// What the relay said on standard error, for whoever asks why the stream ended.
+    /// What the stream's process said on standard error, for whoever asks why the stream ended.
     message: String,
     /// How much it said there, each piece counted as one byte more.
     stderr: usize,

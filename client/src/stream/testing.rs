@@ -54,7 +54,7 @@ impl Pod {
         }
     }
 
-    /// Prints this on the relay's standard error.
+    /// Prints this on the standard error of the stream's process.
     pub async fn stderr(&mut self, bytes: &[u8]) {
         self.send(STDERR, bytes).await;
     }

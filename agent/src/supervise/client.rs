@@ -17,27 +17,27 @@ use crate::{passing, peer::Peer};
 /// restarted.
 const SILENCE: Duration = Duration::from_secs(90);
 
-/// A stream, from the moment on that its process is connected.
-pub struct Relay {
+/// A client, from the moment on that the process of its stream is connected.
+pub struct Client {
     /// The process: it ends when this is closed, and this is readable when it has ended.
     process: UnixStream,
-    /// The client, once the process has handed over its stream.
-    pub client: Option<Peer>,
+    /// The stream, once the process has handed it over.
+    pub peer: Option<Peer>,
     /// Whether the client has said hello.
     pub greeted: bool,
     heard: Instant,
     open: bool,
 }
 
-impl Relay {
+impl Client {
     /// One whose process will hand over its stream.
     pub fn new(process: UnixStream) -> Self {
-        Self { process, client: None, greeted: false, heard: Instant::now(), open: true }
+        Self { process, peer: None, greeted: false, heard: Instant::now(), open: true }
     }
 
     /// Whether there is any use in it.
     pub fn is_open(&self) -> bool {
-        self.open && Instant::now() < self.due() && self.client.as_ref().is_none_or(Peer::is_open)
+        self.open && Instant::now() < self.due() && self.peer.as_ref().is_none_or(Peer::is_open)
     }
 
     /// To wait for what the process does.
@@ -49,8 +49,9 @@ impl Relay {
     pub fn look_at_process(&mut self) {
         let Some((_, descriptors)) = passing::receive(&self.process, &mut [0]) else { return };
         match <[OwnedFd; 2]>::try_from(descriptors) {
-            Ok([input, output]) if self.client.is_none() => {
-                self.client = Peer::new(input, Some(output), TO_AGENT_MAX).ok();
+            Ok([input, output]) if self.peer.is_none() => {
+                self.peer = Peer::new(input, Some(output), TO_AGENT_MAX).ok();
+                self.open = self.peer.is_some();
             }
             _ => self.open = false,
         }
@@ -58,8 +59,8 @@ impl Relay {
 
     /// Reads what the client has sent.
     pub fn read_by(&mut self, scratch: &mut [u8]) {
-        if let Some(client) = &mut self.client {
-            client.read_by(scratch);
+        if let Some(peer) = &mut self.peer {
+            peer.read_by(scratch);
             self.heard = Instant::now();
         }
     }
@@ -79,28 +80,28 @@ mod tests {
     #[test]
     fn a_stream_is_given_up_when_nothing_was_heard_for_too_long() {
         let (theirs, ours) = UnixStream::pair().unwrap();
-        let mut relay = Relay::new(ours);
-        let ((input, mut client), (_client, output)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let mut client = Client::new(ours);
+        let ((input, mut sender), (_client, output)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
         passing::send(&theirs, &[0], &[input.as_fd(), output.as_fd()]).unwrap();
-        relay.look_at_process();
-        let connected = relay.due();
-        assert!(relay.client.is_some() && relay.is_open());
-        client.write_all(b"x").unwrap();
-        relay.read_by(&mut [0; 8]);
-        assert!(relay.due() > connected && relay.is_open());
-        relay.heard = relay.heard.checked_sub(SILENCE).unwrap();
-        assert!(!relay.is_open());
+        client.look_at_process();
+        let first_due = client.due();
+        assert!(client.peer.is_some() && client.is_open());
+        sender.write_all(b"x").unwrap();
+        client.read_by(&mut [0; 8]);
+        assert!(client.due() > first_due && client.is_open());
+        client.heard = client.heard.checked_sub(SILENCE).unwrap();
+        assert!(!client.is_open());
     }
 
     #[test]
     fn a_process_that_hands_over_anything_else_is_given_up() {
         for handed_over in [0, 1, 3] {
             let (theirs, ours) = UnixStream::pair().unwrap();
-            let mut relay = Relay::new(ours);
+            let mut client = Client::new(ours);
             let input = std::io::stdin();
             passing::send(&theirs, &[0], &vec![input.as_fd(); handed_over]).unwrap();
-            relay.look_at_process();
-            assert!(!relay.is_open(), "{handed_over} descriptors");
+            client.look_at_process();
+            assert!(!client.is_open(), "{handed_over} descriptors");
         }
     }
 }
