@@ -22,7 +22,7 @@ fn command_text(env: &BTreeMap<String, String>, command: &[String]) -> String {
 }
 
 /// Variables that a shell (bash, dash, busybox) does not let be set, or changes: another program has to set them.
-const KEPT_BY_SHELLS: [&str; 32] = [
+const KEPT_BY_SHELLS: [&str; 34] = [
     "BASHOPTS",
     "BASHPID",
     "BASH_ALIASES",
@@ -31,10 +31,12 @@ const KEPT_BY_SHELLS: [&str; 32] = [
     "BASH_ARGV0",
     "BASH_CMDS",
     "BASH_COMMAND",
+    "BASH_COMPAT",
     "BASH_LINENO",
     "BASH_SOURCE",
     "BASH_SUBSHELL",
     "BASH_VERSINFO",
+    "BASH_XTRACEFD",
     "DIRSTACK",
     "EPOCHREALTIME",
     "EPOCHSECONDS",

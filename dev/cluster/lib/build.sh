@@ -9,7 +9,7 @@ kube_version() {
   awk '$1 == "k8s.io/kubernetes" { print $2 }' "$TOOLS/go.mod"
 }
 
-GO_MINIMUM=1.25
+GO_MINIMUM=1.26
 require_go() {
   local v
   have go || die "Go is not installed: Kubernetes is built from source with Go $GO_MINIMUM or newer; install it and put it on PATH"

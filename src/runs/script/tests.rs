@@ -90,6 +90,8 @@ fn a_variable_of_any_name_arrives_as_it_is_whatever_the_shell() {
         "BASH_CMDS",
         "BASH_LINENO",
         "BASH_SOURCE",
+        "BASH_COMPAT",
+        "BASH_XTRACEFD",
     ];
     let names: Vec<String> = letters.chain(kept.map(str::to_owned)).collect();
     assert!(!shells().is_empty());
@@ -178,6 +180,29 @@ fn write(scene: &Scene, case: &Case, by: By, path: &str) -> Result<(), String> {
     let says_so = output.stdout.ends_with(call.last_word.unwrap().as_bytes());
     assert_eq!(output.status.success(), says_so, "{}: {output:?}", case.path);
     if output.status.success() { Ok(()) } else { Err(said(&String::from_utf8_lossy(&output.stderr))) }
+}
+
+/// As the container has it whose securityContext drops all capabilities: uid 0 is then a user as others.
+#[test]
+fn root_without_capabilities_replaces_no_file_that_it_may_not_write() {
+    for shell in ["dash", "bash", "busybox"] {
+        let Some((scene, path)) = place(shell, By::Root, "no-capabilities") else { continue };
+        let case = &CASES[0];
+        let protected = scene.place(case).join("protected");
+        fs::create_dir_all(scene.place(case)).unwrap();
+        fs::write(&protected, "old").unwrap();
+        fs::set_permissions(&protected, fs::Permissions::from_mode(0o444)).unwrap();
+        let patch = step(json!({"name": "a", "type": "FilePatch", "path": protected, "content": CONTENT}));
+        let call = file_patch(&patch, protected.to_str().unwrap(), CONTENT.len());
+        let mut shell_of = scene.command(By::Root, "setpriv");
+        shell_of.args(["--bounding-set=-all", "--inh-caps=-all", "env", &format!("PATH={path}")]).args(&call.arguments);
+        let mut child = shell_of.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(CONTENT.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("ermission denied; uid 0"), "{shell}: {output:?}");
+        assert_eq!(fs::read_to_string(&protected).unwrap(), "old", "{shell}");
+    }
 }
 
 /// A place for the cases, and the PATH of a shell, with busybox's tools too where it is busybox; nothing where it is not there.
