@@ -210,6 +210,25 @@ impl Source for SandboxRow {
         if let Some(before) = change.before.as_ref().map(|row| row.id()).filter(|b| Some(b) != after.as_ref()) {
             tables.last_finished.remove(&before);
         }
+        outlive(change, tables);
+    }
+}
+
+/// Notes of the Tasks that wait for a Sandbox, with nothing of it on record yet, that it has been deleted: another of its name is not theirs.
+/// One that was created after that waits for the other.
+fn outlive(change: &Change<SandboxRow>, tables: &mut Tables) {
+    let is_there = |row: &SandboxRow| row.sandbox.metadata.deletion_timestamp.is_none();
+    let (Some(before), Some(version)) = (change.before.as_ref().filter(|before| is_there(before)), change.version)
+    else {
+        return;
+    };
+    if change.after.as_ref().is_some_and(|after| is_there(after) || after.id() != before.id()) {
+        return;
+    }
+    let waits = |task: &&TaskRow| task.sandbox_uid().is_none() && task.arrival.number < version;
+    let waiting: Vec<_> = tables.queued(&before.key()).filter(waits).cloned().collect();
+    for task in waiting {
+        tables.tasks.apply(task.outliving(Uid::of(&*before.sandbox)));
     }
 }
 
@@ -388,7 +407,7 @@ mod tests {
         assert_eq!(last(&tables), None);
         tables.sandboxes.apply(SandboxRow::new((*with("Succeeded").sandbox).clone()));
         assert_eq!(head(&tables).as_deref(), Some("a"));
-        let change = Change { before: Some(with("Pending")), after: Some(with("Succeeded")) };
+        let change = Change { before: Some(with("Pending")), after: Some(with("Succeeded")), version: None };
         assert!(SandboxRow::wakes(&change, &tables).contains(&Wake::Task(Key::new("ns", "a"))));
     }
 
@@ -465,7 +484,7 @@ mod tests {
         let mut tables = Tables::default();
         apply(&mut tables, sandbox());
         apply(&mut tables, task("t", "Running", None));
-        let change = Change { before: pod("Running"), after: pod("Failed") };
+        let change = Change { before: pod("Running"), after: pod("Failed"), version: None };
         let key = |name: &str| Key::new("ns", name);
         assert_eq!(Pod::wakes(&change, &tables), [Wake::Task(key("t")), Wake::Sandbox(key("s"))]);
     }
@@ -480,7 +499,7 @@ mod tests {
             let pod = json!({ "metadata": metadata, "status": { "phase": "Running", "conditions": [condition] } });
             Some(Arc::new(serde_json::from_value::<Pod>(pod).unwrap()))
         };
-        let change = Change { before: pod("False"), after: pod("True") };
+        let change = Change { before: pod("False"), after: pod("True"), version: None };
         let (mut tables, mut catalogue) = (Tables::default(), Catalogue::default());
         let metrics = Metrics::new(&mut catalogue);
         Pod::measure(&change, &tables, &metrics);

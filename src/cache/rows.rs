@@ -156,7 +156,7 @@ fn created_at(metadata: &ObjectMeta, heard_of: Timestamp) -> Timestamp {
 }
 
 /// A Task without its outputs and large contents, and its place in the queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TaskRow {
     /// The object; outputs are left out, and its steps where they are large or it has ended.
     pub task: Arc<Task>,
@@ -169,6 +169,8 @@ pub struct TaskRow {
     /// Its place among the Tasks of its Sandbox.
     pub arrival: Arrival,
     heard_of: Timestamp,
+    /// The Sandbox that it was waiting for when that was deleted, with nothing of it on record.
+    deleted_sandbox: Option<Uid>,
 }
 
 /// What Tasks are found by.
@@ -185,7 +187,8 @@ impl TaskRow {
         let arrival = Arrival::of(&task, task.status.as_ref().and_then(|s| s.arrival), None);
         let setup_of = setup_of(&task);
         let left_out = abridge(&mut task);
-        Self { task: Arc::new(task), invalid, left_out, setup_of, arrival, heard_of: Timestamp::MAX }
+        let (heard_of, deleted_sandbox) = (Timestamp::MAX, None);
+        Self { task: Arc::new(task), invalid, left_out, setup_of, arrival, heard_of, deleted_sandbox }
     }
 
     /// The same, first seen at this time.
@@ -238,9 +241,16 @@ impl TaskRow {
         self.status()?.started_at.as_ref().map(|t| t.0)
     }
 
-    /// The Sandbox it was recorded to belong to. One that is named for a Sandbox's setup can be no other's.
+    /// The Sandbox it belongs to: the one on record; the one whose setup it is named for; the one that was deleted while it waited.
     pub fn sandbox_uid(&self) -> Option<Uid> {
-        self.status().and_then(|s| s.sandbox_uid.clone()).map(Uid).or_else(|| self.setup_of.clone())
+        let recorded = self.status().and_then(|s| s.sandbox_uid.clone()).map(Uid);
+        recorded.or_else(|| self.setup_of.clone()).or_else(|| self.deleted_sandbox.clone())
+    }
+
+    /// The same, after the Sandbox that it waits for was deleted.
+    #[must_use]
+    pub fn outliving(self, sandbox: Uid) -> Self {
+        Self { deleted_sandbox: Some(sandbox), ..self }
     }
 }
 
@@ -271,6 +281,7 @@ impl Row for TaskRow {
         if before.task.metadata.uid == self.task.metadata.uid {
             self.arrival.number = before.arrival.number;
             self.heard_of = before.heard_of;
+            self.deleted_sandbox = self.deleted_sandbox.take().or_else(|| before.deleted_sandbox.clone());
         }
     }
 }

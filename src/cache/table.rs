@@ -34,6 +34,12 @@ pub trait Row {
     fn succeed(&mut self, _before: &Self) {}
 }
 
+/// The version of an object as the number that it is:
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>.
+pub(super) fn version(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.resource_version.as_deref()?.parse().ok()
+}
+
 /// Rows by key.
 #[derive(Debug)]
 pub struct Table<R: Row> {
@@ -48,6 +54,8 @@ pub struct Change<R> {
     pub before: Option<Arc<R>>,
     /// What there is.
     pub after: Option<Arc<R>>,
+    /// The version at which it came to be so, where the change itself was seen and not only found in a list.
+    pub version: Option<i64>,
 }
 
 impl<R: Row> Change<R> {
@@ -86,12 +94,10 @@ impl<R: Row> Table<R> {
         self.index.get(index).into_iter().flatten().filter_map(|(_, key)| self.rows.get(key))
     }
 
-    /// Whether there is an older row of the same object than `row`. Versions of one object are compared as the numbers they are:
-    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>. Where one is none, `row` is taken to be newer.
+    /// Whether there is an older row of the same object than `row`. Where a version is no number, `row` is taken to be newer.
     pub fn precedes(&self, row: &R) -> bool {
-        let number = |metadata: &ObjectMeta| metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
         self.get(&row.key()).is_some_and(|present| {
-            let versions = number(present.metadata()).zip(number(row.metadata()));
+            let versions = version(present.metadata()).zip(version(row.metadata()));
             present.metadata().uid == row.metadata().uid && versions.is_none_or(|(present, row)| present < row)
         })
     }
@@ -129,12 +135,13 @@ impl<R: Row> Table<R> {
             self.index.entry(index).or_default().insert((after.place(), key.clone()));
         }
         self.rows.insert(key, Arc::clone(&after));
-        Change { before, after: Some(after) }
+        let version = version(after.metadata());
+        Change { before, after: Some(after), version }
     }
 
     /// Takes the row at `key` out.
     pub fn delete(&mut self, key: &Key) -> Change<R> {
-        Change { before: self.remove(key), after: None }
+        Change { before: self.remove(key), after: None, version: None }
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<R>> {

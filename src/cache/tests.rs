@@ -4,7 +4,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use arl_crds::{Sandbox, WarmPool};
+use arl_crds::{Sandbox, Task, WarmPool};
 use jiff::Timestamp;
 use kube::runtime::watcher;
 use serde_json::{Value, json};
@@ -56,6 +56,7 @@ fn key(name: &str) -> Key {
 
 /// Takes a change in as a watch does; returns the Sandboxes that are woken.
 fn follow<S: Source>(tables: &mut Tables, change: &Change<S>) -> BTreeSet<String> {
+    S::remember(change, tables, &Clock::system());
     let mut wakes: Vec<Wake> = S::pair(change, tables).into_iter().map(Wake::Sandbox).collect();
     wakes.extend(S::wakes(change, tables));
     let names = distinct(wakes).into_iter().filter_map(|wake| match wake {
@@ -100,6 +101,53 @@ fn candidates(tables: &Tables, sandboxes: &[&str]) -> Vec<String> {
 
 fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_task_that_waits_with_nothing_on_record_belongs_to_the_sandbox_that_is_deleted_meanwhile() {
+    let task = |name: &str, version: i64, status: &Value| -> Task {
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": version.to_string() },
+            "spec": { "sandboxRef": "s", "steps": [] }, "status": status,
+        }))
+        .unwrap()
+    };
+    let deleting = || {
+        let mut going = sandbox("s", 1, None);
+        going.metadata.deletion_timestamp = Some(serde_json::from_value(json!(at(2))).unwrap());
+        going.metadata.resource_version = Some("5".into());
+        going
+    };
+    let of =
+        |tables: &Tables, name: &str| tables.tasks.get(&key(name)).and_then(|row| row.sandbox_uid()).map(|uid| uid.0);
+    for is_kept in [false, true] {
+        let mut tables = with_pool();
+        apply::<SandboxRow>(&mut tables, sandbox("s", 1, None));
+        apply::<TaskRow>(&mut tables, task("waits", 4, &Value::Null));
+        apply::<TaskRow>(&mut tables, task("later", 6, &Value::Null));
+        apply::<TaskRow>(&mut tables, task("recorded", 4, &json!({ "state": "Pending", "sandboxUID": "before" })));
+        assert_eq!(of(&tables, "waits"), None);
+        if is_kept {
+            apply::<SandboxRow>(&mut tables, deleting());
+        } else {
+            let change = Change { version: Some(5), ..tables.sandboxes.delete(&key("s")) };
+            follow(&mut tables, &change);
+        }
+        let all = |tables: &Tables| ["waits", "later", "recorded"].map(|name| of(tables, name));
+        assert_eq!(all(&tables), [Some("s".into()), None, Some("before".into())], "kept: {is_kept}");
+        apply::<TaskRow>(&mut tables, task("waits", 7, &Value::Null));
+        assert_eq!(of(&tables, "waits").as_deref(), Some("s"), "whatever else changes of it");
+        if is_kept {
+            let change = Change { version: Some(8), ..tables.sandboxes.delete(&key("s")) };
+            follow(&mut tables, &change);
+            assert_eq!(of(&tables, "later"), None, "it came for another");
+        }
+    }
+    let mut tables = with_pool();
+    apply::<SandboxRow>(&mut tables, sandbox("s", 1, None));
+    apply::<TaskRow>(&mut tables, task("waits", 4, &Value::Null));
+    delete::<SandboxRow>(&mut tables, "s");
+    assert_eq!(of(&tables, "waits"), None, "when it went is not known: the Task may have come after that");
 }
 
 #[test]

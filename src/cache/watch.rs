@@ -168,10 +168,10 @@ impl Watch {
                 let key = Key::of(&object);
                 match readable::<S>(object) {
                     Some(object) => self.apply_newer(S::row(object, self.clock.now())),
-                    None => self.delete::<S>(&key),
+                    None => self.delete::<S>(&key, None),
                 }
             }
-            watcher::Event::Delete(object) => self.delete::<S>(&Key::of(&object)),
+            watcher::Event::Delete(object) => self.delete::<S>(&Key::of(&object), super::table::version(object.meta())),
         }
     }
 
@@ -190,9 +190,9 @@ impl Watch {
         self.tell(&change, tables);
     }
 
-    fn delete<S: Source>(&self, key: &Key) {
+    fn delete<S: Source>(&self, key: &Key, version: Option<i64>) {
         let mut tables = self.cache.write();
-        let change = S::table(&mut tables).delete(key);
+        let change = Change { version, ..S::table(&mut tables).delete(key) };
         self.tell(&change, &mut tables);
     }
 

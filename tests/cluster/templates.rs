@@ -207,6 +207,33 @@ async fn a_step_runs_at_the_path_of_the_working_directory() {
     assert_eq!(state(&world.run("back", "s", json!([back, shell("b", "pwd")])).await), Some(TaskState::Succeeded));
 }
 
+/// As of a release that is switched by one link, in both modes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_working_directory_that_is_a_link_leads_where_the_link_does() {
+    let world = World::new("home-link").await;
+    let mut linked = template();
+    linked["spec"]["volumes"] = json!([{"name": "app", "emptyDir": {}}]);
+    linked["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "app", "mountPath": "/app"}]);
+    linked["spec"]["containers"][0]["workingDir"] = json!("/app/current");
+    let mut init = linked["spec"]["containers"][0].clone();
+    init["name"] = json!("releases");
+    init["workingDir"] = json!("/app");
+    init["command"] = json!(["sh", "-c", "mkdir first second && ln -s first current"]);
+    linked["spec"]["initContainers"] = json!([init]);
+    for mode in ["Agent", "Exec"] {
+        let spec = json!({"replicas": 1, "template": linked, "executor": {"mode": mode}});
+        let name = mode.to_lowercase();
+        world.create(&manifest("WarmPool", &name, &spec)).await;
+        world.sandbox(&name, &name).await;
+        let patch = json!({"name": "patch", "type": "FilePatch", "path": "f", "content": "new"});
+        let steps =
+            json!([shell("switch", "ln -sfn second /app/current"), patch, shell("look", "pwd -P; ls /app/second")]);
+        let task = world.run(&name, &name, steps).await;
+        let printed = status(&task).steps.last().and_then(|step| step.stdout.as_deref());
+        assert_eq!(printed, Some("/app/second\nf\n"), "{mode}: {:?}", task.status);
+    }
+}
+
 /// The container runtime starts nothing in a container without it, whatever is asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_after_the_working_directory_is_told_that_it_is_gone() {

@@ -192,8 +192,8 @@ fn root_without_capabilities_replaces_no_file_that_it_may_not_write() {
         fs::create_dir_all(scene.place(case)).unwrap();
         fs::write(&protected, "old").unwrap();
         fs::set_permissions(&protected, fs::Permissions::from_mode(0o444)).unwrap();
-        let patch = step(json!({"name": "a", "type": "FilePatch", "path": protected, "content": CONTENT}));
-        let call = file_patch(&patch, protected.to_str().unwrap(), CONTENT.len());
+        let writes = step(json!({"name": "a", "type": "FilePatch", "path": protected, "content": CONTENT}));
+        let call = file_patch(&writes, protected.to_str().unwrap(), CONTENT.len());
         let mut shell_of = scene.command(By::Root, "setpriv");
         shell_of.args(["--bounding-set=-all", "--inh-caps=-all", "env", &format!("PATH={path}")]).args(&call.arguments);
         let mut child = shell_of.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
