@@ -239,6 +239,11 @@ impl Pod {
         self.spec.node_name.is_empty() && self.condition("PodScheduled").is_none() && !self.is_ready()
     }
 
+    /// Whether a scheduler has found no node for it.
+    pub fn is_unschedulable(&self) -> bool {
+        self.condition("PodScheduled").is_some_and(|c| c.status == "False" && c.reason == "Unschedulable")
+    }
+
     /// Its condition of this type.
     pub fn condition(&self, type_: &str) -> Option<&PodCondition> {
         self.status.conditions.iter().find(|c| c.type_ == type_)

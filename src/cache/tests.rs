@@ -151,6 +151,26 @@ fn a_task_that_waits_with_nothing_on_record_belongs_to_the_sandbox_that_is_delet
 }
 
 #[test]
+fn a_pod_that_no_sandbox_controls_takes_none_of_the_pools_room() {
+    let mut tables = with_pool();
+    let owned = |name: &str, kind: &str| {
+        let mut pod = claimed(name, "s");
+        pod.metadata.owner_references.as_mut().unwrap()[0].kind = kind.into();
+        pod
+    };
+    apply::<Pod>(&mut tables, owned("held", "Sandbox"));
+    apply::<Pod>(&mut tables, owned("of-another", "ReplicaSet"));
+    let mut orphan = owned("orphan", "Sandbox");
+    orphan.metadata.owner_references = None;
+    apply::<Pod>(&mut tables, orphan);
+    let mut labelled = owned("labelled", "Sandbox");
+    labelled.metadata.owner_references = None;
+    labelled.metadata.labels.as_mut().unwrap().remove("arl.infra.io/pod-state");
+    apply::<Pod>(&mut tables, labelled);
+    assert_eq!(tables.held(&key("pool")), 1);
+}
+
+#[test]
 fn labels_alone_do_not_make_a_pod_the_pools() {
     let mut tables = with_pool();
     apply::<SandboxRow>(&mut tables, sandbox("s", 0, None));

@@ -68,6 +68,9 @@ impl Tasks {
                 observed.confirm_pod(self.effects.read_pod(&pod).await?.map(Pod::slim));
             }
         }
+        if let Some(pod) = observed.unreachable_pod() {
+            observed.confirm_pod(self.effects.read_pod(&pod).await?.map(Pod::slim));
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::{
     cache::{Cache, PodIndex, Row, SandboxRow, TaskRow},
     object::{Key, Uid},
     pod::Pod,
-    runs::{RunView, Runs},
+    runs::{RunEnd, RunView, Runs},
 };
 
 /// The most bytes that a Sandbox's variables may add to a Task's steps without room being asked for: about what the cache keeps of steps.
@@ -199,6 +199,12 @@ impl Observed {
     pub(super) fn missing_pod(&self) -> Option<Key> {
         let is_missing = self.pod.is_none() && self.was_started() && !self.sandbox_deleted();
         self.sandbox.as_ref().filter(|_| is_missing)?.pod()
+    }
+
+    /// The pod that the cache has and no run could be started in: it may be gone.
+    pub(super) fn unreachable_pod(&self) -> Option<Key> {
+        let could_not = matches!(self.run.as_ref()?.ended.as_ref()?.end, RunEnd::NotStarted(_));
+        self.pod.as_deref().filter(|_| could_not).map(Key::of)
     }
 
     /// Takes over what the API server has of its pod.

@@ -21,8 +21,16 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// Runs that ended after five seconds, where they are to end at all.
-struct Past(bool);
+/// What becomes of runs.
+#[derive(Clone, Copy)]
+enum Past {
+    /// They ended after five seconds.
+    Ended,
+    /// They go on.
+    Goes,
+    /// They could not be started.
+    NotStarted,
+}
 
 impl Runner for Past {
     fn run<'a>(
@@ -35,8 +43,10 @@ impl Runner for Past {
         let step = StepRun { ended_at: Some(at(105)), end: Some(StepEnd::Exited(0)), ..StepRun::new(at(100)) };
         report.lock().steps.push(step);
         async move {
-            if self.0 {
-                return (RunEnd::Completed, Leftovers::None);
+            match self {
+                Self::Ended => return (RunEnd::Completed, Leftovers::None),
+                Self::NotStarted => return (RunEnd::NotStarted("pods \"pod\" not found".into()), Leftovers::None),
+                Self::Goes => {}
             }
             let _ = control.wait_for(|control| *control == RunControl::Cancel).await;
             (RunEnd::Cancelled, Leftovers::None)
@@ -121,7 +131,7 @@ fn server(objects: impl IntoIterator<Item = (&'static str, Value)>) -> Arc<Serve
 }
 
 /// Tasks whose runs end or do not, of which the cache has this one, or none.
-fn tasks(server: &Arc<Server>, known: Option<Value>, ends: bool) -> Tasks {
+fn tasks(server: &Arc<Server>, known: Option<Value>, past: Past) -> Tasks {
     let (server, metrics, clock) = (Arc::clone(server), Metrics::unread(), Clock::new(|| at(3700)));
     let answer = service_fn(move |request| {
         let server = Arc::clone(&server);
@@ -133,7 +143,7 @@ fn tasks(server: &Arc<Server>, known: Option<Value>, ends: bool) -> Tasks {
         watch.cache.write().tasks.apply(TaskRow::new(serde_json::from_value(task).unwrap()));
     }
     let effects = Arc::new(Effects::new(Client::new(answer, "ns"), EventSink::new()));
-    let runs = Arc::new(Runs::new(Arc::new(Past(ends)), clock.clone(), Bounds::default(), Arc::new(|_| {})));
+    let runs = Arc::new(Runs::new(Arc::new(past), clock.clone(), Bounds::default(), Arc::new(|_| {})));
     Tasks::new(Arc::new(watch), effects, runs, clock, None, metrics)
 }
 
@@ -154,10 +164,31 @@ async fn a_task_does_not_end_for_what_only_the_cache_does_not_have() {
     let all = || [("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", task())];
     for (missing, reasons) in [("none", &[][..]), ("/sandboxes/s", &["SandboxDeleted"]), ("/pods/pod", &["PodLost"])] {
         let server = server(all().into_iter().filter(|(end, _)| *end != missing));
-        let tasks = tasks(&server, Some(task()), false);
+        let tasks = tasks(&server, Some(task()), Past::Goes);
         follow(&tasks).await;
         assert_eq!(server.reasons(), reasons, "not there: {missing}");
         assert_eq!(tasks.runs.active(), usize::from(missing == "none"), "it is followed if it goes on");
+    }
+}
+
+/// The watch may be late, or broken, and then the cache has a pod that is gone.
+#[tokio::test]
+async fn a_task_that_cannot_be_started_in_a_pod_that_is_gone_is_not_to_blame() {
+    for (is_there, reason, blame) in [(true, "StartError", "Task"), (false, "PodLost", "Infrastructure")] {
+        let mut waiting = task();
+        waiting["status"] = Value::Null;
+        let all = [("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", waiting.clone())];
+        let server = server(all.into_iter().filter(|(end, _)| is_there || *end != "/pods/pod"));
+        let tasks = tasks(&server, Some(waiting), Past::NotStarted);
+        {
+            let mut tables = tasks.watch.cache.write();
+            tables.sandboxes.apply(SandboxRow::new(serde_json::from_value(sandbox()).unwrap()));
+            tables.pods.apply(serde_json::from_value(pod()).unwrap());
+        }
+        follow(&tasks).await;
+        tasks.reconcile(&key()).await.unwrap();
+        assert_eq!(server.reasons().last().map(String::as_str), Some(reason));
+        assert_eq!(server.written.lock().unwrap().last().unwrap()["blame"], blame);
     }
 }
 
@@ -171,7 +202,7 @@ async fn a_task_waits_for_the_one_that_runs_whichever_was_created_first() {
             running["status"] = Value::Null;
         }
         let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", running.clone())]);
-        let tasks = tasks(&server, Some(running), false);
+        let tasks = tasks(&server, Some(running), Past::Goes);
         {
             let mut tables = tasks.watch.cache.write();
             tables.sandboxes.apply(SandboxRow::new(serde_json::from_value(sandbox()).unwrap()));
@@ -194,7 +225,7 @@ async fn a_task_waits_for_the_one_that_runs_whichever_was_created_first() {
 async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
     for is_there in [true, false] {
         let server = server([("/tasks/t", task())].into_iter().filter(|_| is_there));
-        let tasks = tasks(&server, None, false);
+        let tasks = tasks(&server, None, Past::Goes);
         let pod: Pod = serde_json::from_value(pod()).unwrap();
         let steps = Vec::new();
         tasks.runs.start(Request {
@@ -216,7 +247,7 @@ async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
 #[tokio::test]
 async fn a_task_ended_when_its_last_step_did_however_late_that_is_noticed() {
     let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", task())]);
-    let tasks = tasks(&server, Some(task()), true);
+    let tasks = tasks(&server, Some(task()), Past::Ended);
     follow(&tasks).await;
     follow(&tasks).await;
     let status: TaskStatus = serde_json::from_value(server.written.lock().unwrap()[0].clone()).unwrap();
@@ -231,7 +262,7 @@ async fn a_task_ended_when_its_last_step_did_however_late_that_is_noticed() {
 #[tokio::test]
 async fn of_an_end_written_by_a_call_that_was_never_answered_nothing_is_kept() {
     let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", task())]);
-    let tasks = tasks(&server, Some(task()), true);
+    let tasks = tasks(&server, Some(task()), Past::Ended);
     follow(&tasks).await;
     assert!(tasks.runs.view(&Uid("t".to_owned())).is_some_and(|run| run.ended.is_some()));
     let mut ended = task();
@@ -277,7 +308,7 @@ async fn a_task_of_which_nothing_was_sent_waits_for_the_next_container_and_runs_
     waiting["status"] = json!({});
     let server = server([("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", waiting.clone())]);
     let runner = Arc::<Unsent>::default();
-    let tasks = tasks(&server, Some(waiting), false);
+    let tasks = tasks(&server, Some(waiting), Past::Goes);
     let dynamic: Arc<dyn Runner> = Arc::clone(&runner) as _;
     let runs = Arc::new(Runs::new(dynamic, tasks.clock.clone(), Bounds::default(), Arc::new(|_| {})));
     let tasks = Tasks { runs, ..tasks };
@@ -302,11 +333,11 @@ async fn a_task_that_has_ended_takes_no_turn_of_those_that_wait_for_room() {
     let mut ended = task();
     ended["status"]["state"] = json!("Failed");
     let server = server([("/tasks/t", ended.clone())]);
-    let tasks = tasks(&server, Some(ended), false);
+    let tasks = tasks(&server, Some(ended), Past::Goes);
     let woken = Arc::new(Mutex::new(Vec::new()));
     let wakes = Arc::clone(&woken);
     let wake: Arc<dyn Fn(Wake) + Send + Sync> = Arc::new(move |wake| wakes.lock().unwrap().push(wake));
-    let runs = Arc::new(Runs::new(Arc::new(Past(false)), tasks.clock.clone(), Bounds::default(), wake));
+    let runs = Arc::new(Runs::new(Arc::new(Past::Goes), tasks.clock.clone(), Bounds::default(), wake));
     let tasks = Tasks { runs, ..tasks };
     let all = 8 * 1024 * 1024;
     let room = tasks.runs.room(&Key::new("ns", "large"), all).unwrap();

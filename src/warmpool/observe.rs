@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use arl_crds::WarmPool;
+use arl_crds::{WarmPool, reason::WarmPoolReason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -113,9 +113,18 @@ impl Observed {
             let wanted = self.pool.status.as_ref().and_then(|status| usize::try_from(status.wanted?).ok());
             Level::recorded(wanted.unwrap_or(least), &bounds, now)
         };
-        let fails = |pod: &Pod| !pod.is_ready() && problem::of(pod, self.said_of(pod), now).is_some();
-        let is_held = self.setback.as_ref().is_some_and(Setback::slows) || self.alive().any(fails);
+        let is_held = self.setback.as_ref().is_some_and(Setback::slows) || self.none_will_start(now);
         scaling::scale(&bounds, &self.demand, level.unwrap_or_else(recorded), is_held, now)
+    }
+
+    /// Whether more pods would be of no more use than those there are, of which none is ready and none is on its way.
+    fn none_will_start(&self, now: Timestamp) -> bool {
+        let fails = |pod: &Pod| {
+            let problem = problem::of(pod, self.said_of(pod), now);
+            problem.is_some_and(|problem| problem.reason != WarmPoolReason::PodsLate)
+        };
+        let mut alive = self.alive().peekable();
+        alive.peek().is_some() && alive.all(|pod| !pod.is_ready() && fails(pod))
     }
 
     /// Whether the pool is still what was observed: asked before each of several creates, which take a while together.

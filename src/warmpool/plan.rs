@@ -16,6 +16,9 @@ use crate::{
 /// holds for the next ones, the status is written meanwhile, and other pools get their turn.
 const AT_ONCE: usize = 16;
 
+/// So many pods wait at most for which no node has room: more would only be more to look at, for the scheduler and for this process.
+const UNSCHEDULABLE_MAX: usize = 256;
+
 /// A problem that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
 /// A pod that is ended from outside before it was so old may be ended again as soon as there is another.
@@ -85,7 +88,9 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         .chain(observed.disrupted())
         .filter(|pod| !observed.known_ended.contains(&Uid::of(*pod)))
         .collect();
-    delete.extend(superfluous(&alive, replicas, surge, ready, is_old));
+    // Where no node has room for one more, an old one goes first too, as long as another is left.
+    let is_stuck = replicas > 1 && alive.iter().any(|pod| !is_old(pod) && pod.is_unschedulable());
+    delete.extend(superfluous(&alive, replicas + surge, replicas - usize::from(is_stuck), is_old));
 
     let held_back = !ended.is_empty()
         || observed.pool.spec.executor_container().is_err()
@@ -102,6 +107,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     // A scheduler takes pods one by one, and another pool's wait behind those that are in its queue. What was claimed meanwhile is replaced.
     let queued = alive.iter().filter(|pod| pod.awaits_scheduler()).count();
     let at_once = AT_ONCE.saturating_add(observed.demand.claimed_lately).saturating_sub(queued).min(AT_ONCE);
+    let unschedulable = alive.iter().filter(|pod| pod.is_unschedulable()).count();
+    let at_once = at_once.min(UNSCHEDULABLE_MAX.saturating_sub(unschedulable));
     let create: Vec<i64> =
         (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(at_once)).collect();
     Plan {
@@ -173,26 +180,21 @@ pub(super) fn look_again(observed: &Observed, now: Timestamp) -> Option<Timestam
     changes.chain(asked.map(|asked| asked.next)).chain(over).filter(|at| *at > now).min()
 }
 
-/// The idle pods to give up: of an old template once there is a ready one more than needed, and whatever is above the number
-/// asked for, those first that are of least use.
-fn superfluous<'a>(
-    alive: &[&'a Pod],
-    replicas: usize,
-    surge: usize,
-    ready: usize,
-    is_old: impl Fn(&Pod) -> bool,
-) -> Vec<&'a Pod> {
+/// The idle pods to give up: of an old template once more than `needed` are ready, and whatever is above `most`, those first that
+/// are of least use.
+fn superfluous<'a>(alive: &[&'a Pod], most: usize, needed: usize, is_old: impl Fn(&Pod) -> bool) -> Vec<&'a Pod> {
     let mut by_use = alive.to_vec();
     by_use.sort_by_key(|pod| {
         (pod.is_ready(), !is_old(pod), std::cmp::Reverse(pod.metadata.creation_timestamp.clone().map(|t| t.0)))
     });
-    let excess = alive.len().saturating_sub(replicas + surge);
+    let excess = alive.len().saturating_sub(most);
     if excess > 0 {
         return by_use.into_iter().take(excess).collect();
     }
     // A broken pod of an old template makes room; a ready one goes when a newer one can take its place.
     let broken = by_use.iter().copied().find(|pod| is_old(pod) && !pod.is_ready());
-    let spare = (ready > replicas).then(|| by_use.iter().copied().find(|pod| is_old(pod))).flatten();
+    let ready = alive.iter().filter(|pod| pod.is_ready()).count();
+    let spare = (ready > needed).then(|| by_use.iter().copied().find(|pod| is_old(pod))).flatten();
     broken.or(spare).into_iter().collect()
 }
 

@@ -257,6 +257,39 @@ fn growth_stops_while_pods_cannot_be_scheduled_and_the_condition_says_so() {
 }
 
 #[test]
+fn a_pool_grows_while_some_of_its_pods_start_however_slowly_or_badly_the_others_do() {
+    let crashing = json!({ "phase": "Running", "containerStatuses": [
+        { "name": "c", "restartCount": 3, "state": { "waiting": { "reason": "CrashLoopBackOff" } } },
+    ] });
+    let wanted = |second: &dyn Fn(&mut Pod)| {
+        let mut scene = Scene::new(2, &scaling(None));
+        for (number, change) in
+            [(1, &(|pod: &mut Pod| pod.status = object(&crashing)) as &dyn Fn(&mut Pod)), (2, second)]
+        {
+            scene.pod(number, false, None);
+            let mut tables = scene.cache.write();
+            let mut pod = (**tables.pods.get(&Key::new("ns", &format!("p-{number}"))).unwrap()).clone();
+            change(&mut pod);
+            tables.pods.apply(pod);
+        }
+        for name in ["a", "b", "c", "d"] {
+            scene.sandbox(name, &Value::Null);
+        }
+        scene.now = at(100);
+        scene.reconciled().1.wanted
+    };
+    assert_eq!(wanted(&|pod| pod.status = object(&crashing)), Some(2), "all fail");
+    assert_eq!(wanted(&|_| {}), Some(4), "one starts");
+    let late = |pod: &mut Pod| {
+        pod.status = object(&json!({ "phase": "Running", "conditions": [
+            { "type": "PodScheduled", "status": "True" }, { "type": "Ready", "status": "False" },
+        ], "containerStatuses": [{ "name": "c", "ready": false, "state": { "running": {} } }] }));
+        pod.unready_since = Some(at(0));
+    };
+    assert_eq!(wanted(&late), Some(4), "one is late, and may become ready");
+}
+
+#[test]
 fn it_shrinks_after_the_quiet_time_whoever_held_it_before() {
     let mut scene = Scene::new(1, &Value::Null);
     // An earlier process had ten on record.

@@ -17,6 +17,7 @@ const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 enum P {
     Ready,
     Starting,
+    Unschedulable,
     OldReady,
     OldStarting,
     Failed,
@@ -50,6 +51,10 @@ fn pod(pool: &WarmPool, number: i64, kind: P) -> Pod {
     }
     if matches!(kind, P::Ready | P::OldReady) {
         manifest["status"] = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
+    }
+    if matches!(kind, P::Unschedulable) {
+        let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" });
+        manifest["status"] = json!({ "phase": "Pending", "conditions": [condition] });
     }
     if matches!(kind, P::Failed) {
         manifest["status"] = json!({ "phase": "Failed" });
@@ -212,6 +217,42 @@ fn a_template_rolls_where_the_quota_has_no_room_for_one_more() {
     let beside = [P::OldReady, P::OldReady, P::OldReady, P::Starting];
     let plan = plan(&observed(3, &beside, Some(refused.clone())), NOW);
     assert!(plan.delete.is_empty() && plan.create.is_empty(), "there is one more, whatever was refused: {plan:?}");
+}
+
+#[test]
+fn a_template_rolls_where_no_node_has_room_for_one_more() {
+    // A node takes so many pods as there were; or none of the new template at all.
+    let rolls = |replicas: i32, fits: bool| {
+        let mut seen = observed(replicas, &vec![P::OldReady; usize::try_from(replicas).unwrap()], None);
+        let (room, mut fewest) = (seen.idle.len(), usize::MAX);
+        for _ in 0..20 {
+            let next = plan(&seen, NOW);
+            seen.idle.retain(|pod| !next.delete.iter().any(|v| Some(&v.uid.0) == pod.metadata.uid.as_ref()));
+            fewest = fewest.min(seen.idle.iter().filter(|pod| pod.is_ready()).count());
+            seen.idle.extend(next.create.iter().map(|n| Arc::new(pod(&seen.pool, *n, P::Unschedulable))));
+            seen.last_number = seen.last_number.max(next.create.last().copied().unwrap_or(0));
+            let taken = seen.idle.iter().filter(|pod| pod.is_ready()).count();
+            let waiting = seen.idle.iter().position(|pod| pod.is_unschedulable());
+            if let Some(at) = waiting.filter(|_| fits && taken < room) {
+                let number = manifest::last_number(&seen.pool, std::iter::once(&seen.idle[at].metadata)).unwrap();
+                seen.idle[at] = Arc::new(pod(&seen.pool, number, P::Ready));
+            }
+        }
+        let old = seen.idle.iter().filter(|pod| pod.template_hash() != Some(&seen.template)).count();
+        (old, seen.idle.len(), fewest)
+    };
+    assert_eq!(rolls(3, true), (0, 3, 2), "one is missing at a time");
+    assert_eq!(rolls(3, false), (2, 4, 2), "a template that never fits costs one pod");
+    assert_eq!(rolls(1, true), (1, 2, 1), "the last one is kept");
+}
+
+#[test]
+fn no_more_pods_are_made_than_a_scheduler_can_look_at_while_no_node_has_room() {
+    let created = |unschedulable: usize| decided(10_000, &vec![P::Unschedulable; unschedulable]).0.len();
+    assert_eq!([0, 239, 245, 256, 300].map(created), [16, 16, 11, 0, 0]);
+    let mut seen = observed(10_000, &[P::Unschedulable; 256], None);
+    seen.idle[0] = Arc::new(pod(&seen.pool, 1, P::Starting));
+    assert_eq!(plan(&seen, NOW).create.len(), 1, "one has got a node");
 }
 
 #[test]
