@@ -1,7 +1,7 @@
 //! The metrics of what caches, queues and runs hold now, computed when they are asked for: nothing can be forgotten to be counted
 //! down. What is counted where it happens is in [`crate::metrics`].
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arl_crds::{
     SandboxPhase,
@@ -71,6 +71,12 @@ const LIVE: Entry = gauge(
     "Sandboxes with live processes or clients, which keep them from being idle, as the agents in their pods say",
 );
 const TASKS: Entry = gauge("arl_tasks", &["namespace", "state"], "Tasks by state");
+const FAILING: Entry = gauge(
+    "arl_watch_failing_seconds",
+    &["namespace", "kind"],
+    "How long the watch of a kind has failed, in seconds, while it does: what the operator knows of that kind may be old; namespace is empty \
+     where all are watched",
+);
 const RUNS: Entry = gauge("arl_runs_active", &[], "Tasks whose steps this operator runs or follows now");
 
 /// Every metric of an operator that looks after nothing: what docs/metrics.md describes.
@@ -97,7 +103,7 @@ impl std::fmt::Debug for Objects {
 impl Objects {
     /// What it tells.
     pub const ENTRIES: &'static [Entry] =
-        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, LIMITED, SANDBOXES, WAITING, LIVE, TASKS, ORPHANED, RUNS];
+        &[DEPTH, UNFINISHED, LONGEST, PODS, DESIRED, LIMITED, SANDBOXES, WAITING, LIVE, TASKS, ORPHANED, FAILING, RUNS];
 
     /// Looks at these scopes.
     pub fn new(scopes: Vec<Arc<Scope>>) -> Self {
@@ -119,6 +125,15 @@ impl Objects {
     fn live(&self) -> Series {
         let namespaces = self.0.iter().flat_map(|scope| scope.runs().live_sandboxes());
         namespaces.map(|(namespace, number)| (vec![namespace], count(number))).collect()
+    }
+
+    fn failing(&self) -> Series {
+        let of_scope = |scope: &Arc<Scope>| {
+            let namespace = scope.namespace().unwrap_or_default().to_owned();
+            let outages = scope.cache().outages.lasting(Duration::ZERO).into_iter();
+            outages.map(move |(kind, time, _)| (vec![namespace.clone(), kind], time.as_secs_f64())).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of_scope).collect()
     }
 
     fn runs(&self) -> Series {
@@ -229,6 +244,7 @@ impl Collector for Objects {
             encode(&mut encoder, entry, &series)?;
         }
         encode(&mut encoder, LIVE, &self.live())?;
+        encode(&mut encoder, FAILING, &self.failing())?;
         encode(&mut encoder, RUNS, &self.runs())
     }
 }

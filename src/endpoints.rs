@@ -33,6 +33,8 @@ use crate::{
 /// A queue whose keys wait this long while no worker takes or finishes any is stuck: each call of a worker ends within seconds,
 /// and one key needs few of them; only a pool that creates many pods on a crawling API server takes minutes.
 const STALLED: Duration = Duration::from_mins(10);
+/// A watch that has failed for this long is more than an API server that is started again.
+const OUTAGE: Duration = Duration::from_secs(10);
 
 /// Connections at a time. Any pod may open some; beyond it the oldest goes, since those that ask for something are answered at once.
 const CONNECTIONS: usize = 64;
@@ -112,7 +114,14 @@ fn health(scopes: &[Arc<Scope>]) -> (StatusCode, String) {
 
 fn readiness(scopes: &[Arc<Scope>]) -> (StatusCode, String) {
     let behind = scopes.iter().filter(|scope| !scope.is_synced());
-    verdict(behind.map(|scope| format!("the objects of {} are not all listed yet", scope.name())))
+    let behind = behind.map(|scope| format!("the objects of {} are not all listed yet", scope.name()));
+    let failing = scopes.iter().flat_map(|scope| {
+        let outages = scope.cache().outages.lasting(OUTAGE).into_iter();
+        outages.map(|(kind, time, error)| {
+            format!("the watch of {kind} in {} has failed for {} s: {error}", scope.name(), time.as_secs())
+        })
+    });
+    verdict(behind.chain(failing))
 }
 
 fn verdict(complaints: impl Iterator<Item = String>) -> (StatusCode, String) {
@@ -231,6 +240,15 @@ mod tests {
         )];
         let said = readiness(&scopes);
         assert_eq!(said, (StatusCode::SERVICE_UNAVAILABLE, "the objects of ns are not all listed yet\n".to_owned()));
+
+        for _ in 0..2 {
+            assert!(!readiness(&scopes).1.contains("watch"));
+            scopes[0].cache().outages.failed("Pod", "watch: pods is forbidden");
+            tokio::time::advance(OUTAGE).await;
+        }
+        let (code, said) = readiness(&scopes);
+        let expected = "the watch of Pod in ns has failed for 10 s: watch: pods is forbidden\n";
+        assert!(code == StatusCode::SERVICE_UNAVAILABLE && said.ends_with(expected), "{said}");
 
         let queue = &scopes[0].queues().tasks;
         queue.add(Key::new("ns", "a"));

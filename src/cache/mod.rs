@@ -8,6 +8,7 @@ mod demand;
 mod guarded;
 mod listing;
 mod nodes;
+mod outages;
 mod pairing;
 mod pods;
 mod refused;

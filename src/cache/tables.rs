@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{
     abridge::abridged_fingerprint,
     demand::PoolDemand,
+    outages::Outages,
     pairing::{Pairing, Rank},
     pods::PodIndex,
     refused::{ClaimRefusal, Refusals},
@@ -236,6 +237,8 @@ impl Tables {
 #[derive(Debug, Default)]
 pub struct Cache {
     tables: RwLock<Tables>,
+    /// Watches that fail.
+    pub outages: Outages,
 }
 
 impl Cache {

@@ -114,21 +114,30 @@ impl Watch {
     ) {
         let mut events = follow(&api, config.clone().streaming_lists());
         let mut listing = Listing::default();
+        let (kind, mut is_failing) = (S::Object::kind(&()), false);
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     let is_synced = matches!(event, watcher::Event::InitDone);
+                    // The first event of a list comes before anything was asked for.
+                    if is_failing && !matches!(event, watcher::Event::Init) {
+                        self.cache.outages.works(&kind);
+                        is_failing = false;
+                    }
                     self.take::<S>(event, &mut listing);
                     if is_synced {
                         synced.send_replace(true);
                     }
                 }
                 Err(error) if has_no_streaming_lists(&error) => {
-                    tracing::info!(kind = %S::Object::kind(&()), page = PAGE, "the API server does not stream lists; they are read in pages");
+                    tracing::info!(%kind, page = PAGE, "the API server does not stream lists; they are read in pages");
                     events = follow(&api, config.clone().page_size(PAGE));
                 }
                 Err(error) => {
-                    tracing::warn!(kind = %S::Object::kind(&()), error = watch_failed(&error), "watch failed; trying again");
+                    let error = watch_failed(&error);
+                    tracing::warn!(%kind, error, "watch failed; trying again");
+                    self.cache.outages.failed(&kind, &error);
+                    is_failing = true;
                 }
             }
         }

@@ -94,6 +94,11 @@ impl Scope {
         Arc::new(Self { namespace, queues, watch, runs, synced: watch::Sender::new(false) })
     }
 
+    /// Its namespace, where it is one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     /// Its namespace, in words.
     pub fn name(&self) -> &str {
         self.namespace.as_deref().unwrap_or("all namespaces")
