@@ -75,6 +75,10 @@ async fn one_that_cannot_work_is_alive_and_not_ready_and_leaves_the_lease_to_oth
         let ready = operator.get(PROBES, "/readyz").await;
         assert_eq!((ready.code, ready.body.contains("kube-system")), (503, true), "{}", ready.body);
     }
+    let why = blind.ready_with("the watch of Pod in kube-system has failed for").await;
+    assert!(why.code == 503 && why.body.contains("pods is forbidden"), "{}", why.body);
+    let failing = blind.metrics().await;
+    assert!(failing.contains("arl_watch_failing_seconds{namespace=\"kube-system\",kind=\"Pod\"}"), "{failing}");
     leads(&world, "half").await;
 }
 

@@ -109,6 +109,21 @@ impl Operator {
         found.unwrap_or_else(|_| panic!("these lines are not in the metrics: {missing:#?}"))
     }
 
+    /// What it answers of its readiness once these words are in it.
+    pub async fn ready_with(&self, words: &str) -> Answer {
+        let mut ticks = interval(Duration::from_secs(1));
+        let said = async {
+            loop {
+                ticks.tick().await;
+                let answer = self.get(PROBES, "/readyz").await;
+                if answer.body.contains(words) {
+                    return answer;
+                }
+            }
+        };
+        timeout(DEADLINE, said).await.unwrap_or_else(|_| panic!("/readyz never says: {words}"))
+    }
+
     /// Where it listens, which its log tells.
     pub async fn address(&self, flag: &str) -> SocketAddr {
         let told = || {
