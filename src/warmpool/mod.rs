@@ -80,7 +80,7 @@ impl WarmPools {
         match self.create_pods(observed, plan).await {
             Ok(created) => Progress { setback: plan.ended.clone(), created, failure: deleted.err() },
             Err(failure) => {
-                let setback = Some(Setback::of(&failure));
+                let setback = Some(Setback::of(&failure, observed.pool.spec.executor.mode));
                 // A refusal has its pause and its condition; it is not the API that fails.
                 let failure = deleted.err().or(Some(failure).filter(|f| !f.is_refusal()));
                 Progress { setback, created: false, failure }
