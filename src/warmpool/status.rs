@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::{
-    late,
+    late, manifest,
     observe::Observed,
     problem::{self, Problem},
     scaling::Limit,
@@ -168,8 +168,8 @@ fn limited(observed: &Observed, problem: Option<&Problem>) -> Option<Wanted> {
     Some(Wanted { type_: SCALING_LIMITED, truth: limit.is_some().into(), reason, message })
 }
 
-/// What the API server warns of, such as a misspelt field, which it leaves out. It is there only while there is something; what an
-/// earlier process was told stays until a pod is created.
+/// What the API server warns of, such as a misspelt field, which it leaves out, or what a policy only warns of. It is there only while there
+/// is something; what an earlier process was told stays until a pod is created.
 fn warned(observed: &Observed) -> Option<Wanted> {
     let recorded = || {
         let status = observed.pool.status.as_ref()?;
@@ -179,7 +179,14 @@ fn warned(observed: &Observed) -> Option<Wanted> {
         None => recorded()?,
         Some(warnings) if warnings.is_empty() => return None,
         Some(warnings) => {
-            format!("of what the template has, this is left out: {}; correct spec.template", warnings.join("; "))
+            let (left_out, others): (Vec<_>, Vec<_>) =
+                warnings.iter().map(String::as_str).partition(|warning| manifest::is_left_out(warning));
+            let of = |warnings: &[&str], words: &str, advice: &str| {
+                (!warnings.is_empty()).then(|| format!("{words}: {}{advice}", warnings.join("; ")))
+            };
+            let left_out = of(&left_out, "of what the template has, this is left out", "; correct spec.template");
+            let others = of(&others, "the API server warns", "");
+            left_out.into_iter().chain(others).collect::<Vec<_>>().join("; besides, ")
         }
     };
     let reason = WarmPoolReason::TemplateWarnings.as_str();

@@ -110,12 +110,19 @@ fn pods_that_ended_and_cannot_be_deleted_are_counted_where_they_are_in_the_way()
 fn what_the_api_server_warned_of_is_said_until_a_pod_is_made_without_a_warning() {
     let recorded =
         json!({ "conditions": with(&[("TemplateWarnings", "True", "TemplateWarnings", "before")]).conditions });
-    let left_out = "of what the template has, this is left out: a; b; correct spec.template";
+    let (unknown, unused) =
+        ("unknown field \"spec.x\"", "unused field \"metadata.finalizers\": a pool's pods have none");
+    let left_out = format!("of what the template has, this is left out: {unknown}; {unused}; correct spec.template");
+    let (policy, name) = ("would violate PodSecurity \"restricted:latest\": unknown field", "metadata.name: no dots");
+    let warns = format!("the API server warns: {policy}; {name}");
+    let both = format!("{left_out}; besides, {warns}");
     for (status, warnings, message) in [
         (&Value::Null, None, None),
-        (&Value::Null, Some(vec!["a", "b"]), Some(left_out)),
+        (&Value::Null, Some(vec![unknown, unused]), Some(&*left_out)),
         (&recorded, None, Some("before")),
-        (&recorded, Some(vec!["a", "b"]), Some(left_out)),
+        (&recorded, Some(vec![unknown, unused]), Some(&left_out)),
+        (&recorded, Some(vec![policy, name]), Some(&warns)),
+        (&recorded, Some(vec![policy, unknown, name, unused]), Some(&both)),
         (&recorded, Some(vec![]), None),
     ] {
         let scene = Scene::new(0, &Value::Null);
