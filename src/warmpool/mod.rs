@@ -26,7 +26,7 @@ use crate::{
     cache::{Watch, abridged_fingerprint},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Created, Deleted, Effects, Event, Failure, Haste, Warning, Written},
+    effects::{Created, Deleted, Effects, Event, Failure, Haste, PodEvent, Warning, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::{Pod, Target},
@@ -45,9 +45,9 @@ use tokio::time::Instant;
 /// After so long, a pool is looked at again before more of its pods are created or deleted: calls may be slow.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Whether an idle pod has ended or is kept from starting.
-pub fn is_failing(pod: &Pod, now: Timestamp) -> bool {
-    pod.is_terminal() || problem::of(pod, None, now).is_some()
+/// Whether an idle pod has ended or is kept from starting; those of its pool were seen to take `start` to be ready.
+pub fn is_failing(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+    pod.is_terminal() || problem::of(pod, None, start, now).is_some()
 }
 
 /// Looks after WarmPools.
@@ -182,9 +182,7 @@ impl WarmPools {
         let Some(pod) = pod else { return };
         let warning = match self.effects.warning_about(pod).await {
             Ok(warning) => warning,
-            Err(failure) if failure.is_refusal() => {
-                Warning::Found(Some("the operator may not list Events, which would say why".to_owned()))
-            }
+            Err(failure) if failure.is_refusal() => Warning::Found(Some(PodEvent::unreadable())),
             Err(failure) => {
                 tracing::debug!(%failure, "the pod's Events cannot be read");
                 Warning::Unknown

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     cache::{Cache, PodIndex, PoolDemand},
+    effects::PodEvent,
     object::{Key, Uid},
     pod::Pod,
 };
@@ -113,7 +114,8 @@ impl Observed {
             let wanted = self.pool.status.as_ref().and_then(|status| usize::try_from(status.wanted?).ok());
             Level::recorded(wanted.unwrap_or(least), &bounds, now)
         };
-        let fails = |pod: &Pod| !pod.is_ready() && problem::of(pod, self.said_of(pod), now).is_some();
+        let fails =
+            |pod: &Pod| !pod.is_ready() && problem::of(pod, self.said_of(pod), self.demand.start, now).is_some();
         let is_held = self.setback.as_ref().is_some_and(Setback::slows) || self.alive().any(fails);
         scaling::scale(&bounds, &self.demand, level.unwrap_or_else(recorded), is_held, now)
     }
@@ -174,8 +176,8 @@ impl Observed {
         self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_alive())
     }
     /// What the Events of a pod say, if they were looked at.
-    pub(super) fn said_of(&self, pod: &Pod) -> Option<&str> {
-        self.asked.as_ref().filter(|asked| asked.pod == Uid::of(pod))?.said.as_deref()
+    pub(super) fn said_of(&self, pod: &Pod) -> Option<&PodEvent> {
+        self.asked.as_ref().filter(|asked| asked.pod == Uid::of(pod))?.said.as_ref()
     }
 }
 

@@ -100,7 +100,9 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
         );
         Some(Problem { reason: WarmPoolReason::PodsEnded, message })
     };
-    let of_pods = || observed.alive().find_map(|pod| problem::of(pod, observed.said_of(pod), now));
+    let of_pod = |pod: &Pod| problem::of(pod, observed.said_of(pod), observed.demand.start, now);
+    let of_pods =
+        || observed.alive().find_map(|pod| of_pod(pod).map(|found| hook_before(observed, pod).unwrap_or(found)));
     let of_pods = || of_pods().or_else(|| said_before(observed, now));
     set_back(true).or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(|| set_back(false))
 }
@@ -112,9 +114,18 @@ fn said_before(observed: &Observed, now: Timestamp) -> Option<Problem> {
     let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
     let is_of = |pod: &Pod| said.message.starts_with(&format!("pod {}: ", pod.name_any()));
     let is_asked = observed.asked.as_ref().is_some_and(|asked| asked.times > 0);
-    let may_be = |pod: &Pod| late::may_have_been(pod, now) || !is_asked && late::is_worth_asking(pod, now);
+    let start = observed.demand.start;
+    let may_be = |pod: &Pod| late::may_have_been(pod, start, now) || !is_asked && late::is_unexplained(pod, start, now);
     let is_said = observed.alive().any(|pod| may_be(pod) && is_of(pod));
     is_said.then(|| Problem { reason, message: said.message.clone() })
+}
+
+/// What was said of a postStart hook that failed, whose words a pod's status has for a moment only.
+fn hook_before(observed: &Observed, pod: &Pod) -> Option<Problem> {
+    let (said, reason) = (&observed.pool.status.as_ref()?.conditions, WarmPoolReason::CreateContainerError);
+    let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
+    let is_of = |name: &str| said.message.starts_with(&format!("pod {}, container {name}: ", pod.name_any()));
+    problem::may_be_unhooked(pod).any(is_of).then(|| Problem { reason, message: said.message.clone() })
 }
 
 fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {
