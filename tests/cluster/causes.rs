@@ -111,7 +111,10 @@ async fn what_no_node_takes_is_told_what_helps() {
     misplaced["spec"]["nodeName"] = json!("no-such-node");
     let mut forbidden = template();
     forbidden["spec"]["securityContext"] = json!({"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]});
+    let mut devices = template();
+    devices["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "nosuch"}]);
     for (name, template, reason, advice) in [
+        ("devices", devices, "PodsLate", "\"nosuch\" not found; create or correct what this names"),
         ("selector", elsewhere, "Unschedulable", "correct nodeSelector or affinity"),
         ("unbound", unbound, "Unschedulable", "needs a volume or a StorageClass"),
         ("sysctl", forbidden, "PodsDisrupted", "was refused by its node (SysctlForbidden"),
