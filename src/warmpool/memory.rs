@@ -57,7 +57,7 @@ pub(super) struct Memory {
     pub(super) level: Option<Level>,
 }
 
-/// A late pod whose Events were looked at.
+/// A pod that is late or crashes, whose Events were looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Asked {
     pub(super) pod: Uid,

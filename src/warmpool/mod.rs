@@ -177,7 +177,7 @@ impl WarmPools {
         self.memories.of(&Key::of(&*observed.pool), &observed.uid(), with)
     }
 
-    /// Looks at the Events of a late pod. They only explain: where they cannot be had, the pod's status is all there is.
+    /// Looks at the Events of a pod that is late or crashes. They only explain: where they cannot be had, the pod's status is all there is.
     async fn ask(&self, observed: &mut Observed, pod: Option<&Version>) {
         let Some(pod) = pod else { return };
         let warning = match self.effects.warning_about(pod).await {
