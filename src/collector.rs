@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    cache::{Row, SandboxRow, Tables},
+    cache::{PoolDemand, Row, SandboxRow, Tables},
     metrics::{Catalogue, Entry, Metrics, Process},
     object::Key,
     operator::Scope,
@@ -172,8 +172,9 @@ fn of(tables: &Tables, now: Timestamp) -> [Series; 7] {
         desired.insert(vec![namespace, name], f64::from(wanted));
     }
     for (pool, pod) in tables.pods.rows().filter_map(|pod| Some((pod.pool()?, pod))) {
+        let start = tables.demand.get(&pool).map(PoolDemand::start).unwrap_or_default();
         // Labels are for anybody to write, and each name that is counted is a series.
-        if let (Some(_), Some(state)) = (tables.pools.get(&pool), state(pod, now)) {
+        if let (Some(_), Some(state)) = (tables.pools.get(&pool), state(pod, start, now)) {
             add(&mut pods, &[&pool.namespace, &pool.name, state]);
         }
         if pod.controller().is_none() && pod.is_alive() {
@@ -196,11 +197,11 @@ fn of(tables: &Tables, now: Timestamp) -> [Series; 7] {
     [pods, desired, limited, sandboxes, waiting, tasks, orphaned]
 }
 
-fn state(pod: &Pod, now: Timestamp) -> Option<&'static str> {
+fn state(pod: &Pod, start: Duration, now: Timestamp) -> Option<&'static str> {
     match () {
         () if pod.is_deleting() => None,
         () if !pod.is_idle() => Some("allocated"),
-        () if warmpool::is_failing(pod, now) => Some("failing"),
+        () if warmpool::is_failing(pod, start, now) => Some("failing"),
         () if pod.is_ready() => Some("ready"),
         () => Some("pending"),
     }

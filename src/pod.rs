@@ -2,6 +2,7 @@
 //!
 //! A field that is not listed here is not in the cache, whatever the API server has; add it before you read it.
 
+mod container;
 mod lost;
 mod seen;
 mod slim;
@@ -14,6 +15,7 @@ use arl_crds::{
     ExecutorMode,
     labels::{self, PodState},
 };
+pub use container::Container;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
@@ -57,16 +59,6 @@ pub struct PodSpec {
     pub restart_policy: String,
     #[serde(default, rename = "nodeName")]
     pub node_name: String,
-}
-
-/// What is kept of a container's spec.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[allow(missing_docs)]
-pub struct Container {
-    pub name: String,
-    /// Always is that of an init container that is to go on running.
-    #[serde(default, rename = "restartPolicy", skip_serializing_if = "String::is_empty")]
-    pub restart_policy: String,
 }
 
 /// What is kept of the pod's status.
@@ -281,6 +273,11 @@ impl Pod {
             .or_else(|| names().find(|n| *n == "executor"))
             .or_else(|| names().next())
             .unwrap_or_default()
+    }
+
+    /// The spec of its container, or init container, of this name.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.spec.containers.iter().chain(&self.spec.init_containers).find(|c| c.name == name)
     }
 
     /// The status of the executor container.

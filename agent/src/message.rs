@@ -8,11 +8,13 @@ pub mod error;
 mod excerpt;
 pub mod file;
 pub mod live;
+mod run;
 mod variable;
 
 use minicbor::{Decode, Encode};
 
 pub use excerpt::Excerpt;
+pub use run::{Nothing, RunMessage, Unfinished};
 pub use variable::Variable;
 
 /// The version of these messages.
@@ -143,9 +145,6 @@ pub enum Action {
 /// From the agent.
 pub type FromAgent = AgentMessage<live::Event>;
 
-/// What is said of runs, and put on record: nothing of live processes.
-pub type RunMessage = AgentMessage<Nothing>;
-
 /// From the agent, where `L` is what may be said of live processes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AgentMessage<L> {
@@ -226,37 +225,6 @@ pub enum AgentMessage<L> {
     /// About live processes and files. Only where it was asked for. Since version 2.
     #[n(7)]
     Live(#[n(0)] L),
-}
-
-/// What cannot be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {}
-
-impl<C> Encode<C> for Nothing {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        _: &mut minicbor::Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        match *self {}
-    }
-}
-
-impl<'b, C> Decode<'b, C> for Nothing {
-    fn decode(_: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
-        Err(minicbor::decode::Error::message("not expected here"))
-    }
-}
-
-/// A run that has not ended.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Unfinished {
-    /// The run.
-    #[n(0)]
-    pub run: RunId,
-    /// The name of its Task.
-    #[n(1)]
-    pub task: String,
 }
 
 /// How a step ended.

@@ -229,7 +229,9 @@ fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
         WarmPoolReason::Unschedulable => Some(
             "release Sandboxes that nobody needs (kubectl arl get sandboxes), add nodes, or let the template ask for less",
         ),
-        WarmPoolReason::CreateContainerError => Some("make the ConfigMap, Secret or volume that the message names"),
+        WarmPoolReason::CreateContainerError => {
+            Some("make or correct what the message names: a ConfigMap, a Secret, a volume, a hook")
+        }
         WarmPoolReason::PodsLate => Some("look at the pod above: a volume, a probe or an init container takes long"),
         WarmPoolReason::PodsEnded => Some("let the container's command not end, such as sleep infinity"),
         WarmPoolReason::PodsDisrupted => Some("see who ends the pods: evictions, preemption, the node"),

@@ -11,6 +11,7 @@ mod lease;
 mod marks;
 mod objects;
 mod permits;
+mod pod_events;
 mod pods;
 mod tasks;
 
@@ -27,7 +28,8 @@ pub use lease::LeaseWrite;
 pub use marks::NOT_AS_ASKED;
 pub use objects::{Deleted, Ours, Written};
 pub use permits::{Haste, Permits};
-pub use pods::{Astray, Claim, Claimed, Created, NewPod, Warning};
+pub use pod_events::{PodEvent, Warning};
+pub use pods::{Astray, Claim, Claimed, Created, NewPod};
 
 use crate::{
     object::{Key, Uid, Version},

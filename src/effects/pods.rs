@@ -2,7 +2,6 @@
 
 use arl_crds::labels::{self, PodState};
 use k8s_openapi::api::core::v1::Pod as CorePod;
-use k8s_openapi::api::events::v1::Event as CoreEvent;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{
     Api,
@@ -21,25 +20,12 @@ use crate::{
     pod::Pod,
 };
 
-/// A pod that is late has few Events, and one is asked for.
-const EVENTS_MAX: u32 = 24;
 /// Pods of a list that are in memory at once: each has up to the 1.5 MiB that etcd stores, and takes about twice that while it is parsed.
-const PAGE: u32 = 8;
+pub(super) const PAGE: u32 = 8;
 
 /// So much of what the API server warns of is passed on.
 const WARNINGS_MAX: usize = 8;
 const WARNING_MAX: usize = 256;
-
-/// What the Events about a pod warn of.
-#[derive(Debug, PartialEq)]
-pub enum Warning {
-    /// This, or nothing.
-    Found(Option<String>),
-    /// Those of another pod are being looked at.
-    Later,
-    /// They cannot be had.
-    Unknown,
-}
 
 /// A pod to create.
 #[derive(Clone, Debug, PartialEq)]
@@ -248,29 +234,6 @@ impl Effects {
         }
     }
 
-    /// The newest Warning among the Events about a pod.
-    pub async fn warning_about(&self, pod: &Version) -> Result<Warning, Failure> {
-        let Some(_one) = self.permits.explain(&pod.key.namespace) else { return Ok(Warning::Later) };
-        let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
-        let about = format!("regarding.uid={},type=Warning", pod.uid.0);
-        let mut params = ListParams::default().fields(&about).limit(PAGE);
-        let when = |event: &CoreEvent| {
-            let series = event.series.as_ref().map(|s| s.last_observed_time.0);
-            let times =
-                [series, event.event_time.as_ref().map(|t| t.0), event.deprecated_last_timestamp.as_ref().map(|t| t.0)];
-            times.into_iter().flatten().max()
-        };
-        let mut newest = None;
-        for _ in 0..EVENTS_MAX / PAGE {
-            let page = self.call_in(Haste::Unhurried, 1, "list", "Events about", key, api.list(&params)).await?;
-            newest = newest.into_iter().chain(page.items).max_by_key(when);
-            let Some(next) = next_page(params, page.metadata) else { break };
-            params = next;
-        }
-        let said = newest.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.note.unwrap_or_default()));
-        Ok(Warning::Found(said))
-    }
-
     /// The pods labelled with `sandbox`, as the API server has them.
     pub async fn read_pods_of(&self, sandbox: &Key) -> Result<Vec<Pod>, Failure> {
         let mut params = ListParams::default().labels(&format!("{}={}", labels::SANDBOX, sandbox.name)).limit(PAGE);
@@ -287,39 +250,7 @@ impl Effects {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-    };
-
-    use kube::Client;
-    use tower::service_fn;
-
     use super::*;
-    use crate::effects::EventSink;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_events_of_one_pod_of_a_namespace_are_looked_at_at_a_time() {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&calls);
-        let silent = service_fn(move |_: http::Request<Body>| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            std::future::pending::<io::Result<http::Response<Body>>>()
-        });
-        let effects = Effects::new(Client::new(silent, "ns"), EventSink::new());
-        let pod = |namespace: &str| {
-            let (key, uid) = (Key::new(namespace, "p"), crate::object::Uid(namespace.to_owned()));
-            Version { key, uid, resource_version: "1".to_owned() }
-        };
-        let (a, b) = (pod("ns"), pod("other"));
-        let look = |pod| effects.warning_about(pod);
-        let (first, second, other) = tokio::join!(look(&a), look(&a), look(&b));
-        assert!(first.is_err() && other.is_err(), "they are given up in time");
-        assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (Warning::Later, 2));
-    }
 
     #[test]
     fn a_warning_is_read() {

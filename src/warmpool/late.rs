@@ -8,50 +8,65 @@ use jiff::Timestamp;
 
 use crate::{
     clock::after,
-    pod::{Pod, PodCondition},
+    effects::PodEvent,
+    pod::{Container, Pod, PodCondition},
 };
 
-/// Starting takes less than this, images apart.
+/// Starting takes less than this, images apart, where neither probes nor the pool's other pods say that it may take longer.
 const LATE: Duration = Duration::from_secs(30);
+/// A start may take so many times as long as those of the pool's pods before it.
+const SLOWER: u32 = 2;
 /// An image may take this long to be pulled before that is worth a word.
 const PULLING: Duration = Duration::from_secs(300);
 /// What a kubelet or scheduler says is quoted up to here.
 const QUOTED_MAX: usize = 512;
 
-/// From when on a pod that is not ready is late.
-fn late_at(pod: &Pod) -> Option<Timestamp> {
-    pod.unready_since.map(|since| after(since, LATE))
+/// From when on a pod that is not ready is late, where `start` is what pods of its pool were seen to take.
+fn late_at(pod: &Pod, start: Duration) -> Option<Timestamp> {
+    let since = pod.unready_since?;
+    let containers = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    let by_probes = containers.filter(|c| !c.ready).filter_map(|c| {
+        let running = c.state.running.as_ref()?;
+        // One that was started again has used up what its probes gave it.
+        let begun = running.since.filter(|_| c.restart_count == 0).unwrap_or(since);
+        Some(after(begun, pod.container(&c.name)?.start_budget()))
+    });
+    Some(by_probes.fold(after(since, LATE.max(start.saturating_mul(SLOWER))), Timestamp::max))
 }
 
 /// When what is said of a pod that stays as it is changes.
-pub(super) fn times(pod: &Pod) -> impl Iterator<Item = Timestamp> {
-    pod.unready_since.into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span)))
+pub(super) fn times(pod: &Pod, start: Duration) -> impl Iterator<Item = Timestamp> {
+    late_at(pod, start).into_iter().chain(pod.unready_since.map(|since| after(since, PULLING)))
 }
 
-fn is_late(pod: &Pod, now: Timestamp) -> bool {
-    late_at(pod).is_some_and(|at| at <= now)
+fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+    late_at(pod, start).is_some_and(|at| at <= now)
 }
 
 /// Whether a pod that is not ready is not late yet, as far as this process saw it: it may have been late before.
-pub(super) fn may_have_been(pod: &Pod, now: Timestamp) -> bool {
-    late_at(pod).is_some_and(|at| at > now)
+pub(super) fn may_have_been(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+    late_at(pod, start).is_some_and(|at| at > now)
 }
 
-/// Whether a pod's Events may say more than its status.
-pub(super) fn is_worth_asking(pod: &Pod, now: Timestamp) -> bool {
-    is_late(pod, now) && pod.condition("PodScheduled").is_some_and(|c| c.status == "True")
+/// Whether a pod is late and its status does not say why: it has a node, or nobody has said why it has none.
+pub(super) fn is_unexplained(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+    let may_be = match pod.condition("PodScheduled") {
+        Some(scheduled) => scheduled.status == "True",
+        None => pod.spec.node_name.is_empty(),
+    };
+    may_be && is_late(pod, start, now)
 }
 
 /// What keeps a late pod from being ready, in words.
-pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<String> {
-    if !is_late(pod, now) {
+pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Timestamp) -> Option<String> {
+    if !is_late(pod, start, now) {
         return None;
     }
     let (what, advice) = obstacle(pod, said).or_else(|| {
         let at = after(pod.unready_since?, PULLING);
-        (at <= now).then(|| (being_created(pod), "its image may still be on its way; see kubectl describe pod"))
+        (at <= now).then(|| (being_created(pod), on_its_way(pod)))
     })?;
-    let said = said.map(|said| format!(": {}", quoted(said))).unwrap_or_default();
+    let said = said.map(|said| format!(": {}", quoted(&said.to_string()))).unwrap_or_default();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     Some(format!("pod {name}: {what}{said}; {advice}"))
 }
@@ -61,7 +76,7 @@ fn is_false<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
 }
 
 /// What is in the way, and what to do about it.
-fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
+fn obstacle(pod: &Pod, said: Option<&PodEvent>) -> Option<(String, &'static str)> {
     if let Some(gated) = is_false(pod, "PodScheduled").filter(|c| c.reason == "SchedulingGated") {
         let what = format!("its scheduling gates keep it from a node ({})", quoted(&gated.message));
         return Some((what, "what set the gates has to remove them, or take them out of the template"));
@@ -76,7 +91,13 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
             return Some((what, "correct nodeName in the template, or leave it out; see kubectl get nodes"));
         }
         let what = "no scheduler has given it a node".to_owned();
-        return Some((what, "check the template's schedulerName, and that the scheduler works"));
+        // A scheduler leaves pods alone whose claims of devices there are not.
+        let advice = if said.is_some_and(PodEvent::names_a_cause) {
+            "create or correct what this names"
+        } else {
+            "check the template's schedulerName, and that the scheduler works"
+        };
+        return Some((what, advice));
     }
     if pod.node_is_silent() {
         return Some((format!("its node {} does not report", pod.spec.node_name), "see kubectl get nodes"));
@@ -90,6 +111,8 @@ fn obstacle(pod: &Pod, said: Option<&str>) -> Option<(String, &'static str)> {
         return Some((what, "every container of the template must keep running; see kubectl logs -c"));
     }
     if containers.iter().any(|c| c.state.running.is_none()) || containers.is_empty() {
+        // A probe that failed was of another container, which may be well by now.
+        let said = said.filter(|said| !said.is_of_a_probe());
         return said.map(|_| (being_created(pod), "create or correct what this names"));
     }
     if let Some(unready) = pod.unready_container() {
@@ -122,7 +145,18 @@ fn being_created(pod: &Pod) -> String {
     )
 }
 
+/// What may take a container so long to run. The kubelet says of one whose hook runs what it says of one whose image it pulls.
+fn on_its_way(pod: &Pod) -> &'static str {
+    let mut waiting = pod.status.container_statuses.iter().filter(|c| c.state.waiting.is_some());
+    if waiting.any(|c| pod.container(&c.name).is_some_and(Container::has_post_start)) {
+        "its postStart hook may not have ended, until which it does not count as running, or its image may still be on its way; \
+         see kubectl describe pod"
+    } else {
+        "its image may still be on its way; see kubectl describe pod"
+    }
+}
+
 /// Another's message, made fit to be shown.
-fn quoted(message: &str) -> String {
+pub(super) fn quoted(message: &str) -> String {
     printable(message, QUOTED_MAX)
 }

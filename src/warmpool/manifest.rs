@@ -40,13 +40,27 @@ pub(super) fn last_number<'a>(pool: &WarmPool, pods: impl Iterator<Item = &'a Ob
     pods.filter_map(number).filter(|number| (1..=NUMBER_MAX).contains(number)).max()
 }
 
-/// What a template has beside what pods are made of, in the API server's words for the rest.
-pub(super) fn unused(pool: &WarmPool) -> Option<String> {
+/// What warnings begin with of what is left out of a pod: two in the API server's words, and one of our own.
+const LEFT_OUT: [&str; 3] = ["unknown field", "duplicate field", "unused field"];
+
+/// Whether a warning is of something that is left out of the pod.
+pub(super) fn is_left_out(warning: &str) -> bool {
+    LEFT_OUT.iter().any(|words| warning.starts_with(words))
+}
+
+/// What a template has and pods are not made of, in words like the API server's for the rest.
+pub(super) fn unused(pool: &WarmPool) -> impl Iterator<Item = String> {
+    let template = &pool.spec.template;
     let is_used = |name: &str| matches!(name, "metadata" | "spec" | "apiVersion" | "kind");
-    let names: Vec<_> = pool.spec.template.0.keys().filter(|name| !is_used(name)).collect();
-    let name = names.first()?;
-    let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
-    Some(format!("unknown field \"{}\" beside metadata and spec{more}", printable(name, 64)))
+    let names: Vec<_> = template.0.keys().filter(|name| !is_used(name)).collect();
+    let beside = names.first().map(|name| {
+        let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        format!("unknown field \"{}\" beside metadata and spec{more}", printable(name, 64))
+    });
+    let finalizers = template.section("metadata").and_then(|metadata| metadata.get("finalizers"));
+    let finalizers = finalizers.and_then(Value::as_array).filter(|finalizers| !finalizers.is_empty());
+    let finalizers = finalizers.map(|_| "unused field \"metadata.finalizers\": a pool's pods have none".to_owned());
+    beside.into_iter().chain(finalizers)
 }
 
 /// The pool's pod with this number.
@@ -139,17 +153,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_has_beside_metadata_and_spec_is_named() {
+    fn what_a_template_has_and_pods_are_not_made_of_is_named() {
         let spec = json!({ "containers": [{ "name": "c", "image": "i" }] });
         for (template, expected) in [
-            (json!({ "metadata": {}, "spec": spec, "apiVersion": "v1", "kind": "Pod" }), None),
-            (json!({ "metdata": {}, "spec": spec }), Some("unknown field \"metdata\" beside metadata and spec")),
+            (json!({ "metadata": {}, "spec": spec, "apiVersion": "v1", "kind": "Pod" }), &[][..]),
+            (json!({ "metdata": {}, "spec": spec }), &["unknown field \"metdata\" beside metadata and spec"]),
             (
                 json!({ "a": {}, "b": 1, "c": 2, "spec": spec }),
-                Some("unknown field \"a\" beside metadata and spec and 2 more"),
+                &["unknown field \"a\" beside metadata and spec and 2 more"],
+            ),
+            (json!({ "metadata": { "finalizers": [] }, "spec": spec }), &[]),
+            (
+                json!({ "metadata": { "finalizers": ["x.io/y"] }, "a": {}, "spec": spec }),
+                &[
+                    "unknown field \"a\" beside metadata and spec",
+                    "unused field \"metadata.finalizers\": a pool's pods have none",
+                ],
             ),
         ] {
-            assert_eq!(unused(&pool("p", template)).as_deref(), expected);
+            let found: Vec<String> = unused(&pool("p", template)).collect();
+            assert_eq!(found, expected);
+            assert!(found.iter().all(|warning| is_left_out(warning)), "{found:?}");
         }
     }
 

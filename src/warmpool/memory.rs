@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{record::Record, scaling::Level, setback::Setback};
 use crate::{
     clock::{after, backoff},
-    effects::Warning,
+    effects::{PodEvent, Warning},
     object::{Key, Uid},
     pod::Target,
 };
@@ -57,12 +57,12 @@ pub(super) struct Memory {
     pub(super) level: Option<Level>,
 }
 
-/// A late pod whose Events were looked at.
+/// A pod that is late or crashes, whose Events were looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Asked {
     pub(super) pod: Uid,
     /// What they say.
-    pub(super) said: Option<String>,
+    pub(super) said: Option<PodEvent>,
     pub(super) times: u32,
     /// When they are looked at again.
     pub(super) next: Timestamp,
@@ -202,11 +202,12 @@ mod tests {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let look = |earlier: Option<&Asked>, warning, now| Asked::after(earlier, Uid("p".into()), warning, at(now));
         let later = look(None, Warning::Later, 100);
-        assert_eq!((later.said.as_deref(), later.times, later.next), (None, 0, at(101)));
-        let said = look(Some(&later), Warning::Found(Some("why".into())), 101);
-        assert_eq!((said.said.as_deref(), said.times, said.next), (Some("why"), 1, at(101) + ASK_FIRST));
+        assert_eq!((later.said.as_ref(), later.times, later.next), (None, 0, at(101)));
+        let why = PodEvent { reason: "Why".into(), ..PodEvent::default() };
+        let said = look(Some(&later), Warning::Found(Some(why.clone())), 101);
+        assert_eq!((said.said.as_ref(), said.times, said.next), (Some(&why), 1, at(101) + ASK_FIRST));
         let again = look(Some(&said), Warning::Later, 200);
-        assert_eq!((again.said.as_deref(), again.times, again.next), (Some("why"), 1, at(201)), "it is not forgotten");
+        assert_eq!((again.said.as_ref(), again.times, again.next), (Some(&why), 1, at(201)), "it is not forgotten");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
     cache::{Watch, abridged_fingerprint},
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Created, Deleted, Effects, Event, Failure, Haste, Warning, Written},
+    effects::{Created, Deleted, Effects, Event, Failure, Haste, PodEvent, Warning, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::{Pod, Target},
@@ -45,9 +45,9 @@ use tokio::time::Instant;
 /// After so long, a pool is looked at again before more of its pods are created or deleted: calls may be slow.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Whether an idle pod has ended or is kept from starting.
-pub fn is_failing(pod: &Pod, now: Timestamp) -> bool {
-    pod.is_terminal() || problem::of(pod, None, now).is_some()
+/// Whether an idle pod has ended or is kept from starting; those of its pool were seen to take `start` to be ready.
+pub fn is_failing(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+    pod.is_terminal() || problem::of(pod, None, start, now).is_some()
 }
 
 /// Looks after WarmPools.
@@ -80,7 +80,7 @@ impl WarmPools {
         match self.create_pods(observed, plan).await {
             Ok(created) => Progress { setback: plan.ended.clone(), created, failure: deleted.err() },
             Err(failure) => {
-                let setback = Some(Setback::of(&failure));
+                let setback = Some(Setback::of(&failure, observed.pool.spec.executor.mode));
                 // A refusal has its pause and its condition; it is not the API that fails.
                 let failure = deleted.err().or(Some(failure).filter(|f| !f.is_refusal()));
                 Progress { setback, created: false, failure }
@@ -177,14 +177,12 @@ impl WarmPools {
         self.memories.of(&Key::of(&*observed.pool), &observed.uid(), with)
     }
 
-    /// Looks at the Events of a late pod. They only explain: where they cannot be had, the pod's status is all there is.
+    /// Looks at the Events of a pod that is late or crashes. They only explain: where they cannot be had, the pod's status is all there is.
     async fn ask(&self, observed: &mut Observed, pod: Option<&Version>) {
         let Some(pod) = pod else { return };
         let warning = match self.effects.warning_about(pod).await {
             Ok(warning) => warning,
-            Err(failure) if failure.is_refusal() => {
-                Warning::Found(Some("the operator may not list Events, which would say why".to_owned()))
-            }
+            Err(failure) if failure.is_refusal() => Warning::Found(Some(PodEvent::unreadable())),
             Err(failure) => {
                 tracing::debug!(%failure, "the pod's Events cannot be read");
                 Warning::Unknown

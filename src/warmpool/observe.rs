@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     cache::{Cache, PodIndex, PoolDemand},
+    effects::PodEvent,
     object::{Key, Uid},
     pod::Pod,
 };
@@ -120,7 +121,7 @@ impl Observed {
     /// Whether more pods would be of no more use than those there are, of which none is ready and none is on its way.
     fn none_will_start(&self, now: Timestamp) -> bool {
         let fails = |pod: &Pod| {
-            let problem = problem::of(pod, self.said_of(pod), now);
+            let problem = problem::of(pod, self.said_of(pod), self.demand.start, now);
             problem.is_some_and(|problem| problem.reason != WarmPoolReason::PodsLate)
         };
         let mut alive = self.alive().peekable();
@@ -183,8 +184,8 @@ impl Observed {
         self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_alive())
     }
     /// What the Events of a pod say, if they were looked at.
-    pub(super) fn said_of(&self, pod: &Pod) -> Option<&str> {
-        self.asked.as_ref().filter(|asked| asked.pod == Uid::of(pod))?.said.as_deref()
+    pub(super) fn said_of(&self, pod: &Pod) -> Option<&PodEvent> {
+        self.asked.as_ref().filter(|asked| asked.pod == Uid::of(pod))?.said.as_ref()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arl_crds::{Connect, reason::WarmPoolReason};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{late, observe::Observed, problem, refill::Refill, setback::Setback};
+use super::{observe::Observed, problem, refill::Refill, setback::Setback};
 use crate::{
     clock::after,
     object::{Uid, Version},
@@ -160,7 +160,7 @@ fn over_at(setback: &Setback) -> Timestamp {
 /// The pod whose Events are looked at: one at a time, at growing intervals.
 fn ask(observed: &Observed, alive: &[&Pod], now: Timestamp) -> Option<Version> {
     let asked = observed.asked.as_ref();
-    let mut late = alive.iter().filter(|pod| late::is_worth_asking(pod, now)).peekable();
+    let mut late = alive.iter().filter(|pod| problem::is_worth_asking(pod, observed.demand.start, now)).peekable();
     let first = *late.peek()?;
     let same = late.find(|pod| asked.is_some_and(|asked| asked.pod == Uid::of(**pod)));
     match (same, asked) {
@@ -171,12 +171,13 @@ fn ask(observed: &Observed, alive: &[&Pod], now: Timestamp) -> Option<Version> {
 
 /// When what is said of the pods may be another thing though nothing changes.
 pub(super) fn look_again(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
+    let is_worth_asking = |pod: &Pod| problem::is_worth_asking(pod, observed.demand.start, now);
     let asked = observed
         .asked
         .as_ref()
-        .filter(|asked| observed.alive().any(|pod| asked.pod == Uid::of(pod) && late::is_worth_asking(pod, now)));
+        .filter(|asked| observed.alive().any(|pod| asked.pod == Uid::of(pod) && is_worth_asking(pod)));
     let over = observed.setback.as_ref().filter(|s| !s.is_refusal()).map(over_at);
-    let changes = observed.alive().filter_map(|pod| problem::changes_at(pod, now));
+    let changes = observed.alive().filter_map(|pod| problem::changes_at(pod, observed.demand.start, now));
     changes.chain(asked.map(|asked| asked.next)).chain(over).filter(|at| *at > now).min()
 }
 

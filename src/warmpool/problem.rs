@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::{inject, late};
 use crate::{
     clock::after,
-    pod::{ContainerStatus, Pod, Terminated, Waiting},
+    effects::PodEvent,
+    pod::{Container, ContainerStatus, Pod, Terminated, Waiting},
 };
 
 /// A container that was started again counts as steady when it has run for as often this long, up to the time after which the
@@ -25,54 +26,95 @@ pub(super) struct Problem {
     pub(super) message: String,
 }
 
-/// The problem of a pod that is alive, if it has one now; `said` is the newest thing that its Events say of it.
-pub(super) fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<Problem> {
-    unstartable(pod).or_else(|| waiting(pod)).or_else(|| unsteady(pod, now)).or_else(|| unschedulable(pod)).or_else(
-        || {
-            let message = late::of(pod, said, now)?;
-            Some(Problem { reason: WarmPoolReason::PodsLate, message })
-        },
-    )
+/// The problem of a pod that is alive, if it has one now; `said` is the newest thing that its Events say of it, `start` how long pods of its
+/// pool were seen to take to be ready.
+pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Timestamp) -> Option<Problem> {
+    let late = || {
+        let message = late::of(pod, said, start, now)?;
+        Some(Problem { reason: WarmPoolReason::PodsLate, message })
+    };
+    unstartable(pod)
+        .or_else(|| unhooked(pod, said))
+        .or_else(|| waiting(pod, said))
+        .or_else(|| unsteady(pod, said, now))
+        .or_else(|| unschedulable(pod))
+        .or_else(late)
 }
 
 /// When a pod that is left as it is has another problem than now, or none.
-pub(super) fn changes_at(pod: &Pod, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn changes_at(pod: &Pod, start: Duration, now: Timestamp) -> Option<Timestamp> {
     let steady = containers(pod).filter_map(|(container, _)| steady_at(container));
-    steady.chain(late::times(pod)).filter(|at| *at > now).min()
+    steady.chain(late::times(pod, start)).filter(|at| *at > now).min()
+}
+
+/// Whether a pod's Events may say more than its status.
+pub(super) fn is_worth_asking(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+    let may_be_ended = |c: &ContainerStatus| {
+        pod.container(&c.name).is_some_and(|spec| spec.has_ending_probe() || spec.has_post_start())
+    };
+    let mut loops = containers(pod).filter(|(c, duty)| is_backing_off(c) || is_unsteady(pod, c, *duty, now));
+    late::is_unexplained(pod, start, now) || loops.any(|(c, _)| may_be_ended(c))
 }
 
 fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-fn waiting(pod: &Pod) -> Option<Problem> {
+fn waiting(pod: &Pod, said: Option<&PodEvent>) -> Option<Problem> {
     containers(pod).find_map(|(container, duty)| {
         let waiting = container.state.waiting.as_ref()?;
         let reason = cause(waiting)?;
-        let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
+        let words = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
         let ended = container.last_state.terminated.as_ref().filter(|_| reason == WarmPoolReason::CrashLoopBackOff);
         let how = ended.map(|end| format!("it {}; ", end.description())).unwrap_or_default();
         let advice = match reason {
             WarmPoolReason::ImagePullBackOff if container.name == inject::NAME => CHECK_AGENT_IMAGE,
             WarmPoolReason::ImagePullBackOff => CHECK_IMAGE,
-            WarmPoolReason::CrashLoopBackOff => &duty.advice(pod, container, ended),
+            WarmPoolReason::CrashLoopBackOff => &duty.advice(pod, container, ended, said),
             _ => CORRECT,
         };
-        let message = format!("pod {}, container {}: {how}{said}; {advice}", name(pod), container.name);
+        let message = format!("pod {}, container {}: {how}{words}; {advice}", name(pod), container.name);
         Some(Problem { reason, message })
     })
 }
 
 /// The kubelet backs off from what could not be started as from what crashed, and says why only of the last attempt.
 fn unstartable(pod: &Pod) -> Option<Problem> {
-    let is_backing_off = |c: &ContainerStatus| c.state.waiting.as_ref().is_some_and(|w| w.reason == "CrashLoopBackOff");
     containers(pod).find_map(|(container, _)| {
-        let before = || container.last_state.terminated.as_ref().filter(|_| is_backing_off(container));
-        let end = container.state.terminated.as_ref().or_else(before).filter(|end| end.could_not_start())?;
+        let end = ended(container).filter(|end| end.could_not_start())?;
         let message = &end.message;
         let message = format!("pod {}, container {}: {message}; {CORRECT}", name(pod), container.name);
         Some(Problem { reason: WarmPoolReason::CreateContainerError, message })
     })
+}
+
+fn is_backing_off(container: &ContainerStatus) -> bool {
+    container.state.waiting.as_ref().is_some_and(|w| w.reason == "CrashLoopBackOff")
+}
+
+/// How a container ended that does not run now and may be started again.
+fn ended(container: &ContainerStatus) -> Option<&Terminated> {
+    let before = || container.last_state.terminated.as_ref().filter(|_| is_backing_off(container));
+    container.state.terminated.as_ref().or_else(before)
+}
+
+/// The containers that are down and that a postStart hook may have brought down. For a moment their status has the hook's words, and then no
+/// trace of it.
+pub(super) fn may_be_unhooked(pod: &Pod) -> impl Iterator<Item = &str> {
+    let is_down = |c: &&ContainerStatus| ended(c).is_some_and(|end| !end.could_not_start());
+    let down = containers(pod).map(|(c, _)| c).filter(is_down).map(|c| c.name.as_str());
+    down.filter(|name| pod.container(name).is_some_and(Container::has_post_start))
+}
+
+/// A container whose postStart hook failed, which ends it.
+fn unhooked(pod: &Pod, said: Option<&PodEvent>) -> Option<Problem> {
+    let said = said?;
+    let container = may_be_unhooked(pod).find(|container| said.is_of_the_hook(container))?;
+    let message = format!(
+        "pod {}, container {container}: its postStart hook fails ({said}); correct the hook in the template",
+        name(pod)
+    );
+    Some(Problem { reason: WarmPoolReason::CreateContainerError, message })
 }
 
 /// What is expected of a container.
@@ -110,35 +152,51 @@ const CORRECT: &str = "correct what the message names";
 
 impl Duty {
     /// What helps a container that crashes, and last ended like this.
-    fn advice(self, pod: &Pod, container: &ContainerStatus, ended: Option<&Terminated>) -> String {
+    fn advice(
+        self,
+        pod: &Pod,
+        container: &ContainerStatus,
+        ended: Option<&Terminated>,
+        said: Option<&PodEvent>,
+    ) -> String {
         let logs = format!("see kubectl logs {} -c {} --previous", name(pod), container.name);
-        match self {
+        let probe = said.filter(|said| said.is_of_an_ending_probe(&container.name));
+        let has_probe = pod.container(&container.name).is_some_and(Container::has_ending_probe);
+        // A command that heeds TERM may end well when a probe has it ended.
+        let may_be_a_probe = has_probe && ended.is_some_and(|end| end.was_signalled() || end.exit_code == 0);
+        match (self, probe) {
             _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template".to_owned(),
-            Self::End => format!("this init container has to end with exit code 0; {logs}"),
-            Self::Run if ended.is_some_and(Terminated::was_signalled) => format!(
+            (Self::End, _) => format!("this init container has to end with exit code 0; {logs}"),
+            (Self::Run, Some(said)) => format!(
+                "its node ends it for that: {}; correct the probe in the template, or what it asks",
+                late::quoted(said.note.trim_end_matches([':', ' ', '\n']))
+            ),
+            (Self::Run, None) if may_be_a_probe => format!(
                 "a liveness or startup probe that fails ends it like this: see kubectl describe pod; else its command must keep \
                  running: {logs}"
             ),
-            Self::Run => format!("its command must keep running, such as [\"sleep\", \"infinity\"]; {logs}"),
+            (Self::Run, None) => format!("its command must keep running, such as [\"sleep\", \"infinity\"]; {logs}"),
         }
     }
 }
 
 /// A container that crashes again and again looks well between two crashes.
-fn unsteady(pod: &Pod, now: Timestamp) -> Option<Problem> {
-    let (container, duty) = containers(pod).find(|(c, duty)| {
-        let is_over = matches!(duty, Duty::End) && c.state.terminated.as_ref().is_some_and(|end| end.exit_code == 0);
-        let has_ended =
-            c.state.terminated.is_some() && c.restart_count >= RESTARTS && pod.spec.restart_policy != "Never";
-        !is_over && (has_ended || steady_at(c).is_some_and(|at| at > now))
-    })?;
+fn is_unsteady(pod: &Pod, container: &ContainerStatus, duty: Duty, now: Timestamp) -> bool {
+    let end = container.state.terminated.as_ref();
+    let is_over = matches!(duty, Duty::End) && end.is_some_and(|end| end.exit_code == 0);
+    let has_ended = end.is_some() && container.restart_count >= RESTARTS && pod.spec.restart_policy != "Never";
+    !is_over && (has_ended || steady_at(container).is_some_and(|at| at > now))
+}
+
+fn unsteady(pod: &Pod, said: Option<&PodEvent>, now: Timestamp) -> Option<Problem> {
+    let (container, duty) = containers(pod).find(|(c, duty)| is_unsteady(pod, c, *duty, now))?;
     let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
     let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
     let message = format!(
         "pod {}, container {}: it {how} and is started again and again; {}",
         name(pod),
         container.name,
-        duty.advice(pod, container, ended)
+        duty.advice(pod, container, ended, said)
     );
     Some(Problem { reason: WarmPoolReason::CrashLoopBackOff, message })
 }
@@ -151,7 +209,11 @@ fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
 }
 
 /// What helps a pod that no node takes, by the scheduler's words: it has some for each node, and what is named here first counts.
-const SCHEDULING: [(&str, &str); 11] = [
+const SCHEDULING: [(&str, &str); 12] = [
+    (
+        "readwriteoncepod",
+        "one pod at a time may use this claim: set spec.replicas to 1, or take another accessMode, or a volume of each pod's own",
+    ),
     (
         "were unschedulable",
         "nodes that would do take no new pods: kubectl uncordon one (kubectl get nodes: SchedulingDisabled), or add nodes that fit the template",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use arl_crds::{condition::is_alike, reason::WarmPoolReason};
+use arl_crds::{ExecutorMode, condition::is_alike, reason::WarmPoolReason};
 use jiff::Timestamp;
 
 use crate::{
@@ -16,6 +16,11 @@ const MAX: Duration = Duration::from_secs(60);
 /// What took so long to fail, such as a webhook that hangs, is not over in a moment.
 const LASTING: Duration = Duration::from_secs(1);
 const ADMISSION: &str = "change spec.template so that the namespace's admission accepts it, or create what it names";
+/// A policy may be against what is in no template.
+const ADMISSION_OF_AGENT: &str = "change spec.template so that the namespace's admission accepts it, or create what it names; the pod also has \
+     the operator's own init container arl-agent, with the image of --agent-image (executor.mode: Exec does without)";
+/// What is refused for these has nothing to do with it.
+const NOT_OF_AGENT: [&str; 2] = ["violates PodSecurity", "looking up service account"];
 /// So often in a row pods that were made a moment before may be ended from outside, before that is waited for.
 const DISRUPTIONS: u32 = 3;
 
@@ -37,10 +42,14 @@ impl Setback {
         Self { reason, message, passing: false, occasional: false, attempts: 0, until: Timestamp::UNIX_EPOCH }
     }
 
-    /// A pod could not be created.
-    pub(super) fn of(failure: &Failure) -> Self {
+    /// A pod could not be created, which steps get into in this mode.
+    pub(super) fn of(failure: &Failure, mode: ExecutorMode) -> Self {
         let refusal = failure.refusal().filter(|_| failure.is_refusal());
         let said = refusal.map_or_else(|| failure.cause().to_string(), ToString::to_string);
+        let admission = match mode {
+            ExecutorMode::Agent if !NOT_OF_AGENT.iter().any(|words| said.contains(words)) => ADMISSION_OF_AGENT,
+            ExecutorMode::Agent | ExecutorMode::Exec => ADMISSION,
+        };
         let (reason, advice) = match refusal.map(|refusal| refusal.code) {
             Some(403) if said.contains("exceeded quota") => {
                 (WarmPoolReason::QuotaExceeded, "raise the ResourceQuota of the namespace or lower spec.replicas")
@@ -50,7 +59,7 @@ impl Setback {
                 "let it leave what begins with arl.infra.io/, and the owners of pods, as they are",
             ),
             Some(_) if said.contains("denied the request") || said.contains("denied request") => {
-                (WarmPoolReason::Refused, ADMISSION)
+                (WarmPoolReason::Refused, admission)
             }
             Some(409) if said.contains("already exists") => {
                 (WarmPoolReason::Refused, "no pod of that name is there: an admission webhook of the cluster says so")
@@ -66,7 +75,7 @@ impl Setback {
             Some(400 | 422) if !["denied", "forbidden"].iter().any(|word| said.contains(word)) => {
                 (WarmPoolReason::InvalidTemplate, "correct spec.template")
             }
-            Some(400 | 403 | 422) => (WarmPoolReason::Refused, ADMISSION),
+            Some(400 | 403 | 422) => (WarmPoolReason::Refused, admission),
             _ if said.contains("webhook") => {
                 (WarmPoolReason::ApiError, "repair or remove that admission webhook of the cluster; it is tried again")
             }
@@ -127,7 +136,31 @@ mod tests {
     };
 
     fn of(cause: Cause) -> Setback {
-        Setback::of(&Failure::new("create", "Pod", &Key::new("ns", "p-1"), cause))
+        of_mode(cause, ExecutorMode::Agent)
+    }
+
+    fn of_mode(cause: Cause, mode: ExecutorMode) -> Setback {
+        Setback::of(&Failure::new("create", "Pod", &Key::new("ns", "p-1"), cause), mode)
+    }
+
+    #[test]
+    fn what_a_policy_may_have_against_the_operators_own_container_is_said_where_there_is_one() {
+        use ExecutorMode::{Agent, Exec};
+        let policy = "pods \"p-1\" is forbidden: ValidatingAdmissionPolicy 'x' denied request: images must come from the registry";
+        for (code, said, mode, names) in [
+            (422, policy, Agent, true),
+            (422, policy, Exec, false),
+            (403, "admission webhook \"w\" denied the request: image not allowed", Agent, true),
+            (403, "pods \"p-1\" is forbidden: maximum cpu usage per Container is 1", Agent, true),
+            (403, "violates PodSecurity \"restricted\"", Agent, false),
+            (403, "error looking up service account ns/x: serviceaccount \"x\" not found", Agent, false),
+            (403, "exceeded quota: q", Agent, false),
+            (422, "Pod \"p-1\" is invalid: spec.containers: Required value", Agent, false),
+        ] {
+            let message = of_mode(Cause::Refused(Refusal::new(code, said)), mode).message;
+            let words = "init container arl-agent, with the image of --agent-image (executor.mode: Exec";
+            assert_eq!(message.contains(words), names, "{message}");
+        }
     }
 
     #[test]
@@ -205,7 +238,7 @@ mod tests {
         let second = timeout().after(Some(&first), Timestamp::UNIX_EPOCH);
         assert_eq!((first.is_shown(), second.is_shown()), (false, true));
         let slow = Failure::new("create", "Pod", &Key::new("ns", "p-1"), Cause::Timeout).after(LASTING);
-        assert!(Setback::of(&slow).after(None, Timestamp::UNIX_EPOCH).is_shown(), "it has lasted");
+        assert!(Setback::of(&slow, ExecutorMode::Agent).after(None, Timestamp::UNIX_EPOCH).is_shown(), "it has lasted");
         let quota = |used| of(Cause::Refused(Refusal::new(403, format!("exceeded quota: q, used: pods={used}"))));
         let first = quota(3).after(None, Timestamp::UNIX_EPOCH);
         let second = quota(4).after(Some(&first), Timestamp::UNIX_EPOCH);

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::{
-    late,
+    late, manifest,
     observe::Observed,
     problem::{self, Problem},
     scaling::Limit,
@@ -100,7 +100,9 @@ fn problem(observed: &Observed, now: Timestamp) -> Option<Problem> {
         );
         Some(Problem { reason: WarmPoolReason::PodsEnded, message })
     };
-    let of_pods = || observed.alive().find_map(|pod| problem::of(pod, observed.said_of(pod), now));
+    let of_pod = |pod: &Pod| problem::of(pod, observed.said_of(pod), observed.demand.start, now);
+    let of_pods =
+        || observed.alive().find_map(|pod| of_pod(pod).map(|found| hook_before(observed, pod).unwrap_or(found)));
     let of_pods = || of_pods().or_else(|| said_before(observed, now));
     set_back(true).or_else(misnamed).or_else(clogged).or_else(of_pods).or_else(|| set_back(false))
 }
@@ -112,9 +114,18 @@ fn said_before(observed: &Observed, now: Timestamp) -> Option<Problem> {
     let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
     let is_of = |pod: &Pod| said.message.starts_with(&format!("pod {}: ", pod.name_any()));
     let is_asked = observed.asked.as_ref().is_some_and(|asked| asked.times > 0);
-    let may_be = |pod: &Pod| late::may_have_been(pod, now) || !is_asked && late::is_worth_asking(pod, now);
+    let start = observed.demand.start;
+    let may_be = |pod: &Pod| late::may_have_been(pod, start, now) || !is_asked && late::is_unexplained(pod, start, now);
     let is_said = observed.alive().any(|pod| may_be(pod) && is_of(pod));
     is_said.then(|| Problem { reason, message: said.message.clone() })
+}
+
+/// What was said of a postStart hook that failed, whose words a pod's status has for a moment only.
+fn hook_before(observed: &Observed, pod: &Pod) -> Option<Problem> {
+    let (said, reason) = (&observed.pool.status.as_ref()?.conditions, WarmPoolReason::CreateContainerError);
+    let said = condition::find_true(said, PODS_FAILING).filter(|said| said.reason == reason.as_str())?;
+    let is_of = |name: &str| said.message.starts_with(&format!("pod {}, container {name}: ", pod.name_any()));
+    problem::may_be_unhooked(pod).any(is_of).then(|| Problem { reason, message: said.message.clone() })
 }
 
 fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> {
@@ -168,8 +179,8 @@ fn limited(observed: &Observed, problem: Option<&Problem>) -> Option<Wanted> {
     Some(Wanted { type_: SCALING_LIMITED, truth: limit.is_some().into(), reason, message })
 }
 
-/// What the API server warns of, such as a misspelt field, which it leaves out. It is there only while there is something; what an
-/// earlier process was told stays until a pod is created.
+/// What the API server warns of, such as a misspelt field, which it leaves out, or what a policy only warns of. It is there only while there
+/// is something; what an earlier process was told stays until a pod is created.
 fn warned(observed: &Observed) -> Option<Wanted> {
     let recorded = || {
         let status = observed.pool.status.as_ref()?;
@@ -179,7 +190,14 @@ fn warned(observed: &Observed) -> Option<Wanted> {
         None => recorded()?,
         Some(warnings) if warnings.is_empty() => return None,
         Some(warnings) => {
-            format!("of what the template has, this is left out: {}; correct spec.template", warnings.join("; "))
+            let (left_out, others): (Vec<_>, Vec<_>) =
+                warnings.iter().map(String::as_str).partition(|warning| manifest::is_left_out(warning));
+            let of = |warnings: &[&str], words: &str, advice: &str| {
+                (!warnings.is_empty()).then(|| format!("{words}: {}{advice}", warnings.join("; ")))
+            };
+            let left_out = of(&left_out, "of what the template has, this is left out", "; correct spec.template");
+            let others = of(&others, "the API server warns", "");
+            left_out.into_iter().chain(others).collect::<Vec<_>>().join("; besides, ")
         }
     };
     let reason = WarmPoolReason::TemplateWarnings.as_str();

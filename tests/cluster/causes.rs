@@ -70,7 +70,7 @@ async fn what_keeps_a_pod_from_being_ready_is_named_in_the_kubelets_words() {
     let mut startup = template();
     startup["spec"]["initContainers"] = json!([goes_on]);
     let probed = &mut startup["spec"]["initContainers"][0];
-    probed["startupProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1000});
+    probed["startupProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 35});
     let mut gate = template();
     gate["spec"]["schedulingGates"] = json!([{"name": "example.org/gate"}]);
     let mut readiness = template();
@@ -111,7 +111,10 @@ async fn what_no_node_takes_is_told_what_helps() {
     misplaced["spec"]["nodeName"] = json!("no-such-node");
     let mut forbidden = template();
     forbidden["spec"]["securityContext"] = json!({"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]});
+    let mut devices = template();
+    devices["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "nosuch"}]);
     for (name, template, reason, advice) in [
+        ("devices", devices, "PodsLate", "\"nosuch\" not found; create or correct what this names"),
         ("selector", elsewhere, "Unschedulable", "correct nodeSelector or affinity"),
         ("unbound", unbound, "Unschedulable", "needs a volume or a StorageClass"),
         ("sysctl", forbidden, "PodsDisrupted", "was refused by its node (SysctlForbidden"),
@@ -179,6 +182,44 @@ async fn what_cannot_be_started_and_a_sidecar_that_crashes_get_advice_that_helps
         let events = world.events_about::<WarmPool>(pool).await;
         assert!(!events.iter().any(|reason| reason == "PodsRecovered"), "{pool}: {events:?}");
     }
+}
+
+/// In neither case is the command at fault, and the container's status has no trace of what is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_probe_or_a_hook_ends_is_not_told_to_keep_running() {
+    let world = World::new("ended").await;
+    let mut probe = template();
+    let executor = &mut probe["spec"]["containers"][0];
+    executor["command"] = json!(["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"]);
+    executor["livenessProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 2});
+    world.pool_of("probe", 1, &probe).await;
+    let mut hook = template();
+    hook["spec"]["containers"][0]["lifecycle"] = json!({"postStart": {"exec": {"command": ["false"]}}});
+    world.pool_of("hook", 1, &hook).await;
+    let said = world.fails_with("probe", "CrashLoopBackOff", "its node ends it for that: Liveness probe failed").await;
+    assert!(!said.contains("keep running"), "{said}");
+    world.fails_with("hook", "CreateContainerError", "ook").await;
+    let restarts = |pods: &[Pod]| {
+        let statuses = pods.iter().flat_map(|p| p.status.iter()).flat_map(|s| s.container_statuses.iter().flatten());
+        statuses.filter(|c| c.restart_count >= 3).count()
+    };
+    world.pods("both were started again three times", |pods| restarts(pods) == 2).await;
+    let events = world.events_about::<WarmPool>("hook").await;
+    assert_eq!(events.iter().filter(|reason| *reason == "PodsFailing").count(), 1, "{events:?}");
+}
+
+/// Its probe gives it more than half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_start_within_its_own_probe_is_no_failure() {
+    let world = World::new("slow").await;
+    let mut slow = template();
+    slow["spec"]["containers"][0]["startupProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 60});
+    slow["spec"]["containers"][0]["command"] = json!(["sh", "-c", "sleep 36; touch /tmp/up; sleep 2147483647"]);
+    world.pool_of("p", 1, &slow).await;
+    world.pool_is_ready("p", 1).await;
+    let events = world.events_about::<WarmPool>("p").await;
+    assert!(!events.iter().any(|reason| reason == "PodsFailing"), "{events:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -149,8 +149,8 @@ fn a_process_goes_with_all_of_its_threads() {
     let late = stream.report("late");
     assert_eq!((late.end, late.survivors), (RunEnd::TimedOut, Vec::new()));
     assert!(processes("71071").is_empty());
-    let left = format!("python3 -c \"$1\" & until grep -q '^State:.Z' /proc/$!/status; do :; done; exit 3");
-    let failed = stream.run("left", vec![command(&["sh", "-c", &left, "sh", &script("71072")])]);
+    let left = "python3 -c \"$1\" & until grep -q '^State:.Z' /proc/$!/status; do :; done; exit 3";
+    let failed = stream.run("left", vec![command(&["sh", "-c", left, "sh", &script("71072")])]);
     assert_eq!((&failed.steps[0].0, failed.survivors), (&StepEnd::Exited(3), Vec::new()));
     assert!(processes("71072").is_empty());
 }

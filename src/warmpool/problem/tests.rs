@@ -17,6 +17,32 @@ fn pod(status: &Value) -> Pod {
     pod.seen_at(at(0))
 }
 
+/// How long pods of its pool were seen to take.
+const START: Duration = Duration::from_secs(5);
+
+/// What an Event says, of the executor container.
+fn event(said: &str) -> PodEvent {
+    let (reason, note) = said.split_once(": ").unwrap();
+    PodEvent { reason: reason.into(), container: Some("executor".into()), note: note.into() }
+}
+
+fn of(pod: &Pod, said: Option<&str>, now: Timestamp) -> Option<Problem> {
+    super::of(pod, said.map(event).as_ref(), START, now)
+}
+
+fn changes_at(pod: &Pod, now: Timestamp) -> Option<Timestamp> {
+    super::changes_at(pod, START, now)
+}
+
+/// The same, with this in the spec of its container.
+fn pod_with(spec: &Value, status: &Value) -> Pod {
+    let mut pod = pod(status);
+    let mut container = spec.clone();
+    container["name"] = json!("executor");
+    pod.spec.containers = vec![serde_json::from_value(container).unwrap()];
+    pod
+}
+
 fn condition(type_: &str, status: &str, reason: &str, message: &str) -> Value {
     json!({ "type": type_, "status": status, "reason": reason, "message": message, "lastTransitionTime": at(0).to_string() })
 }
@@ -144,15 +170,70 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
 #[test]
 fn a_pod_may_have_been_late_before_until_it_is() {
     let pod = pod(&json!({}));
-    assert_eq!([0, 29, 30, 31].map(|now| late::may_have_been(&pod, at(now))), [true, true, false, false]);
+    assert_eq!([0, 29, 30, 31].map(|now| late::may_have_been(&pod, START, at(now))), [true, true, false, false]);
+}
+
+/// A pod whose container runs since this second and is not ready, with this in its spec.
+fn starting(spec: &Value, since: i64) -> Pod {
+    let scheduled = condition("PodScheduled", "True", "", "");
+    let unready = condition("Ready", "False", "ContainersNotReady", "m");
+    let running = json!({ "running": { "startedAt": at(since).to_string() } });
+    let container = json!({ "name": "executor", "state": running });
+    let status = json!({ "conditions": [scheduled, unready], "containerStatuses": [container] });
+    let mut pod = pod_with(spec, &status);
+    // It was made at 0, and is seen now.
+    pod = pod.seen_at(at(since.max(0)));
+    pod.unready_since = Some(at(0));
+    pod
+}
+
+#[test]
+fn a_pod_is_late_once_it_has_taken_longer_than_others_of_its_pool_and_than_its_probes_give_it() {
+    let none = json!({});
+    let startup = json!({ "startupProbe": { "periodSeconds": 5, "failureThreshold": 20 } });
+    let readiness = json!({ "readinessProbe": { "initialDelaySeconds": 70, "periodSeconds": 5 } });
+    let short = json!({ "startupProbe": { "periodSeconds": 1 } });
+    for (what, spec, since, start, late) in [
+        ("neither", &none, 2, 5, 30),
+        ("others take long", &none, 2, 75, 150),
+        ("a startup probe", &startup, 2, 5, 103),
+        ("after its image was pulled for a minute", &startup, 60, 5, 161),
+        ("a readiness probe", &readiness, 2, 5, 78),
+        ("a probe that gives it little", &short, 2, 5, 30),
+        ("both", &startup, 2, 75, 150),
+    ] {
+        let (pod, start) = (starting(spec, since), Duration::from_secs(start));
+        let of = |now| super::of(&pod, None, start, at(now)).map(|problem| problem.reason);
+        assert_eq!(of(late - 1), None, "{what}");
+        assert_eq!(of(late), Some(WarmPoolReason::PodsLate), "{what}");
+        assert_eq!(super::changes_at(&pod, start, at(since)), Some(at(late)), "{what}");
+        assert!(super::is_worth_asking(&pod, start, at(late)) && !super::is_worth_asking(&pod, start, at(late - 1)));
+    }
+    let mut again = starting(&startup, 150);
+    again.status.container_statuses[0].restart_count = 1;
+    assert!(of(&again, None, at(151)).is_some(), "what its probe gave it is used up");
+    let creating = json!([{ "name": "executor", "state": { "waiting": { "reason": "ContainerCreating" } } }]);
+    let scheduled = condition("PodScheduled", "True", "", "");
+    let mount = pod_with(&startup, &json!({ "conditions": [scheduled], "containerStatuses": creating }));
+    assert!(of(&mount, Some("FailedMount: no"), at(30)).is_some(), "no probe is asked before it runs");
+    assert_eq!(of(&mount, Some("Unhealthy: Startup probe failed: no"), at(30)), None, "that was a helper's");
 }
 
 #[test]
 fn a_pod_that_no_scheduler_looks_at_says_so() {
     let mut pod = pod(&json!({}));
+    let is_worth_asking = |pod: &Pod, now| super::is_worth_asking(pod, START, at(now));
+    assert!(!is_worth_asking(&pod, 30), "its template names a node");
     pod.spec.node_name.clear();
+    assert!(is_worth_asking(&pod, 30) && !is_worth_asking(&pod, 29));
     let problem = of(&pod, None, at(30)).unwrap();
     assert!(problem.message.contains("no scheduler has given it a node") && problem.message.contains("schedulerName"));
+    let unreadable = super::of(&pod, Some(&PodEvent::unreadable()), START, at(30)).unwrap();
+    assert!(unreadable.message.contains("may not list Events") && unreadable.message.contains("schedulerName"));
+    let claim = "FailedResourceClaimCreation: PodResourceClaim gpu: resourceclaimtemplate \"gpu\" not found";
+    let message = of(&pod, Some(claim), at(30)).unwrap().message;
+    assert!(message.contains(claim) && message.contains("create or correct what this names"), "{message}");
+    assert!(!message.contains("schedulerName"), "{message}");
 }
 
 #[test]
@@ -185,18 +266,37 @@ fn what_a_container_waits_for_is_named_whatever_its_word() {
 
 #[test]
 fn what_crashes_is_told_by_how_it_ended() {
-    for (reason, code, words, not) in [
-        ("OOMKilled", 137, "was killed for lack of memory; back-off 10s; raise its memory limit", "keep running"),
-        ("Error", 137, "exited with code 137; back-off 10s; a liveness or startup probe that fails", "raise"),
-        ("Error", 143, "a liveness or startup probe that fails ends it like this", "raise"),
-        ("Error", 1, "exited with code 1; back-off 10s; its command must keep running", "probe"),
+    let (probed, plain) = (json!({ "livenessProbe": {} }), json!({ "readinessProbe": {} }));
+    let liveness = Some("Unhealthy: Liveness probe failed: ");
+    let ends = "its node ends it for that: Liveness probe failed; correct the probe";
+    let command = "its command must keep running, such as";
+    let either = "a liveness or startup probe that fails ends it like this";
+    for (spec, reason, code, said, words, not) in [
+        (&probed, "OOMKilled", 137, liveness, "was killed for lack of memory; back-off 10s; raise its", "keep running"),
+        (&probed, "Error", 137, None, "exited with code 137; back-off 10s; a liveness or startup probe", "raise"),
+        (&probed, "Error", 143, None, either, "raise"),
+        (&probed, "Completed", 0, None, either, "sleep"),
+        (&probed, "Error", 1, None, command, "probe"),
+        (&plain, "Error", 1, None, "exited with code 1; back-off 10s; its command must keep running", "probe"),
+        (&plain, "Error", 137, None, command, "probe"),
+        (&plain, "Completed", 0, None, command, "probe"),
+        (&probed, "Completed", 0, liveness, ends, "keep running"),
+        (&probed, "Error", 1, liveness, ends, "keep running"),
+        (&probed, "Error", 137, liveness, ends, "keep running"),
+        (&probed, "Error", 1, Some("Unhealthy: Readiness probe failed: no"), command, "probe"),
     ] {
         let ended = json!({ "terminated": { "exitCode": code, "reason": reason } });
         let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
-        let container = json!({ "name": "executor", "restartCount": 2, "state": backing_off, "lastState": ended });
-        let problem = of(&pod(&json!({ "containerStatuses": [container] })), None, at(1)).unwrap();
-        assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff);
-        assert!(problem.message.contains(words) && !problem.message.contains(not), "{}", problem.message);
+        let running = json!({ "running": { "startedAt": at(0).to_string() } });
+        for (state, quoted) in [(backing_off, true), (running, false)] {
+            let container = json!({ "name": "executor", "restartCount": 2, "state": state, "lastState": ended });
+            let pod = pod_with(spec, &json!({ "containerStatuses": [container] })).seen_at(at(0));
+            let problem = of(&pod, said, at(1)).unwrap();
+            assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff);
+            let words = if quoted { words } else { words.split("; ").last().unwrap() };
+            assert!(problem.message.contains(words) && !problem.message.contains(not), "{}", problem.message);
+            assert_eq!(is_worth_asking(&pod, START, at(1)), spec == &probed, "{spec}");
+        }
     }
 }
 
@@ -206,7 +306,12 @@ fn an_image_that_takes_minutes_is_said_and_not_before() {
     let pod = pod(&json!({ "conditions": [condition("PodScheduled", "True", "", "")], "containerStatuses": creating }));
     assert_eq!(of(&pod, None, at(299)), None);
     assert_eq!(changes_at(&pod, at(31)), Some(at(300)));
-    assert!(of(&pod, None, at(300)).unwrap().message.contains("has not started (ContainerCreating)"));
+    let message = of(&pod, None, at(300)).unwrap().message;
+    assert!(message.contains("has not started (ContainerCreating); its image may"), "{message}");
+    let hooked = pod_with(&json!({ "lifecycle": { "postStart": {} } }), &serde_json::to_value(&pod.status).unwrap());
+    assert_eq!(of(&hooked, None, at(299)), None);
+    let message = of(&hooked, None, at(300)).unwrap().message;
+    assert!(message.contains("its postStart hook may not have ended, until which it does not count"), "{message}");
 }
 
 /// The pod's uid, its Ready condition, when.
@@ -353,6 +458,10 @@ fn where_the_image_of_the_agent_cannot_be_pulled_the_operator_is_named_and_not_t
 fn what_helps_a_pod_that_no_node_takes_depends_on_why() {
     for (why, advice) in [
         ("persistentvolumeclaim \"x\" not found", "create the claim that the template names"),
+        (
+            "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+            "set spec.replicas to 1, or take another accessMode",
+        ),
         ("0/1 nodes are available: 1 node(s) had untolerated taint(s)", "give the template a toleration"),
         ("0/1 nodes are available: 1 node(s) had untolerated taint {gpu: only}", "give the template a toleration"),
         (

@@ -110,12 +110,19 @@ fn pods_that_ended_and_cannot_be_deleted_are_counted_where_they_are_in_the_way()
 fn what_the_api_server_warned_of_is_said_until_a_pod_is_made_without_a_warning() {
     let recorded =
         json!({ "conditions": with(&[("TemplateWarnings", "True", "TemplateWarnings", "before")]).conditions });
-    let left_out = "of what the template has, this is left out: a; b; correct spec.template";
+    let (unknown, unused) =
+        ("unknown field \"spec.x\"", "unused field \"metadata.finalizers\": a pool's pods have none");
+    let left_out = format!("of what the template has, this is left out: {unknown}; {unused}; correct spec.template");
+    let (policy, name) = ("would violate PodSecurity \"restricted:latest\": unknown field", "metadata.name: no dots");
+    let warns = format!("the API server warns: {policy}; {name}");
+    let both = format!("{left_out}; besides, {warns}");
     for (status, warnings, message) in [
         (&Value::Null, None, None),
-        (&Value::Null, Some(vec!["a", "b"]), Some(left_out)),
+        (&Value::Null, Some(vec![unknown, unused]), Some(&*left_out)),
         (&recorded, None, Some("before")),
-        (&recorded, Some(vec!["a", "b"]), Some(left_out)),
+        (&recorded, Some(vec![unknown, unused]), Some(&left_out)),
+        (&recorded, Some(vec![policy, name]), Some(&warns)),
+        (&recorded, Some(vec![policy, unknown, name, unused]), Some(&both)),
         (&recorded, Some(vec![]), None),
     ] {
         let scene = Scene::new(0, &Value::Null);
@@ -124,6 +131,55 @@ fn what_the_api_server_warned_of_is_said_until_a_pod_is_made_without_a_warning()
         seen.warnings = warnings.map(|all| all.into_iter().map(str::to_owned).collect());
         let found = status::status(&seen, scene.now);
         assert_eq!(said(&found, "TemplateWarnings").map(|(.., message)| message), message);
+    }
+}
+
+/// For a moment the kubelet says what the hook failed with, and then, as it backs off, only that the container was ended.
+#[test]
+fn a_post_start_hook_that_fails_is_said_in_the_same_words_while_its_container_backs_off() {
+    const HOOK: Row = (
+        "PodsFailing",
+        "True",
+        "CreateContainerError",
+        "pod p-1, container executor: Exec lifecycle hook ([false]) failed; correct what the message names",
+    );
+    const WELL: Row = ("PodsFailing", "False", "PodsHealthy", "no idle pod has a problem");
+    const ANOTHER: Row =
+        ("PodsFailing", "True", "CreateContainerError", "pod p-2, container executor: no such volume; correct it");
+    let waiting = |reason: &str, message: &str| json!({ "waiting": { "reason": reason, "message": message } });
+    let back_off = waiting("CrashLoopBackOff", "back-off 10s");
+    let failed = waiting("PostStartHookError", "Exec lifecycle hook ([false]) failed");
+    let hook = Some(("FailedPostStartHook", "PostStartHook failed"));
+    let by_events = "its postStart hook fails (FailedPostStartHook: PostStartHook failed); correct the hook";
+    for (has_hook, recorded, state, said, reason, words) in [
+        (true, WELL, &failed, None, "CreateContainerError", HOOK.3),
+        (true, HOOK, &back_off, None, "CreateContainerError", HOOK.3),
+        (true, HOOK, &back_off, hook, "CreateContainerError", HOOK.3),
+        (true, WELL, &back_off, hook, "CreateContainerError", by_events),
+        (true, ANOTHER, &back_off, hook, "CreateContainerError", by_events),
+        (true, WELL, &back_off, None, "CrashLoopBackOff", "its command must keep running"),
+        (true, HOOK, &json!({ "running": {} }), None, "PodsHealthy", "no idle pod"),
+        (false, HOOK, &back_off, None, "CrashLoopBackOff", "its command must keep running"),
+    ] {
+        let scene = Scene::new(1, &Value::Null);
+        scene.pool(1, &Value::Null, &serde_json::to_value(with(&[recorded])).unwrap());
+        scene.pod(1, false, None);
+        let mut pod = (**scene.cache.read().pods.get(&Key::new("ns", "p-1")).unwrap()).clone();
+        let lifecycle = if has_hook { json!({ "postStart": {} }) } else { Value::Null };
+        pod.spec = object(&json!({ "containers": [{ "name": "executor", "lifecycle": lifecycle }] }));
+        let killed = json!({ "terminated": { "reason": "Error", "exitCode": 137 } });
+        let status = json!({ "name": "executor", "restartCount": 1, "state": state, "lastState": killed });
+        pod.status = object(&json!({ "phase": "Running", "containerStatuses": [status] }));
+        scene.apply(pod);
+        if let Some((reason, note)) = said {
+            let container = Some("executor".into());
+            let warning = Warning::Found(Some(PodEvent { reason: reason.into(), note: note.into(), container }));
+            let asked = Asked::after(None, Uid("pod-1".into()), warning, scene.now);
+            scene.remember(|memory| memory.asked = Some(asked));
+        }
+        let (_, status) = scene.reconciled();
+        let (_, found, message) = self::said(&status, "PodsFailing").unwrap();
+        assert!(found == reason && message.contains(words), "{has_hook} {recorded:?} {state}: {found} {message}");
     }
 }
 

@@ -50,7 +50,10 @@ fn what_events_said_of_a_late_pod_stays_while_they_cannot_be_looked_at() {
             memory.asked = Some(Asked::after(memory.asked.as_ref(), Uid("pod-1".into()), warning, scene.now));
         });
     };
-    let found = || Warning::Found(Some("FailedMount: secret s not found".into()));
+    let found = || {
+        let (reason, note) = ("FailedMount".into(), "secret s not found".into());
+        Warning::Found(Some(PodEvent { reason, note, container: None }))
+    };
     asked(&scene, found());
     let said = scene.reconciled().1;
     assert!(said.conditions.iter().any(|c| c.message.contains("secret s not found")), "{said:?}");
