@@ -14,36 +14,13 @@ mod variable;
 use minicbor::{Decode, Encode};
 
 pub use excerpt::Excerpt;
-pub use run::{Nothing, RunMessage, Unfinished};
+pub use run::{Nothing, RunId, Unfinished};
 pub use variable::Variable;
 
 /// The version of these messages.
 pub const VERSION: u32 = 2;
 /// The first version that has [`ToAgent::Live`] and [`FromAgent::Live`].
 pub const LIVE_VERSION: u32 = 2;
-
-/// The name of a run: the uid of its Task.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[cbor(transparent)]
-pub struct RunId(#[n(0)] String);
-
-impl RunId {
-    /// `name`, if it can be the name of a directory and is no path: letters, digits and dashes, 1 to 64 of them.
-    pub fn new(name: &str) -> Option<Self> {
-        let run = Self(name.to_owned());
-        run.is_valid().then_some(run)
-    }
-
-    /// Whether it is what [`RunId::new`] makes; what was received may be anything.
-    pub fn is_valid(&self) -> bool {
-        (1..=64).contains(&self.0.len()) && self.0.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// From the operator.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -144,6 +121,9 @@ pub enum Action {
 
 /// From the agent.
 pub type FromAgent = AgentMessage<live::Event>;
+
+/// What is said of runs, and put on record: nothing of live processes.
+pub type RunMessage = AgentMessage<Nothing>;
 
 /// From the agent, where `L` is what may be said of live processes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
