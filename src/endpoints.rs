@@ -243,7 +243,7 @@ mod tests {
 
         for _ in 0..2 {
             assert!(!readiness(&scopes).1.contains("watch"));
-            scopes[0].cache().outages.failed("Pod", "watch: pods is forbidden");
+            scopes[0].cache().outages.failed("Pod", "watch: pods is forbidden", false);
             tokio::time::advance(OUTAGE).await;
         }
         let (code, said) = readiness(&scopes);

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         _ => {
-            Err("usage: arl-agent install|connect|supervise|step|live|version [DIRECTORY], or output DIRECTORY RUN"
+            Err("usage: arl-agent connect|supervise|step|live|version [DIRECTORY], or install DIRECTORY [WORKING-DIRECTORY], or output DIRECTORY RUN"
                 .into())
         }
     };

@@ -13,10 +13,7 @@ use std::{
 
 use arl_agent::frame::{self, Frames};
 use minicbor::{Decode, Encode};
-use nix::{
-    fcntl::{FcntlArg, fcntl},
-    poll::PollFlags,
-};
+use nix::poll::PollFlags;
 
 use crate::{children::spawn, limits};
 
@@ -26,15 +23,6 @@ const OUTGOING_MAX: usize = 4 * 1024 * 1024;
 const READ: usize = 16 * 1024;
 /// Memory that is kept for the next messages.
 const KEPT: usize = 256 * 1024;
-
-/// What a pipe holds that much goes through, four times what it does by itself: each turn from one process to the next takes longer
-/// than what is passed on in it.
-const PIPE: i32 = 256 * 1024;
-
-/// Lets a pipe hold more where that is allowed; nothing else is changed by it.
-pub fn widen(pipe: impl AsFd) {
-    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE));
-}
 
 /// Whether a process of the agent's own user is at the other end.
 pub fn is_own(stream: &UnixStream) -> bool {
@@ -73,7 +61,6 @@ impl Peer {
     pub fn new(input: OwnedFd, output: Option<OwnedFd>, max: usize) -> std::io::Result<Self> {
         for end in output.iter().chain([&input]) {
             rustix::io::ioctl_fionbio(end, true)?;
-            widen(end);
         }
         let (input, output) = (File::from(input), output.map(File::from));
         Ok(Self { input, output, incoming: Frames::new(max).keeping(KEPT), outgoing: Vec::new(), open: true })
@@ -151,13 +138,17 @@ impl Peer {
         self.read_by(&mut [0; READ]);
     }
 
-    /// The same, as much as there is room for in `buffer`.
-    pub fn read_by(&mut self, buffer: &mut [u8]) {
+    /// The same, as much as there is room for in `buffer`; whether there was anything.
+    pub fn read_by(&mut self, buffer: &mut [u8]) -> bool {
         match self.input.read(buffer) {
-            Ok(read @ 1..) => self.incoming.push(&buffer[..read]),
+            Ok(read @ 1..) => {
+                self.incoming.push(&buffer[..read]);
+                return true;
+            }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             _ => self.open = false,
         }
+        false
     }
 
     /// The next message; one that cannot be read ends the connection.

@@ -24,7 +24,8 @@ pub fn kind(program: &str, env: &[Variable], error: &std::io::Error) -> Kind {
 
 fn is_in_path(program: &str, env: &[Variable]) -> bool {
     let own = env.iter().rfind(|variable| variable.name == "PATH").map(|path| OsString::from(&path.value));
-    let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    // As the C library has it where there is none.
+    let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/usr/local/bin:/bin:/usr/bin".into());
     std::env::split_paths(&path).any(|directory| directory.join(program).exists())
 }
 

@@ -308,7 +308,7 @@ async fn a_start_that_is_given_up_leaves_no_process() {
     }
 }
 
-/// What the relay in the pod ends with, as the kubelet says it: code in the Sandbox has killed it.
+/// What the agent's process in the pod ends with, as the kubelet says it: code in the Sandbox has killed it.
 const KILLED: &[u8] = br#"{"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with exit code 137","details":{"causes":[{"reason":"ExitCode","message":"137"}]}}"#;
 
 #[tokio::test]

@@ -27,8 +27,7 @@ impl<R> Default for Listing<R> {
 impl<R: Row> Listing<R> {
     /// Adds a row, in whose place there is this one.
     pub(super) fn add(&mut self, row: R, present: Option<Arc<R>>) {
-        let version = |row: &R| (row.metadata().uid.clone(), row.metadata().resource_version.clone());
-        let is_known = present.as_ref().is_some_and(|present| version(present) == version(&row));
+        let is_known = present.as_ref().is_some_and(|present| version(&**present) == version(&row));
         self.0.insert(row.key(), (!is_known).then_some(Listed { row, present }));
     }
 
@@ -38,12 +37,18 @@ impl<R: Row> Listing<R> {
         let gone: Vec<Key> = table.keys().filter(|key| !self.0.contains_key(key)).cloned().collect();
         let mut changes: Vec<_> = gone.iter().map(|key| table.delete(key)).collect();
         for (key, listed) in self.0 {
-            let is_as_it_was =
-                |listed: &Listed<R>| listed.present.as_ref().map(Arc::as_ptr) == table.get(&key).map(Arc::as_ptr);
+            let is_as_it_was = |listed: &Listed<R>| {
+                listed.present.as_deref().map(version) == table.get(&key).map(AsRef::as_ref).map(version)
+            };
             if let Some(Listed { row, .. }) = listed.filter(is_as_it_was) {
                 changes.push(table.apply(row));
             }
         }
         changes
     }
+}
+
+/// Which version of which object a row is of.
+fn version<R: Row>(row: &R) -> (&Option<String>, &Option<String>) {
+    (&row.metadata().uid, &row.metadata().resource_version)
 }

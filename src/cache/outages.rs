@@ -8,9 +8,9 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A watch that works says nothing until something changes: one that has not failed for so long does. While one fails it is tried again
-/// every few seconds.
-const OVER: Duration = Duration::from_secs(30);
+/// A watch that works says nothing until something changes: one that has not failed for so long does. One that fails is tried again after
+/// seconds, and then 30 s may pass before an API server that does not answer is given up.
+const OVER: Duration = Duration::from_secs(90);
 
 /// The watches that fail now, by kind.
 #[derive(Debug, Default)]
@@ -28,10 +28,10 @@ impl Outages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The watch of `kind` has failed, for the first time or again.
-    pub fn failed(&self, kind: &str, error: &str) {
+    /// The watch of `kind` has failed, for the first time or again; `was_open`: one that worked until then.
+    pub fn failed(&self, kind: &str, error: &str, was_open: bool) {
         let (mut all, now) = (self.lock(), Instant::now());
-        let before = all.get(kind).filter(|outage| !outage.is_over());
+        let before = all.get(kind).filter(|outage| !was_open && !outage.is_over());
         let first = before.map_or(now, |outage| outage.first);
         all.insert(kind.to_owned(), Outage { first, last: now, error: error.to_owned() });
     }
@@ -64,17 +64,32 @@ mod tests {
     async fn an_outage_lasts_from_the_first_failure_until_the_watch_works() {
         let outages = Outages::default();
         let ten = Duration::from_secs(10);
-        outages.failed("Pod", "refused");
-        outages.failed("Task", "broken once");
+        outages.failed("Pod", "refused", false);
+        outages.failed("Task", "broken once", true);
         tokio::time::advance(ten).await;
         assert_eq!(outages.lasting(ten), [], "they may work again: nothing says so before something changes");
-        outages.failed("Pod", "forbidden");
+        outages.failed("Pod", "forbidden", false);
         assert_eq!(outages.lasting(ten), [("Pod".to_owned(), ten, "forbidden".to_owned())]);
         outages.works("Pod");
         assert_eq!(outages.lasting(Duration::ZERO).len(), 1);
         tokio::time::advance(OVER).await;
         assert_eq!(outages.lasting(Duration::ZERO), []);
-        outages.failed("Task", "broken again");
+        outages.failed("Task", "broken again", false);
         assert_eq!(outages.lasting(Duration::ZERO), [("Task".to_owned(), Duration::ZERO, "broken again".to_owned())]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_answered_is_an_outage_and_what_is_cut_again_and_again_is_none() {
+        let outages = Outages::default();
+        for _ in 0..10 {
+            outages.failed("Pod", "watch: deadline has elapsed", false);
+            outages.failed("Task", "watch: connection closed", true);
+            tokio::time::advance(Duration::from_secs(35)).await;
+        }
+        let lasting = outages.lasting(Duration::from_secs(10));
+        assert_eq!(
+            lasting.iter().map(|(kind, time, _)| (kind.as_str(), time.as_secs())).collect::<Vec<_>>(),
+            [("Pod", 315)]
+        );
     }
 }

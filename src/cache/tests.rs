@@ -103,15 +103,30 @@ fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
+fn task(name: &str, version: i64, status: &Value) -> Task {
+    serde_json::from_value(json!({
+        "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": version.to_string() },
+        "spec": { "sandboxRef": "s", "steps": [] }, "status": status,
+    }))
+    .unwrap()
+}
+
+/// What is noted of a row while a list is read is no newer version of it.
+#[test]
+fn a_task_whose_sandbox_is_deleted_while_tasks_are_listed_is_as_the_list_has_it() {
+    let (mut table, mut listing) = (Table::default(), listing::Listing::default());
+    table.apply(TaskRow::new(task("t", 4, &Value::Null)));
+    listing.add(TaskRow::new(task("t", 6, &Value::Null)), table.get(&key("t")).cloned());
+    let noted = TaskRow::clone(table.get(&key("t")).unwrap()).outliving(Uid("s".into()));
+    table.apply(noted);
+    assert_eq!(listing.take_over(&mut table).len(), 1);
+    let row = table.get(&key("t")).unwrap();
+    assert_eq!(row.metadata().resource_version.as_deref(), Some("6"));
+    assert_eq!(row.sandbox_uid(), Some(Uid("s".into())));
+}
+
 #[test]
 fn a_task_that_waits_with_nothing_on_record_belongs_to_the_sandbox_that_is_deleted_meanwhile() {
-    let task = |name: &str, version: i64, status: &Value| -> Task {
-        serde_json::from_value(json!({
-            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": version.to_string() },
-            "spec": { "sandboxRef": "s", "steps": [] }, "status": status,
-        }))
-        .unwrap()
-    };
     let deleting = || {
         let mut going = sandbox("s", 1, None);
         going.metadata.deletion_timestamp = Some(serde_json::from_value(json!(at(2))).unwrap());

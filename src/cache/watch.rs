@@ -134,9 +134,10 @@ impl Watch {
                     events = follow(&api, config.clone().page_size(PAGE));
                 }
                 Err(error) => {
-                    let error = watch_failed(&error);
-                    tracing::warn!(%kind, error, "watch failed; trying again");
-                    self.cache.outages.failed(&kind, &error);
+                    let was_open = matches!(error, watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_));
+                    let said = watch_failed(&error);
+                    tracing::warn!(%kind, error = said, "watch failed; trying again");
+                    self.cache.outages.failed(&kind, &said, was_open);
                     is_failing = true;
                 }
             }

@@ -61,15 +61,15 @@ impl Tasks {
     /// The end of a Task is final, and a cache may be late: what ends one is asked for. The Sandbox may have gone a moment ago, too, and its
     /// pod with it, which is the truer reason.
     async fn confirm(&self, observed: &mut Observed) -> Result<(), Failure> {
+        if let Some(pod) = observed.unreachable_pod() {
+            observed.confirm_pod(self.effects.read_pod(&pod).await?.map(Pod::slim));
+        }
         if observed.is_in_doubt() {
             let sandbox = self.effects.read::<Sandbox>(&observed.row.sandbox()).await?;
             observed.confirm_sandbox(sandbox.map(|sandbox| SandboxRow::row(sandbox, self.clock.now())));
             if let Some(pod) = observed.missing_pod() {
                 observed.confirm_pod(self.effects.read_pod(&pod).await?.map(Pod::slim));
             }
-        }
-        if let Some(pod) = observed.unreachable_pod() {
-            observed.confirm_pod(self.effects.read_pod(&pod).await?.map(Pod::slim));
         }
         Ok(())
     }

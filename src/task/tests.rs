@@ -174,11 +174,15 @@ async fn a_task_does_not_end_for_what_only_the_cache_does_not_have() {
 /// The watch may be late, or broken, and then the cache has a pod that is gone.
 #[tokio::test]
 async fn a_task_that_cannot_be_started_in_a_pod_that_is_gone_is_not_to_blame() {
-    for (is_there, reason, blame) in [(true, "StartError", "Task"), (false, "PodLost", "Infrastructure")] {
+    for (missing, reason, blame) in [
+        (&[][..], "StartError", "Task"),
+        (&["/pods/pod"], "PodLost", "Infrastructure"),
+        (&["/pods/pod", "/sandboxes/s"], "SandboxDeleted", "Usage"),
+    ] {
         let mut waiting = task();
         waiting["status"] = Value::Null;
         let all = [("/sandboxes/s", sandbox()), ("/pods/pod", pod()), ("/tasks/t", waiting.clone())];
-        let server = server(all.into_iter().filter(|(end, _)| is_there || *end != "/pods/pod"));
+        let server = server(all.into_iter().filter(|(end, _)| !missing.contains(end)));
         let tasks = tasks(&server, Some(waiting), Past::NotStarted);
         {
             let mut tables = tasks.watch.cache.write();

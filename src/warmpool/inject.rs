@@ -32,7 +32,7 @@ pub(super) fn agent(spec: &mut Map<String, Value>, executor: Option<&str>, agent
     let resources = container.get("resources").map_or_else(|| json!({}), resources);
     let mut command = vec![json!("/arl-agent"), json!("install"), json!(DIRECTORY)];
     // A variable in it is none: the kubelet puts those of the init container in arguments, and none in a working directory.
-    command.extend(container.get("workingDir").and_then(Value::as_str).map(|path| json!(path.replace("$(", "$$("))));
+    command.extend(container.get("workingDir").and_then(Value::as_str).map(|path| json!(path.replace('$', "$$"))));
     // Nobody in the container can put another program in the agent's place; what the agent keeps is closed by its own folders.
     let mounts = list(container, "volumeMounts");
     mounts.push(json!({ "name": NAME, "mountPath": DIRECTORY, "subPath": BIN, "readOnly": true }));

@@ -31,7 +31,9 @@ fn late_at(pod: &Pod, start: Duration) -> Option<Timestamp> {
         let begun = running.since.filter(|_| c.restart_count == 0).unwrap_or(since);
         Some(after(begun, pod.container(&c.name)?.start_budget()))
     });
-    Some(by_probes.fold(after(since, LATE.max(start.saturating_mul(SLOWER))), Timestamp::max))
+    // What a pod waits for that has no node has nothing to do with how long others took to start.
+    let as_others = if pod.spec.node_name.is_empty() { LATE } else { LATE.max(start.saturating_mul(SLOWER)) };
+    Some(by_probes.fold(after(since, as_others), Timestamp::max))
 }
 
 /// When what is said of a pod that stays as it is changes.
@@ -43,9 +45,12 @@ fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
     late_at(pod, start).is_some_and(|at| at <= now)
 }
 
-/// Whether a pod that is not ready is not late yet, as far as this process saw it: it may have been late before.
+/// Whether a pod that is not ready is not late yet, as far as this process saw it: it may have been late before. Once its containers run that
+/// says nothing more.
 pub(super) fn may_have_been(pod: &Pod, start: Duration, now: Timestamp) -> bool {
-    late_at(pod, start).is_some_and(|at| at > now)
+    let is_new = pod.unready_since.is_some_and(|since| after(since, LATE) > now);
+    let runs = pod.status.container_statuses.iter().any(|c| c.state.running.is_some());
+    late_at(pod, start).is_some_and(|at| at > now) && (is_new || !runs)
 }
 
 /// Whether a pod is late and its status does not say why: it has a node, or nobody has said why it has none.

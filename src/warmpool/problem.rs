@@ -163,15 +163,20 @@ impl Duty {
         let probe = said.filter(|said| said.is_of_an_ending_probe(&container.name));
         let has_probe = pod.container(&container.name).is_some_and(Container::has_ending_probe);
         // A command that heeds TERM may end well when a probe has it ended.
-        let may_be_a_probe = has_probe && ended.is_some_and(|end| end.was_signalled() || end.exit_code == 0);
+        let is_asked_to = ended.is_some_and(|end| end.was_signalled() || end.exit_code == 0);
+        let quoted = |said: &PodEvent| late::quoted(said.note.trim_end_matches([':', ' ', '\n']));
         match (self, probe) {
             _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template".to_owned(),
             (Self::End, _) => format!("this init container has to end with exit code 0; {logs}"),
-            (Self::Run, Some(said)) => format!(
+            (Self::Run, Some(said)) if is_asked_to => format!(
                 "its node ends it for that: {}; correct the probe in the template, or what it asks",
-                late::quoted(said.note.trim_end_matches([':', ' ', '\n']))
+                quoted(said)
             ),
-            (Self::Run, None) if may_be_a_probe => format!(
+            (Self::Run, Some(said)) => format!(
+                "it ends by itself, and then a probe finds nothing, or its node ends it for that: {}; {logs}",
+                quoted(said)
+            ),
+            (Self::Run, None) if has_probe && is_asked_to => format!(
                 "a liveness or startup probe that fails ends it like this: see kubectl describe pod; else its command must keep \
                  running: {logs}"
             ),

@@ -17,8 +17,8 @@ use crate::limits;
 
 /// A keeper, and pipes for input, output and error.
 const DESCRIPTORS_EACH: u64 = 4;
-/// Of streams, runs and records.
-const DESCRIPTORS_OTHER: u64 = 64;
+/// Of streams, three each, runs and records.
+const DESCRIPTORS_OTHER: u64 = 192;
 
 impl Live {
     /// A number that changes when names of processes that were started are no longer known.

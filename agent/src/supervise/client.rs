@@ -59,8 +59,7 @@ impl Client {
 
     /// Reads what the client has sent.
     pub fn read_by(&mut self, scratch: &mut [u8]) {
-        if let Some(peer) = &mut self.peer {
-            peer.read_by(scratch);
+        if self.peer.as_mut().is_some_and(|peer| peer.read_by(scratch)) {
             self.heard = Instant::now();
         }
     }

@@ -14,9 +14,9 @@ pub enum StreamError {
     Transient(String),
     /// The caller has no right to pods/exec there; in words.
     Forbidden(String),
-    /// The pod's node answers, and cannot start the relay now, or the agent takes nothing; in words.
+    /// The pod's node answers, and cannot start the agent's process now, or the agent takes nothing; in words.
     Unstarted(String),
-    /// The relay ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
+    /// The agent's process ended by itself, or what runs in its place does not speak as it does: code in the sandbox, or a limit of the
     /// pod, is in the way; in words.
     Protocol(String),
     /// There never will be one: the pod is gone; in words.

@@ -73,7 +73,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Starts the relay in the pod's executor container.
+    /// Starts the agent's process in the pod's executor container.
     pub async fn open(client: &Client, place: &Place, has_worked: bool) -> Result<Self, StreamError> {
         let params = AttachParams {
             container: place.container.clone(),
@@ -237,7 +237,7 @@ impl Socket {
                     self.stderr += data.len();
                     if self.stderr > STDERR_MAX {
                         return Err(StreamError::Protocol(
-                            self.ended("the relay in the pod floods its standard error"),
+                            self.ended("the agent's process in the pod floods its standard error"),
                         ));
                     }
                 }
@@ -252,7 +252,7 @@ impl Socket {
         if said.is_empty() { how.to_owned() } else { format!("{how}; {said}") }
     }
 
-    /// The relay has ended, or could not be started: then the agent's file is not there any more, or spoilt.
+    /// It has ended, or could not be started: then the agent's file is not there any more, or spoilt.
     fn status(&self, bytes: &[u8]) -> StreamError {
         let status: Status = serde_json::from_slice(bytes).unwrap_or_default();
         let has_run = status::exit_code(&status).is_some();
@@ -261,7 +261,7 @@ impl Socket {
         if status::failed_to_start(&message) && message.contains(&path) {
             return StreamError::NotExecutable(not_executable(&path, &message, self.has_worked));
         }
-        let message = self.ended(if message.is_empty() { "the relay in the pod ended" } else { &message });
+        let message = self.ended(if message.is_empty() { "the agent's process in the pod ended" } else { &message });
         let is_of_sandbox = has_run || status::has_no_directory(&message);
         if is_of_sandbox { StreamError::Protocol(message) } else { StreamError::Unstarted(message) }
     }
@@ -304,7 +304,7 @@ mod tests {
     use arl_agent::message::{RunEnd, RunId, Unfinished};
 
     #[tokio::test]
-    async fn a_relay_that_floods_its_standard_error_is_no_relay() {
+    async fn what_floods_its_standard_error_is_not_the_agent() {
         let (mut pod, mut socket) = Pod::connected().await;
         let flood = async {
             for _ in 0..STDERR_MAX {

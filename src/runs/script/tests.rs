@@ -182,6 +182,29 @@ fn write(scene: &Scene, case: &Case, by: By, path: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(said(&String::from_utf8_lossy(&output.stderr))) }
 }
 
+#[test]
+fn a_program_that_runs_is_replaced() {
+    for shell in ["dash", "bash", "busybox"] {
+        let Some((scene, path)) = place(shell, By::Root, "busy") else { continue };
+        let folder = scene.place(&CASES[0]);
+        fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("program");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut running = Command::new(&program).arg("71061").spawn().unwrap();
+        let writes = step(json!({"name": "a", "type": "FilePatch", "path": program, "content": CONTENT}));
+        let call = file_patch(&writes, program.to_str().unwrap(), CONTENT.len());
+        let mut shell_of = scene.command(By::Root, "env");
+        shell_of.arg(format!("PATH={path}")).args(&call.arguments);
+        let mut child = shell_of.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(CONTENT.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(output.status.success(), "{shell}: {output:?}");
+        assert_eq!(fs::read_to_string(&program).unwrap(), CONTENT, "{shell}");
+    }
+}
+
 /// As the container has it whose securityContext drops all capabilities: uid 0 is then a user as others.
 #[test]
 fn root_without_capabilities_replaces_no_file_that_it_may_not_write() {

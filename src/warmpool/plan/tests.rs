@@ -222,8 +222,9 @@ fn a_template_rolls_where_the_quota_has_no_room_for_one_more() {
 #[test]
 fn a_template_rolls_where_no_node_has_room_for_one_more() {
     // A node takes so many pods as there were; or none of the new template at all.
-    let rolls = |replicas: i32, fits: bool| {
+    let rolls = |replicas: i32, fits: bool, has_room: bool| {
         let mut seen = observed(replicas, &vec![P::OldReady; usize::try_from(replicas).unwrap()], None);
+        seen.scale.room = if has_room { seen.scale.room } else { seen.scale.wanted };
         let (room, mut fewest) = (seen.idle.len(), usize::MAX);
         for _ in 0..20 {
             let next = plan(&seen, NOW);
@@ -241,9 +242,10 @@ fn a_template_rolls_where_no_node_has_room_for_one_more() {
         let old = seen.idle.iter().filter(|pod| pod.template_hash() != Some(&seen.template)).count();
         (old, seen.idle.len(), fewest)
     };
-    assert_eq!(rolls(3, true), (0, 3, 2), "one is missing at a time");
-    assert_eq!(rolls(3, false), (2, 4, 2), "a template that never fits costs one pod");
-    assert_eq!(rolls(1, true), (1, 2, 1), "the last one is kept");
+    assert_eq!(rolls(3, true, true), (0, 3, 2), "one is missing at a time");
+    assert_eq!(rolls(3, false, true), (2, 4, 2), "a template that never fits costs one pod");
+    assert_eq!(rolls(3, false, false), (2, 3, 2), "nor more, where the pool may have no other");
+    assert_eq!(rolls(1, true, true), (1, 2, 1), "the last one is kept");
 }
 
 #[test]

@@ -269,6 +269,8 @@ fn what_crashes_is_told_by_how_it_ended() {
     let (probed, plain) = (json!({ "livenessProbe": {} }), json!({ "readinessProbe": {} }));
     let liveness = Some("Unhealthy: Liveness probe failed: ");
     let ends = "its node ends it for that: Liveness probe failed; correct the probe";
+    let by_itself = "it ends by itself, and then a probe finds nothing, or its node ends it for that: Liveness probe failed; \
+                     see kubectl logs";
     let command = "its command must keep running, such as";
     let either = "a liveness or startup probe that fails ends it like this";
     for (spec, reason, code, said, words, not) in [
@@ -281,7 +283,7 @@ fn what_crashes_is_told_by_how_it_ended() {
         (&plain, "Error", 137, None, command, "probe"),
         (&plain, "Completed", 0, None, command, "probe"),
         (&probed, "Completed", 0, liveness, ends, "keep running"),
-        (&probed, "Error", 1, liveness, ends, "keep running"),
+        (&probed, "Error", 1, liveness, by_itself, "correct the probe"),
         (&probed, "Error", 137, liveness, ends, "keep running"),
         (&probed, "Error", 1, Some("Unhealthy: Readiness probe failed: no"), command, "probe"),
     ] {
