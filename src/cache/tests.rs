@@ -13,7 +13,7 @@ use super::{wake::distinct, *};
 use crate::{
     clock::Clock,
     metrics::Metrics,
-    object::{Key, Version},
+    object::{Key, Uid, Version},
     pod::{Pod, PodStatus},
 };
 
