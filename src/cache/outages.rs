@@ -9,8 +9,9 @@ use std::{
 use tokio::time::Instant;
 
 /// A watch that works says nothing until something changes: one that has not failed for so long does. One that fails is tried again after
-/// seconds, and then 30 s may pass before an API server that does not answer is given up.
-const OVER: Duration = Duration::from_secs(90);
+/// 5 s at most, and then 30 s may pass before an API server that cannot be reached is given up. The alert on an outage has to wait for
+/// longer than this, or it would be of one that is over.
+const OVER: Duration = Duration::from_secs(45);
 
 /// The watches that fail now, by kind.
 #[derive(Debug, Default)]
@@ -87,9 +88,11 @@ mod tests {
             tokio::time::advance(Duration::from_secs(35)).await;
         }
         let lasting = outages.lasting(Duration::from_secs(10));
-        assert_eq!(
-            lasting.iter().map(|(kind, time, _)| (kind.as_str(), time.as_secs())).collect::<Vec<_>>(),
-            [("Pod", 315)]
-        );
+        let named: Vec<_> = lasting.iter().map(|(kind, time, _)| (kind.as_str(), time.as_secs())).collect();
+        assert_eq!(named, [("Pod", 315)]);
+        outages.failed("Sandbox", "watch: connection refused", false);
+        tokio::time::advance(Duration::from_secs(70)).await;
+        outages.failed("Sandbox", "watch: connection refused", false);
+        assert_eq!(outages.lasting(Duration::from_secs(10)), [], "two that are far apart");
     }
 }

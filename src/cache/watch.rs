@@ -114,13 +114,18 @@ impl Watch {
     ) {
         let mut events = follow(&api, config.clone().streaming_lists());
         let mut listing = Listing::default();
-        let (kind, mut is_failing) = (S::Object::kind(&()), false);
+        let (kind, mut is_failing, mut is_listing) = (S::Object::kind(&()), false, true);
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     let is_synced = matches!(event, watcher::Event::InitDone);
-                    // The first event of a list comes before anything was asked for.
-                    if is_failing && !matches!(event, watcher::Event::Init) {
+                    is_listing = match event {
+                        watcher::Event::Init => true,
+                        watcher::Event::InitDone => false,
+                        _ => is_listing,
+                    };
+                    // A list that never comes to its end is of no use.
+                    if is_failing && !is_listing {
                         self.cache.outages.works(&kind);
                         is_failing = false;
                     }
@@ -134,7 +139,8 @@ impl Watch {
                     events = follow(&api, config.clone().page_size(PAGE));
                 }
                 Err(error) => {
-                    let was_open = matches!(error, watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_));
+                    let broke = matches!(error, watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_));
+                    let was_open = broke && !is_listing;
                     let said = watch_failed(&error);
                     tracing::warn!(%kind, error = said, "watch failed; trying again");
                     self.cache.outages.failed(&kind, &said, was_open);

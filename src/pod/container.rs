@@ -1,4 +1,4 @@
-//! What is kept of a container's spec: its name, the probes, which give it time to start and end it where they fail, and the hook after its start.
+//! What is kept of a container's spec: its name, how long its probes give it to start, and what else may end it.
 
 use std::time::Duration;
 
@@ -6,33 +6,59 @@ use serde::{Deserialize, Serialize};
 
 /// What is kept of a container's spec.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Spec")]
 #[allow(missing_docs)]
 pub struct Container {
     pub name: String,
-    /// Always is that of an init container that is to go on running.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub restart_policy: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub startup_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub readiness_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub liveness_probe: Option<Probe>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifecycle: Option<Lifecycle>,
+    /// Whether it goes on running, where it is an init container.
+    pub goes_on: bool,
+    /// Whether it has a probe that ends it where it fails.
+    pub has_ending_probe: bool,
+    /// Whether it counts as running only once its hook has succeeded, and is ended where that fails.
+    pub has_post_start: bool,
+    start_budget_s: u32,
 }
 
-/// What is kept of a probe. The API server fills in what a template leaves out; these are the same numbers.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+impl Container {
+    /// How long after its start its own probes let it be without being ready.
+    pub fn start_budget(&self) -> Duration {
+        Duration::from_secs(self.start_budget_s.into())
+    }
+}
+
+impl From<Spec> for Container {
+    fn from(spec: Spec) -> Self {
+        Self {
+            goes_on: spec.restart_policy == "Always",
+            has_ending_probe: spec.liveness_probe.is_some() || spec.startup_probe.is_some(),
+            has_post_start: spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()),
+            start_budget_s: spec.start_budget_s(),
+            name: spec.name,
+        }
+    }
+}
+
+/// What is read of a container's spec.
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)] // the API's own fields
-pub struct Probe {
-    pub initial_delay_seconds: i32,
-    pub period_seconds: i32,
-    pub failure_threshold: i32,
-    pub success_threshold: i32,
-    pub timeout_seconds: i32,
+struct Spec {
+    name: String,
+    restart_policy: String,
+    startup_probe: Option<Probe>,
+    readiness_probe: Option<Probe>,
+    liveness_probe: Option<Probe>,
+    lifecycle: Option<Lifecycle>,
+}
+
+/// A probe. The API server fills in what a template leaves out; these are the same numbers.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Probe {
+    initial_delay_seconds: i32,
+    period_seconds: i32,
+    failure_threshold: i32,
+    success_threshold: i32,
+    timeout_seconds: i32,
 }
 
 impl Default for Probe {
@@ -47,52 +73,37 @@ impl Default for Probe {
     }
 }
 
-/// What is kept of a container's hooks.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+/// A container's hooks.
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[allow(missing_docs)]
-pub struct Lifecycle {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub post_start: Option<Hook>,
+struct Lifecycle {
+    post_start: Option<Hook>,
 }
 
-/// That there is a hook. What it does may be long, and is not kept.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct Hook {}
+/// That there is a hook. What it does may be long.
+#[derive(Deserialize)]
+struct Hook {}
 
-fn seconds(number: i32) -> Duration {
-    Duration::from_secs(u64::try_from(number).unwrap_or(0))
+fn seconds(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
 }
 
 impl Probe {
-    fn initial_delay(self) -> Duration {
-        seconds(self.initial_delay_seconds)
-    }
-
     /// How long it may be asked `times` times, the answer to the last included.
-    fn asked(self, times: i32) -> Duration {
-        seconds(self.period_seconds.saturating_mul(times)) + seconds(self.timeout_seconds)
+    fn asked(self, times: i32) -> u32 {
+        seconds(self.period_seconds.saturating_mul(times)).saturating_add(seconds(self.timeout_seconds))
     }
 }
 
-impl Container {
-    /// How long after its start its own probes let it be without being ready.
-    pub fn start_budget(&self) -> Duration {
-        let startup = self.startup_probe.map(|probe| probe.initial_delay() + probe.asked(probe.failure_threshold));
-        let readiness = self.readiness_probe.map(|probe| (probe.initial_delay(), probe.asked(probe.success_threshold)));
+impl Spec {
+    fn start_budget_s(&self) -> u32 {
+        let delay = |probe: &Probe| seconds(probe.initial_delay_seconds);
+        let startup =
+            self.startup_probe.map(|probe| delay(&probe).saturating_add(probe.asked(probe.failure_threshold)));
+        let readiness = self.readiness_probe.map(|probe| (delay(&probe), probe.asked(probe.success_threshold)));
         // The kubelet asks for readiness from when the container has started up, and its initial delay is over.
         let (delay, asked) = readiness.unwrap_or_default();
-        startup.unwrap_or_default().max(delay) + asked
-    }
-
-    /// Whether it has a probe that ends it where it fails.
-    pub fn has_ending_probe(&self) -> bool {
-        self.liveness_probe.is_some() || self.startup_probe.is_some()
-    }
-
-    /// Whether it counts as running only once its hook has succeeded, and is ended where that fails.
-    pub fn has_post_start(&self) -> bool {
-        self.lifecycle.is_some_and(|lifecycle| lifecycle.post_start.is_some())
+        startup.unwrap_or_default().max(delay).saturating_add(asked)
     }
 }
 
@@ -138,8 +149,8 @@ mod tests {
             [(Value::Null, false), (json!({ "preStop": hook }), false), (json!({ "postStart": hook }), true)]
         {
             let found = container(&json!({ "name": "c", "lifecycle": lifecycle }));
-            assert_eq!(found.has_post_start(), has);
-            assert!(serde_json::to_string(&found).unwrap().len() < 100);
+            assert_eq!(found.has_post_start, has);
+            assert!(serde_json::to_string(&found).unwrap().len() < 150);
         }
     }
 }

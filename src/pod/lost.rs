@@ -212,7 +212,7 @@ impl Pod {
 
     /// Whether an init container is to go on running beside the others: it need not end, only to have started.
     pub fn goes_on(&self, init: &str) -> bool {
-        self.spec.init_containers.iter().any(|c| c.name == init && c.restart_policy == "Always")
+        self.spec.init_containers.iter().any(|c| c.name == init && c.goes_on)
     }
 }
 

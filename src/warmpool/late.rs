@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     clock::after,
     effects::PodEvent,
-    pod::{Container, Pod, PodCondition},
+    pod::{Pod, PodCondition},
 };
 
 /// Starting takes less than this, images apart, where neither probes nor the pool's other pods say that it may take longer.
@@ -38,19 +38,19 @@ fn late_at(pod: &Pod, start: Duration) -> Option<Timestamp> {
 
 /// When what is said of a pod that stays as it is changes.
 pub(super) fn times(pod: &Pod, start: Duration) -> impl Iterator<Item = Timestamp> {
-    late_at(pod, start).into_iter().chain(pod.unready_since.map(|since| after(since, PULLING)))
+    late_at(pod, start)
+        .into_iter()
+        .chain(pod.unready_since.into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span))))
 }
 
 fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
     late_at(pod, start).is_some_and(|at| at <= now)
 }
 
-/// Whether a pod that is not ready is not late yet, as far as this process saw it: it may have been late before. Once its containers run that
-/// says nothing more.
+/// Whether a pod that is not ready is not late yet, as far as this process saw it in half a minute: it may have been late before.
 pub(super) fn may_have_been(pod: &Pod, start: Duration, now: Timestamp) -> bool {
     let is_new = pod.unready_since.is_some_and(|since| after(since, LATE) > now);
-    let runs = pod.status.container_statuses.iter().any(|c| c.state.running.is_some());
-    late_at(pod, start).is_some_and(|at| at > now) && (is_new || !runs)
+    is_new && late_at(pod, start).is_some_and(|at| at > now)
 }
 
 /// Whether a pod is late and its status does not say why: it has a node, or nobody has said why it has none.
@@ -153,7 +153,7 @@ fn being_created(pod: &Pod) -> String {
 /// What may take a container so long to run. The kubelet says of one whose hook runs what it says of one whose image it pulls.
 fn on_its_way(pod: &Pod) -> &'static str {
     let mut waiting = pod.status.container_statuses.iter().filter(|c| c.state.waiting.is_some());
-    if waiting.any(|c| pod.container(&c.name).is_some_and(Container::has_post_start)) {
+    if waiting.any(|c| pod.container(&c.name).is_some_and(|c| c.has_post_start)) {
         "its postStart hook may not have ended, until which it does not count as running, or its image may still be on its way; \
          see kubectl describe pod"
     } else {

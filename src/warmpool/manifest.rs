@@ -308,6 +308,20 @@ mod tests {
         assert_eq!(made["spec"]["initContainers"][0]["resources"], json!({}));
     }
 
+    /// The kubelet puts variables in arguments, and none in a working directory.
+    #[test]
+    fn the_agent_is_told_the_working_directory_as_it_is() {
+        for (named, told) in [(json!("/a$(B)$$c"), json!(["/a$$(B)$$$$c"])), (Value::Null, json!([]))] {
+            let mut container = json!({ "name": "c" });
+            if !named.is_null() {
+                container["workingDir"] = named;
+            }
+            let made = with_agent(json!({ "spec": { "containers": [container] } }));
+            let command = made["spec"]["initContainers"][0]["command"].as_array().unwrap();
+            assert_eq!(json!(command[3..]), told);
+        }
+    }
+
     #[test]
     fn the_agents_volume_keeps_no_node_from_going() {
         let key = labels::SAFE_TO_EVICT_VOLUMES;

@@ -108,7 +108,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let queued = alive.iter().filter(|pod| pod.awaits_scheduler()).count();
     let at_once = AT_ONCE.saturating_add(observed.demand.claimed_lately).saturating_sub(queued).min(AT_ONCE);
     let unschedulable = alive.iter().filter(|pod| pod.is_unschedulable()).count();
-    let at_once = at_once.min(UNSCHEDULABLE_MAX.saturating_sub(unschedulable));
+    let at_once = at_once.min(UNSCHEDULABLE_MAX.saturating_sub(unschedulable + queued));
     let create: Vec<i64> =
         (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(at_once)).collect();
     Plan {

@@ -9,7 +9,7 @@ use super::{inject, late};
 use crate::{
     clock::after,
     effects::PodEvent,
-    pod::{Container, ContainerStatus, Pod, Terminated, Waiting},
+    pod::{ContainerStatus, Pod, Terminated, Waiting},
 };
 
 /// A container that was started again counts as steady when it has run for as often this long, up to the time after which the
@@ -49,9 +49,8 @@ pub(super) fn changes_at(pod: &Pod, start: Duration, now: Timestamp) -> Option<T
 
 /// Whether a pod's Events may say more than its status.
 pub(super) fn is_worth_asking(pod: &Pod, start: Duration, now: Timestamp) -> bool {
-    let may_be_ended = |c: &ContainerStatus| {
-        pod.container(&c.name).is_some_and(|spec| spec.has_ending_probe() || spec.has_post_start())
-    };
+    let may_be_ended =
+        |c: &ContainerStatus| pod.container(&c.name).is_some_and(|spec| spec.has_ending_probe || spec.has_post_start);
     let mut loops = containers(pod).filter(|(c, duty)| is_backing_off(c) || is_unsteady(pod, c, *duty, now));
     late::is_unexplained(pod, start, now) || loops.any(|(c, _)| may_be_ended(c))
 }
@@ -103,7 +102,7 @@ fn ended(container: &ContainerStatus) -> Option<&Terminated> {
 pub(super) fn may_be_unhooked(pod: &Pod) -> impl Iterator<Item = &str> {
     let is_down = |c: &&ContainerStatus| ended(c).is_some_and(|end| !end.could_not_start());
     let down = containers(pod).map(|(c, _)| c).filter(is_down).map(|c| c.name.as_str());
-    down.filter(|name| pod.container(name).is_some_and(Container::has_post_start))
+    down.filter(|name| pod.container(name).is_some_and(|c| c.has_post_start))
 }
 
 /// A container whose postStart hook failed, which ends it.
@@ -161,9 +160,9 @@ impl Duty {
     ) -> String {
         let logs = format!("see kubectl logs {} -c {} --previous", name(pod), container.name);
         let probe = said.filter(|said| said.is_of_an_ending_probe(&container.name));
-        let has_probe = pod.container(&container.name).is_some_and(Container::has_ending_probe);
+        let has_probe = pod.container(&container.name).is_some_and(|c| c.has_ending_probe);
         // A command that heeds TERM may end well when a probe has it ended.
-        let is_asked_to = ended.is_some_and(|end| end.was_signalled() || end.exit_code == 0);
+        let is_asked_to = ended.is_none_or(|end| end.was_signalled() || end.exit_code == 0);
         let quoted = |said: &PodEvent| late::quoted(said.note.trim_end_matches([':', ' ', '\n']));
         match (self, probe) {
             _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template".to_owned(),

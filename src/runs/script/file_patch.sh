@@ -44,7 +44,7 @@ done
 is_writable() { [ -w "$n" ] && { [ "$(id -u 2>/dev/null)" != 0 ] || [ -k . ]; }; }
 if [ -e "$n" ] && ! is_writable && ! e=$( (: >>"$n") 2>&1 ); then
   # A program that runs can be replaced.
-  case $e in *"ext file busy"*) ;; *) fail "cannot be written" "$e" ;; esac
+  case $e in *"ext file busy") ;; *) fail "cannot be written" "$e" ;; esac
 fi
 old=; mask=022
 if [ -e "$n" ]; then

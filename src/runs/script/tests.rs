@@ -190,7 +190,13 @@ fn a_program_that_runs_is_replaced() {
         fs::create_dir_all(&folder).unwrap();
         let program = folder.join("program");
         fs::copy("/bin/sleep", &program).unwrap();
-        let mut running = Command::new(&program).arg("71061").spawn().unwrap();
+        // Another test that starts a process meanwhile may have the file open for a moment.
+        let mut running = loop {
+            match Command::new(&program).arg("71061").spawn() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                started => break started.unwrap(),
+            }
+        };
         let writes = step(json!({"name": "a", "type": "FilePatch", "path": program, "content": CONTENT}));
         let call = file_patch(&writes, program.to_str().unwrap(), CONTENT.len());
         let mut shell_of = scene.command(By::Root, "env");

@@ -253,8 +253,10 @@ fn no_more_pods_are_made_than_a_scheduler_can_look_at_while_no_node_has_room() {
     let created = |unschedulable: usize| decided(10_000, &vec![P::Unschedulable; unschedulable]).0.len();
     assert_eq!([0, 239, 245, 256, 300].map(created), [16, 16, 11, 0, 0]);
     let mut seen = observed(10_000, &[P::Unschedulable; 256], None);
-    seen.idle[0] = Arc::new(pod(&seen.pool, 1, P::Starting));
+    seen.idle[0] = Arc::new(pod(&seen.pool, 1, P::Ready));
     assert_eq!(plan(&seen, NOW).create.len(), 1, "one has got a node");
+    seen.idle[0] = Arc::new(pod(&seen.pool, 1, P::Starting));
+    assert_eq!(plan(&seen, NOW).create.len(), 0, "no scheduler has looked at one");
 }
 
 #[test]

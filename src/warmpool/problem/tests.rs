@@ -171,6 +171,14 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
 fn a_pod_may_have_been_late_before_until_it_is() {
     let pod = pod(&json!({}));
     assert_eq!([0, 29, 30, 31].map(|now| late::may_have_been(&pod, START, at(now))), [true, true, false, false]);
+    let slow = Duration::from_secs(75);
+    let of = |pod: &Pod, now| super::of(pod, None, slow, at(now)).is_some();
+    let scheduled = self::pod(&json!({ "conditions": [condition("PodScheduled", "True", "", "")] }));
+    assert_eq!([29, 40].map(|now| late::may_have_been(&scheduled, slow, at(now))), [true, false], "it has moved on");
+    let mut nowhere = pod.clone();
+    nowhere.spec.node_name = String::new();
+    assert_eq!([29, 30].map(|now| of(&nowhere, now)), [false, true], "what others took says nothing of it");
+    assert!(!of(&scheduled, 149));
 }
 
 /// A pod whose container runs since this second and is not ready, with this in its spec.
@@ -206,7 +214,8 @@ fn a_pod_is_late_once_it_has_taken_longer_than_others_of_its_pool_and_than_its_p
         let of = |now| super::of(&pod, None, start, at(now)).map(|problem| problem.reason);
         assert_eq!(of(late - 1), None, "{what}");
         assert_eq!(of(late), Some(WarmPoolReason::PodsLate), "{what}");
-        assert_eq!(super::changes_at(&pod, start, at(since)), Some(at(late)), "{what}");
+        let before = if late > 30 { since.max(30) } else { since };
+        assert_eq!(super::changes_at(&pod, start, at(before)), Some(at(late)), "{what}");
         assert!(super::is_worth_asking(&pod, start, at(late)) && !super::is_worth_asking(&pod, start, at(late - 1)));
     }
     let mut again = starting(&startup, 150);
