@@ -16,7 +16,7 @@ use crate::harness::wait::state;
 pub mod exposition;
 
 /// What is shown only once something went wrong, or where several operators run.
-const RARE: [&str; 8] = [
+const RARE: [&str; 9] = [
     "arl_claim_conflicts_total",
     "arl_orphaned_pods",
     "arl_output_truncated_total",
@@ -24,6 +24,7 @@ const RARE: [&str; 8] = [
     "arl_sandboxes_waiting",
     "arl_warmpool_pod_replacements_total",
     "arl_warmpool_scaling_limited",
+    "arl_watch_failing_seconds",
     "leader_election_master_status",
 ];
 
