@@ -54,7 +54,7 @@ pub struct Change<R> {
     pub before: Option<Arc<R>>,
     /// What there is.
     pub after: Option<Arc<R>>,
-    /// The version at which it came to be so, where the change itself was seen and not only found in a list.
+    /// The version at which it came to be so; of a row that is only missing in a list, that is not known.
     pub version: Option<i64>,
 }
 

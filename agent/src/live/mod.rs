@@ -39,7 +39,7 @@ use arl_agent::message::{
 };
 use nix::poll::PollFlags;
 
-use crate::{children::Children, peer::Peer, records};
+use crate::{children::Children, peer::Peer};
 use activity::Activity;
 use dropped::Dropped;
 use handle::Keeper;
@@ -83,8 +83,7 @@ pub struct Live {
 
 impl Live {
     /// None yet.
-    pub fn new(directory: &Path, children: Children) -> Self {
-        let home = records::home(directory);
+    pub fn new(directory: &Path, home: String, children: Children) -> Self {
         let (processes, ended, forgotten, dropped, spare) = Default::default();
         let (clients, activity, pending, scratch, chunk) = Default::default();
         Self {

@@ -67,7 +67,9 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     limits::raise();
     report_ready().map_err(|error| failed("standard error cannot be closed")(&error))?;
     let own = Children::default();
-    let (runs, live) = (Runs::new(directory, records, own.clone()), Live::new(directory, own.clone()));
+    let home = records::home(directory);
+    let live = Live::new(directory, home.clone(), own.clone());
+    let runs = Runs::new(directory, home, records, own.clone());
     let (clients, next_client, has_more) = (BTreeMap::new(), 0, false);
     let scratch = vec![0; READ];
     Supervisor { pod, listener, children, own, clients, next_client, runs, live, has_more, scratch }.work()

@@ -16,7 +16,7 @@ use crate::{
     children::Children,
     job::{Done, Job, Outcome},
     peer::Peer,
-    records::{self, Begun, Partial, Records},
+    records::{Begun, Partial, Records},
 };
 use arl_agent::{
     frame,
@@ -42,8 +42,7 @@ pub struct Runs {
 
 impl Runs {
     /// None yet but those on record in the volume at `directory`.
-    pub fn new(directory: &Path, records: Records, children: Children) -> Self {
-        let home = records::home(directory);
+    pub fn new(directory: &Path, home: String, records: Records, children: Children) -> Self {
         let (logs, waiting, pending) = Default::default();
         let (directory, history) = (directory.to_owned(), History::new(records));
         Self { directory, home, history, logs, waiting, active: None, worker: None, children, pending }
