@@ -14,7 +14,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Write,
+    io::{ErrorKind, Write},
     os::{fd::AsFd, unix::net::UnixListener},
     path::Path,
     time::{Duration, Instant},
@@ -44,6 +44,8 @@ pub const READY: &str = "ready";
 pub const TAKEN: &str = "taken";
 /// What is read at once of a client: as much as a runtime passes on, so that little of a message is left to be moved to the front.
 const READ: usize = 64 * 1024;
+/// When it is tried again to accept a client for which there was no descriptor.
+const FULL: Duration = Duration::from_millis(200);
 
 /// Keeps the runs of the container that has `directory`, unless another process does.
 pub fn supervise(directory: &Path) -> Result<(), String> {
@@ -72,7 +74,8 @@ pub fn supervise(directory: &Path) -> Result<(), String> {
     let runs = Runs::new(directory, home, records, own.clone());
     let (clients, next_client, has_more) = (BTreeMap::new(), 0, false);
     let scratch = vec![0; READ];
-    Supervisor { pod, listener, children, own, clients, next_client, runs, live, has_more, scratch }.work()
+    let full_until = None;
+    Supervisor { pod, listener, children, own, clients, next_client, full_until, runs, live, has_more, scratch }.work()
 }
 
 /// The socket appears under its name when it can be connected to.
@@ -99,6 +102,8 @@ struct Supervisor {
     own: Children,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
+    /// Until then those who connect wait, since there was no descriptor for one more.
+    full_until: Option<Instant>,
     runs: Runs,
     live: Live,
     /// Whether a client may take more at once.
@@ -141,10 +146,10 @@ impl Supervisor {
     }
 
     fn wait(&self) -> Result<Vec<Source>, String> {
-        let mut sources = vec![
-            (Source::Listener, (self.listener.as_fd(), PollFlags::POLLIN)),
-            (Source::Children, (self.children.as_fd(), PollFlags::POLLIN)),
-        ];
+        let mut sources = vec![(Source::Children, (self.children.as_fd(), PollFlags::POLLIN))];
+        if self.full_until.is_none_or(|until| until <= Instant::now()) {
+            sources.push((Source::Listener, (self.listener.as_fd(), PollFlags::POLLIN)));
+        }
         sources.extend(self.runs.worker().map(|peer| (Source::Worker, peer.interest())));
         for (number, client) in &self.clients {
             if let Some(peer) = &client.peer {
@@ -155,8 +160,14 @@ impl Supervisor {
         }
         sources.extend(self.live.interests().map(|((id, part), interest)| (Source::Live(id, part), interest)));
         let mut fds: Vec<_> = sources.iter().map(|(_, (fd, flags))| PollFd::new(*fd, *flags)).collect();
-        let due =
-            self.runs.due().into_iter().chain(self.live.due()).chain(self.clients.values().map(Client::due)).min();
+        let due = self
+            .runs
+            .due()
+            .into_iter()
+            .chain(self.live.due())
+            .chain(self.clients.values().map(Client::due))
+            .chain(self.full_until)
+            .min();
         let left = due.map_or(NEVER, |due| due.saturating_duration_since(Instant::now())) + Duration::from_millis(1);
         let timeout =
             if self.has_more { PollTimeout::ZERO } else { PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX) };
@@ -169,12 +180,18 @@ impl Supervisor {
     }
 
     fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            if is_own(&stream) {
-                self.clients.insert(self.next_client, Client::new(stream));
-                self.next_client += 1;
+        self.full_until = loop {
+            match self.listener.accept() {
+                Ok((stream, _)) if is_own(&stream) => {
+                    self.clients.insert(self.next_client, Client::new(stream));
+                    self.next_client += 1;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break None,
+                // What is not accepted stays readable: poll would return at once, again and again.
+                Err(_) => break Some(Instant::now() + FULL),
             }
-        }
+        };
     }
 
     fn read_peer(&mut self, number: u64) {

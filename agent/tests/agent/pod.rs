@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel},
@@ -145,6 +146,8 @@ impl Pod {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
         eventually("the supervisor is gone", || self.supervisors().is_empty());
+        // A process that ends has no command line any more, and listens until its descriptors are closed.
+        eventually("nobody listens", || UnixStream::connect(self.state("socket")).is_err());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

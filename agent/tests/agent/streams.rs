@@ -1,6 +1,12 @@
 //! The process that is exec'd for a stream, and what the supervisor holds of it.
 
-use arl_agent::message::{FromAgent, ToAgent};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use arl_agent::message::{FromAgent, ToAgent, VERSION};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::pod::{Pod, eventually, sh};
 
@@ -47,4 +53,24 @@ fn nothing_is_held_of_streams_that_ended() {
     eventually("as many as before", || descriptors(&pod) == before);
     kept.say(&ToAgent::Ping);
     assert_eq!(kept.hear(), FromAgent::Pong);
+}
+
+#[test]
+fn a_stream_for_which_there_is_no_descriptor_waits_and_costs_no_time() {
+    let pod = Pod::new("no-descriptors");
+    let mut kept = pod.stream();
+    let supervisor = Pid::from_raw(pod.supervisors()[0]);
+    let is_open = |number: &u64| Path::new(&format!("/proc/{}/fd/{number}", pod.supervisors()[0])).exists();
+    let current = (0..).find(|number| !is_open(number));
+    let before = prlimit(supervisor, Resource::Nofile, Rlimit { current, ..getrlimit(Resource::Nofile) }).unwrap();
+    let mut waiting = pod.silent_stream();
+    waiting.say(&ToAgent::Hello { version: VERSION, pod: pod.uid() });
+    let (since, spent) = (Instant::now(), pod.processor_time());
+    eventually("a second is over", || since.elapsed() > Duration::from_secs(1));
+    let spent = pod.processor_time() - spent;
+    assert!(spent < 20, "{spent} hundredths of a second in {:?}", since.elapsed());
+    kept.say(&ToAgent::Ping);
+    assert_eq!(kept.hear(), FromAgent::Pong);
+    prlimit(supervisor, Resource::Nofile, before).unwrap();
+    assert!(matches!(waiting.hear(), FromAgent::Hello { .. }));
 }
