@@ -32,7 +32,7 @@ impl<R: Row> Listing<R> {
     }
 
     /// Puts the list in the place of what was known, whatever that was; returns the changes. A row that was replaced since its object was
-    /// listed has the answer to a write, which is newer.
+    /// listed has the answer to a write, and stays where that is newer.
     pub(super) fn take_over(self, table: &mut Table<R>) -> Vec<Change<R>> {
         let gone: Vec<Key> = table.keys().filter(|key| !self.0.contains_key(key)).cloned().collect();
         let mut changes: Vec<_> = gone.iter().map(|key| table.delete(key)).collect();
@@ -40,8 +40,9 @@ impl<R: Row> Listing<R> {
             let is_as_it_was = |listed: &Listed<R>| {
                 listed.present.as_deref().map(version) == table.get(&key).map(AsRef::as_ref).map(version)
             };
-            if let Some(Listed { row, .. }) = listed.filter(is_as_it_was) {
-                changes.push(table.apply(row));
+            let Some(listed) = listed else { continue };
+            if is_as_it_was(&listed) || table.precedes(&listed.row) {
+                changes.push(table.apply(listed.row));
             }
         }
         changes

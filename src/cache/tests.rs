@@ -125,6 +125,19 @@ fn a_task_whose_sandbox_is_deleted_while_tasks_are_listed_is_as_the_list_has_it(
     assert_eq!(row.sandbox_uid(), Some(Uid("s".into())));
 }
 
+/// The answer to a write may be learned late, and be older than what was listed meanwhile.
+#[test]
+fn an_answer_that_is_learned_while_a_list_is_read_replaces_nothing_newer_of_the_list() {
+    for (learned, expected) in [(5, "6"), (7, "7")] {
+        let (mut table, mut listing) = (Table::default(), listing::Listing::default());
+        table.apply(TaskRow::new(task("t", 4, &Value::Null)));
+        listing.add(TaskRow::new(task("t", 6, &Value::Null)), table.get(&key("t")).cloned());
+        table.apply(TaskRow::new(task("t", learned, &Value::Null)));
+        listing.take_over(&mut table);
+        assert_eq!(table.get(&key("t")).unwrap().metadata().resource_version.as_deref(), Some(expected));
+    }
+}
+
 #[test]
 fn a_task_that_waits_with_nothing_on_record_belongs_to_the_sandbox_that_is_deleted_meanwhile() {
     let deleting = || {
