@@ -290,11 +290,14 @@ impl Reconcile for WarmPools {
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
-        if obstacle.is_some_and(|obstacle| obstacle.failure.is_pending()) {
-            let now = self.clock.now();
-            // The reconcile writes it after its calls, which take long; so may those be that nobody waits for.
-            if let Some(observed) = Observed::read(&self.watch.cache, key, &self.memories, now) {
-                self.record(Haste::Awaited, &observed, &status::status(&observed, now)).await?;
+        let now = self.clock.now();
+        // The reconcile writes it after its calls, which take long; so may those be that nobody waits for.
+        if obstacle.is_some_and(|obstacle| obstacle.failure.is_pending())
+            && let Some(observed) = Observed::read(&self.watch.cache, key, &self.memories, now)
+        {
+            let wanted = status::status(&observed, now);
+            if observed.pool.status.as_ref() != Some(&wanted) {
+                self.record(Haste::Awaited, &observed, &wanted).await?;
             }
         }
         let object = self.watch.cache.read().pools.get(key).map(Arc::clone);
