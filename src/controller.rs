@@ -14,14 +14,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{Instrument, field::Empty};
 
-use crate::{
-    clock::Clock,
-    effects::{Failure, while_watched},
-    metrics::Metrics,
-    object::Key,
-    queue::Queue,
-    stalled::Obstacle,
-};
+use crate::{clock::Clock, effects::Failure, metrics::Metrics, object::Key, queue::Queue, stalled::Obstacle};
 
 /// When to look at an object again, if nothing changes before. Waiting is no error: only the API fails.
 pub type Next = Result<Option<Timestamp>, Failure>;
@@ -154,22 +147,20 @@ async fn work<R: Reconcile>(
     .await
 }
 
-/// Reconciles, and shows which call keeps failing or has no answer, or that none does any more.
+/// Reconciles, and shows what keeps failing, or that it does no more.
 async fn reconcile<R: Reconcile>(reconciler: &R, spells: &Spells, key: &Key) -> Next {
-    let show = move |failure: Failure| async move {
-        if let Some(obstacle) = spells.obstacle(key, &failure)
-            && let Err(also) = reconciler.show(key, Some(obstacle)).await
-        {
-            tracing::error!(error = %failure, %also, "a call keeps failing, and that cannot be shown on the object");
-        }
-    };
-    let result = match while_watched(reconciler.reconcile(key), show).await {
+    let result = match reconciler.reconcile(key).await {
         Ok(next) => reconciler.show(key, None).await.map(|()| next),
         Err(failure) => Err(failure),
     };
-    match &result {
-        Ok(_) => spells.over(key),
-        Err(failure) => show(failure.clone()).await,
+    let Err(failure) = &result else {
+        spells.over(key);
+        return result;
+    };
+    if let Some(obstacle) = spells.obstacle(key, failure)
+        && let Err(also) = reconciler.show(key, Some(obstacle)).await
+    {
+        tracing::error!(error = %failure, %also, "a call keeps failing, and that cannot be shown on the object");
     }
     result
 }

@@ -1,4 +1,4 @@
-//! The condition `Stalled`: a call to the API keeps failing, or has no answer, and keeps an object from where it should be. It says so on every kind
+//! The condition `Stalled`: a call to the API keeps failing, and keeps an object from where it should be. It says so on every kind
 //! alike, and is not there where all goes well.
 
 use arl_crds::{
@@ -10,10 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::effects::{Effects, Event, Failure, Ours, Written};
 
-/// A call that keeps failing, or has no answer yet.
+/// A call that keeps failing.
 #[derive(Clone, Copy, Debug)]
 pub struct Obstacle<'a> {
-    /// How it failed last, or that it is pending.
+    /// How it failed last.
     pub failure: &'a Failure,
     /// Whether nothing has been said of it yet.
     pub is_new: bool,
@@ -53,7 +53,7 @@ fn changed(
     let others = || before.iter().filter(|c| c.type_ != STALLED).cloned();
     let Some(failure) = failure else { return recorded.map(|_| others().collect()) };
     let reason = if failure.is_refusal() { StalledReason::Refused } else { StalledReason::ApiError };
-    let message = format!("{failure}; it is {}", if failure.is_pending() { "waited for" } else { "tried again" });
+    let message = format!("{failure}; it is tried again");
     if recorded.is_some_and(|c| c.reason == reason.as_str() && condition::is_alike(&c.message, &message)) {
         return None;
     }

@@ -8,7 +8,6 @@ use std::{error::Error, fmt, time::Duration};
 use arl_crds::text::{printable, with_causes};
 use kube::core::Status;
 
-use super::pending::PENDING_AFTER;
 use crate::object::Key;
 
 /// No call to the API server takes longer.
@@ -39,9 +38,6 @@ pub enum Cause {
     /// There was no answer; the call may have had its effect.
     #[error("no answer from the API server within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
-    /// There is no answer yet, after a while: the call goes on.
-    #[error("the API server has not answered for {} s", PENDING_AFTER.as_secs())]
-    Pending,
     /// The connection failed; the call may have had its effect.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
@@ -125,11 +121,6 @@ impl Failure {
         Self { verb, kind, object: object.clone(), cause, took: Duration::ZERO }
     }
 
-    /// A call that has no answer yet.
-    pub(super) fn pending(verb: &'static str, kind: &'static str, object: &Key) -> Self {
-        Self::new(verb, kind, object, Cause::Pending).after(PENDING_AFTER)
-    }
-
     /// A call that was refused before it was sent, as the API server would.
     pub(super) fn unfit(verb: &'static str, kind: &'static str, object: &Key, error: &dyn Error) -> Self {
         Self::new(verb, kind, object, Cause::Refused(Refusal::new(422, with_causes(error))))
@@ -168,11 +159,6 @@ impl Failure {
         self
     }
 
-    /// Whether the call has not ended yet.
-    pub fn is_pending(&self) -> bool {
-        matches!(self.cause, Cause::Pending)
-    }
-
     /// Whether this call failed.
     pub fn is_of(&self, verb: &str) -> bool {
         self.verb == verb
@@ -187,9 +173,7 @@ impl Failure {
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.cause {
             Cause::Refused(refusal) | Cause::Broken(refusal) => Some(refusal),
-            Cause::Timeout | Cause::Pending | Cause::Unreachable(_) | Cause::Unreadable(_) | Cause::Unconfirmed(_) => {
-                None
-            }
+            Cause::Timeout | Cause::Unreachable(_) | Cause::Unreadable(_) | Cause::Unconfirmed(_) => None,
         }
     }
 

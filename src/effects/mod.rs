@@ -10,7 +10,6 @@ mod failure;
 mod lease;
 mod marks;
 mod objects;
-mod pending;
 mod permits;
 mod pod_events;
 mod pods;
@@ -28,7 +27,6 @@ pub use failure::{Cause, Failure, Refusal};
 pub use lease::LeaseWrite;
 pub use marks::NOT_AS_ASKED;
 pub use objects::{Deleted, Ours, Written};
-pub use pending::while_watched;
 pub use permits::{Haste, Permits};
 pub use pod_events::{PodEvent, Warning};
 pub use pods::{Astray, Claim, Claimed, Created, NewPod};
@@ -96,7 +94,6 @@ impl Effects {
     ) -> Result<T, Failure> {
         let _permit = self.permits.acquire(&object.namespace, haste, weight).await;
         let begun = Instant::now();
-        let request = pending::watched(request, || Failure::pending(verb, kind, object));
         let answer = match timeout(CALL_TIMEOUT, request).await {
             Ok(answer) => answer.map_err(|error| Failure::of(verb, kind, object, error)),
             Err(_) => Err(Failure::new(verb, kind, object, Cause::Timeout)),

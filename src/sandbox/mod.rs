@@ -272,7 +272,6 @@ impl Reconcile for Sandboxes {
         let Some(row) = row else { return Ok(()) };
         if let Some(Obstacle { failure, .. }) = obstacle.filter(|_| row.is_waiting())
             && failure.is_of("claim")
-            && !failure.is_pending()
         {
             // Nobody is to wait behind it, and its condition has a reason for this.
             self.sit_out(&row, failure);

@@ -33,7 +33,7 @@ use crate::{
     runs::Runs,
     stalled::{self, Obstacle},
 };
-use arl_crds::{WarmPool, WarmPoolStatus, reason::EventReason};
+use arl_crds::{WarmPool, reason::EventReason};
 pub use inject::AgentImage;
 use jiff::Timestamp;
 use memory::{Asked, Memories, Memory};
@@ -205,16 +205,11 @@ impl WarmPools {
         if let Some(until) = self.remember(observed, |memory| memory.put_off_status(may_wait, now)) {
             return Ok(Some(until));
         }
-        self.record(Haste::Unhurried, observed, &wanted).await?;
-        Ok(None)
-    }
-
-    async fn record(&self, haste: Haste, observed: &Observed, wanted: &WarmPoolStatus) -> Result<(), Failure> {
-        match self.effects.write_status_in::<WarmPool>(haste, &Version::of(&*observed.pool), wanted, 0).await? {
+        match self.effects.write_status::<WarmPool>(&Version::of(&*observed.pool), &wanted, 0).await? {
             Written::Done(pool) => {
                 self.watch.learn::<WarmPool>(pool);
                 self.remember(observed, Memory::recorded);
-                for (reason, note) in status::events(observed.pool.status.as_ref(), wanted) {
+                for (reason, note) in status::events(recorded, &wanted) {
                     self.effects.event(Event::about(&*observed.pool, reason, note));
                 }
             }
@@ -222,7 +217,7 @@ impl WarmPools {
             Written::Gone => self.remember(observed, |memory| memory.is_gone = true),
             Written::TooLarge(failure) => return Err(failure),
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -290,16 +285,6 @@ impl Reconcile for WarmPools {
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
-        let now = self.clock.now();
-        // The reconcile writes it after its calls, which take long; so may those be that nobody waits for.
-        if obstacle.is_some_and(|obstacle| obstacle.failure.is_pending())
-            && let Some(observed) = Observed::read(&self.watch.cache, key, &self.memories, now)
-        {
-            let wanted = status::status(&observed, now);
-            if observed.pool.status.as_ref() != Some(&wanted) {
-                self.record(Haste::Awaited, &observed, &wanted).await?;
-            }
-        }
         let object = self.watch.cache.read().pools.get(key).map(Arc::clone);
         let Some(object) = object else { return Ok(()) };
         if let Some(written) = stalled::show(&self.effects, &*object, obstacle, self.clock.now()).await? {

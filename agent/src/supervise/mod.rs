@@ -147,7 +147,8 @@ impl Supervisor {
 
     fn wait(&self) -> Result<Vec<Source>, String> {
         let mut sources = vec![(Source::Children, (self.children.as_fd(), PollFlags::POLLIN))];
-        if self.full_until.is_none_or(|until| until <= Instant::now()) {
+        let full_until = self.full_until.filter(|until| *until > Instant::now());
+        if full_until.is_none() {
             sources.push((Source::Listener, (self.listener.as_fd(), PollFlags::POLLIN)));
         }
         sources.extend(self.runs.worker().map(|peer| (Source::Worker, peer.interest())));
@@ -166,7 +167,7 @@ impl Supervisor {
             .into_iter()
             .chain(self.live.due())
             .chain(self.clients.values().map(Client::due))
-            .chain(self.full_until)
+            .chain(full_until)
             .min();
         let left = due.map_or(NEVER, |due| due.saturating_duration_since(Instant::now())) + Duration::from_millis(1);
         let timeout =

@@ -1,6 +1,7 @@
 //! The process that is exec'd for a stream, and what the supervisor holds of it.
 
 use std::{
+    os::unix::net::UnixStream,
     path::Path,
     time::{Duration, Instant},
 };
@@ -55,22 +56,41 @@ fn nothing_is_held_of_streams_that_ended() {
     assert_eq!(kept.hear(), FromAgent::Pong);
 }
 
+/// How often a process has waited for something.
+fn waits(process: Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
+}
+
 #[test]
-fn a_stream_for_which_there_is_no_descriptor_waits_and_costs_no_time() {
+fn a_stream_for_which_there_is_no_descriptor_waits_and_costs_nothing() {
     let pod = Pod::new("no-descriptors");
     let mut kept = pod.stream();
-    let supervisor = Pid::from_raw(pod.supervisors()[0]);
-    let is_open = |number: &u64| Path::new(&format!("/proc/{}/fd/{number}", pod.supervisors()[0])).exists();
-    let current = (0..).find(|number| !is_open(number));
-    let before = prlimit(supervisor, Resource::Nofile, Rlimit { current, ..getrlimit(Resource::Nofile) }).unwrap();
+    let supervisor = Pid::from_raw(pod.supervisors()[0]).unwrap();
+    let is_open = |number: &u64| Path::new(&format!("/proc/{}/fd/{number}", supervisor.as_raw_nonzero())).exists();
+    let own = getrlimit(Resource::Nofile);
+    let limit = |current| prlimit(Some(supervisor), Resource::Nofile, Rlimit { current, ..own }).unwrap();
+    let costs_nothing = || {
+        let (since, before, waited) = (Instant::now(), pod.processor_time(), waits(supervisor));
+        eventually("a second is over", || since.elapsed() > Duration::from_secs(1));
+        let (spent, waited) = (pod.processor_time() - before, waits(supervisor) - waited);
+        assert!(spent < 20 && waited < 100, "{spent} hundredths of a second, {waited} waits in {:?}", since.elapsed());
+    };
+
+    // The last one is taken.
+    let free = (0..).find(|number| !is_open(number));
+    let before = limit(free.map(|free| free + 1));
+    let last = UnixStream::connect(pod.state("socket")).unwrap();
+    costs_nothing();
+
     let mut waiting = pod.silent_stream();
     waiting.say(&ToAgent::Hello { version: VERSION, pod: pod.uid() });
-    let (since, spent) = (Instant::now(), pod.processor_time());
-    eventually("a second is over", || since.elapsed() > Duration::from_secs(1));
-    let spent = pod.processor_time() - spent;
-    assert!(spent < 20, "{spent} hundredths of a second in {:?}", since.elapsed());
+    costs_nothing();
     kept.say(&ToAgent::Ping);
     assert_eq!(kept.hear(), FromAgent::Pong);
-    prlimit(supervisor, Resource::Nofile, before).unwrap();
+
+    limit(before.current);
     assert!(matches!(waiting.hear(), FromAgent::Hello { .. }));
+    drop(last);
 }

@@ -15,7 +15,7 @@ use tower::service_fn;
 
 use super::*;
 use crate::{
-    effects::{EventSink, while_watched},
+    effects::EventSink,
     metrics::Catalogue,
     runs::{Bounds, testing::Idle},
 };
@@ -27,7 +27,7 @@ pub(super) struct Server {
     posts: Mutex<Vec<u16>>,
     pool: Mutex<Value>,
     pub(super) deletes_fail: AtomicBool,
-    /// How long each call takes that creates or deletes a pod, in milliseconds.
+    /// How long each call takes, in milliseconds.
     pub(super) takes: AtomicU64,
 }
 
@@ -62,11 +62,8 @@ impl Server {
             Method::PATCH => {
                 let changes: Value = serde_json::from_slice(body).unwrap();
                 let mut pool = self.pool.lock().unwrap();
-                let changed = |path: &str| changes.as_array().unwrap().iter().find(|change| change["path"] == path);
-                match changed("/status") {
-                    Some(status) => pool["status"] = status["value"].clone(),
-                    None => pool["status"]["conditions"] = changed("/status/conditions").unwrap()["value"].clone(),
-                }
+                let status = changes.as_array().unwrap().iter().find(|change| change["path"] == "/status");
+                pool["status"] = status.unwrap()["value"].clone();
                 let version: u64 = pool["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                 pool["metadata"]["resourceVersion"] = json!((version + 1).to_string());
                 (200, pool.clone())
@@ -109,10 +106,8 @@ impl Cluster {
                 async move {
                     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                     let body = request.into_body().collect_bytes().await.unwrap();
-                    if matches!(method, Method::POST | Method::DELETE) {
-                        let takes = Duration::from_millis(server.takes.load(Ordering::Relaxed));
-                        tokio::time::sleep_until(tokio::time::Instant::now() + takes).await;
-                    }
+                    let takes = Duration::from_millis(server.takes.load(Ordering::Relaxed));
+                    tokio::time::sleep_until(tokio::time::Instant::now() + takes).await;
                     let (code, body) = server.answer(&method, &path, &body, strip);
                     let body = Body::from(serde_json::to_vec(&body).unwrap());
                     Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
@@ -176,17 +171,8 @@ impl Cluster {
     /// Looks at the pool once; what came of it, and the status that is on record then.
     pub(super) async fn look(&self) -> (Next, Value) {
         self.watched();
-        let pool = Key::new("ns", "p");
-        let next = while_watched(self.pools.reconcile(&pool), |failure| {
-            let pool = &pool;
-            async move { self.pools.show(pool, Some(Obstacle { failure: &failure, is_new: true })).await.unwrap() }
-        });
-        (next.await, self.status())
-    }
-
-    /// The status that is on record.
-    pub(super) fn status(&self) -> Value {
-        self.server.pool.lock().unwrap()["status"].clone()
+        let next = self.pools.reconcile(&Key::new("ns", "p")).await;
+        (next, self.server.pool.lock().unwrap()["status"].clone())
     }
 
     /// The watch tells that the pool is gone.

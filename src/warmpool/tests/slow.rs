@@ -27,20 +27,3 @@ async fn a_pool_is_looked_at_again_after_some_seconds_however_long_calls_take() 
     assert_eq!(at_once(Duration::from_millis(900)).await, (3, 3));
     assert_eq!(at_once(Duration::from_secs(15)).await, (1, 1));
 }
-
-#[tokio::test(start_paused = true)]
-async fn what_a_pool_waits_for_and_its_counts_are_on_record_before_the_call_has_ended() {
-    let cluster = Cluster::new(None);
-    cluster.server.takes.store(15_000, Ordering::Relaxed);
-    let meanwhile = async {
-        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(6)).await;
-        cluster.status()
-    };
-    let ((next, _), status) = tokio::join!(cluster.look(), meanwhile);
-    next.unwrap();
-    assert_eq!((&status["phase"], &status["ready"]), (&json!("Pending"), &json!(0)));
-    let stalled = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Stalled").unwrap();
-    let (reason, message) = (&stalled["reason"], stalled["message"].as_str().unwrap());
-    assert!(reason == "ApiError" && message.starts_with("create Pod ns/p-"), "{reason} {message}");
-    assert!(message.ends_with("-1: the API server has not answered for 5 s; it is waited for"), "{message}");
-}
