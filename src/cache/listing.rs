@@ -41,7 +41,7 @@ impl<R: Row> Listing<R> {
                 listed.present.as_deref().map(version) == table.get(&key).map(AsRef::as_ref).map(version)
             };
             let Some(listed) = listed else { continue };
-            if is_as_it_was(&listed) || table.precedes(&listed.row) {
+            if is_as_it_was(&listed) || !table.has_same(&listed.row) || table.precedes(&listed.row) {
                 changes.push(table.apply(listed.row));
             }
         }

@@ -94,6 +94,11 @@ impl<R: Row> Table<R> {
         self.index.get(index).into_iter().flatten().filter_map(|(_, key)| self.rows.get(key))
     }
 
+    /// Whether there is a row of the same object as `row`.
+    pub fn has_same(&self, row: &R) -> bool {
+        self.get(&row.key()).is_some_and(|present| present.metadata().uid == row.metadata().uid)
+    }
+
     /// Whether there is an older row of the same object than `row`. Where a version is no number, `row` is taken to be newer.
     pub fn precedes(&self, row: &R) -> bool {
         self.get(&row.key()).is_some_and(|present| {

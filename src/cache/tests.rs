@@ -125,16 +125,26 @@ fn a_task_whose_sandbox_is_deleted_while_tasks_are_listed_is_as_the_list_has_it(
     assert_eq!(row.sandbox_uid(), Some(Uid("s".into())));
 }
 
-/// The answer to a write may be learned late, and be older than what was listed meanwhile.
+/// The answer to a write may be learned late, and be older than what was listed meanwhile, or of an object that is gone.
 #[test]
 fn an_answer_that_is_learned_while_a_list_is_read_replaces_nothing_newer_of_the_list() {
-    for (learned, expected) in [(5, "6"), (7, "7")] {
+    let of = |uid: &str, version| {
+        let mut task = task("t", version, &Value::Null);
+        task.metadata.uid = Some(uid.into());
+        TaskRow::new(task)
+    };
+    for (listed, learned, expected) in [
+        (of("a", 6), of("a", 5), ("a", "6")),
+        (of("a", 6), of("a", 7), ("a", "7")),
+        (of("b", 6), of("a", 5), ("b", "6")),
+    ] {
         let (mut table, mut listing) = (Table::default(), listing::Listing::default());
-        table.apply(TaskRow::new(task("t", 4, &Value::Null)));
-        listing.add(TaskRow::new(task("t", 6, &Value::Null)), table.get(&key("t")).cloned());
-        table.apply(TaskRow::new(task("t", learned, &Value::Null)));
+        table.apply(of("a", 4));
+        listing.add(listed, table.get(&key("t")).cloned());
+        table.apply(learned);
         listing.take_over(&mut table);
-        assert_eq!(table.get(&key("t")).unwrap().metadata().resource_version.as_deref(), Some(expected));
+        let found = table.get(&key("t")).unwrap().metadata();
+        assert_eq!((found.uid.as_deref(), found.resource_version.as_deref()), (Some(expected.0), Some(expected.1)));
     }
 }
 

@@ -195,8 +195,7 @@ impl Watch {
     fn apply_newer<S: Source>(&self, row: S) {
         let mut tables = self.cache.write();
         let table = S::table(&mut tables);
-        let same = table.get(&row.key()).is_some_and(|present| present.metadata().uid == row.metadata().uid);
-        if !same || table.precedes(&row) {
+        if !table.has_same(&row) || table.precedes(&row) {
             self.apply(row, &mut tables);
         }
     }
