@@ -11,10 +11,7 @@ use kube::{
 };
 use serde::Deserialize;
 
-use super::{
-    wake::Wake,
-    watch::{Patience, Watch},
-};
+use super::{wake::Wake, watch::Watch};
 use crate::texts::watch_failed;
 
 /// What is read of a node.
@@ -57,6 +54,8 @@ struct Condition {
 
 /// Nodes of a list that are in memory at once: each has the names of all its images.
 const PAGE: u32 = 50;
+/// After so many refusals, what was known of nodes is forgotten.
+const LASTING: u32 = 3;
 
 /// What autoscalers put on a node that they are about to remove. Other taints that keep new pods off are for pods that do not tolerate
 /// them, and a pool's may.
@@ -73,7 +72,7 @@ impl Node {
     }
 }
 
-/// Whether the API server refuses the watch, and would again.
+/// Whether the API server refuses the watch.
 fn is_refused(error: &watcher::Error) -> bool {
     use watcher::Error::{InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed};
     match error {
@@ -86,21 +85,27 @@ fn is_refused(error: &watcher::Error) -> bool {
 }
 
 impl Watch {
-    /// Follows the nodes for as long as that is allowed.
+    /// Follows the nodes. Where that is refused it is tried again, at the library's intervals: an API server that has just started may
+    /// refuse what it allows a moment later.
     pub(crate) async fn run_nodes(self: Arc<Self>, nodes: Api<Node>) {
         let config = watcher::Config::default().page_size(PAGE);
-        let mut events = std::pin::pin!(watcher(nodes, config).backoff(Patience::default()));
-        let mut listed = BTreeSet::new();
+        let mut events = std::pin::pin!(watcher(nodes, config).default_backoff());
+        let (mut listed, mut refusals) = (BTreeSet::new(), 0_u32);
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => self.take_node(event, &mut listed),
+                Ok(event) => {
+                    refusals = 0;
+                    self.take_node(event, &mut listed);
+                }
                 Err(error) if is_refused(&error) => {
-                    self.keep_nodes(&BTreeSet::new());
-                    tracing::info!(
-                        error = watch_failed(&error),
-                        "nodes may not be watched: pods on nodes that are drained are claimed like others"
-                    );
-                    return;
+                    refusals = refusals.saturating_add(1);
+                    if refusals == LASTING {
+                        self.keep_nodes(&BTreeSet::new());
+                        tracing::info!(
+                            error = watch_failed(&error),
+                            "nodes may not be watched: pods on nodes that are drained are claimed like others, until they may"
+                        );
+                    }
                 }
                 Err(error) => tracing::warn!(error = watch_failed(&error), "the watch of nodes failed; trying again"),
             }
@@ -138,11 +143,49 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use http::{Request, Response};
     use jiff::Timestamp;
+    use kube::{Client, client::Body};
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{clock::Clock, metrics::Metrics};
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_are_watched_though_that_was_refused_at_first() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let api = tower::service_fn(move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let is_refused = !is_watch && asked.fetch_add(1, Ordering::Relaxed) < 2;
+            async move {
+                if is_watch {
+                    std::future::pending::<()>().await;
+                }
+                let node = json!({ "metadata": { "name": "a" }, "spec": { "unschedulable": true } });
+                let nodes = json!({ "metadata": { "resourceVersion": "1" }, "items": [node] });
+                let refusal = json!({ "kind": "Status", "code": 403, "message": "no", "reason": "Forbidden" });
+                let (code, body) = if is_refused { (403, refusal) } else { (200, nodes) };
+                let body = Body::from(serde_json::to_vec(&body).unwrap());
+                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        let (clock, metrics) = (Clock::new(|| Timestamp::UNIX_EPOCH), Metrics::unread());
+        let watch = Arc::new(Watch { cache: Arc::default(), clock, metrics, wake: Arc::new(|_| {}) });
+        let watching = tokio::spawn(Arc::clone(&watch).run_nodes(Api::all(Client::new(api, "ns"))));
+        let is_known = async {
+            while watch.cache.read().closed_nodes_but(&BTreeSet::new()).is_empty() {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(300), is_known).await.expect("asked again");
+        watching.abort();
+    }
 
     #[test]
     fn a_node_that_is_drained_or_does_not_report_is_closed_and_one_with_a_taint_of_its_own_is_not() {
