@@ -126,7 +126,8 @@ impl Failure {
         Self::new(verb, kind, object, Cause::Refused(Refusal::new(422, with_causes(error))))
     }
 
-    pub(super) fn of(verb: &'static str, kind: &'static str, object: &Key, error: kube::Error) -> Self {
+    /// A call whose answer was an error.
+    pub fn of(verb: &'static str, kind: &'static str, object: &Key, error: kube::Error) -> Self {
         let cause = match error {
             kube::Error::Api(status) => {
                 let refusal = Refusal::of(&status);
@@ -203,7 +204,8 @@ impl Failure {
         *self.what() == What::Conflict || self.is_gone()
     }
 
-    pub(super) fn is_too_large(&self) -> bool {
+    /// Whether the object would be too large to store.
+    pub fn is_too_large(&self) -> bool {
         *self.what() == What::TooLarge
     }
 }

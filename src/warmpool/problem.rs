@@ -65,7 +65,7 @@ fn waiting(pod: &Pod, said: Option<&PodEvent>) -> Option<Problem> {
         let reason = cause(waiting)?;
         let words = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
         let ended = container.last_state.terminated.as_ref().filter(|_| reason == WarmPoolReason::CrashLoopBackOff);
-        let how = ended.map(|end| format!("it {}; ", end.description())).unwrap_or_default();
+        let how = ended.map(|end| format!("it {}; ", duty.how(end))).unwrap_or_default();
         let advice = match reason {
             WarmPoolReason::ImagePullBackOff if container.name == inject::NAME => CHECK_AGENT_IMAGE,
             WarmPoolReason::ImagePullBackOff => CHECK_IMAGE,
@@ -148,8 +148,20 @@ const CHECK_IMAGE: &str = "check the image's name and tag, the registry, and spe
 const CHECK_AGENT_IMAGE: &str = "this is the operator's image of the agent: correct it there (--agent-image, or agent.image of the chart), \
      or give the pool's pods the right to pull it by spec.template.spec.imagePullSecrets";
 const CORRECT: &str = "correct what the message names";
+/// Nor has it resources of its own.
+const OWN: &str = "this is the operator's own init container, with the memory of the executor container";
 
 impl Duty {
+    /// How a container ended, and what it said of that where it was to end.
+    fn how(self, end: &Terminated) -> String {
+        match self {
+            Self::End if !end.message.is_empty() && !end.could_not_start() => {
+                format!("{}: {}", end.description(), late::quoted(end.message.trim()))
+            }
+            Self::End | Self::Run => end.description(),
+        }
+    }
+
     /// What helps a container that crashes, and last ended like this.
     fn advice(
         self,
@@ -165,6 +177,7 @@ impl Duty {
         let is_asked_to = ended.is_none_or(|end| end.was_signalled() || end.exit_code == 0);
         let quoted = |said: &PodEvent| late::quoted(said.note.trim_end_matches([':', ' ', '\n']));
         match (self, probe) {
+            _ if container.name == inject::NAME => format!("{OWN}; {logs}"),
             _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template".to_owned(),
             (Self::End, _) => format!("this init container has to end with exit code 0; {logs}"),
             (Self::Run, Some(said)) if is_asked_to => format!(
@@ -195,7 +208,7 @@ fn is_unsteady(pod: &Pod, container: &ContainerStatus, duty: Duty, now: Timestam
 fn unsteady(pod: &Pod, said: Option<&PodEvent>, now: Timestamp) -> Option<Problem> {
     let (container, duty) = containers(pod).find(|(c, duty)| is_unsteady(pod, c, *duty, now))?;
     let ended = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
-    let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
+    let how = ended.map_or_else(|| "ended".to_owned(), |end| duty.how(end));
     let message = format!(
         "pod {}, container {}: it {how} and is started again and again; {}",
         name(pod),

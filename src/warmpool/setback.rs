@@ -20,7 +20,10 @@ const ADMISSION: &str = "change spec.template so that the namespace's admission 
 const ADMISSION_OF_AGENT: &str = "change spec.template so that the namespace's admission accepts it, or create what it names; the pod also has \
      the operator's own init container arl-agent, with the image of --agent-image (executor.mode: Exec does without)";
 /// What is refused for these has nothing to do with it.
-const NOT_OF_AGENT: [&str; 2] = ["violates PodSecurity", "looking up service account"];
+const NOT_OF_AGENT: [&str; 5] =
+    ["violates PodSecurity", "looking up service account", "PriorityClass", "RuntimeClass", "failed quota"];
+/// A quota that is as new as the pool has not been looked at by then.
+const QUOTA_IS_NEW: &str = "status unknown for quota";
 /// So often in a row pods that were made a moment before may be ended from outside, before that is waited for.
 const DISRUPTIONS: u32 = 3;
 
@@ -51,7 +54,16 @@ impl Setback {
             ExecutorMode::Agent | ExecutorMode::Exec => ADMISSION,
         };
         let (reason, advice) = match refusal.map(|refusal| refusal.code) {
-            Some(403) if said.contains("exceeded quota") => {
+            _ if failure.is_too_large() => (
+                WarmPoolReason::InvalidTemplate,
+                "a pod of this template is too large to be stored: take something out of spec.template",
+            ),
+            Some(403) if said.contains(QUOTA_IS_NEW) => (WarmPoolReason::QuotaExceeded, "it is tried again"),
+            Some(403) if said.contains("failed quota") => (
+                WarmPoolReason::Refused,
+                "the namespace's ResourceQuota wants that named in spec.template, or by a LimitRange's defaults",
+            ),
+            Some(403) if said.contains("exceeded quota") || said.contains("insufficient quota") => {
                 (WarmPoolReason::QuotaExceeded, "raise the ResourceQuota of the namespace or lower spec.replicas")
             }
             Some(403) if said.contains(NOT_AS_ASKED) => (
@@ -81,7 +93,7 @@ impl Setback {
             }
             _ => (WarmPoolReason::ApiError, "it is tried again"),
         };
-        let passing = reason == WarmPoolReason::ApiError && failure.took() < LASTING;
+        let passing = (reason == WarmPoolReason::ApiError || said.contains(QUOTA_IS_NEW)) && failure.took() < LASTING;
         Self { passing, ..Self::new(reason, format!("{said}; {advice}")) }
     }
 
@@ -129,6 +141,8 @@ impl Setback {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+
     use super::*;
     use crate::{
         effects::{Cause, Refusal},
@@ -155,6 +169,10 @@ mod tests {
             (403, "violates PodSecurity \"restricted\"", Agent, false),
             (403, "error looking up service account ns/x: serviceaccount \"x\" not found", Agent, false),
             (403, "exceeded quota: q", Agent, false),
+            (403, "failed quota: q: must specify limits.cpu for: executor", Agent, false),
+            (403, "status unknown for quota: q", Agent, false),
+            (403, "pods \"p-1\" is forbidden: no PriorityClass with name high was found", Agent, false),
+            (403, "pods \"p-1\" is forbidden: pod rejected: RuntimeClass \"gvisor\" not found", Agent, false),
             (422, "Pod \"p-1\" is invalid: spec.containers: Required value", Agent, false),
         ] {
             let message = of_mode(Cause::Refused(Refusal::new(code, said)), mode).message;
@@ -171,6 +189,19 @@ mod tests {
         let right = "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"";
         for (code, said, reason, remedy) in [
             (403, "exceeded quota: q, requested: pods=1", QuotaExceeded, "raise the ResourceQuota"),
+            (
+                403,
+                "insufficient quota to match these scopes: [{PriorityClass}]",
+                QuotaExceeded,
+                "raise the ResourceQuota",
+            ),
+            (403, "status unknown for quota: q, resources: pods", QuotaExceeded, "it is tried again"),
+            (
+                403,
+                "failed quota: q: must specify limits.cpu for: executor",
+                Refused,
+                "wants that named in spec.template",
+            ),
             (409, conflict, ApiError, "has been modified; it is tried again"),
             (
                 403,
@@ -206,6 +237,18 @@ mod tests {
             let setback = of(Cause::Refused(Refusal::new(code, said)));
             assert_eq!(setback.reason, reason, "{code} {said}");
             assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
+        }
+        assert!(
+            of(Cause::Refused(Refusal::new(403, "status unknown for quota: q"))).passing,
+            "it is as new as the pool"
+        );
+        for (code, said) in [(500, "etcdserver: request is too large"), (413, "")] {
+            let status = Status { code, message: said.into(), ..Status::default() };
+            let error = kube::Error::Api(Box::new(status));
+            let failure = Failure::of("create", "Pod", &Key::new("ns", "p-1"), error);
+            let setback = Setback::of(&failure, ExecutorMode::Agent);
+            assert!(setback.reason == InvalidTemplate && !setback.passing, "{code}: {}", setback.message);
+            assert!(setback.message.contains("too large to be stored"), "{}", setback.message);
         }
         let webhook = of(Cause::Broken(Refusal::new(500, "Internal error occurred: failed calling webhook \"w\"")));
         assert_eq!(webhook.reason, ApiError);

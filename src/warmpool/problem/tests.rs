@@ -440,6 +440,31 @@ fn init_containers_that_crash_are_told_by_what_is_expected_of_them() {
 }
 
 #[test]
+fn an_init_container_that_fails_is_quoted_and_the_operators_own_is_called_that() {
+    let noexec = "/.arl/agent cannot be executed: the node forbids it";
+    let backing_off = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+    for (name, end, words, advice) in [
+        ("arl-agent", json!({ "exitCode": 1, "reason": "Error", "message": noexec }), noexec, "the operator's own"),
+        ("arl-agent", json!({ "exitCode": 137, "reason": "OOMKilled" }), "for lack of memory", "of the executor"),
+        (
+            "prepare",
+            json!({ "exitCode": 3, "reason": "Error", "message": "no such table\n" }),
+            "no such table",
+            "exit code 0",
+        ),
+        ("prepare", json!({ "exitCode": 137, "reason": "OOMKilled" }), "for lack of memory", "raise its memory limit"),
+    ] {
+        for state in [&backing_off, &json!({ "terminated": end })] {
+            let last = json!({ "terminated": end });
+            let container = json!({ "name": name, "restartCount": 2, "state": state, "lastState": last });
+            let problem = of(&pod(&json!({ "initContainerStatuses": [container] })), None, at(1)).unwrap();
+            let message = &problem.message;
+            assert!(message.contains(words) && message.contains(advice), "{name} {end} {state}: {message}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_started_is_not_told_to_keep_running() {
     let why = "exec: \"slep\": executable file not found in $PATH";
     let ended = json!({ "terminated": { "exitCode": 128, "reason": "StartError", "message": why } });
