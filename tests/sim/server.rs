@@ -50,6 +50,8 @@ enum Fate {
     Hangs {
         effect: bool,
     },
+    /// Answered well, after so long: a webhook takes its time.
+    Late(Duration),
     /// Answered with an error although it had an effect.
     Belied(Refusal),
 }
@@ -106,6 +108,11 @@ impl ApiServer {
                 Fate::Refused(refusal) => Ok(response(refusal.code, &refusal.status())),
                 Fate::Broken { effect: false } | Fate::Hangs { effect: false } => broken(),
                 Fate::Well => Ok(server.serve(&call)),
+                Fate::Late(after) => {
+                    let answer = server.serve(&call);
+                    tokio::time::sleep(after).await;
+                    Ok(answer)
+                }
                 Fate::Broken { effect: true } | Fate::Hangs { effect: true } => {
                     drop(server.serve(&call));
                     broken()
@@ -143,7 +150,11 @@ impl ApiServer {
         } else if write && Faults::happens(&mut s.rng, s.faults.after) {
             if s.rng.u8(..3) == 0 { Fate::Broken { effect: true } } else { Fate::Belied(pick(s, &[500, 504])) }
         } else if call.verb != Verb::Watch && Faults::happens(&mut s.rng, s.faults.hang) {
-            Fate::Hangs { effect: s.rng.bool() }
+            match s.rng.u8(..4) {
+                0 => Fate::Hangs { effect: false },
+                1 => Fate::Hangs { effect: true },
+                _ => Fate::Late(s.delay(4_000, 18_000)),
+            }
         } else {
             Fate::Well
         };
@@ -153,6 +164,7 @@ impl ApiServer {
             Fate::Belied(r) => s.fault(&format!("{} {call} takes effect -> {}", self.who, r.code)),
             Fate::Broken { effect } => s.fault(&format!("{} {call} breaks, effect {effect}", self.who)),
             Fate::Hangs { effect } => s.fault(&format!("{} {call} hangs, effect {effect}", self.who)),
+            Fate::Late(after) => s.fault(&format!("{} {call} is answered after {after:?}", self.who)),
         }
         (fate, there, back)
     }
