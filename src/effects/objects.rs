@@ -114,16 +114,20 @@ impl Effects {
         status: &K::Status,
         besides: usize,
     ) -> Result<Written<K>, Failure> {
-        let whole = Change { op: "add", path: "/status", value: Part::Whole(status) };
-        match self
-            .patch_status::<K>(
-                "patch the status of",
-                version,
-                weight(json_size(status).saturating_add(besides)),
-                vec![whole],
-            )
-            .await
-        {
+        self.write_status_in(K::HASTE, version, status, besides).await
+    }
+
+    /// The same, for somebody who waits for it or nobody.
+    pub async fn write_status_in<K: Ours>(
+        &self,
+        haste: Haste,
+        version: &Version,
+        status: &K::Status,
+        besides: usize,
+    ) -> Result<Written<K>, Failure> {
+        let whole = vec![Change { op: "add", path: "/status", value: Part::Whole(status) }];
+        let weight = weight(json_size(status).saturating_add(besides));
+        match self.patch_status::<K>(haste, "patch the status of", version, weight, whole).await {
             Err(failure) if !failure.is_refusal() => match self.read::<K>(&version.key).await? {
                 Some(found) if Uid::of(&found) == version.uid && found.status_of() == Some(status) => {
                     Ok(Written::Done(found))
@@ -148,7 +152,7 @@ impl Effects {
             Change { op: "add", path: "/status/observedGeneration", value: Part::Other(json!(generation)) },
             Change { op: "add", path: "/status/conditions", value: Part::Other(json!(conditions)) },
         ];
-        self.patch_status("patch the conditions of", &Version::of(object), 1, parts).await
+        self.patch_status(K::HASTE, "patch the conditions of", &Version::of(object), 1, parts).await
     }
 
     /// Replaces the conditions of an object and leaves the rest of its status, of which a cache may not have all.
@@ -158,12 +162,13 @@ impl Effects {
             None => ("/status", json!({ "conditions": conditions })),
         };
         let change = Change { op: "add", path, value: Part::Other(value) };
-        self.patch_status("patch the conditions of", &Version::of(object), 1, vec![change]).await
+        self.patch_status(K::HASTE, "patch the conditions of", &Version::of(object), 1, vec![change]).await
     }
 
     /// Changes the status of an object, unless the object changed since. What is sent is put together once it is its turn.
     async fn patch_status<K: Ours>(
         &self,
+        haste: Haste,
         verb: &'static str,
         version: &Version,
         weight: u32,
@@ -182,7 +187,7 @@ impl Effects {
             let request = request.patch_subresource("status", &key.name, &none, &nothing);
             self.client.request::<K>(request.map_err(kube::Error::BuildRequest)?.map(|_| body)).await
         };
-        let written = self.call_in(K::HASTE, weight, verb, K::KIND, key, request).await;
+        let written = self.call_in(haste, weight, verb, K::KIND, key, request).await;
         self.written(version, written).await
     }
 

@@ -20,7 +20,7 @@ mod scaling;
 mod setback;
 mod status;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     cache::{Watch, abridged_fingerprint},
@@ -33,17 +33,20 @@ use crate::{
     runs::Runs,
     stalled::{self, Obstacle},
 };
-use arl_crds::{WarmPool, reason::EventReason};
+use arl_crds::{WarmPool, WarmPoolStatus, reason::EventReason};
+use futures::future::join;
 pub use inject::AgentImage;
 use jiff::Timestamp;
 use memory::{Asked, Memories, Memory};
 use observe::Observed;
 use scaling::Limit;
 use setback::Setback;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// After so long, a pool is looked at again before more of its pods are created or deleted: calls may be slow.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// After so long, what is known of a pool is on record though a call has not been answered: a webhook may take long.
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// Whether an idle pod has ended or is kept from starting; those of its pool were seen to take `start` to be ready.
 pub fn is_failing(pod: &Pod, start: Duration, now: Timestamp) -> bool {
@@ -72,6 +75,38 @@ impl WarmPools {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self { watch, effects, clock, agent, runs, metrics, memories: Memories::default() }
+    }
+
+    /// Does what the plan says. Where that takes long, what is known is on record before it is done, and is what the pool says from then on.
+    async fn carry_out_visibly(&self, observed: &mut Observed, plan: &plan::Plan) -> Progress {
+        let progress = {
+            let mut carried = pin!(self.carry_out(observed, plan));
+            match timeout(UNANSWERED, &mut carried).await {
+                Ok(progress) => return progress,
+                Err(_) => join(carried, self.record_unanswered(observed)).await.0,
+            }
+        };
+        if observed.is_current(&self.watch.cache)
+            && let Some(pool) = self.watch.cache.read().pools.get(&Key::of(&*observed.pool))
+        {
+            observed.pool = Arc::clone(pool);
+        }
+        progress
+    }
+
+    /// Writes the status as it is before a call that takes long has ended. Where that fails, it is written after the call.
+    async fn record_unanswered(&self, observed: &Observed) {
+        let now = self.clock.now();
+        let seen = Observed::read(&self.watch.cache, &Key::of(&*observed.pool), &self.memories, now);
+        let Some(mut seen) = seen.filter(|seen| seen.uid() == observed.uid()) else { return };
+        seen.is_unanswered = true;
+        let wanted = status::status(&seen, now);
+        // Those calls that nobody waits for may all take long.
+        if seen.pool.status.as_ref() != Some(&wanted)
+            && let Err(failure) = self.record(Haste::Awaited, &seen, &wanted).await
+        {
+            tracing::warn!(%failure, "what is known of the pool is not on record while a call takes long");
+        }
     }
 
     /// Does what the plan says, as far as the API lets it.
@@ -205,11 +240,16 @@ impl WarmPools {
         if let Some(until) = self.remember(observed, |memory| memory.put_off_status(may_wait, now)) {
             return Ok(Some(until));
         }
-        match self.effects.write_status::<WarmPool>(&Version::of(&*observed.pool), &wanted, 0).await? {
+        self.record(Haste::Unhurried, observed, &wanted).await?;
+        Ok(None)
+    }
+
+    async fn record(&self, haste: Haste, observed: &Observed, wanted: &WarmPoolStatus) -> Result<(), Failure> {
+        match self.effects.write_status_in::<WarmPool>(haste, &Version::of(&*observed.pool), wanted, 0).await? {
             Written::Done(pool) => {
                 self.watch.learn::<WarmPool>(pool);
                 self.remember(observed, Memory::recorded);
-                for (reason, note) in status::events(recorded, &wanted) {
+                for (reason, note) in status::events(observed.pool.status.as_ref(), wanted) {
                     self.effects.event(Event::about(&*observed.pool, reason, note));
                 }
             }
@@ -217,7 +257,7 @@ impl WarmPools {
             Written::Gone => self.remember(observed, |memory| memory.is_gone = true),
             Written::TooLarge(failure) => return Err(failure),
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -247,13 +287,14 @@ impl Reconcile for WarmPools {
         }
         let mut plan = plan::plan(&observed, now);
         self.connect(&observed, std::mem::take(&mut plan.connect));
-        let Progress { setback, created, failure } = self.carry_out(&observed, &plan).await;
+        let Progress { setback, created, failure } = self.carry_out_visibly(&mut observed, &plan).await;
         let is_over = plan.over.is_so(created);
         let is_taken = self.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             memory.admitted(created);
-            observed.setback = memory.update(setback, is_over, now);
+            // A call may have taken long, and what it says holds from now on.
+            observed.setback = memory.update(setback, is_over, self.clock.now());
             memory.ended = observed.ended().chain(observed.disrupted()).map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number

@@ -43,6 +43,8 @@ pub(super) struct Observed {
     pub(super) asked: Option<Asked>,
     /// What the API server warned of when this process last created a pod, if it has.
     pub(super) warnings: Option<Vec<String>>,
+    /// Whether the API server takes long to answer what is asked for the pool just now.
+    pub(super) is_unanswered: bool,
     pub(super) refill: Refill,
     /// What is asked of it, where it follows that.
     pub(super) demand: Demand,
@@ -90,6 +92,7 @@ impl Observed {
                 known_ended: memory.ended.clone(),
                 asked: memory.asked.clone(),
                 warnings: None,
+                is_unanswered: false,
                 refill: Refill {
                     last_claim: asked_of_it.and_then(|demand| demand.last_claim),
                     put_off_since: memory.put_off_since,

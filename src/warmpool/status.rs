@@ -135,6 +135,9 @@ fn conditions(observed: &Observed, ready: usize, now: Timestamp) -> Vec<Wanted> 
     let ready_message = match &problem {
         _ if complete => format!("{ready} of {replicas} idle pods are ready"),
         Some(problem) => format!("{ready} of {replicas} idle pods are ready; {}", problem.message),
+        None if observed.is_unanswered => format!(
+            "{ready} of {replicas} idle pods are ready; the API server, or a webhook that it asks about pods, takes long to answer"
+        ),
         None => format!("{ready} of {replicas} idle pods are ready; the others are starting"),
     };
     let ready_reason = match &problem {

@@ -162,6 +162,12 @@ async fn a_webhook_that_hangs_in_one_namespace_delays_no_pool_of_another() {
     let pools = world.api::<WarmPool>().list(&ListParams::default()).await.unwrap();
     let failed = |pool: &WarmPool| pool.status.iter().flat_map(|s| &s.conditions).any(|c| c.reason == "ApiError");
     assert!(!pools.items.iter().any(failed), "it waited until one of those was given up");
+    let is_told = |pool: &WarmPool| {
+        let conditions = pool.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|c| c.type_ == "Ready" && c.message.contains("takes long to answer"))
+    };
+    let all_told = |pools: &[WarmPool]| pools.iter().all(is_told);
+    world.all("the pools say so before their calls have ended, and those that wait behind them", all_told).await;
     pool_says(&world, "ApiError", "failed calling webhook").await;
     mend(&world, &webhook).await;
 }

@@ -81,6 +81,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
         known_ended: BTreeSet::new(),
         asked: None,
         warnings: None,
+        is_unanswered: false,
         pool: Arc::new(pool),
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Server {
     posts: Mutex<Vec<u16>>,
     pool: Mutex<Value>,
     pub(super) deletes_fail: AtomicBool,
-    /// How long each call takes, in milliseconds.
+    /// How long each call takes that creates or deletes a pod, in milliseconds.
     pub(super) takes: AtomicU64,
 }
 
@@ -62,12 +62,18 @@ impl Server {
             Method::PATCH => {
                 let changes: Value = serde_json::from_slice(body).unwrap();
                 let mut pool = self.pool.lock().unwrap();
+                let known =
+                    changes.as_array().unwrap().iter().find(|change| change["path"] == "/metadata/resourceVersion");
+                if known.unwrap()["value"] != pool["metadata"]["resourceVersion"] {
+                    return failed(409, "Conflict", &name);
+                }
                 let status = changes.as_array().unwrap().iter().find(|change| change["path"] == "/status");
                 pool["status"] = status.unwrap()["value"].clone();
                 let version: u64 = pool["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                 pool["metadata"]["resourceVersion"] = json!((version + 1).to_string());
                 (200, pool.clone())
             }
+            _ if path.contains("/warmpools/") => (200, self.pool.lock().unwrap().clone()),
             _ => self.pods().get(&name).map_or_else(|| failed(404, "NotFound", &name), |pod| (200, pod.clone())),
         }
     }
@@ -106,8 +112,10 @@ impl Cluster {
                 async move {
                     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
                     let body = request.into_body().collect_bytes().await.unwrap();
-                    let takes = Duration::from_millis(server.takes.load(Ordering::Relaxed));
-                    tokio::time::sleep_until(tokio::time::Instant::now() + takes).await;
+                    if matches!(method, Method::POST | Method::DELETE) {
+                        let takes = Duration::from_millis(server.takes.load(Ordering::Relaxed));
+                        tokio::time::sleep_until(tokio::time::Instant::now() + takes).await;
+                    }
                     let (code, body) = server.answer(&method, &path, &body, strip);
                     let body = Body::from(serde_json::to_vec(&body).unwrap());
                     Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
@@ -172,7 +180,12 @@ impl Cluster {
     pub(super) async fn look(&self) -> (Next, Value) {
         self.watched();
         let next = self.pools.reconcile(&Key::new("ns", "p")).await;
-        (next, self.server.pool.lock().unwrap()["status"].clone())
+        (next, self.status())
+    }
+
+    /// The status that is on record.
+    pub(super) fn status(&self) -> Value {
+        self.server.pool.lock().unwrap()["status"].clone()
     }
 
     /// The watch tells that the pool is gone.

@@ -27,3 +27,24 @@ async fn a_pool_is_looked_at_again_after_some_seconds_however_long_calls_take() 
     assert_eq!(at_once(Duration::from_millis(900)).await, (3, 3));
     assert_eq!(at_once(Duration::from_secs(15)).await, (1, 1));
 }
+
+/// What a pool says of whether it is ready.
+fn ready(status: &Value) -> &str {
+    let conditions = status["conditions"].as_array().unwrap();
+    conditions.iter().find(|c| c["type"] == "Ready").unwrap()["message"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_says_what_is_known_of_it_before_a_call_has_ended_and_what_came_of_that_after() {
+    let cluster = Cluster::new(None);
+    cluster.server.takes.store(15_000, Ordering::Relaxed);
+    let meanwhile = async {
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(6)).await;
+        cluster.status()
+    };
+    let ((next, after), status) = tokio::join!(cluster.look(), meanwhile);
+    next.unwrap();
+    assert_eq!((&status["phase"], &status["ready"]), (&json!("Pending"), &json!(0)));
+    assert!(ready(&status).contains("takes long to answer"), "{status}");
+    assert!(ready(&after).ends_with("the others are starting"), "{after}");
+}
