@@ -86,12 +86,12 @@ pub fn start(arguments: &[String], env: &[Variable]) -> Result<Running, StepEnd>
 
 /// As a shell tells them apart (POSIX.1-2017, 2.8.2 Exit Status for Commands).
 fn refused(program: &str, env: &[Variable], error: &std::io::Error) -> StepEnd {
-    let not_executable =
-        |code, message: &str| StepEnd::NotExecutable { code, message: format!("{program}: {message}") };
+    let name = refusal::named(program);
+    let not_executable = |code, message: &str| StepEnd::NotExecutable { code, message: format!("{name}: {message}") };
     match refusal::kind(program, env, error) {
         Kind::NotFound => not_executable(127, refusal::NOT_FOUND),
-        Kind::NotExecutable => not_executable(126, &format!("cannot be executed: {error}")),
-        _ => StepEnd::StartError(format!("{program} cannot be started: {error}")),
+        Kind::NotExecutable => not_executable(126, &refusal::not_executable(error)),
+        _ => StepEnd::StartError(format!("{name} cannot be started: {error}")),
     }
 }
 

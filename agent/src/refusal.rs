@@ -6,8 +6,25 @@ use arl_agent::message::{Variable, error::Kind};
 use nix::errno::Errno;
 
 /// What is said of a program that is not there.
-pub const NOT_FOUND: &str = "not found in the container: the program is missing, or what starts it: the interpreter in a script's first line, or the loader of a \
-     program that was linked for another image, as one for glibc in Alpine";
+pub const NOT_FOUND: &str = "not found in the container: the program is missing, or what starts it: the interpreter in a script's first line (lines that \
+     end in CR LF hide it), or the loader of a program that was linked for another image, as one for glibc in Alpine";
+/// So much of a program's name is repeated in what is said of it.
+const NAME_MAX: usize = 256;
+
+/// A program's name, as far as it is repeated.
+pub fn named(program: &str) -> &str {
+    &program[..program.floor_char_boundary(NAME_MAX)]
+}
+
+/// What is said of a program that is there and cannot be executed.
+pub fn not_executable(error: &std::io::Error) -> String {
+    let advice = match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES) => "; chmod +x it, or run it by its interpreter, such as sh",
+        Some(Errno::ENOEXEC) => "; it is a script without a #! line, or for another kind of machine",
+        _ => "",
+    };
+    format!("cannot be executed: {error}{advice}")
+}
 
 /// What the error of a start of `program` means; of one that no system call gave: that the request makes no sense.
 pub fn kind(program: &str, env: &[Variable], error: &std::io::Error) -> Kind {
@@ -32,6 +49,14 @@ fn is_in_path(program: &str, env: &[Variable]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_program_helps_and_is_short() {
+        let said = |errno: Errno| not_executable(&std::io::Error::from_raw_os_error(errno as i32));
+        assert!(said(Errno::EACCES).contains("chmod +x") && said(Errno::ENOEXEC).contains("#! line"));
+        assert!(said(Errno::EISDIR).ends_with(')'));
+        assert_eq!(named(&"\u{e9}".repeat(100_000)).len(), NAME_MAX);
+    }
 
     #[test]
     fn a_program_that_no_directory_has_is_not_found_whatever_the_system_says() {

@@ -70,7 +70,7 @@ fn enter(job: &Job) -> Result<(), StepEnd> {
         let message = format!("{what} {}: {error}", directory.display());
         match &job.step.action {
             Action::Command(_) => StepEnd::NotExecutable { code: 126, message },
-            Action::File { .. } => StepEnd::NotWritten(message),
+            Action::File { path, .. } => StepEnd::NotWritten(format!("{path} cannot be written: {message}")),
         }
     })
 }

@@ -112,6 +112,9 @@ pub fn ask(asked: &mut BTreeSet<i32>) -> bool {
     !left.is_empty()
 }
 
+/// So many processes that cannot be ended are named.
+const SURVIVORS_MAX: usize = 64;
+
 /// Kills every descendant but `spared` and what descends from them; returns those that cannot be ended, such as `12 (sudo)`.
 /// `reaped` gets the id and the status of each child that was waited for.
 pub fn kill_all(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(i32, WaitStatus)) -> Vec<String> {
@@ -138,7 +141,8 @@ pub fn kill_all(spared: &BTreeSet<i32>, reaped: &mut dyn FnMut(i32, WaitStatus))
             reaped(pid, status);
         }
         if untouchable == left.len() || is_late {
-            return left.iter().map(|(pid, process)| format!("{pid} ({})", process.name)).collect();
+            let named = left.iter().map(|(pid, process)| format!("{pid} ({})", process.name));
+            return named.take(SURVIVORS_MAX).collect();
         }
         std::thread::sleep(PAUSE);
     }

@@ -91,6 +91,7 @@ pub const CASES: &[Case] = &[
     written("new-in-place-of-nothing", BOTH, "", "f", "ls -A; stat -c %a f", "f\n644\n"),
     written("awkward-name", BOTH, "", "-n '$x`\"\n y", "cat ./-n*; set -- * .arl*; echo $#", "new\n2\n"),
     written("dots-in-the-middle", BOTH, "mkdir d", "d/../f", "ls -A; cat f", "d\nf\nnew\n"),
+    written("dots-below-what-is-missing", BOTH, "", "a/./b/./f", "ls -A . a; cat a/b/f", ".:\na\n\na:\nb\nnew\n"),
     written(
         "mode-and-owner",
         BOTH,

@@ -6,7 +6,6 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
 };
 
 use nix::{
@@ -134,17 +133,39 @@ fn open_or_make(at: &OwnedFd, path: &OsStr) -> Result<OwnedFd, Problem> {
         Err(Errno::ENOENT) => {}
         opened => return opened.map_err(Problem::not_written),
     }
-    let mut directories: Vec<_> = Path::new(path).ancestors().filter(|p| !p.as_os_str().is_empty()).collect();
-    directories.reverse();
-    for directory in directories {
+    for directory in directories(path) {
         match mkdirat(at, directory, DIRECTORY_MODE) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(Problem::new(not_made(directory), errno)),
         }
     }
-    open(at, path).map_err(|errno| Problem::new(not_made(Path::new(path)), errno))
+    open(at, path).map_err(|errno| Problem::new(not_made(path), errno))
 }
 
-fn not_made(directory: &Path) -> String {
+/// The directories on the way to `path` and itself, each a beginning of it. Not by `Path`, for which `a` comes before `a/b/.`.
+fn directories(path: &OsStr) -> impl Iterator<Item = &OsStr> {
+    let bytes = path.as_bytes();
+    let slashes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let beginnings = slashes.chain([bytes.len()]).map(|end| &bytes[..end]);
+    let is_named =
+        |beginning: &&[u8]| !matches!(beginning.rsplit(|byte| *byte == b'/').next(), Some(b"" | b".") | None);
+    beginnings.filter(is_named).map(OsStr::from_bytes)
+}
+
+fn not_made(directory: &OsStr) -> String {
     format!("cannot be written: the directory {} cannot be made", directory.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directories_on_a_path_are_those_that_it_names() {
+        let of = |path: &'static str| directories(OsStr::new(path)).map(|d| d.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!(of("a/./b/."), ["a", "a/./b"]);
+        assert_eq!(of("/a//b/"), ["/a", "/a//b"]);
+        assert_eq!(of("./a/../b"), ["./a", "./a/..", "./a/../b"]);
+        assert!(of(".").is_empty() && of("/").is_empty());
+    }
 }

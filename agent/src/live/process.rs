@@ -39,9 +39,6 @@ pub enum Work {
     Call,
 }
 
-/// So many processes that could not be ended are named.
-const SURVIVORS_MAX: usize = 64;
-
 /// A process or a call.
 pub struct Process {
     pub id: Id,
@@ -233,10 +230,7 @@ impl Process {
     pub fn take(&mut self, report: Report) -> bool {
         match report {
             Report::Started { pid } => self.pid = Some(pid),
-            Report::Exited { status, cause, mut survivors } => {
-                survivors.truncate(SURVIVORS_MAX);
-                self.end(Outcome::Exited { status, cause, survivors });
-            }
+            Report::Exited { status, cause, survivors } => self.end(Outcome::Exited { status, cause, survivors }),
             Report::Failed(error) => self.end(Outcome::Failed(error.bounded())),
             Report::Done(success) => self.end(Outcome::Done(success)),
             Report::Free => return true,

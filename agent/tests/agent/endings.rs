@@ -1,6 +1,9 @@
 //! How steps end: with their last words, after a grace, and all of them.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use arl_agent::message::{RunEnd, Step, StepEnd, ToAgent};
 
@@ -179,6 +182,7 @@ fn the_working_directory_is_a_path() {
     for (run, step) in [("command", sh("true")), ("file", file("f".as_ref(), "x"))] {
         let words = words(run, step, &mut stream);
         assert!(words.contains("working directory") && words.contains(&path), "{words}");
+        assert_eq!(words.starts_with("f cannot be written: "), run == "file", "{words}");
     }
     let relative = words("relative", in_folder(sh("true"), "sub"), &mut stream);
     assert!(relative.contains("workDir") && relative.contains(&format!("{path}/sub")), "{relative}");
@@ -187,4 +191,27 @@ fn the_working_directory_is_a_path() {
     std::fs::create_dir(&work).unwrap();
     assert_eq!(stream.run("again", vec![sh("true")]).steps[0].0, StepEnd::Exited(0));
     eventually("nobody is left", || processes("71060").is_empty());
+}
+
+/// What cannot be started is named, however it is called: a frame has bounds.
+#[test]
+fn a_program_that_cannot_be_started_is_named_in_a_few_words() {
+    let pod = Pod::new("named");
+    let mut stream = pod.stream();
+    let script = pod.path("work/run.sh");
+    let long = "\u{e9}".repeat(100_000);
+    std::fs::write(&script, "echo hi\n").unwrap();
+    let path = script.to_string_lossy().into_owned();
+    let mut words =
+        |run: &str, program: &str, code: i32| match stream.run(run, vec![command(&[program])]).steps.remove(0).0 {
+            StepEnd::NotExecutable { code: found, message } if found == code => message,
+            other => panic!("{other:?}"),
+        };
+    let said = words("long", &long, 127);
+    assert!(said.starts_with('\u{e9}') && said.len() < 1024, "{} bytes", said.len());
+    assert!(words("mode", &path, 126).contains("chmod +x"));
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(words("format", &path, 126).contains("#! line"));
+    std::fs::write(&script, "#!/bin/sh\r\necho hi\r\n").unwrap();
+    assert!(words("lines", &path, 127).contains("CR LF"));
 }
