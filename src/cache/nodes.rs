@@ -1,7 +1,7 @@
 //! Which nodes take no new pods: a pod on one of them is about to be drained, or its node does not report, and it is claimed only
 //! where there is no other. Nodes are looked at only by an operator that watches all namespaces, and may do so; without, all are alike.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,8 +10,12 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use serde::Deserialize;
+use tokio::time::{Instant, sleep_until};
 
-use super::{wake::Wake, watch::Watch};
+use super::{
+    wake::Wake,
+    watch::{Patience, Watch},
+};
 use crate::texts::watch_failed;
 
 /// What is read of a node.
@@ -54,8 +58,11 @@ struct Condition {
 
 /// Nodes of a list that are in memory at once: each has the names of all its images.
 const PAGE: u32 = 50;
-/// After so many refusals, what was known of nodes is forgotten.
+/// After so many refusals in a row, what was known of nodes is forgotten.
 const LASTING: u32 = 3;
+/// How long after a refusal it is tried again, before that and after.
+const SOON: Duration = Duration::from_secs(5);
+const LATER: Duration = Duration::from_secs(300);
 
 /// What autoscalers put on a node that they are about to remove. Other taints that keep new pods off are for pods that do not tolerate
 /// them, and a pool's may.
@@ -85,31 +92,41 @@ fn is_refused(error: &watcher::Error) -> bool {
 }
 
 impl Watch {
-    /// Follows the nodes. Where that is refused it is tried again, at the library's intervals: an API server that has just started may
-    /// refuse what it allows a moment later.
+    /// Follows the nodes. An API server that has just started may refuse what it allows a moment later, and rights are given and taken: what
+    /// is refused is tried again.
     pub(crate) async fn run_nodes(self: Arc<Self>, nodes: Api<Node>) {
+        let mut refusals = 0_u32;
+        while let Some(error) = self.follow_nodes(&nodes, &mut refusals).await {
+            refusals = refusals.saturating_add(1);
+            if refusals == LASTING {
+                self.keep_nodes(&BTreeSet::new());
+                tracing::info!(
+                    error = watch_failed(&error),
+                    "nodes may not be watched: pods on nodes that are drained are claimed like others"
+                );
+            }
+            sleep_until(Instant::now() + if refusals < LASTING { SOON } else { LATER }).await;
+        }
+    }
+
+    /// Until that is refused.
+    async fn follow_nodes(&self, nodes: &Api<Node>, refusals: &mut u32) -> Option<watcher::Error> {
         let config = watcher::Config::default().page_size(PAGE);
-        let mut events = std::pin::pin!(watcher(nodes, config).default_backoff());
-        let (mut listed, mut refusals) = (BTreeSet::new(), 0_u32);
+        let mut events = std::pin::pin!(watcher(nodes.clone(), config).backoff(Patience::default()));
+        let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    refusals = 0;
+                    if matches!(event, watcher::Event::InitDone) {
+                        *refusals = 0;
+                    }
                     self.take_node(event, &mut listed);
                 }
-                Err(error) if is_refused(&error) => {
-                    refusals = refusals.saturating_add(1);
-                    if refusals == LASTING {
-                        self.keep_nodes(&BTreeSet::new());
-                        tracing::info!(
-                            error = watch_failed(&error),
-                            "nodes may not be watched: pods on nodes that are drained are claimed like others, until they may"
-                        );
-                    }
-                }
+                Err(error) if is_refused(&error) => return Some(error),
                 Err(error) => tracing::warn!(error = watch_failed(&error), "the watch of nodes failed; trying again"),
             }
         }
+        None
     }
 
     fn take_node(&self, event: watcher::Event<Node>, listed: &mut BTreeSet<String>) {
@@ -146,7 +163,6 @@ mod tests {
     use std::{
         convert::Infallible,
         sync::atomic::{AtomicUsize, Ordering},
-        time::Duration,
     };
 
     use http::{Request, Response};
