@@ -26,7 +26,7 @@ use arl_agent::message::{
     error::{Error, Kind},
     file::{Action, Success},
 };
-use nix::libc::{EINVAL, EISDIR, O_NOCTTY, O_NONBLOCK};
+use nix::libc::{EINVAL, EISDIR, ENOTDIR, O_NOCTTY, O_NONBLOCK};
 
 use crate::file::{self, Content, NOT_EXPANDED, Problem};
 use failure::{io_failed, kind};
@@ -172,8 +172,19 @@ fn make_directory(path: &Path, mode: Option<u32>) -> Result<Success, Error> {
     Ok(Success::Count(0))
 }
 
+/// Only what the path ends in the name of. Of anything else the content would be removed first, before the system refuses the rest:
+/// of `.` and `..`, of the root, and of what a link leads to that has a slash behind it.
 fn remove(path: &Path, recursive: bool) -> Result<Success, Error> {
     let failed = |error| io_failed(path, error);
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    if matches!(bytes[..end].rsplit(|byte| *byte == b'/').next(), Some(b"" | b"." | b"..")) {
+        let message = format!("{} does not end in a name, and is not removed", path.display());
+        return Err(Error::new(Kind::Invalid, message));
+    }
+    if end < bytes.len() && fs::symlink_metadata(to_path(&bytes[..end])).is_ok_and(|found| found.is_symlink()) {
+        return Err(failed(io::Error::from_raw_os_error(ENOTDIR)));
+    }
     let removed = match fs::symlink_metadata(path).map_err(failed)?.is_dir() {
         true if recursive => fs::remove_dir_all(path),
         true => fs::remove_dir(path),

@@ -248,6 +248,39 @@ fn entries_are_shown_made_renamed_and_removed() {
     assert!(!root.exists());
 }
 
+/// As `rm` refuses them: what such a path means is not called by the name that would be removed, so all in it would go first.
+#[test]
+fn nothing_is_removed_by_a_path_that_does_not_end_in_a_name() {
+    let pod = Pod::new("live-dots");
+    let mut stream = pod.stream();
+    let inner = pod.path("d/e/f");
+    fs::create_dir_all(inner.parent().unwrap()).unwrap();
+    fs::write(&inner, "x").unwrap();
+    fs::write(pod.path("work/f"), "x").unwrap();
+    symlink("d", pod.path("link")).unwrap();
+    let mut remove = |path: Vec<u8>, recursive| done(&mut stream, Action::Remove { path, recursive });
+    let below = |name: &str| [&bytes(&pod.directory)[..], b"/", name.as_bytes()].concat();
+    for path in ["d/.", "d/./", "d/.//", "d/e/..", "d/e/../", "d/e/./..", "d/e/f/.."].map(below) {
+        for recursive in [true, false] {
+            let error = remove(path.clone(), recursive).unwrap_err();
+            assert_eq!(error.kind, Kind::Invalid, "{path:?}: {error:?}");
+            assert!(error.message.contains("d/") && inner.exists(), "{path:?}: {error:?}");
+        }
+    }
+    for path in [&b"."[..], b"./", b"..", b"e/.."] {
+        assert_eq!(remove(path.to_vec(), true).unwrap_err().kind, Kind::Invalid, "{path:?}");
+    }
+    // Not with all that is in it: that would be tried.
+    assert_eq!(remove(b"//".to_vec(), false).unwrap_err().kind, Kind::Invalid);
+    assert_eq!(remove(below("link/"), true).unwrap_err().kind, Kind::NotDirectory);
+    assert!(inner.exists() && pod.path("work/f").exists() && pod.path("link").exists());
+    assert_eq!(remove(below("link"), true), Ok(Success::Count(0)));
+    assert_eq!(remove(below("d/e/f/"), true).unwrap_err().kind, Kind::NotDirectory);
+    assert_eq!(remove(below("d/./e//"), true), Ok(Success::Count(0)));
+    assert_eq!(remove(below("d/"), false), Ok(Success::Count(0)));
+    assert!(!pod.path("d").exists());
+}
+
 #[test]
 fn errors_have_their_kind() {
     let pod = Pod::new("live-kinds");
