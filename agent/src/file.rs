@@ -11,9 +11,9 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat},
+    fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, renameat},
     sys::stat::{FileStat, Mode, fchmod, fstat},
-    unistd::{Gid, Uid, UnlinkatFlags, fchown, unlinkat},
+    unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, faccessat, fchown, unlinkat},
 };
 
 pub use place::NOT_EXPANDED;
@@ -61,14 +61,26 @@ pub fn write(path: &str, mut content: &[u8]) -> Result<(), String> {
     written.map_err(|problem| format!("{path} {}", problem.message))
 }
 
-/// A file to add to, which is made where it is missing.
-pub fn open_to_append(path: &OsStr) -> Result<File, Problem> {
+/// Adds `content` to the end of the file at `path`, which is made where it is missing.
+pub fn append(path: &OsStr, content: &mut dyn Content) -> Result<(), Problem> {
     let place = Place::find(path)?;
+    let old = place.stat().map_err(Problem::not_written)?;
+    // What is bound to fail is not waited for.
+    let permitted = if let Some(old) = &old {
+        Kind::of(old).must_be_file()?;
+        place.may_be_written()
+    } else {
+        faccessat(&place.directory, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::empty())
+    };
+    permitted.map_err(Problem::not_written)?;
+    // All of it is here before a file is made or any of it is added: what others add meanwhile could not be told from it afterwards.
+    content.prepare().map_err(errno).map_err(Problem::not_written)?;
     let flags =
         OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(&place.directory, place.name.as_os_str(), flags, NEW_MODE).map_err(Problem::not_written)?;
+    // Something else may have been put there meanwhile.
     Kind::of(&fstat(&file).map_err(Problem::not_written)?).must_be_file()?;
-    Ok(File::from(file))
+    content.write_to(&mut File::from(file)).map_err(errno).map_err(Problem::not_written)
 }
 
 /// Replaces the file at `path`, with another mode where one is given. A file that is synced is there even after a crash of the

@@ -28,7 +28,7 @@ use arl_agent::message::{
 };
 use nix::libc::{EINVAL, EISDIR, ENOTDIR, O_NOCTTY, O_NONBLOCK};
 
-use crate::file::{self, Content, NOT_EXPANDED, Problem};
+use crate::file::{self, NOT_EXPANDED, Problem};
 use failure::{io_failed, kind};
 use incoming::Incoming;
 
@@ -53,12 +53,9 @@ pub fn call(
             Ok(Success::Count(content.length()))
         }
         Action::Append { path } => {
-            let mut target =
-                file::open_to_append(checked(path)?.as_os_str()).map_err(|problem| refused(path, &problem))?;
             let mut content = Incoming::new(input, is_committed);
-            // All of it is here before any of it is added: what others add meanwhile could not be told from it afterwards.
-            let appended = content.prepare().and_then(|_| content.write_to(&mut target));
-            appended.map_err(|error| io_failed(to_path(path), error))?;
+            let appended = file::append(checked(path)?.as_os_str(), &mut content);
+            appended.map_err(|problem| refused(path, &problem))?;
             Ok(Success::Count(content.length()))
         }
         Action::Stat { path, follow } => entries::stat(checked(path)?, *follow).map(Success::Entry),

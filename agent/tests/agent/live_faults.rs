@@ -159,7 +159,12 @@ fn an_append_that_is_given_up_leaves_what_others_have_added() {
     ask(&mut stream, Request::File { id: Id(1), action: Action::Append { path: bytes(&log) }, user: None });
     client.until(&mut stream, 1, |taken| taken.room.is_some());
     ask(&mut stream, Request::Input { id: Id(1), offset: 0, data: b"half".to_vec() });
-    eventually("it is open", || log.exists());
+    // Its content waits in a file without a name.
+    let spools = |pid: &i32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|open| fs::read_link(open.path()).ok()).any(|to| to.to_string_lossy().ends_with(" (deleted)"))
+    };
+    eventually("it has begun", || pod.keepers().iter().any(spools));
     fs::write(&log, "of another\n").unwrap();
     ask(&mut stream, Request::Kill { id: Id(1), grace_ms: 0 });
     let error = client.until_over(&mut stream, 1).end.take().unwrap().unwrap_err();

@@ -281,6 +281,29 @@ fn nothing_is_removed_by_a_path_that_does_not_end_in_a_name() {
     assert!(!pod.path("d").exists());
 }
 
+/// Not after gigabytes have been received.
+#[test]
+fn an_append_that_cannot_be_is_refused_before_its_content_comes() {
+    let pod = Pod::new("live-append");
+    let (folder, pipe, closed) = (pod.path("folder"), pod.path("pipe"), pod.path("closed"));
+    fs::create_dir(&folder).unwrap();
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut stream = pod.stream();
+    let user = (own_uid() == "0").then(|| "nobody".to_owned());
+    for (path, kind, user) in [
+        (folder, Kind::IsDirectory, None),
+        (pipe, Kind::Invalid, None),
+        (closed.join("new"), Kind::PermissionDenied, user),
+    ] {
+        let (mut client, id) = (Client::default(), call_id());
+        ask(&mut stream, Request::File { id: Id(id), action: Action::Append { path: bytes(&path) }, user });
+        let error = client.until_over(&mut stream, id).end.take().unwrap().unwrap_err();
+        assert_eq!(error.kind, kind, "{path:?}: {error:?}");
+    }
+}
+
 #[test]
 fn errors_have_their_kind() {
     let pod = Pod::new("live-kinds");
@@ -337,13 +360,14 @@ fn errors_have_their_kind() {
 #[test]
 fn a_write_whose_stream_breaks_leaves_what_was_there() {
     let pod = Pod::new("live-broken");
-    let (old, new, log) = (pod.path("old"), pod.path("new"), pod.path("log"));
+    let (old, new, log, added) = (pod.path("old"), pod.path("new"), pod.path("log"), pod.path("added"));
     fs::write(&old, "old").unwrap();
     fs::write(&log, "log").unwrap();
     for (id, action) in [
         (1, Action::Write { path: bytes(&old), mode: None }),
         (2, Action::Write { path: bytes(&new), mode: None }),
         (3, Action::Append { path: bytes(&log) }),
+        (4, Action::Append { path: bytes(&added) }),
     ] {
         let mut stream = pod.stream();
         let mut client = Client::default();
@@ -364,7 +388,10 @@ fn a_write_whose_stream_breaks_leaves_what_was_there() {
     };
     eventually("nothing is left over", || left() == 0 && !new.exists() && fs::read(&log).unwrap() == b"log");
     assert_eq!(fs::read(&old).unwrap(), b"old");
+    eventually("nothing is made for what was to be added", || !added.exists());
     let mut stream = pod.stream();
+    assert_eq!(call(&mut stream, Action::Append { path: bytes(&added) }, b"all").0, Ok(Success::Count(3)));
+    assert_eq!((fs::read(&added).unwrap().as_slice(), mode(&added)), (&b"all"[..], 0o644));
     assert_eq!(write(&mut stream, &old, b"new"), Ok(Success::Count(3)));
 }
 
