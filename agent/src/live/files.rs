@@ -19,7 +19,7 @@ use std::{
             fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use arl_agent::message::{
@@ -60,7 +60,7 @@ pub fn call(
         }
         Action::Stat { path, follow } => entries::stat(checked(path)?, *follow).map(Success::Entry),
         Action::List { path, depth } => entries::list(checked(path)?, *depth, &mut output).map(Success::Count),
-        Action::MakeDirectory { path, mode } => make_directory(to_make(path)?, permitted(*mode)?),
+        Action::MakeDirectory { path, mode } => make_directory(&to_make(path)?, permitted(*mode)?),
         Action::Remove { path, recursive } => remove(checked(path)?, *recursive),
         Action::Rename { from, to } => {
             let (from, to) = (checked(from)?, checked(to)?);
@@ -79,8 +79,8 @@ pub fn call(
         }
         Action::Unpack { directory } => {
             let directory = to_make(directory)?;
-            fs::create_dir_all(directory).map_err(|error| io_failed(directory, error))?;
-            let unpacked = unpack::unpack(directory, &mut input);
+            fs::create_dir_all(&directory).map_err(|error| io_failed(&directory, error))?;
+            let unpacked = unpack::unpack(&directory, &mut input);
             let is_cut = !matches!(&unpacked, Err(error) if error.kind != Kind::Aborted);
             // Only what has been read to its end is asked for: otherwise the rest is still on its way.
             match unpacked {
@@ -104,12 +104,13 @@ fn checked(path: &[u8]) -> Result<&Path, Error> {
     Ok(to_path(path))
 }
 
-/// A directory that is made where it is not there. A `~` of somebody who thinks of a shell would be one.
-fn to_make(path: &[u8]) -> Result<&Path, Error> {
+/// A directory that is made where it is not there. A `~` of somebody who thinks of a shell would be one. Without its `.` parts:
+/// `create_dir_all` takes `a/b/.` for a directory in one that is not there.
+fn to_make(path: &[u8]) -> Result<PathBuf, Error> {
     if path.starts_with(b"~") {
         return Err(Error::new(Kind::Invalid, format!("{} {NOT_EXPANDED}", to_path(path).display())));
     }
-    checked(path)
+    checked(path).map(|path| path.components().collect())
 }
 
 /// A name in an archive: relative, and not above its directory.

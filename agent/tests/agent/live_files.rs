@@ -281,6 +281,27 @@ fn nothing_is_removed_by_a_path_that_does_not_end_in_a_name() {
     assert!(!pod.path("d").exists());
 }
 
+#[test]
+fn directories_are_made_by_paths_with_dots() {
+    let pod = Pod::new("live-made");
+    let mut stream = pod.stream();
+    let below = |name: &str| [&bytes(&pod.directory)[..], b"/", name.as_bytes()].concat();
+    for (path, made) in [
+        (below("a/b/."), "a/b"),
+        (below("c/./d/.//"), "c/d"),
+        (b"./r/./s/.".to_vec(), "work/r/s"),
+        (b".".to_vec(), "work"),
+        (below("a/b/../e"), "a/e"),
+    ] {
+        let result = done(&mut stream, Action::MakeDirectory { path: path.clone(), mode: Some(0o700) });
+        assert_eq!(result, Ok(Success::Count(0)), "{path:?}");
+        let found = mode(&pod.path(made));
+        assert!(made == "work" || found == 0o700, "{path:?}: {found:o}");
+    }
+    let unpacked = call(&mut stream, Action::Unpack { directory: below("new/x/.") }, &tar_entry::file("f")).0;
+    assert_eq!((unpacked, fs::read(pod.path("new/x/f")).unwrap()), (Ok(Success::Count(1)), b"evil".to_vec()));
+}
+
 /// Not after gigabytes have been received.
 #[test]
 fn an_append_that_cannot_be_is_refused_before_its_content_comes() {
