@@ -64,7 +64,9 @@ pub fn call(
         Action::Remove { path, recursive } => remove(checked(path)?, *recursive),
         Action::Rename { from, to } => {
             let (from, to) = (checked(from)?, checked(to)?);
-            fs::rename(from, to).map(|()| Success::Count(0)).map_err(|error| io_failed(from, error))
+            // Either may be what is wrong.
+            let both = || format!("{} cannot be renamed to {}", from.display(), to.display());
+            fs::rename(from, to).map(|()| Success::Count(0)).map_err(|error| io_failed(Path::new(&both()), error))
         }
         Action::ChangeMode { path, mode } => {
             let (path, mode) = (checked(path)?, permitted(Some(*mode))?.unwrap_or_default());

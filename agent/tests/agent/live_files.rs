@@ -302,6 +302,22 @@ fn directories_are_made_by_paths_with_dots() {
     assert_eq!((unpacked, fs::read(pod.path("new/x/f")).unwrap()), (Ok(Success::Count(1)), b"evil".to_vec()));
 }
 
+#[test]
+fn what_cannot_be_renamed_is_named_with_where_it_should_have_gone() {
+    let pod = Pod::new("live-renames");
+    let mut stream = pod.stream();
+    fs::write(pod.path("work/file"), "x").unwrap();
+    fs::create_dir(pod.path("work/folder")).unwrap();
+    for (from, to, kind, message) in [
+        ("file", "none/x", Kind::NotFound, "file cannot be renamed to none/x: No such file or directory"),
+        ("none", "x", Kind::NotFound, "none cannot be renamed to x: No such file or directory"),
+        ("file", "folder", Kind::IsDirectory, "file cannot be renamed to folder: Is a directory"),
+    ] {
+        let error = done(&mut stream, Action::Rename { from: from.into(), to: to.into() }).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (kind, message));
+    }
+}
+
 /// Not after gigabytes have been received.
 #[test]
 fn an_append_that_cannot_be_is_refused_before_its_content_comes() {
