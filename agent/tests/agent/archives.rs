@@ -20,7 +20,7 @@ use arl_agent::message::{
 use crate::{
     client::{Client, ask, call},
     pod::{Pod, Stream, own_uid},
-    tar_entry::{entry, file},
+    tar_entry::{entry, file, seal},
 };
 
 pub fn pack(stream: &mut Stream, directory: &Path, names: &[&str]) -> Vec<u8> {
@@ -115,6 +115,31 @@ fn other_programs_read_and_write_the_same_archives() {
         }
         assert_eq!(fs::read(other.join("same")).unwrap().len(), 70_000);
     }
+}
+
+#[test]
+fn times_before_1970_are_kept() {
+    let pod = Pod::new("old-times");
+    let mut stream = pod.stream();
+    let (from, to) = (pod.path("from"), pod.path("to"));
+    fs::create_dir_all(from.join("d")).unwrap();
+    fs::write(from.join("f"), "x").unwrap();
+    for name in ["d", "f"] {
+        let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(3600);
+        fs::File::open(from.join(name)).unwrap().set_modified(old).unwrap();
+    }
+    let archive = pack(&mut stream, &from, &[]);
+    assert_eq!(unpack(&mut stream, &to, &archive), Ok(Success::Count(3)));
+    for name in ["d", "f"] {
+        assert_eq!(fs::metadata(to.join(name)).unwrap().mtime(), -3600, "{name}");
+    }
+    // As Python's tarfile writes it in the format of GNU.
+    let mut archive = file("python");
+    archive[136..148].fill(0xff);
+    archive[147] = 0x9c;
+    seal(&mut archive[..512]);
+    assert_eq!(unpack(&mut stream, &to, &archive), Ok(Success::Count(1)));
+    assert_eq!(fs::metadata(to.join("python")).unwrap().mtime(), -100);
 }
 
 /// Archives that want to get out, or want too much.

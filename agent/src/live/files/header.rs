@@ -68,7 +68,12 @@ impl Header {
         text(108, 8, &number(self.uid, 8));
         text(116, 8, &number(self.gid, 8));
         text(124, 12, &number(self.size, 12));
-        text(136, 12, &number(u64::try_from(self.modified).unwrap_or_default(), 12));
+        let mut modified = number(self.modified.cast_unsigned(), 12);
+        if self.modified < 0 {
+            // Its eight bytes are there: all before them have the sign.
+            modified[..4].fill(0xff);
+        }
+        text(136, 12, &modified);
         text(148, 8, b"        ");
         text(156, 1, &[self.kind]);
         text(157, 100, &self.link);
@@ -114,7 +119,7 @@ impl Header {
             uid: field(108, 8)?,
             gid: field(116, 8)?,
             size: field(124, 12)?,
-            modified: i64::try_from(field(136, 12)?).unwrap_or(i64::MAX),
+            modified: parse_time(&block[136..148])?,
         }))
     }
 
@@ -181,6 +186,16 @@ fn parse_number(field: &[u8]) -> Result<u64, Error> {
     Ok(value)
 }
 
+/// The same, which may be before 1970: then it is in bytes, and the bit behind the one that says so is its sign. What is beyond all
+/// times is the first or the last of them.
+fn parse_time(field: &[u8]) -> Result<i64, Error> {
+    if field[0] & 0x80 == 0 {
+        return parse_number(field).map(|time| i64::try_from(time).unwrap_or(i64::MAX));
+    }
+    let first = i64::from((field[0] << 1).cast_signed() >> 1);
+    Ok(field[1..].iter().fold(first, |time, byte| time.saturating_mul(256).saturating_add((*byte).into())))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*, sample::Index};
@@ -192,7 +207,7 @@ mod tests {
         let number = || prop_oneof![0..10_000_u64, 0..=u64::from(u32::MAX)];
         let size = prop_oneof![0..9_u64, any::<u64>()];
         let kind = prop::sample::select(vec![FILE, LINK, HARD_LINK, DIRECTORY]);
-        (kind, name, vec(1..=255_u8, 0..101), 0..0o10000_u32, number(), number(), size, 0..=i64::MAX).prop_map(
+        (kind, name, vec(1..=255_u8, 0..101), 0..0o10000_u32, number(), number(), size, any::<i64>()).prop_map(
             |(kind, name, link, mode, uid, gid, size, modified)| Header {
                 kind,
                 name,
@@ -204,6 +219,14 @@ mod tests {
                 modified,
             },
         )
+    }
+
+    #[test]
+    fn times_beyond_all_are_the_first_or_the_last() {
+        let time = |first: u8, rest: u8| parse_time(&[&[first][..], &[rest; 11]].concat());
+        assert_eq!((time(0xff, 0xff), time(0x80, 0)), (Ok(-1), Ok(0)));
+        assert_eq!((time(0xbf, 0xff), time(0xc0, 0)), (Ok(i64::MAX), Ok(i64::MIN)));
+        assert_eq!(parse_time(b"77777777777\0"), Ok(0o77_777_777_777));
     }
 
     proptest! {
