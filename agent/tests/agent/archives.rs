@@ -142,6 +142,25 @@ fn times_before_1970_are_kept() {
     assert_eq!(fs::metadata(to.join("python")).unwrap().mtime(), -100);
 }
 
+#[test]
+fn a_tree_too_deep_to_be_unpacked_is_not_packed() {
+    let pod = Pod::new("deep");
+    let mut stream = pod.stream();
+    let (from, to) = (pod.path("from"), pod.path("to"));
+    let deepest = from.join(vec!["d"; 256].join("/"));
+    fs::create_dir_all(&deepest).unwrap();
+    let archive = pack(&mut stream, &from, &[]);
+    assert_eq!(unpack(&mut stream, &to, &archive), Ok(Success::Count(257)));
+    fs::write(deepest.join("below"), "x").unwrap();
+    let names = [vec![], vec![b"d".to_vec().into()], vec![b"./d/./d".to_vec().into()]];
+    for names in names {
+        let directory = from.as_os_str().as_bytes().to_vec();
+        let error = call(&mut stream, Action::Pack { directory, names }, &[]).0.unwrap_err();
+        assert_eq!(error.kind, Kind::Invalid, "{error:?}");
+        assert!(error.message.contains("d/d/below is deeper than 256 directories"), "{error:?}");
+    }
+}
+
 /// Archives that want to get out, or want too much.
 fn hostile(here: &str, target: &str) -> Vec<(&'static str, Vec<u8>)> {
     let link = |name: &str, to: &str| entry(b'2', name, to, 0, b"");

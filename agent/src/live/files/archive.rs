@@ -13,8 +13,8 @@ use super::{
     header::{BLOCK, EXTENDED, GLOBAL, Header, LONG_LINK, LONG_NAME, NAME_MAX, malformed},
 };
 
-/// Deeper trees are refused.
-const DEPTH_MAX: usize = 256;
+/// Deeper trees are refused, also to be packed: nobody could unpack them.
+pub const DEPTH_MAX: usize = 256;
 
 /// What a caller is told of an archive without an end.
 pub fn truncated() -> Error {

@@ -16,6 +16,7 @@ use arl_agent::message::error::{Error, Kind};
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use super::{
+    archive::DEPTH_MAX,
     failure::io_failed,
     header::{BLOCK, DIRECTORY, FILE, HARD_LINK, Header, LINK},
 };
@@ -159,6 +160,10 @@ impl Packer<'_> {
     }
 
     fn header(&mut self, header: &Header, path: &Path) -> Result<(), Error> {
+        if path.strip_prefix(".").unwrap_or(path).components().count() > DEPTH_MAX {
+            let message = format!("{} is deeper than {DEPTH_MAX} directories", path.display());
+            return Err(Error::new(Kind::Invalid, message));
+        }
         self.count += 1;
         self.output.write_all(&header.encode()).map_err(|error| io_failed(path, error))
     }
