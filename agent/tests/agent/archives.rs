@@ -161,6 +161,16 @@ fn a_tree_too_deep_to_be_unpacked_is_not_packed() {
     }
 }
 
+#[test]
+fn the_name_of_an_archive_is_passed_over() {
+    let pod = Pod::new("label");
+    let mut stream = pod.stream();
+    let into = pod.path("into");
+    let archive = [entry(b'V', "LABEL", "", 0, b""), file("f"), vec![0; 1024]].concat();
+    assert_eq!(unpack(&mut stream, &into, &archive), Ok(Success::Count(1)));
+    assert!(into.join("f").exists() && !into.join("LABEL").exists());
+}
+
 /// Archives that want to get out, or want too much.
 fn hostile(here: &str, target: &str) -> Vec<(&'static str, Vec<u8>)> {
     let link = |name: &str, to: &str| entry(b'2', name, to, 0, b"");

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::{
     failure::failed,
-    header::{BLOCK, EXTENDED, GLOBAL, Header, LONG_LINK, LONG_NAME, NAME_MAX, malformed},
+    header::{BLOCK, EXTENDED, GLOBAL, Header, LABEL, LONG_LINK, LONG_NAME, NAME_MAX, malformed},
 };
 
 /// Deeper trees are refused, also to be packed: nobody could unpack them.
@@ -36,7 +36,7 @@ pub fn next(input: &mut impl Read) -> Result<Option<Header>, Error> {
             LONG_NAME => &mut name,
             LONG_LINK => &mut link,
             EXTENDED => &mut extended,
-            GLOBAL => {
+            GLOBAL | LABEL => {
                 skip(input, header.size.next_multiple_of(BLOCK as u64))?;
                 continue;
             }

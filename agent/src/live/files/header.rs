@@ -19,6 +19,8 @@ pub const LONG_LINK: u8 = b'K';
 pub const EXTENDED: u8 = b'x';
 /// Fields of all that follow; of no use here.
 pub const GLOBAL: u8 = b'g';
+/// The name of the archive itself (`tar -V`); of no use either.
+pub const LABEL: u8 = b'V';
 
 const LONG: &[u8] = b"././@LongLink";
 
