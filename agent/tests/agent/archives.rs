@@ -171,6 +171,28 @@ fn the_name_of_an_archive_is_passed_over() {
     assert!(into.join("f").exists() && !into.join("LABEL").exists());
 }
 
+#[test]
+fn a_compressed_archive_is_called_one() {
+    let pod = Pod::new("compressed");
+    let mut stream = pod.stream();
+    let into = pod.path("into");
+    for begin in [&b"\x1f\x8b\x08"[..], b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"] {
+        for length in [20, 511, 512, 4000] {
+            let mut archive = begin.to_vec();
+            archive.resize(length, 0xa7);
+            let error = unpack(&mut stream, &into, &archive).unwrap_err();
+            let is_said = error.message == "the archive is compressed: decompress it first";
+            assert!(is_said && error.kind == Kind::BadArchive, "{begin:x?}, {length}: {error:?}");
+        }
+    }
+    // A name may begin so too.
+    assert_eq!(unpack(&mut stream, &into, &file("BZh9")), Ok(Success::Count(1)));
+    let mut cut = [file("a"), file("BZh9")].concat();
+    cut.truncate(1200);
+    let error = unpack(&mut stream, &into, &cut).unwrap_err();
+    assert!(error.message.contains("in the middle of an entry"), "{error:?}");
+}
+
 /// Archives that want to get out, or want too much.
 fn hostile(here: &str, target: &str) -> Vec<(&'static str, Vec<u8>)> {
     let link = |name: &str, to: &str| entry(b'2', name, to, 0, b"");

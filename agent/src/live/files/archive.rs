@@ -21,17 +21,27 @@ pub fn truncated() -> Error {
     failed(Path::new("the archive ends before its end"), Errno::ECANCELED)
 }
 
-/// The next entry, with what comes before it in blocks of their own.
-pub fn next(input: &mut impl Read) -> Result<Option<Header>, Error> {
+/// Whether these are the first bytes of something compressed: by gzip, bzip2, xz or zstd.
+fn is_compressed(block: &[u8]) -> bool {
+    [&b"\x1f\x8b"[..], b"BZh", b"\xfd7z", b"\x28\xb5\x2f\xfd"].iter().any(|begin| block.starts_with(begin))
+}
+
+/// The next entry, with what comes before it in blocks of their own. `is_first` says that there has been none.
+pub fn next(input: &mut impl Read, is_first: bool) -> Result<Option<Header>, Error> {
     let (mut name, mut link, mut extended) = (None, None, None);
     loop {
         let mut block = [0; BLOCK];
-        match input.read(&mut block[..1]) {
+        let read = match input.read(&mut block[..1]) {
             Ok(0) => return Ok(None),
-            Ok(_) => input.read_exact(&mut block[1..]).map_err(|_| truncated())?,
+            Ok(_) => input.read_exact(&mut block[1..]).map_err(|_| truncated()),
             Err(_) => return Err(truncated()),
+        };
+        let parsed = read.and_then(|()| Header::parse(&block));
+        // Only then: the name of an entry may begin so too.
+        if is_first && parsed.is_err() && is_compressed(&block) {
+            return Err(malformed("the archive is compressed: decompress it first"));
         }
-        let Some(mut header) = Header::parse(&block)? else { return Ok(None) };
+        let Some(mut header) = parsed? else { return Ok(None) };
         let before = match header.kind {
             LONG_NAME => &mut name,
             LONG_LINK => &mut link,

@@ -65,7 +65,7 @@ impl Tree {
     /// How many there are.
     fn entries(&mut self, input: &mut impl Read) -> Result<u64, Error> {
         let mut count = 0;
-        while let Some(header) = next(input)? {
+        while let Some(header) = next(input, count == 0)? {
             self.entry(&header, input)?;
             count += 1;
         }
