@@ -7,6 +7,7 @@
 //!
 //! Woken by its own changes and by those of its pods, see [`crate::triggers`].
 
+mod carry_out;
 mod inject;
 mod late;
 mod manifest;
@@ -20,13 +21,13 @@ mod scaling;
 mod setback;
 mod status;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    cache::{Watch, abridged_fingerprint},
+    cache::Watch,
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Created, Deleted, Effects, Event, Failure, Haste, PodEvent, Warning, Written},
+    effects::{Effects, Event, Failure, Haste, PodEvent, Warning, Written},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::{Pod, Target},
@@ -34,19 +35,12 @@ use crate::{
     stalled::{self, Obstacle},
 };
 use arl_crds::{WarmPool, WarmPoolStatus, reason::EventReason};
-use futures::future::join;
+use carry_out::Progress;
 pub use inject::AgentImage;
 use jiff::Timestamp;
 use memory::{Asked, Memories, Memory};
 use observe::Observed;
 use scaling::Limit;
-use setback::Setback;
-use tokio::time::{Instant, timeout};
-
-/// After so long, a pool is looked at again before more of its pods are created or deleted: calls may be slow.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// After so long, what is known of a pool is on record though a call has not been answered: a webhook may take long.
-const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// Whether an idle pod has ended or is kept from starting; those of its pool were seen to take `start` to be ready.
 pub fn is_failing(pod: &Pod, start: Duration, now: Timestamp) -> bool {
@@ -77,135 +71,10 @@ impl WarmPools {
         Self { watch, effects, clock, agent, runs, metrics, memories: Memories::default() }
     }
 
-    /// Does what the plan says. Where that takes long, what is known is on record before it is done, and is what the pool says from then on.
-    async fn carry_out_visibly(&self, observed: &mut Observed, plan: &plan::Plan) -> Progress {
-        let progress = {
-            let mut carried = pin!(self.carry_out(observed, plan));
-            match timeout(UNANSWERED, &mut carried).await {
-                Ok(progress) => return progress,
-                Err(_) => join(carried, self.record_unanswered(observed)).await.0,
-            }
-        };
-        if observed.is_current(&self.watch.cache)
-            && let Some(pool) = self.watch.cache.read().pools.get(&Key::of(&*observed.pool))
-        {
-            observed.pool = Arc::clone(pool);
-        }
-        progress
-    }
-
-    /// Writes the status as it is before a call that takes long has ended. Where that fails, it is written after the call.
-    async fn record_unanswered(&self, observed: &Observed) {
-        let now = self.clock.now();
-        let seen = Observed::read(&self.watch.cache, &Key::of(&*observed.pool), &self.memories, now);
-        let Some(mut seen) = seen.filter(|seen| seen.uid() == observed.uid()) else { return };
-        seen.is_unanswered = true;
-        let wanted = status::status(&seen, now);
-        // Those calls that nobody waits for may all take long.
-        if seen.pool.status.as_ref() != Some(&wanted)
-            && let Err(failure) = self.record(Haste::Awaited, &seen, &wanted).await
-        {
-            tracing::warn!(%failure, "what is known of the pool is not on record while a call takes long");
-        }
-    }
-
-    /// Does what the plan says, as far as the API lets it.
-    async fn carry_out(&self, observed: &Observed, plan: &plan::Plan) -> Progress {
-        let deleted = self.delete_pods(observed, &plan.delete).await;
-        match self.create_pods(observed, plan).await {
-            Ok(created) => Progress { setback: plan.ended.clone(), created, failure: deleted.err() },
-            Err(failure) => {
-                let setback = Some(Setback::of(&failure, observed.pool.spec.executor.mode));
-                // A refusal has its pause and its condition; it is not the API that fails.
-                let failure = deleted.err().or(Some(failure).filter(|f| !f.is_refusal()));
-                Progress { setback, created: false, failure }
-            }
-        }
-    }
-
     /// Once for each pod, and again where it was not ready meanwhile: a stream that breaks is opened again by itself, and one that
     /// is given up, since the pod is of no use or gone, is not tried at each of the pool's changes; one without room is.
     fn connect(&self, observed: &Observed, pods: Vec<Target>) {
         self.remember(observed, |memory| memory.connect(pods, |target| self.runs.connect(target)));
-    }
-
-    async fn delete_pods(&self, observed: &Observed, pods: &[Version]) -> Result<(), Failure> {
-        let pool = Key::of(&*observed.pool);
-        let mut failed = Ok(());
-        let until = Instant::now() + LOOK_AGAIN;
-        let mut deleted = false;
-        for pod in pods {
-            // There is a watch event of each deletion.
-            if deleted && Instant::now() >= until {
-                break;
-            }
-            match (self.effects.delete_pod(pod).await, observed.why_replaced(&pod.uid)) {
-                (Ok(Deleted::Done), reason) => {
-                    deleted = true;
-                    let tables = self.watch.cache.read();
-                    // What is counted of a pool is forgotten with it.
-                    if let Some(reason) = reason.filter(|_| tables.pools.get(&pool).is_some()) {
-                        self.metrics.pod_replacements.with([&pool.namespace, &pool.name, reason]).inc();
-                    }
-                }
-                // The watch event of what changed or is gone reconciles it again.
-                (Ok(Deleted::Changed | Deleted::Gone), _) => {}
-                // Others may be deleted all the same.
-                (Err(failure), _) if failure.is_refusal() => failed = failed.and(Err(failure)),
-                (Err(failure), _) => return Err(failure),
-            }
-        }
-        failed
-    }
-
-    /// One after the other: where a number is in sight, all lower ones are, and a stale view asks for names that exist. Says
-    /// whether any was created.
-    async fn create_pods(&self, observed: &Observed, plan: &plan::Plan) -> Result<bool, Failure> {
-        let mut created = false;
-        if plan.create.is_empty() {
-            return Ok(created);
-        }
-        // Where it has changed meanwhile, its watch event reconciles it again.
-        let Some(pool) = self.with_template(observed).await? else { return Ok(created) };
-        let until = Instant::now() + LOOK_AGAIN;
-        for (made, number) in plan.create.iter().enumerate() {
-            // There is a watch event of each creation.
-            if Instant::now() >= until || !observed.is_current(&self.watch.cache) {
-                break;
-            }
-            let pod = manifest::pod(&pool, *number, &self.agent);
-            let haste = if made < plan.awaited { Haste::Awaited } else { Haste::Unhurried };
-            match self.effects.create_pod(&pod, haste).await? {
-                Created::Done { mut warnings } => {
-                    created = true;
-                    warnings.extend(manifest::unused(&pool));
-                    self.remember(observed, |memory| memory.warnings = Some(warnings));
-                }
-                Created::Exists(found) => self.note_taken(observed, &found, *number),
-            }
-        }
-        Ok(created)
-    }
-
-    /// The name is taken. Of a pod of the pool's there will be a watch event; of one that is not, or whose number is above `NUMBER_MAX` since
-    /// somebody forged it, there will be none, and the number is passed over.
-    fn note_taken(&self, observed: &Observed, pod: &Pod, number: i64) {
-        let pool = Key::of(&*observed.pool);
-        if pod.pool().as_ref() != Some(&pool) || number > manifest::NUMBER_MAX {
-            tracing::warn!(pod = %Key::of(pod), "there is a pod of this name that is not the pool's, or has too high a number; the pool goes on with the next");
-            self.remember(observed, |memory| memory.taken = memory.taken.max(number));
-        }
-    }
-
-    /// The pool with its template, of which the cache may not have all.
-    async fn with_template(&self, observed: &Observed) -> Result<Option<Arc<WarmPool>>, Failure> {
-        if abridged_fingerprint(&observed.pool).is_none() {
-            return Ok(Some(Arc::clone(&observed.pool)));
-        }
-        let pool = self.effects.read::<WarmPool>(&Key::of(&*observed.pool)).await?;
-        Ok(pool
-            .filter(|pool| Uid::of(pool) == observed.uid() && pool.spec.fingerprint() == observed.template)
-            .map(Arc::new))
     }
 
     fn remember<T>(&self, observed: &Observed, with: impl FnOnce(&mut Memory) -> T) -> T {
@@ -259,16 +128,6 @@ impl WarmPools {
         }
         Ok(())
     }
-}
-
-/// How far the API let a plan be carried out.
-struct Progress {
-    /// What stood in the way of pods, to be shown and waited for.
-    setback: Option<Setback>,
-    /// Whether a pod was created.
-    created: bool,
-    /// A call that is to be tried again.
-    failure: Option<Failure>,
 }
 
 impl Reconcile for WarmPools {
