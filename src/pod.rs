@@ -4,6 +4,7 @@
 
 mod container;
 mod lost;
+mod scheduling;
 mod seen;
 mod slim;
 mod target;
@@ -224,16 +225,6 @@ impl Pod {
     /// Whether it still is, or will be, of use.
     pub fn is_alive(&self) -> bool {
         !self.is_deleting() && !self.is_terminal()
-    }
-
-    /// Whether it is to get a node, and no scheduler has looked for one yet.
-    pub fn awaits_scheduler(&self) -> bool {
-        self.spec.node_name.is_empty() && self.condition("PodScheduled").is_none() && !self.is_ready()
-    }
-
-    /// Whether a scheduler has found no node for it.
-    pub fn is_unschedulable(&self) -> bool {
-        self.condition("PodScheduled").is_some_and(|c| c.status == "False" && c.reason == "Unschedulable")
     }
 
     /// Its condition of this type.

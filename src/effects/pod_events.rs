@@ -10,8 +10,9 @@ use crate::object::Version;
 
 /// A pod that is late has few Events, and one is asked for.
 const EVENTS_MAX: u32 = 24;
-/// It says that a container is started again and again, which its status does too, and is always the newest.
+/// They say that a container is started again and again, or that no node takes the pod, which its status does too, and are always the newest.
 const BACK_OFF: &str = "BackOff";
+const SCHEDULING: &str = "FailedScheduling";
 
 /// What the Events about a pod warn of.
 #[derive(Debug, PartialEq)]
@@ -52,6 +53,11 @@ impl PodEvent {
     /// Whether it is one at all, and names a cause.
     pub fn names_a_cause(&self) -> bool {
         !self.reason.is_empty()
+    }
+
+    /// Whether a scheduler wrote it, which says the same in the pod's status.
+    pub fn is_of_the_scheduler(&self) -> bool {
+        self.reason == SCHEDULING
     }
 
     /// Whether a probe failed.
@@ -95,7 +101,8 @@ impl Effects {
             let series = event.series.as_ref().map(|s| s.last_observed_time.0);
             let times =
                 [series, event.event_time.as_ref().map(|t| t.0), event.deprecated_last_timestamp.as_ref().map(|t| t.0)];
-            (event.reason.as_deref() != Some(BACK_OFF), times.into_iter().flatten().max())
+            let is_in_status = event.reason.as_deref().is_some_and(|reason| [BACK_OFF, SCHEDULING].contains(&reason));
+            (!is_in_status, times.into_iter().flatten().max())
         };
         let mut first = None;
         for _ in 0..EVENTS_MAX / PAGE {
@@ -163,6 +170,10 @@ mod tests {
         for (events, expected) in [
             (json!([older, liveness, back_off]), Some("Unhealthy: Liveness probe failed: no")),
             (json!([back_off]), Some("BackOff: Back-off restarting")),
+            (
+                json!([event("FailedBinding", "quota", 1), event("FailedScheduling", "no", 50)]),
+                Some("FailedBinding: quota"),
+            ),
             (json!([]), None),
         ] {
             let list =

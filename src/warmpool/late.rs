@@ -43,7 +43,7 @@ pub(super) fn times(pod: &Pod, start: Duration) -> impl Iterator<Item = Timestam
         .chain(pod.unready_since.into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span))))
 }
 
-fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+pub(super) fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
     late_at(pod, start).is_some_and(|at| at <= now)
 }
 
@@ -53,10 +53,11 @@ pub(super) fn may_have_been(pod: &Pod, start: Duration, now: Timestamp) -> bool 
     is_new && late_at(pod, start).is_some_and(|at| at > now)
 }
 
-/// Whether a pod is late and its status does not say why: it has a node, or nobody has said why it has none.
+/// Whether a pod is late and its status does not say why: it has a node, or nobody has said why it has none, or why it has not the claims that it
+/// needs for one.
 pub(super) fn is_unexplained(pod: &Pod, start: Duration, now: Timestamp) -> bool {
     let may_be = match pod.condition("PodScheduled") {
-        Some(scheduled) => scheduled.status == "True",
+        Some(scheduled) => scheduled.status == "True" || pod.uncreated_claims().is_some(),
         None => pod.spec.node_name.is_empty(),
     };
     may_be && is_late(pod, start, now)
@@ -85,6 +86,16 @@ fn obstacle(pod: &Pod, said: Option<&PodEvent>) -> Option<(String, &'static str)
     if let Some(gated) = is_false(pod, "PodScheduled").filter(|c| c.reason == "SchedulingGated") {
         let what = format!("its scheduling gates keep it from a node ({})", quoted(&gated.message));
         return Some((what, "what set the gates has to remove them, or take them out of the template"));
+    }
+    if let Some(scheduler) = pod.uncreated_claims() {
+        let what = format!("its ephemeral volumes have no claims ({})", quoted(&scheduler.message));
+        // The scheduler's own Event says the same once more.
+        let advice = if said.is_some_and(|said| said.names_a_cause() && !said.is_of_the_scheduler()) {
+            "correct what this names"
+        } else {
+            "check that the controller of ephemeral volumes works, which is part of kube-controller-manager"
+        };
+        return Some((what, advice));
     }
     if let Some(scheduler) = is_false(pod, "PodScheduled").filter(|c| !c.reason.is_empty()) {
         let what = format!("the scheduler has given it no node ({}: {})", scheduler.reason, quoted(&scheduler.message));

@@ -37,7 +37,7 @@ pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Times
         .or_else(|| unhooked(pod, said))
         .or_else(|| waiting(pod, said))
         .or_else(|| unsteady(pod, said, now))
-        .or_else(|| unschedulable(pod))
+        .or_else(|| unschedulable(pod, start, now))
         .or_else(late)
 }
 
@@ -260,9 +260,15 @@ const SCHEDULING: [(&str, &str); 12] = [
     ("topology spread", "loosen topologySpreadConstraints in the template, lower spec.replicas, or add nodes"),
 ];
 
-fn unschedulable(pod: &Pod) -> Option<Problem> {
-    let scheduled = pod.condition("PodScheduled").filter(|c| c.status == "False" && c.reason == "Unschedulable")?;
+/// What the scheduler says while a volume is being made for a claim, as of one that is never made.
+const VOLUME_TO_COME: &str = "unbound immediate persistentvolumeclaims";
+
+fn unschedulable(pod: &Pod, start: Duration, now: Timestamp) -> Option<Problem> {
+    let scheduled = pod.found_no_node()?;
     let said = scheduled.message.to_lowercase();
+    if said.contains(VOLUME_TO_COME) && !late::is_late(pod, start, now) {
+        return None;
+    }
     let advice = SCHEDULING.iter().find(|(words, _)| said.contains(words));
     let advice =
         advice.map_or("change what this names in the template, or add nodes that fit it", |(_, advice)| advice);

@@ -245,6 +245,42 @@ fn a_pod_that_no_scheduler_looks_at_says_so() {
     assert!(!message.contains("schedulerName"), "{message}");
 }
 
+/// A pod without a node of which the scheduler says this.
+fn nowhere(why: &str) -> Pod {
+    let mut pod = pod(&json!({ "conditions": [condition("PodScheduled", "False", "Unschedulable", why)] }));
+    pod.spec.node_name.clear();
+    pod
+}
+
+#[test]
+fn a_volume_of_a_pods_own_is_no_problem_while_it_may_be_on_its_way() {
+    let why =
+        "0/1 nodes are available: waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-v\"";
+    let quota = "FailedBinding: ephemeral volume v: create PVC p-v: persistentvolumeclaims \"p-v\" is forbidden: exceeded quota: q";
+    let asks = |pod: &Pod, now| super::is_worth_asking(pod, START, at(now));
+    let uncreated = nowhere(why);
+    assert!(!uncreated.is_unschedulable() && uncreated.awaits_scheduler(), "the scheduler will look again");
+    assert_eq!(
+        [0, 29].map(|now| (of(&uncreated, None, at(now)), asks(&uncreated, now))),
+        [(None, false), (None, false)]
+    );
+    assert_eq!(changes_at(&uncreated, at(0)), Some(at(30)));
+    assert!(asks(&uncreated, 31));
+    for (said, words) in [
+        (Some(quota), format!("{quota}; correct what this names")),
+        (None, "; check that the controller of ephemeral volumes works".to_owned()),
+        (Some("FailedScheduling: 0/1 nodes"), "; check that the controller of ephemeral volumes works".to_owned()),
+    ] {
+        let problem = of(&uncreated, said, at(31)).unwrap();
+        assert_eq!(problem.reason, WarmPoolReason::PodsLate);
+        assert!(problem.message.contains(why) && problem.message.contains(&words), "{}", problem.message);
+        assert!(!problem.message.contains("claimName"), "{}", problem.message);
+    }
+    let unbound = nowhere("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.");
+    assert_eq!([0, 29].map(|now| of(&unbound, None, at(now))), [None, None], "its volume is being made");
+    assert_eq!(of(&unbound, None, at(30)).unwrap().reason, WarmPoolReason::Unschedulable);
+}
+
 #[test]
 fn what_a_container_waits_for_is_named_whatever_its_word() {
     use WarmPoolReason::{CreateContainerError, ImagePullBackOff};
@@ -529,7 +565,7 @@ fn what_helps_a_pod_that_no_node_takes_depends_on_why() {
         ("0/1 nodes are available: 1 cannot allocate all claims", "change what this names"),
     ] {
         let conditions = json!({ "conditions": [condition("PodScheduled", "False", "Unschedulable", why)] });
-        let problem = of(&pod(&conditions), None, at(1)).unwrap();
+        let problem = of(&pod(&conditions), None, at(31)).unwrap();
         assert!(problem.message.contains(why) && problem.message.contains(advice), "{}", problem.message);
     }
 }
