@@ -13,6 +13,36 @@ const EVENTS_MAX: u32 = 24;
 /// They say that a container is started again and again, or that no node takes the pod, which its status does too, and are always the newest.
 const BACK_OFF: &str = "BackOff";
 const SCHEDULING: &str = "FailedScheduling";
+/// With these a kubelet goes on with the pod: they may be about each pod of a node that is well. What comes of them, such as an image that
+/// cannot be pulled without its secret, is said by itself.
+const ADVISORY: [&str; 8] = [
+    "DNSConfigForming",
+    "FailedToRetrieveImagePullSecret",
+    "HostIPsIPFamilyMismatch",
+    "LifecycleHTTPFallback",
+    "MissingClusterDNS",
+    "PossibleMemoryBackedVolumesOnDisk",
+    "ProbeWarning",
+    "VolumeConditionAbnormal",
+];
+
+/// How much an Event with this reason says of why a pod is not well.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    InStatus,
+    Advisory,
+    Telling,
+}
+
+impl Weight {
+    fn of(reason: &str) -> Self {
+        match reason {
+            BACK_OFF | SCHEDULING => Self::InStatus,
+            _ if ADVISORY.contains(&reason) => Self::Advisory,
+            _ => Self::Telling,
+        }
+    }
+}
 
 /// What the Events about a pod warn of.
 #[derive(Debug, PartialEq)]
@@ -60,6 +90,11 @@ impl PodEvent {
         self.reason == SCHEDULING
     }
 
+    /// Whether it is of something that the kubelet goes on in spite of.
+    pub fn is_advisory(&self) -> bool {
+        Weight::of(&self.reason) == Weight::Advisory
+    }
+
     /// Whether a probe failed.
     pub fn is_of_a_probe(&self) -> bool {
         self.reason == "Unhealthy"
@@ -91,7 +126,7 @@ impl fmt::Display for PodEvent {
 }
 
 impl Effects {
-    /// The newest Warning among the Events about a pod that says something its status does not.
+    /// Of the Warnings among the Events about a pod, the newest of those that say most.
     pub async fn warning_about(&self, pod: &Version) -> Result<Warning, Failure> {
         let Some(_one) = self.permits.explain(&pod.key.namespace) else { return Ok(Warning::Later) };
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
@@ -101,8 +136,7 @@ impl Effects {
             let series = event.series.as_ref().map(|s| s.last_observed_time.0);
             let times =
                 [series, event.event_time.as_ref().map(|t| t.0), event.deprecated_last_timestamp.as_ref().map(|t| t.0)];
-            let is_in_status = event.reason.as_deref().is_some_and(|reason| [BACK_OFF, SCHEDULING].contains(&reason));
-            (!is_in_status, times.into_iter().flatten().max())
+            (Weight::of(event.reason.as_deref().unwrap_or_default()), times.into_iter().flatten().max())
         };
         let mut first = None;
         for _ in 0..EVENTS_MAX / PAGE {
@@ -170,6 +204,11 @@ mod tests {
         for (events, expected) in [
             (json!([older, liveness, back_off]), Some("Unhealthy: Liveness probe failed: no")),
             (json!([back_off]), Some("BackOff: Back-off restarting")),
+            (json!([older, event("DNSConfigForming", "limits", 40), back_off]), Some("Failed: before")),
+            (
+                json!([event("FailedToRetrieveImagePullSecret", "no", 1), back_off]),
+                Some("FailedToRetrieveImagePullSecret: no"),
+            ),
             (
                 json!([event("FailedBinding", "quota", 1), event("FailedScheduling", "no", 50)]),
                 Some("FailedBinding: quota"),

@@ -68,6 +68,8 @@ pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Times
     if !is_late(pod, start, now) {
         return None;
     }
+    // What the scheduler said last is in the pod's status, and is past once it has a node.
+    let said = said.filter(|said| !(said.is_of_the_scheduler() && pod.condition("PodScheduled").is_some()));
     let (what, advice) = obstacle(pod, said).or_else(|| {
         let at = after(pod.unready_since?, PULLING);
         (at <= now).then(|| (being_created(pod), on_its_way(pod)))
@@ -89,8 +91,7 @@ fn obstacle(pod: &Pod, said: Option<&PodEvent>) -> Option<(String, &'static str)
     }
     if let Some(scheduler) = pod.uncreated_claims() {
         let what = format!("its ephemeral volumes have no claims ({})", quoted(&scheduler.message));
-        // The scheduler's own Event says the same once more.
-        let advice = if said.is_some_and(|said| said.names_a_cause() && !said.is_of_the_scheduler()) {
+        let advice = if said.is_some_and(PodEvent::names_a_cause) {
             "correct what this names"
         } else {
             "check that the controller of ephemeral volumes works, which is part of kube-controller-manager"
@@ -127,8 +128,8 @@ fn obstacle(pod: &Pod, said: Option<&PodEvent>) -> Option<(String, &'static str)
         return Some((what, "every container of the template must keep running; see kubectl logs -c"));
     }
     if containers.iter().any(|c| c.state.running.is_none()) || containers.is_empty() {
-        // A probe that failed was of another container, which may be well by now.
-        let said = said.filter(|said| !said.is_of_a_probe());
+        // A probe that failed was of another container, which may be well by now. What is advisory keeps none from being created.
+        let said = said.filter(|said| !said.is_of_a_probe() && !said.is_advisory());
         return said.map(|_| (being_created(pod), "create or correct what this names"));
     }
     if let Some(unready) = pod.unready_container() {

@@ -155,6 +155,24 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
             None,
             "no node (SchedulerError: binding rejected: no such node)",
         ),
+        (
+            "a service that an init container waits for, where the node has no cluster DNS",
+            json!({
+                "conditions": [scheduled()], "containerStatuses": creating,
+                "initContainerStatuses": [{ "name": "wait-for-db", "started": true, "state": running() }],
+            }),
+            Some("MissingClusterDNS: kubelet does not have ClusterDNS IP configured"),
+            "init container wait-for-db has not ended, and the others wait for it: MissingClusterDNS",
+        ),
+        (
+            "a probe, long after a node was waited for",
+            json!({
+                "conditions": [scheduled(), unready("ContainersNotReady", "m")],
+                "containerStatuses": [{ "name": "executor", "state": running() }],
+            }),
+            Some("FailedScheduling: 0/1 nodes are available"),
+            "startup or readiness probe does not succeed; correct the probe",
+        ),
     ];
     for (what, status, said, message) in cases {
         let pod = pod(&status);
@@ -164,6 +182,19 @@ fn what_keeps_a_pod_from_being_ready_is_named_once_it_is_late() {
         let problem = of(&pod, said, at(30)).unwrap_or_else(|| panic!("{what}"));
         assert_eq!(problem.reason, WarmPoolReason::PodsLate, "{what}");
         assert!(problem.message.contains(message), "{what}: {}", problem.message);
+    }
+    let creating = pod(&json!({ "conditions": [scheduled()], "containerStatuses": creating }));
+    for said in [
+        "FailedScheduling: 0/1 nodes are available",
+        "DNSConfigForming: Nameserver limits were exceeded",
+        "MissingClusterDNS: kubelet does not have ClusterDNS IP configured",
+        "FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets (nosuch)",
+        "LifecycleHTTPFallback: request to HTTPS lifecycle hook got HTTP response",
+        "Unhealthy: Startup probe failed: no",
+    ] {
+        assert_eq!(of(&creating, Some(said), at(299)), None, "{said}: its image may be on its way");
+        let message = of(&creating, Some(said), at(300)).unwrap().message;
+        assert!(message.ends_with("its image may still be on its way; see kubectl describe pod"), "{said}: {message}");
     }
 }
 
