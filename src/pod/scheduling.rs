@@ -10,7 +10,12 @@ impl Pod {
     /// Whether it is to get a node, and no scheduler has looked for one yet, or none can before what it needs is made.
     pub fn awaits_scheduler(&self) -> bool {
         let is_unseen = self.condition("PodScheduled").is_none() || self.uncreated_claims().is_some();
-        self.spec.node_name.is_empty() && is_unseen && !self.is_ready()
+        self.is_nowhere() && is_unseen
+    }
+
+    /// Whether it has no node yet, whatever the cause.
+    pub fn is_nowhere(&self) -> bool {
+        self.spec.node_name.is_empty() && !self.is_ready()
     }
 
     /// Whether a scheduler has found no node for it.

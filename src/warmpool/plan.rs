@@ -16,8 +16,8 @@ use crate::{
 /// holds for the next ones, the status is written meanwhile, and other pools get their turn.
 const AT_ONCE: usize = 16;
 
-/// So many pods wait at most for which no node has room: more would only be more to look at, for the scheduler and for this process.
-const UNSCHEDULABLE_MAX: usize = 256;
+/// So many pods wait at most for a node, whatever they have none for: more would only be more to look at, for the scheduler and for this process.
+const NOWHERE_MAX: usize = 256;
 
 /// A problem that has come again within this time is not over.
 const QUIET: Duration = Duration::from_secs(60);
@@ -107,8 +107,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     // A scheduler takes pods one by one, and another pool's wait behind those that are in its queue. What was claimed meanwhile is replaced.
     let queued = alive.iter().filter(|pod| pod.awaits_scheduler()).count();
     let at_once = AT_ONCE.saturating_add(observed.demand.claimed_lately).saturating_sub(queued).min(AT_ONCE);
-    let unschedulable = alive.iter().filter(|pod| pod.is_unschedulable()).count();
-    let at_once = at_once.min(UNSCHEDULABLE_MAX.saturating_sub(unschedulable + queued));
+    let nowhere = alive.iter().filter(|pod| pod.is_nowhere()).count();
+    let at_once = at_once.min(NOWHERE_MAX.saturating_sub(nowhere));
     let create: Vec<i64> =
         (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(at_once)).collect();
     Plan {

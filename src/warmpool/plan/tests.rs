@@ -258,6 +258,23 @@ fn no_more_pods_are_made_than_a_scheduler_can_look_at_while_no_node_has_room() {
     assert_eq!(plan(&seen, NOW).create.len(), 1, "one has got a node");
     seen.idle[0] = Arc::new(pod(&seen.pool, 1, P::Starting));
     assert_eq!(plan(&seen, NOW).create.len(), 0, "no scheduler has looked at one");
+
+    let with = |status: &str, reason: &str, message: &str, pods: i64| {
+        let mut seen = observed(100_000, &[], None);
+        let condition = json!({ "type": "PodScheduled", "status": status, "reason": reason, "message": message });
+        let waiting = |number| {
+            let mut pod = pod(&seen.pool, number, P::Starting);
+            pod.status = serde_json::from_value(json!({ "phase": "Pending", "conditions": [condition] })).unwrap();
+            Arc::new(pod)
+        };
+        seen.idle = (1..=pods).map(waiting).collect();
+        plan(&seen, NOW).create.len()
+    };
+    for (reason, message) in [("SchedulingGated", "m"), ("SchedulerError", "m"), ("OfALaterScheduler", "m")] {
+        assert_eq!([16, 245, 256].map(|pods| with("False", reason, message, pods)), [16, 11, 0], "{reason}");
+    }
+    let uncreated = "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-v\"";
+    assert_eq!([0, 10, 16].map(|pods| with("False", "Unschedulable", uncreated, pods)), [16, 6, 0], "it is queued");
 }
 
 #[test]
