@@ -60,8 +60,8 @@ pub fn how_lost(pod: Option<&Pod>) -> Loss {
     match (pod.is_terminal(), pod.status.reason.as_str()) {
         (false, _) if !pod.is_deleting() => given_away(pod),
         (false, _) => deleted(pod),
-        // Its containers ended since it is deleted.
-        (true, "") if pod.is_disrupted() || pod.ended_by_its_deletion() => deleted(pod),
+        // Its containers ended since it is deleted, or have not.
+        (true, "") if pod.ended_by_its_disruption() || pod.ended_by_its_deletion() => deleted(pod),
         (true, "") => by_a_container(pod),
         (true, reason) => by_the_node(reason, &pod.status.message),
     }
@@ -82,7 +82,7 @@ fn given_away(pod: &Pod) -> Loss {
     )
 }
 
-/// What a pod that is being deleted says of why.
+/// What a pod that is being deleted, or is about to be, says of why.
 fn deleted(pod: &Pod) -> Loss {
     let Some(target) = pod.disruption() else {
         return outside("was deleted".into(), "see kubectl get events");
@@ -158,9 +158,7 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
 /// failed, after which no other was started.
 fn by_a_container(pod: &Pod) -> Loss {
     let status = &pod.status;
-    let mut failed = status.init_container_statuses.iter().filter(|c| !pod.goes_on(&c.name));
-    let failed = failed.find_map(|c| Some((&c.name, c.state.terminated.as_ref().filter(|end| end.exit_code != 0)?)));
-    if let Some((name, end)) = failed {
+    if let Some((name, end)) = pod.failed_init() {
         let message = format!("ended: init container {name} {}{}", end.description(), policy(pod));
         let advice =
             if end.is_out_of_memory() { RAISE_MEMORY } else { "it has to end with exit code 0; see kubectl logs -c" };
@@ -197,6 +195,20 @@ impl Pod {
             "OnFailure" => end.exit_code == 0,
             _ => false,
         })
+    }
+
+    /// The init container that failed, and how.
+    fn failed_init(&self) -> Option<(&str, &Terminated)> {
+        let mut ending = self.status.init_container_statuses.iter().filter(|c| !self.goes_on(&c.name));
+        ending.find_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref().filter(|end| end.exit_code != 0)?)))
+    }
+
+    /// Whether what disrupts it ended it. Where its node is gone, that is said, and its end with it, before its deletion has begun; so it is where
+    /// no container ended that could have ended the pod. Otherwise the disruption may never have come to be.
+    fn ended_by_its_disruption(&self) -> bool {
+        let has_ended = self.executor_status().is_some_and(|c| c.state.terminated.is_some());
+        let ended_by_itself = || has_ended || self.failed_init().is_some();
+        self.disruption().is_some_and(|c| self.is_deleting() || c.reason == "DeletionByPodGC" || !ended_by_itself())
     }
 
     /// Whether it ended since somebody deletes it: otherwise its containers are started again, however they end.
@@ -447,5 +459,32 @@ mod tests {
         }
         assert_eq!(lost(&going, &json!({ "phase": "Running" })).message, "was deleted");
         assert_eq!(how_lost(None).message, "is gone");
+
+        // The pod's end is on record before its deletion has begun.
+        let (runs, exited) = (json!({ "running": {} }), |code: i32| json!({ "terminated": { "exitCode": code } }));
+        for (reason, helper, executor, message) in [
+            ("DeletionByPodGC", Value::Null, Value::Null, "was deleted with its node"),
+            ("DeletionByPodGC", runs.clone(), runs.clone(), "was deleted with its node"),
+            ("DeletionByPodGC", exited(0), runs.clone(), "was deleted with its node"),
+            ("DeletionByPodGC", exited(1), exited(137), "was deleted with its node"),
+            ("DeletionByTaintManager", exited(0), runs.clone(), "was deleted for a taint"),
+            ("EvictionByEvictionAPI", runs.clone(), exited(1), "ended: container executor exited with code 1"),
+        ] {
+            let statuses = json!([{ "name": "helper", "state": helper }, { "name": "executor", "state": executor }]);
+            let statuses = if executor.is_null() { json!([]) } else { statuses };
+            let status = json!({ "phase": "Failed", "conditions": [target(reason)], "containerStatuses": statuses });
+            for policy in ["Always", "OnFailure", "Never"] {
+                let loss = lost_with(policy, &json!({}), &status);
+                assert!(loss.message.starts_with(message), "{policy} {reason} {helper} {executor}: {loss:?}");
+                let own = message.starts_with("ended");
+                assert_eq!(loss.blame() == Blame::Task, own, "{policy} {reason} {helper} {executor}");
+            }
+        }
+        let failed = json!({
+            "phase": "Failed", "conditions": [target("EvictionByEvictionAPI")],
+            "initContainerStatuses": [{ "name": "prepare", "state": exited(3) }],
+            "containerStatuses": [{ "name": "executor", "state": { "waiting": { "reason": "PodInitializing" } } }],
+        });
+        assert!(lost(&json!({}), &failed).message.contains("init container prepare"), "nobody deletes it");
     }
 }
