@@ -216,10 +216,13 @@ impl Pod {
         self.is_deleting() && !["Never", "OnFailure"].contains(&self.spec.restart_policy.as_str())
     }
 
-    /// Whether one of its containers has been started again more than once, of those that are to go on running.
+    /// Whether one of its containers has been started again more than once, of those that are to go on running, and last not for its node.
     pub fn is_unsteady(&self) -> bool {
         let sidecars = self.status.init_container_statuses.iter().filter(|c| self.goes_on(&c.name));
-        self.status.container_statuses.iter().chain(sidecars).any(|c| c.restart_count > 1)
+        self.status.container_statuses.iter().chain(sidecars).any(|c| {
+            let last = c.state.terminated.as_ref().or(c.last_state.terminated.as_ref());
+            c.restart_count > 1 && !last.is_some_and(Terminated::ended_with_its_node)
+        })
     }
 
     /// Whether an init container is to go on running beside the others: it need not end, only to have started.

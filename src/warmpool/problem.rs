@@ -199,7 +199,7 @@ impl Duty {
 
 /// A container that crashes again and again looks well between two crashes.
 fn is_unsteady(pod: &Pod, container: &ContainerStatus, duty: Duty, now: Timestamp) -> bool {
-    let end = container.state.terminated.as_ref();
+    let end = container.state.terminated.as_ref().filter(|end| !end.ended_with_its_node());
     let is_over = matches!(duty, Duty::End) && end.is_some_and(|end| end.exit_code == 0);
     let has_ended = end.is_some() && container.restart_count >= RESTARTS && pod.spec.restart_policy != "Never";
     !is_over && (has_ended || steady_at(container).is_some_and(|at| at > now))
@@ -220,7 +220,8 @@ fn unsteady(pod: &Pod, said: Option<&PodEvent>, now: Timestamp) -> Option<Proble
 
 fn steady_at(container: &ContainerStatus) -> Option<Timestamp> {
     let since = container.state.running.as_ref()?.since?;
-    container.last_state.terminated.as_ref()?;
+    // What ends with its node is no crash.
+    container.last_state.terminated.as_ref().filter(|end| !end.ended_with_its_node())?;
     let times = u32::try_from(container.restart_count).ok().filter(|_| container.restart_count >= RESTARTS)?;
     Some(after(since, STEADY.saturating_mul(times).min(STEADY_MAX)))
 }

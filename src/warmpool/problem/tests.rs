@@ -448,6 +448,16 @@ fn a_crash_loop_is_not_over_between_two_crashes() {
         assert_eq!(problem.reason, WarmPoolReason::CrashLoopBackOff, "{what}");
     }
     assert_eq!(of(&container(1, running()), None, at(1)), None, "one may be an accident");
+    for reason in ["Unknown", "ContainerStatusUnknown"] {
+        let with_its_node = json!({ "terminated": { "exitCode": 255, "reason": reason } });
+        let mut rebooted = container(2, running());
+        rebooted.status.container_statuses[0].last_state = serde_json::from_value(with_its_node.clone()).unwrap();
+        let down = container(2, with_its_node);
+        for pod in [rebooted, down] {
+            assert_eq!(of(&pod, None, at(1)), None, "{reason}: its node was restarted twice");
+            assert!(!pod.is_unsteady(), "{reason}");
+        }
+    }
     assert_eq!(changes_at(&container(2, running()), at(1)), Some(at(120)));
     assert_eq!(of(&container(2, running()), None, at(120)), None, "it has stayed up");
     assert_eq!(of(&container(30, running()), None, at(600)), None);
