@@ -1,8 +1,8 @@
 //! What is kept of a container's spec: its name, how long its probes give it to start, and what else may end it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 /// What is kept of a container's spec.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -16,7 +16,41 @@ pub struct Container {
     pub has_ending_probe: bool,
     /// Whether it counts as running only once its hook has succeeded, and is ended where that fails.
     pub has_post_start: bool,
+    /// When it is started again, where it says so itself.
+    pub(super) restarts: Option<Restarts>,
     start_budget_s: u32,
+}
+
+/// When a container that has ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) enum Restarts {
+    Always,
+    OnFailure,
+    Never,
+    /// As rules say, by its exit code. They may be many, and later Kubernetes has others.
+    ByRules,
+}
+
+impl Restarts {
+    pub(super) fn of(policy: &str) -> Option<Self> {
+        match policy {
+            "Always" => Some(Self::Always),
+            "OnFailure" => Some(Self::OnFailure),
+            "Never" => Some(Self::Never),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Restarts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "restartPolicy Always",
+            Self::OnFailure => "restartPolicy OnFailure",
+            Self::Never => "restartPolicy Never",
+            Self::ByRules => "restartPolicyRules",
+        })
+    }
 }
 
 impl Container {
@@ -32,6 +66,10 @@ impl From<Spec> for Container {
             goes_on: spec.restart_policy == "Always",
             has_ending_probe: spec.liveness_probe.is_some() || spec.startup_probe.is_some(),
             has_post_start: spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()),
+            restarts: match spec.restart_policy_rules.as_deref() {
+                None | Some([]) => Restarts::of(&spec.restart_policy),
+                Some(_) => Some(Restarts::ByRules),
+            },
             start_budget_s: spec.start_budget_s(),
             name: spec.name,
         }
@@ -44,6 +82,7 @@ impl From<Spec> for Container {
 struct Spec {
     name: String,
     restart_policy: String,
+    restart_policy_rules: Option<Vec<IgnoredAny>>,
     startup_probe: Option<Probe>,
     readiness_probe: Option<Probe>,
     liveness_probe: Option<Probe>,

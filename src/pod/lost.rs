@@ -2,7 +2,7 @@
 
 use arl_crds::Blame;
 
-use super::{Pod, Terminated};
+use super::{Pod, Terminated, container::Restarts};
 
 /// Who ended a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
 fn by_a_container(pod: &Pod) -> Loss {
     let status = &pod.status;
     if let Some((name, end)) = pod.failed_init() {
-        let message = format!("ended: init container {name} {}{}", end.description(), policy(pod));
+        let message = format!("ended: init container {name} {}{}", end.description(), policy(pod, name));
         let advice =
             if end.is_out_of_memory() { RAISE_MEMORY } else { "it has to end with exit code 0; see kubectl logs -c" };
         return Loss { cause: Cause::Own, message, advice };
@@ -176,25 +176,40 @@ fn by_a_container(pod: &Pod) -> Loss {
         false if end.ended_with_its_node() => (Cause::Outside, "see kubectl get nodes"),
         false => (Cause::Own, "the container's command must keep running; see kubectl logs"),
     };
-    Loss { cause, message: format!("ended: container {name} {}{}", end.description(), policy(pod)), advice }
+    Loss { cause, message: format!("ended: container {name} {}{}", end.description(), policy(pod, name)), advice }
 }
 
-fn policy(pod: &Pod) -> String {
-    match pod.spec.restart_policy.as_str() {
-        "" => String::new(),
-        policy => format!(", and with restartPolicy {policy} the pod ended with it"),
-    }
+fn policy(pod: &Pod, container: &str) -> String {
+    let policy = pod.restarts(container);
+    policy.map(|policy| format!(", and with {policy} the pod ended with it")).unwrap_or_default()
 }
 
 impl Pod {
     /// Whether the executor container has ended and is not started again.
     pub fn executor_is_over(&self) -> bool {
         let ended = self.executor_status().and_then(|c| c.state.terminated.as_ref());
-        ended.is_some_and(|end| match self.spec.restart_policy.as_str() {
-            "Never" => true,
-            "OnFailure" => end.exit_code == 0,
-            _ => false,
+        ended.is_some_and(|end| match self.restarts(self.executor()) {
+            Some(Restarts::Never) => true,
+            Some(Restarts::OnFailure) => end.exit_code == 0,
+            Some(Restarts::ByRules) => self.is_terminal(),
+            Some(Restarts::Always) | None => false,
         })
+    }
+
+    /// When this container is started again: as it says itself, else as the pod does.
+    fn restarts(&self, container: &str) -> Option<Restarts> {
+        let own = self.container(container).and_then(|c| c.restarts);
+        own.or_else(|| Restarts::of(&self.spec.restart_policy))
+    }
+
+    /// What says when its executor container is started again, such as `restartPolicy Never`.
+    pub fn executor_policy(&self) -> String {
+        self.restarts(self.executor()).map(|policy| policy.to_string()).unwrap_or_default()
+    }
+
+    /// Whether this container is never started again.
+    pub fn never_restarts(&self, container: &str) -> bool {
+        self.restarts(container) == Some(Restarts::Never)
     }
 
     /// The init container that failed, and how.
@@ -211,9 +226,9 @@ impl Pod {
         self.disruption().is_some_and(|c| self.is_deleting() || c.reason == "DeletionByPodGC" || !ended_by_itself())
     }
 
-    /// Whether it ended since somebody deletes it: otherwise its containers are started again, however they end.
+    /// Whether it ended since somebody deletes it: otherwise its executor container is started again, however it ends.
     fn ended_by_its_deletion(&self) -> bool {
-        self.is_deleting() && !["Never", "OnFailure"].contains(&self.spec.restart_policy.as_str())
+        self.is_deleting() && matches!(self.restarts(self.executor()), Some(Restarts::Always) | None)
     }
 
     /// Whether one of its containers has been started again more than once, of those that are to go on running, and last not for its node.
@@ -489,5 +504,53 @@ mod tests {
             "containerStatuses": [{ "name": "executor", "state": { "waiting": { "reason": "PodInitializing" } } }],
         });
         assert!(lost(&json!({}), &failed).message.contains("init container prepare"), "nobody deletes it");
+    }
+
+    #[test]
+    fn what_a_container_says_of_its_restarts_counts_before_what_its_pod_says() {
+        let (always, failure, never) = ("Always", "OnFailure", "Never");
+        // Pod policy, own policy, whether it has rules, exit code; whether it is over, and whether a pod that is deleted ended for that.
+        for (pod, own, rules, code, is_over, by_deletion) in [
+            (always, "", false, 0, false, true),
+            (always, always, false, 1, false, true),
+            (always, failure, false, 0, true, false),
+            (always, failure, false, 1, false, false),
+            (always, never, false, 0, true, false),
+            (always, never, false, 1, true, false),
+            (failure, "", false, 0, true, false),
+            (failure, "", false, 1, false, false),
+            (failure, always, false, 0, false, true),
+            (failure, never, false, 1, true, false),
+            (never, "", false, 1, true, false),
+            (never, always, false, 0, false, true),
+            (never, always, false, 1, false, true),
+            (never, failure, false, 0, true, false),
+            (never, failure, false, 1, false, false),
+            (never, never, true, 1, false, false),
+            (always, failure, true, 0, false, false),
+        ] {
+            let case = format!("{pod} {own:?} {rules} {code}");
+            let mut container = json!({ "name": "executor", "restartPolicy": own });
+            if rules {
+                container["restartPolicyRules"] =
+                    json!([{ "action": "Restart", "exitCodes": { "operator": "In", "values": [42] } }]);
+            }
+            let ended = json!([{ "name": "executor", "state": { "terminated": { "exitCode": code } } }]);
+            let of = |phase: &str, metadata: Value| -> Pod {
+                let spec = json!({ "restartPolicy": pod, "containers": [container] });
+                let status = json!({ "phase": phase, "containerStatuses": ended });
+                serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
+            };
+            assert_eq!(of("Running", json!({})).executor_is_over(), is_over, "{case}");
+            assert_eq!(of("Failed", json!({})).executor_is_over(), is_over || rules, "{case}");
+            let deleted = how_lost(Some(&of("Failed", json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" }))));
+            assert_eq!(deleted.message == "was deleted", by_deletion, "{case}: {deleted:?}");
+            let ended = how_lost(Some(&of("Failed", json!({})))).message;
+            let named = match (rules, if own.is_empty() { pod } else { own }) {
+                (true, _) => "with restartPolicyRules".to_owned(),
+                (false, policy) => format!("with restartPolicy {policy}"),
+            };
+            assert!(ended.ends_with(&format!(", and {named} the pod ended with it")), "{case}: {ended}");
+        }
     }
 }

@@ -118,10 +118,10 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
         let ended = executor.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
         let how = ended.map(|end| format!(" ({})", end.description())).unwrap_or_default();
         if pod.executor_is_over() {
-            let policy = &pod.spec.restart_policy;
+            let policy = pod.executor_policy();
             let message = format!(
-                "container {container} of pod {name} has ended{how}, and with restartPolicy {policy} it is not started again; its \
-                 processes and its files outside volumes are lost; delete this Sandbox, and give the template restartPolicy Always"
+                "container {container} of pod {name} has ended{how}, and with {policy} it is not started again; its \
+                 processes and its files outside volumes are lost; delete this Sandbox, and have the template say restartPolicy Always"
             );
             return Some(ready(Truth::False, SandboxReason::ContainerEnded, message));
         }

@@ -220,7 +220,7 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     let name = pod.executor();
     let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
     let then = if pod.executor_is_over() {
-        format!("is not started again (restartPolicy {}): use another Sandbox", pod.spec.restart_policy)
+        format!("is not started again ({}): use another Sandbox", pod.executor_policy())
     } else {
         "was started again".to_owned()
     };

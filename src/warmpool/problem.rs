@@ -201,7 +201,7 @@ impl Duty {
 fn is_unsteady(pod: &Pod, container: &ContainerStatus, duty: Duty, now: Timestamp) -> bool {
     let end = container.state.terminated.as_ref().filter(|end| !end.ended_with_its_node());
     let is_over = matches!(duty, Duty::End) && end.is_some_and(|end| end.exit_code == 0);
-    let has_ended = end.is_some() && container.restart_count >= RESTARTS && pod.spec.restart_policy != "Never";
+    let has_ended = end.is_some() && container.restart_count >= RESTARTS && !pod.never_restarts(&container.name);
     !is_over && (has_ended || steady_at(container).is_some_and(|at| at > now))
 }
 

@@ -461,6 +461,15 @@ fn a_crash_loop_is_not_over_between_two_crashes() {
     assert_eq!(changes_at(&container(2, running()), at(1)), Some(at(120)));
     assert_eq!(of(&container(2, running()), None, at(120)), None, "it has stayed up");
     assert_eq!(of(&container(30, running()), None, at(600)), None);
+    for (of_pod, own, loops) in
+        [("Never", "", false), ("Never", "Always", true), ("Always", "Never", false), ("Never", "OnFailure", true)]
+    {
+        let mut pod = container(2, ended.clone());
+        pod.spec.restart_policy = of_pod.into();
+        pod.spec.containers =
+            vec![serde_json::from_value(json!({ "name": "executor", "restartPolicy": own })).unwrap()];
+        assert_eq!(of(&pod, None, at(1)).is_some(), loops, "{of_pod} {own:?}");
+    }
 }
 
 #[test]
