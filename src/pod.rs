@@ -46,6 +46,9 @@ pub struct Pod {
     /// Since when it has not been ready, as far as this operator saw, by its own clock. None is one that is ready.
     #[serde(skip)]
     pub unready_since: Option<Timestamp>,
+    /// Since when its executor container has not run, likewise. None is one that runs.
+    #[serde(skip)]
+    pub down_since: Option<Timestamp>,
 }
 
 /// What is kept of the pod's spec.

@@ -11,6 +11,7 @@ impl Pod {
     pub fn seen_at(mut self, now: Timestamp) -> Self {
         self.seen = Some(now);
         self.unready_since = (!self.is_ready()).then_some(now);
+        self.down_since = self.running_container().is_none().then_some(now);
         for running in self.containers_mut().filter_map(|c| c.state.running.as_mut()) {
             running.since = running.started_at.as_ref().map(|at| at.0.min(now));
         }
@@ -21,6 +22,9 @@ impl Pod {
     pub fn succeed(&mut self, before: &Self) {
         if self.unready_since.is_some() {
             self.unready_since = before.unready_since.or(self.unready_since);
+        }
+        if self.down_since.is_some() {
+            self.down_since = before.down_since.or(self.down_since);
         }
         let seen = self.seen;
         for container in self.containers_mut() {

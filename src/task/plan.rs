@@ -202,9 +202,9 @@ fn pod_lost(observed: &Observed) -> Option<Verdict> {
 fn comes_back_until(observed: &Observed, now: Timestamp) -> Option<Timestamp> {
     let pod = observed.pod.as_deref().filter(|pod| pod.is_alive())?;
     let is_awaited = observed.has_agent() && !observed.is_cancelled();
-    let has_ended = pod.running_container().is_none() && !pod.executor_is_over();
-    let until = after(pod.unready_since?, COMES_BACK);
-    (is_awaited && has_ended && until > now).then_some(until)
+    // Not from when the pod was last ready: it may have been kept from that by another container.
+    let until = after(pod.down_since?, COMES_BACK);
+    (is_awaited && !pod.executor_is_over() && until > now).then_some(until)
 }
 
 /// The end of a Task whose container is another one than it was started in, or ended.

@@ -345,7 +345,15 @@ fn what_a_pod_has_on_record_is_waited_for_until_its_container_is_started_again()
     let since = at(500);
     let down = || {
         let ended = json!({ "name": "executor", "containerID": "c1", "state": { "terminated": { "reason": "Error", "exitCode": 1 } } });
-        let mut pod = Pod { unready_since: Some(since), ..(*pod(&ended)).clone() };
+        // A sidecar has kept it from being ready for longer than is waited.
+        let mut before = (*pod(&container("c1"))).clone();
+        before.status.conditions.clear();
+        let mut then = before.clone();
+        then.status.container_statuses = vec![serde_json::from_value(ended).unwrap()];
+        let mut then = then.seen_at(since);
+        then.succeed(&before.seen_at(at(100)));
+        let mut pod = then.clone().seen_at(at(501));
+        pod.succeed(&then);
         pod.metadata.annotations = Some([(labels::AGENT.to_owned(), "i".to_owned())].into());
         Some(Arc::new(pod))
     };
