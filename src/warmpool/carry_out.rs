@@ -6,7 +6,7 @@ use arl_crds::WarmPool;
 use futures::future::join;
 use tokio::time::{Instant, timeout};
 
-use super::{WarmPools, manifest, observe::Observed, plan::Plan, setback::Setback, status};
+use super::{context::Context, manifest, observe::Observed, plan::Plan, setback::Setback, status};
 use crate::{
     cache::abridged_fingerprint,
     effects::{Created, Deleted, Failure, Haste},
@@ -29,14 +29,14 @@ pub(super) struct Progress {
     pub(super) failure: Option<Failure>,
 }
 
-impl WarmPools {
+impl Context {
     /// Does what the plan says. Where that takes long, what is known is on record before it is done, and is what the pool says from then on.
     pub(super) async fn carry_out_visibly(&self, observed: &mut Observed, plan: &Plan) -> Progress {
         let progress = {
             let mut carried = pin!(self.carry_out(observed, plan));
             match timeout(UNANSWERED, &mut carried).await {
                 Ok(progress) => return progress,
-                Err(_) => join(carried, self.record_unanswered(observed)).await.0,
+                Err(_) => join(carried, Box::pin(self.record_unanswered(observed))).await.0,
             }
         };
         if observed.is_current(&self.watch.cache)

@@ -8,6 +8,7 @@
 //! Woken by its own changes and by those of its pods, see [`crate::triggers`].
 
 mod carry_out;
+mod context;
 mod inject;
 mod late;
 mod manifest;
@@ -27,15 +28,16 @@ use crate::{
     cache::Watch,
     clock::Clock,
     controller::{Next, Reconcile},
-    effects::{Effects, Event, Failure, Haste, PodEvent, Warning, Written},
+    effects::{Effects, Event, Failure, Haste, PodEvent, Warning},
     metrics::Metrics,
     object::{Key, Uid, Version},
     pod::{Pod, Target},
     runs::Runs,
     stalled::{self, Obstacle},
 };
-use arl_crds::{WarmPool, WarmPoolStatus, reason::EventReason};
+use arl_crds::{WarmPool, reason::EventReason};
 use carry_out::Progress;
+use context::Context;
 pub use inject::AgentImage;
 use jiff::Timestamp;
 use memory::{Asked, Memories, Memory};
@@ -49,13 +51,8 @@ pub fn is_failing(pod: &Pod, start: Duration, now: Timestamp) -> bool {
 
 /// Looks after WarmPools.
 pub struct WarmPools {
-    watch: Arc<Watch>,
-    effects: Arc<Effects>,
-    clock: Clock,
-    agent: AgentImage,
+    context: Context,
     runs: Arc<Runs>,
-    metrics: Arc<Metrics>,
-    memories: Memories,
 }
 
 impl WarmPools {
@@ -68,23 +65,20 @@ impl WarmPools {
         runs: Arc<Runs>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { watch, effects, clock, agent, runs, metrics, memories: Memories::default() }
+        let context = Context { watch, effects, clock, agent, metrics, memories: Memories::default() };
+        Self { context, runs }
     }
 
     /// Once for each pod, and again where it was not ready meanwhile: a stream that breaks is opened again by itself, and one that
     /// is given up, since the pod is of no use or gone, is not tried at each of the pool's changes; one without room is.
     fn connect(&self, observed: &Observed, pods: Vec<Target>) {
-        self.remember(observed, |memory| memory.connect(pods, |target| self.runs.connect(target)));
-    }
-
-    fn remember<T>(&self, observed: &Observed, with: impl FnOnce(&mut Memory) -> T) -> T {
-        self.memories.of(&Key::of(&*observed.pool), &observed.uid(), with)
+        self.context.remember(observed, |memory| memory.connect(pods, |target| self.runs.connect(target)));
     }
 
     /// Looks at the Events of a pod that is late or crashes. They only explain: where they cannot be had, the pod's status is all there is.
     async fn ask(&self, observed: &mut Observed, pod: Option<&Version>) {
         let Some(pod) = pod else { return };
-        let warning = match self.effects.warning_about(pod).await {
+        let warning = match self.context.effects.warning_about(pod).await {
             Ok(warning) => warning,
             Err(failure) if failure.is_refusal() => Warning::Found(Some(PodEvent::unreadable())),
             Err(failure) => {
@@ -93,40 +87,24 @@ impl WarmPools {
             }
         };
         // The look may have taken long.
-        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, self.clock.now());
+        let asked = Asked::after(observed.asked.as_ref(), pod.uid.clone(), warning, self.context.clock.now());
         observed.asked = Some(asked.clone());
-        self.remember(observed, |memory| memory.asked = Some(asked));
+        self.context.remember(observed, |memory| memory.asked = Some(asked));
     }
 
     /// Says when it is written, where it waits, which it may if the pool is looked at again then.
     async fn write_status(&self, observed: &Observed, returns: bool, now: Timestamp) -> Next {
         let (wanted, recorded) = (status::status(observed, now), observed.pool.status.as_ref());
         if recorded == Some(&wanted) {
-            self.remember(observed, Memory::recorded);
+            self.context.remember(observed, Memory::recorded);
             return Ok(None);
         }
         let may_wait = returns && status::may_wait(recorded, &wanted);
-        if let Some(until) = self.remember(observed, |memory| memory.put_off_status(may_wait, now)) {
+        if let Some(until) = self.context.remember(observed, |memory| memory.put_off_status(may_wait, now)) {
             return Ok(Some(until));
         }
-        self.record(Haste::Unhurried, observed, &wanted).await?;
+        self.context.record(Haste::Unhurried, observed, &wanted).await?;
         Ok(None)
-    }
-
-    async fn record(&self, haste: Haste, observed: &Observed, wanted: &WarmPoolStatus) -> Result<(), Failure> {
-        match self.effects.write_status_in::<WarmPool>(haste, &Version::of(&*observed.pool), wanted, 0).await? {
-            Written::Done(pool) => {
-                self.watch.learn::<WarmPool>(pool);
-                self.remember(observed, Memory::recorded);
-                for (reason, note) in status::events(observed.pool.status.as_ref(), wanted) {
-                    self.effects.event(Event::about(&*observed.pool, reason, note));
-                }
-            }
-            Written::Changed => {}
-            Written::Gone => self.remember(observed, |memory| memory.is_gone = true),
-            Written::TooLarge(failure) => return Err(failure),
-        }
-        Ok(())
     }
 }
 
@@ -135,9 +113,9 @@ impl Reconcile for WarmPools {
     const NAME: &'static str = "warmpool";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let now = self.clock.now();
-        let Some(mut observed) = Observed::read(&self.watch.cache, key, &self.memories, now) else {
-            self.memories.forget(key);
+        let now = self.context.clock.now();
+        let Some(mut observed) = Observed::read(&self.context.watch.cache, key, &self.context.memories, now) else {
+            self.context.memories.forget(key);
             return Ok(None);
         };
         tracing::Span::current().record("uid", observed.uid().0.as_str());
@@ -146,14 +124,14 @@ impl Reconcile for WarmPools {
         }
         let mut plan = plan::plan(&observed, now);
         self.connect(&observed, std::mem::take(&mut plan.connect));
-        let Progress { setback, created, failure } = self.carry_out_visibly(&mut observed, &plan).await;
+        let Progress { setback, created, failure } = self.context.carry_out_visibly(&mut observed, &plan).await;
         let is_over = plan.over.is_so(created);
-        let is_taken = self.memories.of(key, &observed.uid(), |memory| {
+        let is_taken = self.context.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             memory.admitted(created);
             // A call may have taken long, and what it says holds from now on.
-            observed.setback = memory.update(setback, is_over, self.clock.now());
+            observed.setback = memory.update(setback, is_over, self.context.clock.now());
             memory.ended = observed.ended().chain(observed.disrupted()).map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
@@ -165,7 +143,7 @@ impl Reconcile for WarmPools {
             return Err(failure);
         }
         if plan.rolling_begins {
-            self.effects.event(Event::about(
+            self.context.effects.event(Event::about(
                 &*observed.pool,
                 EventReason::TemplateChanged,
                 "the template changed; idle pods are being replaced one by one",
@@ -185,10 +163,12 @@ impl Reconcile for WarmPools {
     }
 
     async fn show(&self, key: &Key, obstacle: Option<Obstacle<'_>>) -> Result<(), Failure> {
-        let object = self.watch.cache.read().pools.get(key).map(Arc::clone);
+        let object = self.context.watch.cache.read().pools.get(key).map(Arc::clone);
         let Some(object) = object else { return Ok(()) };
-        if let Some(written) = stalled::show(&self.effects, &*object, obstacle, self.clock.now()).await? {
-            self.watch.learn::<WarmPool>(written);
+        if let Some(written) =
+            stalled::show(&self.context.effects, &*object, obstacle, self.context.clock.now()).await?
+        {
+            self.context.watch.learn::<WarmPool>(written);
         }
         Ok(())
     }

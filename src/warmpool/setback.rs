@@ -189,19 +189,6 @@ mod tests {
         let right = "pods is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"pods\"";
         for (code, said, reason, remedy) in [
             (403, "exceeded quota: q, requested: pods=1", QuotaExceeded, "raise the ResourceQuota"),
-            (
-                403,
-                "insufficient quota to match these scopes: [{PriorityClass}]",
-                QuotaExceeded,
-                "raise the ResourceQuota",
-            ),
-            (403, "status unknown for quota: q, resources: pods", QuotaExceeded, "it is tried again"),
-            (
-                403,
-                "failed quota: q: must specify limits.cpu for: executor",
-                Refused,
-                "wants that named in spec.template",
-            ),
             (409, conflict, ApiError, "has been modified; it is tried again"),
             (
                 403,
@@ -238,6 +225,33 @@ mod tests {
             assert_eq!(setback.reason, reason, "{code} {said}");
             assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
         }
+        let webhook = of(Cause::Broken(Refusal::new(500, "Internal error occurred: failed calling webhook \"w\"")));
+        assert_eq!(webhook.reason, ApiError);
+        assert!(webhook.message.contains("repair or remove that admission webhook"), "{}", webhook.message);
+    }
+
+    #[test]
+    fn what_quotas_and_the_size_of_a_pod_are_in_the_way_of_is_told_apart() {
+        use WarmPoolReason::{InvalidTemplate, QuotaExceeded, Refused};
+        for (code, said, reason, remedy) in [
+            (
+                403,
+                "insufficient quota to match these scopes: [{PriorityClass}]",
+                QuotaExceeded,
+                "raise the ResourceQuota",
+            ),
+            (403, "status unknown for quota: q, resources: pods", QuotaExceeded, "it is tried again"),
+            (
+                403,
+                "failed quota: q: must specify limits.cpu for: executor",
+                Refused,
+                "wants that named in spec.template",
+            ),
+        ] {
+            let setback = of(Cause::Refused(Refusal::new(code, said)));
+            assert_eq!(setback.reason, reason, "{code} {said}");
+            assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
+        }
         assert!(
             of(Cause::Refused(Refusal::new(403, "status unknown for quota: q"))).passing,
             "it is as new as the pool"
@@ -250,9 +264,6 @@ mod tests {
             assert!(setback.reason == InvalidTemplate && !setback.passing, "{code}: {}", setback.message);
             assert!(setback.message.contains("too large to be stored"), "{}", setback.message);
         }
-        let webhook = of(Cause::Broken(Refusal::new(500, "Internal error occurred: failed calling webhook \"w\"")));
-        assert_eq!(webhook.reason, ApiError);
-        assert!(webhook.message.contains("repair or remove that admission webhook"), "{}", webhook.message);
     }
 
     #[test]

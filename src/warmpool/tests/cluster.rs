@@ -150,7 +150,7 @@ impl Cluster {
 
     /// What the watches tell: a pod without the pool's label is in none.
     fn watched(&self) {
-        let mut tables = self.pools.watch.cache.write();
+        let mut tables = self.pools.context.watch.cache.write();
         let pool: WarmPool = object(&self.server.pool.lock().unwrap());
         tables.set_template(&Key::new("ns", "p"), Some(&pool));
         drop(tables.pools.apply(pool));
@@ -168,7 +168,7 @@ impl Cluster {
         for _ in 0..times {
             for _ in 0..50 {
                 let (next, _) = self.look().await;
-                if next.ok().flatten().is_none_or(|next| next > self.pools.clock.now()) {
+                if next.ok().flatten().is_none_or(|next| next > self.pools.context.clock.now()) {
                     break;
                 }
             }
@@ -191,8 +191,8 @@ impl Cluster {
     /// The watch tells that the pool is gone.
     pub(super) fn pool_is_gone(&self) {
         let pool = Key::new("ns", "p");
-        drop(self.pools.watch.cache.write().pools.delete(&pool));
-        self.pools.metrics.forget_pool(&pool);
+        drop(self.pools.context.watch.cache.write().pools.delete(&pool));
+        self.pools.context.metrics.forget_pool(&pool);
     }
 
     pub(super) fn metrics(&self) -> String {

@@ -3,6 +3,7 @@
 use arl_crds::reason::WarmPoolReason;
 
 use super::*;
+use crate::warmpool::setback::Setback;
 
 /// A condition: its type, status, reason and message.
 type Row = (&'static str, &'static str, &'static str, &'static str);
