@@ -19,7 +19,7 @@ pub fn named(program: &str) -> &str {
 /// What is said of a program that is there and cannot be executed.
 pub fn not_executable(error: &std::io::Error) -> String {
     let advice = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EACCES) => "; chmod +x it, or run it by its interpreter, such as sh",
+        Some(Errno::EACCES) => "; if it is a script, chmod +x it, or run it by its interpreter, such as sh",
         Some(Errno::ENOEXEC) => "; it is a script without a #! line, or for another kind of machine",
         _ => "",
     };

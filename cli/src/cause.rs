@@ -230,7 +230,7 @@ fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
             "release Sandboxes that nobody needs (kubectl arl get sandboxes), add nodes, or let the template ask for less",
         ),
         WarmPoolReason::CreateContainerError => {
-            Some("make or correct what the message names: a ConfigMap, a Secret, a volume, a hook")
+            Some("make or correct what the message names: a command, a ConfigMap, a Secret, a volume, a hook")
         }
         WarmPoolReason::PodsLate => Some("look at the pod above: a volume, a probe or an init container takes long"),
         WarmPoolReason::PodsEnded => Some("let the container's command not end, such as sleep infinity"),

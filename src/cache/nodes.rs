@@ -96,8 +96,11 @@ impl Watch {
     /// is refused is tried again.
     pub(crate) async fn run_nodes(self: Arc<Self>, nodes: Api<Node>) {
         let mut refusals = 0_u32;
-        while let Some(error) = self.follow_nodes(&nodes, &mut refusals).await {
-            refusals = refusals.saturating_add(1);
+        loop {
+            let since = Instant::now();
+            let Some(error) = self.follow_nodes(&nodes).await else { return };
+            // Nodes may be listed where they may not be watched.
+            refusals = if since.elapsed() > LATER { 1 } else { refusals.saturating_add(1) };
             if refusals == LASTING {
                 self.keep_nodes(&BTreeSet::new());
                 tracing::info!(
@@ -110,18 +113,13 @@ impl Watch {
     }
 
     /// Until that is refused.
-    async fn follow_nodes(&self, nodes: &Api<Node>, refusals: &mut u32) -> Option<watcher::Error> {
+    async fn follow_nodes(&self, nodes: &Api<Node>) -> Option<watcher::Error> {
         let config = watcher::Config::default().page_size(PAGE);
         let mut events = std::pin::pin!(watcher(nodes.clone(), config).backoff(Patience::default()));
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => {
-                    if matches!(event, watcher::Event::InitDone) {
-                        *refusals = 0;
-                    }
-                    self.take_node(event, &mut listed);
-                }
+                Ok(event) => self.take_node(event, &mut listed),
                 Err(error) if is_refused(&error) => return Some(error),
                 Err(error) => tracing::warn!(error = watch_failed(&error), "the watch of nodes failed; trying again"),
             }

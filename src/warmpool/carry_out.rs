@@ -27,24 +27,19 @@ pub(super) struct Progress {
     pub(super) created: bool,
     /// A call that is to be tried again.
     pub(super) failure: Option<Failure>,
+    /// Whether it took so long that what was observed before may be old.
+    pub(super) was_slow: bool,
 }
 
 impl Context {
-    /// Does what the plan says. Where that takes long, what is known is on record before it is done, and is what the pool says from then on.
-    pub(super) async fn carry_out_visibly(&self, observed: &mut Observed, plan: &Plan) -> Progress {
-        let progress = {
-            let mut carried = pin!(self.carry_out(observed, plan));
-            match timeout(UNANSWERED, &mut carried).await {
-                Ok(progress) => return progress,
-                Err(_) => join(carried, Box::pin(self.record_unanswered(observed))).await.0,
-            }
-        };
-        if observed.is_current(&self.watch.cache)
-            && let Some(pool) = self.watch.cache.read().pools.get(&Key::of(&*observed.pool))
-        {
-            observed.pool = Arc::clone(pool);
+    /// Does what the plan says. Where that takes long, what is known is on record before it is done.
+    pub(super) async fn carry_out_visibly(&self, observed: &Observed, plan: &Plan) -> Progress {
+        let mut carried = pin!(self.carry_out(observed, plan));
+        if let Ok(progress) = timeout(UNANSWERED, &mut carried).await {
+            return progress;
         }
-        progress
+        let (progress, ()) = join(carried, Box::pin(self.record_unanswered(observed))).await;
+        Progress { was_slow: true, ..progress }
     }
 
     /// Writes the status as it is before a call that takes long has ended. Where that fails, it is written after the call.
@@ -66,12 +61,12 @@ impl Context {
     async fn carry_out(&self, observed: &Observed, plan: &Plan) -> Progress {
         let deleted = self.delete_pods(observed, &plan.delete).await;
         match self.create_pods(observed, plan).await {
-            Ok(created) => Progress { setback: plan.ended.clone(), created, failure: deleted.err() },
+            Ok(created) => Progress { setback: plan.ended.clone(), created, failure: deleted.err(), was_slow: false },
             Err(failure) => {
                 let setback = Some(Setback::of(&failure, observed.pool.spec.executor.mode));
                 // A refusal has its pause and its condition; it is not the API that fails.
                 let failure = deleted.err().or(Some(failure).filter(|f| !f.is_refusal()));
-                Progress { setback, created: false, failure }
+                Progress { setback, created: false, failure, was_slow: false }
             }
         }
     }

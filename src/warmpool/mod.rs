@@ -124,7 +124,7 @@ impl Reconcile for WarmPools {
         }
         let mut plan = plan::plan(&observed, now);
         self.connect(&observed, std::mem::take(&mut plan.connect));
-        let Progress { setback, created, failure } = self.context.carry_out_visibly(&mut observed, &plan).await;
+        let Progress { setback, created, failure, was_slow } = self.context.carry_out_visibly(&observed, &plan).await;
         let is_over = plan.over.is_so(created);
         let is_taken = self.context.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
@@ -136,18 +136,22 @@ impl Reconcile for WarmPools {
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });
-        self.ask(&mut observed, plan.ask.as_ref()).await;
-        // The counts are true whatever else fails.
-        let written_at = self.write_status(&observed, failure.is_none(), now).await?;
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        if plan.rolling_begins {
+        if plan.rolling_begins && failure.is_none() {
             self.context.effects.event(Event::about(
                 &*observed.pool,
                 EventReason::TemplateChanged,
                 "the template changed; idle pods are being replaced one by one",
             ));
+        }
+        // What is said is what is seen then, and what came of the call.
+        if was_slow {
+            return failure.map_or(Ok(Some(now)), Err);
+        }
+        self.ask(&mut observed, plan.ask.as_ref()).await;
+        // The counts are true whatever else fails.
+        let written_at = self.write_status(&observed, failure.is_none(), now).await?;
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         // What ended is counted; where nothing is to be waited for, there may be no watch event before its pod is gone.
         let is_free =

@@ -37,7 +37,7 @@ pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Times
         .or_else(|| unhooked(pod, said))
         .or_else(|| waiting(pod, said))
         .or_else(|| unsteady(pod, said, now))
-        .or_else(|| unschedulable(pod, start, now))
+        .or_else(|| unschedulable(pod))
         .or_else(late)
 }
 
@@ -146,7 +146,8 @@ fn cause(waiting: &Waiting) -> Option<WarmPoolReason> {
 const CHECK_IMAGE: &str = "check the image's name and tag, the registry, and spec.template.spec.imagePullSecrets";
 /// The user has not named this one.
 const CHECK_AGENT_IMAGE: &str = "this is the operator's image of the agent: correct it there (--agent-image, or agent.image of the chart), \
-     or give the pool's pods the right to pull it by spec.template.spec.imagePullSecrets";
+     or give the pool's pods the right to pull it by spec.template.spec.imagePullSecrets; delete the pods that were made before that, \
+     as kubectl arl pool roll does";
 const CORRECT: &str = "correct what the message names";
 /// Nor has it resources of its own.
 const OWN: &str = "this is the operator's own init container, with the memory of the executor container";
@@ -261,15 +262,9 @@ const SCHEDULING: [(&str, &str); 12] = [
     ("topology spread", "loosen topologySpreadConstraints in the template, lower spec.replicas, or add nodes"),
 ];
 
-/// What the scheduler says while a volume is being made for a claim, as of one that is never made.
-const VOLUME_TO_COME: &str = "unbound immediate persistentvolumeclaims";
-
-fn unschedulable(pod: &Pod, start: Duration, now: Timestamp) -> Option<Problem> {
+fn unschedulable(pod: &Pod) -> Option<Problem> {
     let scheduled = pod.found_no_node()?;
     let said = scheduled.message.to_lowercase();
-    if said.contains(VOLUME_TO_COME) && !late::is_late(pod, start, now) {
-        return None;
-    }
     let advice = SCHEDULING.iter().find(|(words, _)| said.contains(words));
     let advice =
         advice.map_or("change what this names in the template, or add nodes that fit it", |(_, advice)| advice);

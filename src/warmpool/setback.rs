@@ -20,8 +20,8 @@ const ADMISSION: &str = "change spec.template so that the namespace's admission 
 const ADMISSION_OF_AGENT: &str = "change spec.template so that the namespace's admission accepts it, or create what it names; the pod also has \
      the operator's own init container arl-agent, with the image of --agent-image (executor.mode: Exec does without)";
 /// What is refused for these has nothing to do with it.
-const NOT_OF_AGENT: [&str; 5] =
-    ["violates PodSecurity", "looking up service account", "PriorityClass", "RuntimeClass", "failed quota"];
+const NOT_OF_AGENT: [&str; 4] =
+    ["violates PodSecurity", "looking up service account", "no PriorityClass with name", "pod rejected: RuntimeClass"];
 /// A quota that is as new as the pool has not been looked at by then.
 const QUOTA_IS_NEW: &str = "status unknown for quota";
 /// So often in a row pods that were made a moment before may be ended from outside, before that is waited for.
@@ -54,16 +54,19 @@ impl Setback {
             ExecutorMode::Agent | ExecutorMode::Exec => ADMISSION,
         };
         let (reason, advice) = match refusal.map(|refusal| refusal.code) {
-            _ if failure.is_too_large() => (
+            _ if failure.is_too_large() && !said.contains("webhook") => (
                 WarmPoolReason::InvalidTemplate,
                 "a pod of this template is too large to be stored: take something out of spec.template",
             ),
-            Some(403) if said.contains(QUOTA_IS_NEW) => (WarmPoolReason::QuotaExceeded, "it is tried again"),
+            Some(403) if said.contains(QUOTA_IS_NEW) => (WarmPoolReason::Refused, "it is tried again"),
+            Some(403) if said.contains("insufficient quota") => {
+                (WarmPoolReason::Refused, "create a ResourceQuota that covers this, or leave it out of spec.template")
+            }
             Some(403) if said.contains("failed quota") => (
                 WarmPoolReason::Refused,
-                "the namespace's ResourceQuota wants that named in spec.template, or by a LimitRange's defaults",
+                "name that in the resources of the template's containers, of which arl-agent gets the executor's, or in a LimitRange's defaults",
             ),
-            Some(403) if said.contains("exceeded quota") || said.contains("insufficient quota") => {
+            Some(403) if said.contains("exceeded quota") => {
                 (WarmPoolReason::QuotaExceeded, "raise the ResourceQuota of the namespace or lower spec.replicas")
             }
             Some(403) if said.contains(NOT_AS_ASKED) => (
@@ -232,21 +235,11 @@ mod tests {
 
     #[test]
     fn what_quotas_and_the_size_of_a_pod_are_in_the_way_of_is_told_apart() {
-        use WarmPoolReason::{InvalidTemplate, QuotaExceeded, Refused};
+        use WarmPoolReason::{InvalidTemplate, Refused};
         for (code, said, reason, remedy) in [
-            (
-                403,
-                "insufficient quota to match these scopes: [{PriorityClass}]",
-                QuotaExceeded,
-                "raise the ResourceQuota",
-            ),
-            (403, "status unknown for quota: q, resources: pods", QuotaExceeded, "it is tried again"),
-            (
-                403,
-                "failed quota: q: must specify limits.cpu for: executor",
-                Refused,
-                "wants that named in spec.template",
-            ),
+            (403, "insufficient quota to match these scopes: [{PriorityClass}]", Refused, "create a ResourceQuota"),
+            (403, "status unknown for quota: q, resources: pods", Refused, "it is tried again"),
+            (403, "failed quota: q: must specify limits.cpu for: executor", Refused, "name that in the resources"),
         ] {
             let setback = of(Cause::Refused(Refusal::new(code, said)));
             assert_eq!(setback.reason, reason, "{code} {said}");

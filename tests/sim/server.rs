@@ -50,8 +50,11 @@ enum Fate {
     Hangs {
         effect: bool,
     },
-    /// Answered well, after so long: a webhook takes its time.
-    Late(Duration),
+    /// Answered well, so long before it has its effect, as where a webhook takes its time, and after.
+    Late {
+        before: Duration,
+        after: Duration,
+    },
     /// Answered with an error although it had an effect.
     Belied(Refusal),
 }
@@ -108,7 +111,8 @@ impl ApiServer {
                 Fate::Refused(refusal) => Ok(response(refusal.code, &refusal.status())),
                 Fate::Broken { effect: false } | Fate::Hangs { effect: false } => broken(),
                 Fate::Well => Ok(server.serve(&call)),
-                Fate::Late(after) => {
+                Fate::Late { before, after } => {
+                    tokio::time::sleep(before).await;
                     let answer = server.serve(&call);
                     tokio::time::sleep(after).await;
                     Ok(answer)
@@ -153,7 +157,8 @@ impl ApiServer {
             match s.rng.u8(..4) {
                 0 => Fate::Hangs { effect: false },
                 1 => Fate::Hangs { effect: true },
-                _ => Fate::Late(s.delay(4_000, 18_000)),
+                2 => Fate::Late { before: s.delay(4_000, 18_000), after: Duration::ZERO },
+                _ => Fate::Late { before: Duration::ZERO, after: s.delay(4_000, 18_000) },
             }
         } else {
             Fate::Well
@@ -164,7 +169,12 @@ impl ApiServer {
             Fate::Belied(r) => s.fault(&format!("{} {call} takes effect -> {}", self.who, r.code)),
             Fate::Broken { effect } => s.fault(&format!("{} {call} breaks, effect {effect}", self.who)),
             Fate::Hangs { effect } => s.fault(&format!("{} {call} hangs, effect {effect}", self.who)),
-            Fate::Late(after) => s.fault(&format!("{} {call} is answered after {after:?}", self.who)),
+            Fate::Late { before, after } => {
+                s.fault(&format!(
+                    "{} {call} has its effect after {before:?}, and its answer after {after:?}",
+                    self.who
+                ));
+            }
         }
         (fate, there, back)
     }

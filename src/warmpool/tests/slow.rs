@@ -9,14 +9,14 @@ async fn at_once(call: Duration) -> (usize, usize) {
     let cluster = Cluster::new(None);
     cluster.server.takes.store(u64::try_from(call.as_millis()).unwrap(), Ordering::Relaxed);
     cluster.scale(16);
-    cluster.reconcile(1).await;
+    drop(cluster.look().await);
     let created = cluster.posts().len();
     cluster.server.takes.store(0, Ordering::Relaxed);
     cluster.reconcile(20).await;
     assert_eq!(cluster.server.pods().len(), 16, "the watch tells of what is created");
     cluster.server.takes.store(u64::try_from(call.as_millis()).unwrap(), Ordering::Relaxed);
     cluster.scale(0);
-    cluster.reconcile(1).await;
+    drop(cluster.look().await);
     let pods = cluster.server.pods();
     (created, pods.values().filter(|pod| !pod["metadata"]["deletionTimestamp"].is_null()).count())
 }
@@ -42,7 +42,9 @@ async fn a_pool_says_what_is_known_of_it_before_a_call_has_ended_and_what_came_o
         tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(6)).await;
         cluster.status()
     };
-    let ((next, after), status) = tokio::join!(cluster.look(), meanwhile);
+    let ((next, _), status) = tokio::join!(cluster.look(), meanwhile);
+    assert!(next.unwrap().is_some(), "it is looked at again, as it is then");
+    let (next, after) = cluster.look().await;
     next.unwrap();
     assert_eq!((&status["phase"], &status["ready"]), (&json!("Pending"), &json!(0)));
     assert!(ready(&status).contains("takes long to answer"), "{status}");
