@@ -67,7 +67,7 @@ fn request() -> Request {
         room: None,
         timeout: Duration::from_secs(1),
         target,
-        is_started: false,
+        started_at: None,
     }
 }
 

@@ -354,7 +354,7 @@ mod tests {
                 container_id: "id".into(),
                 mode: ExecutorMode::Exec,
             },
-            is_started: false,
+            started_at: None,
         };
         let (_control, controls) = watch::channel(RunControl::Continue);
         let (end, left) = exec.run(request, &report, controls).await;

@@ -46,8 +46,8 @@ pub struct Request {
     pub timeout: Duration,
     /// Where.
     pub target: Target,
-    /// Whether it is on record as started, so that it may only be followed.
-    pub is_started: bool,
+    /// Since when it is on record as started, so that it may only be followed.
+    pub started_at: Option<Timestamp>,
 }
 
 /// How a step ended.

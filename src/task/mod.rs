@@ -78,7 +78,8 @@ impl Tasks {
     /// keeps that record in the pod, so that a short Task costs one write.
     async fn start(&self, observed: &Observed, target: &Target) -> Result<(), Failure> {
         let version = Version::of(&*observed.row.task);
-        let is_started = observed.row.started_at().is_some();
+        let started_at = observed.row.started_at();
+        let is_started = started_at.is_some();
         let carried = if is_started { 0 } else { observed.carried() };
         let room = if carried > 0 { self.runs.room(&version.key, carried) } else { None };
         if carried > 0 && room.is_none() {
@@ -115,7 +116,7 @@ impl Tasks {
         }
         let (task, task_uid) = (version.key, version.uid);
         let (created, target) = (observed.created(), target.clone());
-        self.runs.start(Request { task, task_uid, created, steps, sandbox_env, room, timeout, target, is_started });
+        self.runs.start(Request { task, task_uid, created, steps, sandbox_env, room, timeout, target, started_at });
         Ok(())
     }
 

@@ -241,7 +241,7 @@ async fn a_run_is_ended_only_where_its_task_is_certainly_gone() {
             room: None,
             timeout: Duration::from_secs(30),
             target: pod.target().unwrap(),
-            is_started: true,
+            started_at: Some(Timestamp::UNIX_EPOCH),
         });
         follow(&tasks).await;
         assert_eq!(tasks.runs.active(), usize::from(is_there), "its Task is there: {is_there}");

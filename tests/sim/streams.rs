@@ -76,13 +76,13 @@ impl Streams {
                 return Err(NoStream::Now);
             }
             if self.breaks(s) {
-                if !request.is_started && s.rng.bool() {
+                if request.started_at.is_none() && s.rng.bool() {
                     s.begin(request);
                 }
                 return Err(NoStream::Now);
             }
             let id = (wanted.pod_uid.0.clone(), request.task_uid.0.clone());
-            if request.is_started { Ok(id) } else { Ok(s.begin(request)) }
+            if request.started_at.is_some() { Ok(id) } else { Ok(s.begin(request)) }
         })
     }
 
@@ -206,7 +206,7 @@ impl Runner for Streams {
         control: watch::Receiver<RunControl>,
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         Box::pin(async move {
-            let is_sent = AtomicBool::new(request.is_started);
+            let is_sent = AtomicBool::new(request.started_at.is_some());
             let end = tokio::select! {
                 biased;
                 end = self.attempts(&request, report, &is_sent) => end,

@@ -28,10 +28,10 @@ pub(super) fn take(
     now: Timestamp,
 ) -> ControlFlow<(RunEnd, Leftovers)> {
     match message {
-        FromAgent::Started { ago_us, .. } => begin(report, now - within(ago_us, run)),
+        FromAgent::Started { ago_us, .. } => begin(report, run, now - within(ago_us, run)),
         FromAgent::Step { index, started_us, ended_us, end, stdout, stderr, .. } => {
             let (started, ended) = (within(started_us, run), within(ended_us, run));
-            begin(report, now - ended);
+            begin(report, run, now - ended);
             let outputs = (Output::try_from(stdout), Output::try_from(stderr));
             if let (Ok(stdout), Ok(stderr)) = outputs {
                 let step = StepReport { index: index as usize, started, ended, end, stdout, stderr };
@@ -63,11 +63,12 @@ fn within(micros: u64, run: &Sent) -> Duration {
     Duration::from_micros(micros).min(run.timeout + PATIENCE)
 }
 
-/// What is said takes its time to arrive, so that of several estimates the earliest is the best.
-fn begin(report: &Report, at: Timestamp) {
+/// What is said takes its time to arrive, so that of several estimates the earliest is the best, what is on record among them.
+fn begin(report: &Report, run: &Sent, at: Timestamp) {
     let known = report.lock().started_at;
     match known {
         None => {
+            let at = run.started_at.map_or(at, |recorded| recorded.min(at));
             report.lock().steps.push(StepRun::new(at));
             report.started(at);
         }

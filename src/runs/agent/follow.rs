@@ -58,7 +58,7 @@ impl<'a> Follower<'a> {
     /// Fails, in words, for what no pod can be sent.
     pub(super) fn new(agent: &'a Arc<Agent>, request: Request, report: &'a Report) -> Result<Self, String> {
         let run = Sent::of(&request).ok_or("the Task's uid is none")?;
-        let (stage, limit) = if request.is_started {
+        let (stage, limit) = if request.started_at.is_some() {
             (Stage::Started, Limit::new(run.timeout + PATIENCE))
         } else {
             (Stage::Waiting(sent::start(request, &run.id)?), Limit::none())
@@ -219,7 +219,7 @@ mod tests {
             room: None,
             timeout: Duration::from_secs(30),
             target: testing::target("ns", "p"),
-            is_started: false,
+            started_at: None,
         };
         (agent, report, request)
     }
@@ -243,7 +243,12 @@ mod tests {
     async fn what_was_sent_may_have_run_in_the_container_before() {
         for (is_started, is_sent) in [(true, false), (false, true)] {
             let (agent, report, request) = unreached();
-            let mut follower = Follower::new(&agent, Request { is_started, ..request }, &report).unwrap();
+            let mut follower = Follower::new(
+                &agent,
+                Request { started_at: is_started.then_some(Timestamp::UNIX_EPOCH), ..request },
+                &report,
+            )
+            .unwrap();
             if is_sent {
                 assert!(follower.take(StreamEvent::Sent).is_continue());
             }

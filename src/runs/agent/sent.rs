@@ -7,6 +7,7 @@ use arl_agent::{
     message::{self, RunId, Start, ToAgent, Variable},
 };
 use arl_crds::{Action, Step};
+use jiff::Timestamp;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use crate::{
@@ -20,13 +21,16 @@ pub(super) struct Sent {
     pub(super) target: Target,
     pub(super) steps: usize,
     pub(super) timeout: Duration,
+    /// Since when it is on record as started.
+    pub(super) started_at: Option<Timestamp>,
 }
 
 impl Sent {
     /// Nothing where the Task's uid cannot be a run's.
     pub(super) fn of(request: &Request) -> Option<Self> {
         let id = RunId::new(&request.task_uid.0)?;
-        Some(Self { id, target: request.target.clone(), steps: request.steps.len(), timeout: request.timeout })
+        let Request { target, steps, timeout, started_at, .. } = request;
+        Some(Self { id, target: target.clone(), steps: steps.len(), timeout: *timeout, started_at: *started_at })
     }
 }
 
@@ -108,7 +112,7 @@ mod tests {
                 room: None,
                 timeout: Duration::from_secs(1),
                 target,
-                is_started: false,
+                started_at: None,
             };
             super::start(request, &RunId::new("t").unwrap()).map(|frame| frame.len())
         };

@@ -103,7 +103,7 @@ fn sent(steps: usize) -> Sent {
         container_id: "c1".into(),
         mode: ExecutorMode::Agent,
     };
-    Sent { id: run(), target, steps, timeout: Duration::from_secs(30) }
+    Sent { id: run(), target, steps, timeout: Duration::from_secs(30), started_at: None }
 }
 
 fn run() -> RunId {
@@ -129,6 +129,20 @@ fn told(steps: usize, messages: Vec<FromAgent>) -> (Report, Option<(RunEnd, Left
         }
     }
     (report, None)
+}
+
+/// An operator that was away for longer than the Task may take hears of a run that has ended, and not of when.
+#[test]
+fn a_run_that_is_on_record_as_started_began_then_and_not_when_it_is_heard_of() {
+    let report = Report::new(Share::default(), Arc::new(|| {}));
+    let run = Sent { started_at: Some(at(-57_000)), ..sent(1) };
+    for message in [step(0, message::StepEnd::Exited(0), "done\n"), ended(message::RunEnd::Completed)] {
+        let _ = take(message, &run, &report, at(10));
+    }
+    let progress = report.lock();
+    assert_eq!(progress.started_at, Some(at(-57_000)));
+    assert_eq!(progress.steps[0].started_at, at(-56_999));
+    assert_eq!(progress.steps[0].ended_at, Some(at(-56_997)));
 }
 
 #[test]
