@@ -19,6 +19,7 @@ mod deeds;
 mod diagram;
 mod disturbances;
 mod drawn;
+mod fate;
 mod faults;
 mod fields;
 mod history;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     call::{Call, Verb},
     contract::{Contract, Rule},
+    fate::Fate,
     faults::Faults,
     kind::{Actor, Kind},
     patch,
@@ -37,26 +38,6 @@ pub type Answer = UnsyncBoxBody<Bytes, io::Error>;
 pub struct ApiServer {
     pub world: Arc<World>,
     pub who: Actor,
-}
-
-/// What becomes of one request on its way.
-enum Fate {
-    Well,
-    /// Refused before it has an effect.
-    Refused(Refusal),
-    Broken {
-        effect: bool,
-    },
-    Hangs {
-        effect: bool,
-    },
-    /// Answered well, so long before it has its effect, as where a webhook takes its time, and after.
-    Late {
-        before: Duration,
-        after: Duration,
-    },
-    /// Answered with an error although it had an effect.
-    Belied(Refusal),
 }
 
 impl tower::Service<Request<Body>> for ApiServer {
@@ -163,18 +144,8 @@ impl ApiServer {
         } else {
             Fate::Well
         };
-        match &fate {
-            Fate::Well => {}
-            Fate::Refused(r) => s.fault(&format!("{} {call} -> {}", self.who, r.code)),
-            Fate::Belied(r) => s.fault(&format!("{} {call} takes effect -> {}", self.who, r.code)),
-            Fate::Broken { effect } => s.fault(&format!("{} {call} breaks, effect {effect}", self.who)),
-            Fate::Hangs { effect } => s.fault(&format!("{} {call} hangs, effect {effect}", self.who)),
-            Fate::Late { before, after } => {
-                s.fault(&format!(
-                    "{} {call} has its effect after {before:?}, and its answer after {after:?}",
-                    self.who
-                ));
-            }
+        if let Some(said) = fate.said() {
+            s.fault(&format!("{} {call} {said}", self.who));
         }
         (fate, there, back)
     }
