@@ -72,7 +72,9 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
-        advice = advice.or(remedy(why, WarmPoolReason::parse, of_pool, unserved(pool, now)));
+        let is_waited_for = facts.sandbox.as_ref().is_some_and(is_without_pod);
+        let never = (is_waited_for && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(NEVER);
+        advice = advice.or(never).or(remedy(why, WarmPoolReason::parse, of_pool, unserved(pool, now)));
     }
     for pod in &facts.pods {
         lines.extend(of_pod(pod, &facts.events));
@@ -94,6 +96,12 @@ fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
         Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
         None => format!("{kind} {name}: no operator has looked at it yet"),
     }
+}
+
+fn is_without_pod(sandbox: &Sandbox) -> bool {
+    let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
+    let ready = conditions.and_then(|all| find(all, "Ready"));
+    ready.is_some_and(|ready| SandboxReason::parse(&ready.reason) == Some(SandboxReason::PoolEmpty))
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -158,6 +166,8 @@ fn unserved(object: &impl Resource, now: Timestamp) -> &'static str {
 }
 
 const NEWER: &str = "read the message above: the operator is newer than this program, which does not know the reason: `kubectl arl version`";
+const NEVER: &str =
+    "give the pool replicas, or scaling: with 0 and none, no pod comes (`kubectl arl pool scale POOL N`)";
 const WELL: &str = "nothing; it is as it should be";
 const UNWELL: &str = "look at the pod above; kubectl describe pod has the rest";
 const STARTING: &str = "nothing yet: the pod above starts; ask again if it is not ready after half a minute";
@@ -269,6 +279,18 @@ mod tests {
     fn pool(conditions: &Value) -> WarmPool {
         let spec = json!({ "replicas": 1, "template": { "spec": { "containers": [] } } });
         made("WarmPool", "p", &json!({ "spec": spec, "status": { "conditions": conditions } }))
+    }
+
+    #[test]
+    fn a_sandbox_that_waits_for_a_pool_of_none_is_told_what_it_lacks() {
+        let waits =
+            json!({ "spec": { "poolRef": "p" }, "status": { "conditions": why("Ready", "False", "PoolEmpty") } });
+        for (replicas, advice) in [(0, NEVER), (1, WELL)] {
+            let mut pool = pool(&why("Ready", "True", "PodsReady"));
+            pool.spec.replicas = replicas;
+            let facts = Facts { sandbox: Some(made("Sandbox", "s", &waits)), pool: Some(pool), ..Facts::default() };
+            assert!(explain(&facts).ends_with(&format!("What to do: {advice}\n")), "{replicas}: {}", explain(&facts));
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
         }
         SandboxReason::PoolEmpty => format!(
             "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \
-             the pool's replicas; if pods fail, see kubectl describe warmpool {pool}"
+             the pool's replicas (with 0 and no scaling no pod comes); if pods fail, see kubectl describe warmpool {pool}"
         ),
         SandboxReason::PoolAtLimit => format!(
             "WarmPool {pool} has as many pods as its scaling.maxPods allows; this Sandbox waits, first come first served, until one is \
