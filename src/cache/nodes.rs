@@ -101,8 +101,10 @@ impl Watch {
             let Some(error) = self.follow_nodes(&nodes).await else { return };
             // Nodes may be listed where they may not be watched.
             refusals = if since.elapsed() > LATER { 1 } else { refusals.saturating_add(1) };
-            if refusals == LASTING {
+            if refusals >= LASTING {
                 self.keep_nodes(&BTreeSet::new());
+            }
+            if refusals == LASTING {
                 tracing::info!(
                     error = watch_failed(&error),
                     "nodes may not be watched: pods on nodes that are drained are claimed like others"

@@ -42,7 +42,7 @@ impl Context {
         Progress { was_slow: true, ..progress }
     }
 
-    /// Writes the status as it is before a call that takes long has ended. Where that fails, it is written after the call.
+    /// Writes the status as it is before a call that takes long has ended. It is written after the call too.
     async fn record_unanswered(&self, observed: &Observed) {
         let now = self.clock.now();
         let seen = Observed::read(&self.watch.cache, &Key::of(&*observed.pool), &self.memories, now);

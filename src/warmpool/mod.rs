@@ -136,22 +136,26 @@ impl Reconcile for WarmPools {
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });
-        if plan.rolling_begins && failure.is_none() {
-            self.context.effects.event(Event::about(
-                &*observed.pool,
-                EventReason::TemplateChanged,
-                "the template changed; idle pods are being replaced one by one",
-            ));
-        }
-        // What is said is what is seen then, and what came of the call.
+        let now = if was_slow { self.context.clock.now() } else { now };
         if was_slow {
-            return failure.map_or(Ok(Some(now)), Err);
+            // What was seen before is old by now.
+            let Some(seen) = Observed::read(&self.context.watch.cache, key, &self.context.memories, now) else {
+                return Ok(None);
+            };
+            observed = Observed { warnings: observed.warnings, ..seen };
         }
         self.ask(&mut observed, plan.ask.as_ref()).await;
         // The counts are true whatever else fails.
         let written_at = self.write_status(&observed, failure.is_none(), now).await?;
         if let Some(failure) = failure {
             return Err(failure);
+        }
+        if plan.rolling_begins && created {
+            self.context.effects.event(Event::about(
+                &*observed.pool,
+                EventReason::TemplateChanged,
+                "the template changed; idle pods are being replaced one by one",
+            ));
         }
         // What ended is counted; where nothing is to be waited for, there may be no watch event before its pod is gone.
         let is_free =

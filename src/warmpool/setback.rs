@@ -59,10 +59,10 @@ impl Setback {
                 "a pod of this template is too large to be stored: take something out of spec.template",
             ),
             Some(403) if said.contains(QUOTA_IS_NEW) => (WarmPoolReason::Refused, "it is tried again"),
-            Some(403) if said.contains("insufficient quota") => {
+            Some(403) if said.contains("insufficient quota to match") => {
                 (WarmPoolReason::Refused, "create a ResourceQuota that covers this, or leave it out of spec.template")
             }
-            Some(403) if said.contains("failed quota") => (
+            Some(403) if said.contains("failed quota: ") => (
                 WarmPoolReason::Refused,
                 "name that in the resources of the template's containers, of which arl-agent gets the executor's, or in a LimitRange's defaults",
             ),
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_quotas_and_the_size_of_a_pod_are_in_the_way_of_is_told_apart() {
-        use WarmPoolReason::{InvalidTemplate, Refused};
+        use WarmPoolReason::{ApiError, InvalidTemplate, Refused};
         for (code, said, reason, remedy) in [
             (403, "insufficient quota to match these scopes: [{PriorityClass}]", Refused, "create a ResourceQuota"),
             (403, "status unknown for quota: q, resources: pods", Refused, "it is tried again"),
@@ -249,13 +249,22 @@ mod tests {
             of(Cause::Refused(Refusal::new(403, "status unknown for quota: q"))).passing,
             "it is as new as the pool"
         );
-        for (code, said) in [(500, "etcdserver: request is too large"), (413, "")] {
+        for (code, said, reason, words) in [
+            (500, "etcdserver: request is too large", InvalidTemplate, "too large to be stored"),
+            (413, "", InvalidTemplate, "too large to be stored"),
+            (
+                500,
+                "failed calling webhook \"w\": message larger than max",
+                ApiError,
+                "repair or remove that admission webhook",
+            ),
+        ] {
             let status = Status { code, message: said.into(), ..Status::default() };
             let error = kube::Error::Api(Box::new(status));
             let failure = Failure::of("create", "Pod", &Key::new("ns", "p-1"), error);
             let setback = Setback::of(&failure, ExecutorMode::Agent);
-            assert!(setback.reason == InvalidTemplate && !setback.passing, "{code}: {}", setback.message);
-            assert!(setback.message.contains("too large to be stored"), "{}", setback.message);
+            assert_eq!((setback.reason, setback.passing), (reason, reason == ApiError), "{}", setback.message);
+            assert!(setback.message.contains(words), "{}", setback.message);
         }
     }
 

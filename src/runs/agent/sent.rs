@@ -29,8 +29,10 @@ impl Sent {
     /// Nothing where the Task's uid cannot be a run's.
     pub(super) fn of(request: &Request) -> Option<Self> {
         let id = RunId::new(&request.task_uid.0)?;
-        let Request { target, steps, timeout, started_at, .. } = request;
-        Some(Self { id, target: target.clone(), steps: steps.len(), timeout: *timeout, started_at: *started_at })
+        let Request { target, steps, timeout, started_at, created, .. } = request;
+        // No Task is started before it is there.
+        let started_at = started_at.map(|at| created.map_or(at, |created| at.max(created)));
+        Some(Self { id, target: target.clone(), steps: steps.len(), timeout: *timeout, started_at })
     }
 }
 

@@ -308,7 +308,8 @@ fn a_volume_of_a_pods_own_is_no_problem_while_it_may_be_on_its_way() {
         assert!(!problem.message.contains("claimName"), "{}", problem.message);
     }
     let unbound = nowhere("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.");
-    assert_eq!(of(&unbound, None, at(0)).unwrap().reason, WarmPoolReason::Unschedulable);
+    let unbound = of(&unbound, None, at(0)).map(|problem| problem.reason);
+    assert_eq!(unbound, Some(WarmPoolReason::Unschedulable), "of a claim that is there the scheduler has seen enough");
 }
 
 #[test]
