@@ -138,7 +138,7 @@ impl ApiServer {
             match s.rng.u8(..4) {
                 0 => Fate::Hangs { effect: false },
                 1 => Fate::Hangs { effect: true },
-                2 => Fate::Late { before: s.delay(4_000, 30_000), after: Duration::ZERO },
+                2 => Fate::Late { before: s.delay(4_000, 18_000), after: Duration::ZERO },
                 _ => Fate::Late { before: Duration::ZERO, after: s.delay(4_000, 18_000) },
             }
         } else {
