@@ -92,9 +92,14 @@ def test_errors_are_those_of_python_too(sandbox: Sandbox) -> None:
     with pytest.raises(RemoteError) as nobody:
         sandbox.files.read("x", user="no-such-user")
     assert (nobody.value.kind, nobody.value.fault) == ("no_such_user", "usage")
+    sandbox.commands.run("mkdir -p full/x", check=True)
     with pytest.raises(RemoteError) as filled:
-        sandbox.files.remove("/workspace/..", recursive=False)
+        sandbox.files.remove("full", recursive=False)
     assert filled.value.fault == "task"
+    with pytest.raises(RemoteError) as dots:
+        sandbox.files.remove("full/..")
+    assert (dots.value.kind, dots.value.fault) == ("invalid", "usage")
+    assert sandbox.files.exists("full/x")
 
 
 def test_nothing_is_where_a_path_leads_nowhere(sandbox: Sandbox) -> None:
