@@ -54,7 +54,7 @@ pub fn telling(mut pods: Vec<Pod>) -> Vec<Pod> {
 /// The screen.
 pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let mut lines = Vec::new();
-    let mut advice = None;
+    let (mut advice, mut lacks_pod) = (None, false);
     if let Some(task) = &facts.task {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Succeeded"));
@@ -65,6 +65,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Ready"));
         lines.push(headline("Sandbox", &sandbox.name_any(), why));
+        lacks_pod = why.is_some_and(|why| SandboxReason::parse(&why.reason) == Some(SandboxReason::PoolEmpty));
         advice = advice.or(remedy(why, SandboxReason::parse, of_sandbox, unserved(sandbox, now)));
     }
     if let Some(pool) = &facts.pool {
@@ -72,8 +73,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
-        let is_waited_for = facts.sandbox.as_ref().is_some_and(is_without_pod);
-        let never = (is_waited_for && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(NEVER);
+        let never = (lacks_pod && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(NEVER);
         advice = advice.or(never).or(remedy(why, WarmPoolReason::parse, of_pool, unserved(pool, now)));
     }
     for pod in &facts.pods {
@@ -96,12 +96,6 @@ fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
         Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
         None => format!("{kind} {name}: no operator has looked at it yet"),
     }
-}
-
-fn is_without_pod(sandbox: &Sandbox) -> bool {
-    let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
-    let ready = conditions.and_then(|all| find(all, "Ready"));
-    ready.is_some_and(|ready| SandboxReason::parse(&ready.reason) == Some(SandboxReason::PoolEmpty))
 }
 
 fn is_ready(pod: &Pod) -> bool {

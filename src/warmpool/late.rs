@@ -43,7 +43,7 @@ pub(super) fn times(pod: &Pod, start: Duration) -> impl Iterator<Item = Timestam
         .chain(pod.unready_since.into_iter().flat_map(|since| [LATE, PULLING].map(|span| after(since, span))))
 }
 
-pub(super) fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
+fn is_late(pod: &Pod, start: Duration, now: Timestamp) -> bool {
     late_at(pod, start).is_some_and(|at| at <= now)
 }
 

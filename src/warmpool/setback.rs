@@ -184,6 +184,12 @@ mod tests {
         }
     }
 
+    fn assert_refused(code: u16, said: &str, reason: WarmPoolReason, remedy: &str) {
+        let setback = of(Cause::Refused(Refusal::new(code, said)));
+        assert_eq!(setback.reason, reason, "{code} {said}");
+        assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
+    }
+
     #[test]
     fn each_way_to_refuse_a_pod_has_its_reason_and_its_remedy() {
         use WarmPoolReason::{ApiError, InvalidTemplate, QuotaExceeded, Refused};
@@ -224,9 +230,7 @@ mod tests {
             (413, "admission webhook \"w\" denied the request: no", Refused, "change spec.template"),
             (409, "pods \"p-1\" already exists", Refused, "no pod of that name is there"),
         ] {
-            let setback = of(Cause::Refused(Refusal::new(code, said)));
-            assert_eq!(setback.reason, reason, "{code} {said}");
-            assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
+            assert_refused(code, said, reason, remedy);
         }
         let webhook = of(Cause::Broken(Refusal::new(500, "Internal error occurred: failed calling webhook \"w\"")));
         assert_eq!(webhook.reason, ApiError);
@@ -241,9 +245,7 @@ mod tests {
             (403, "status unknown for quota: q, resources: pods", Refused, "it is tried again"),
             (403, "failed quota: q: must specify limits.cpu for: executor", Refused, "name that in the resources"),
         ] {
-            let setback = of(Cause::Refused(Refusal::new(code, said)));
-            assert_eq!(setback.reason, reason, "{code} {said}");
-            assert!(setback.message.starts_with(said) && setback.message.contains(remedy), "{}", setback.message);
+            assert_refused(code, said, reason, remedy);
         }
         assert!(
             of(Cause::Refused(Refusal::new(403, "status unknown for quota: q"))).passing,
