@@ -113,8 +113,9 @@ impl Reconcile for WarmPools {
     const NAME: &'static str = "warmpool";
 
     async fn reconcile(&self, key: &Key) -> Next {
-        let now = self.context.clock.now();
-        let Some(mut observed) = Observed::read(&self.context.watch.cache, key, &self.context.memories, now) else {
+        let planned_at = self.context.clock.now();
+        let Some(mut observed) = Observed::read(&self.context.watch.cache, key, &self.context.memories, planned_at)
+        else {
             self.context.memories.forget(key);
             return Ok(None);
         };
@@ -122,21 +123,21 @@ impl Reconcile for WarmPools {
         if observed.is_gone {
             return Ok(None);
         }
-        let mut plan = plan::plan(&observed, now);
+        let mut plan = plan::plan(&observed, planned_at);
         self.connect(&observed, std::mem::take(&mut plan.connect));
         let Progress { setback, created, failure, was_slow } = self.context.carry_out_visibly(&observed, &plan).await;
+        // Calls may have taken long.
+        let now = self.context.clock.now();
         let is_over = plan.over.is_so(created);
         let is_taken = self.context.memories.of(key, &observed.uid(), |memory| {
             memory.level = observed.is_elastic().then_some(observed.scale.level);
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             memory.admitted(created);
-            // A call may have taken long, and what it says holds from now on.
-            observed.setback = memory.update(setback, is_over, self.context.clock.now());
+            observed.setback = memory.update(setback, is_over, now);
             memory.ended = observed.ended().chain(observed.disrupted()).map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });
-        let now = if was_slow { self.context.clock.now() } else { now };
         if was_slow {
             // What was seen before is old by now.
             let Some(seen) = Observed::read(&self.context.watch.cache, key, &self.context.memories, now) else {
@@ -165,8 +166,9 @@ impl Reconcile for WarmPools {
             return Ok(Some(now));
         }
         let until = observed.setback.as_ref().map(|s| s.until).max(Some(observed.late_until));
-        let until = until.filter(|until| *until > now && plan.short > 0).or(plan.yields_until);
-        let look_again = plan::look_again(&observed, now).into_iter().chain(observed.scale.look_again);
+        // What was due while the calls were made, the plan has not seen.
+        let until = until.filter(|until| *until > planned_at && plan.short > 0).or(plan.yields_until);
+        let look_again = plan::look_again(&observed, planned_at).into_iter().chain(observed.scale.look_again);
         Ok(look_again.chain(until).chain(written_at).min())
     }
 
