@@ -117,10 +117,10 @@ pub(super) fn why_failed(setup: &SetupStatus) -> String {
     let step = setup.step.as_deref().map(|step| format!(", step {step}")).unwrap_or_default();
     let exit = setup.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
     let (reason, message) = (setup.reason.as_deref().unwrap_or_default(), setup.message.as_deref().unwrap_or_default());
+    let outputs = setup.step.as_ref().map(|_| format!("; Task {} has the outputs", setup.task)).unwrap_or_default();
     format!(
-        "its setup failed ({reason}{step}{exit}): {message}; so the pod was deleted; Task {} has the outputs; correct setup.steps, or \
-         raise setup.timeout, in another Sandbox",
-        setup.task
+        "its setup failed ({reason}{step}{exit}): {message}; so the pod was deleted{outputs}; correct spec.setup.steps, or raise \
+         spec.setup.timeout, in another Sandbox"
     )
 }
 

@@ -122,6 +122,8 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
         None => at_latest(after(ended.at, GRACE), now, verdict),
     };
     let timeout = &observed.row.task.spec.timeout;
+    let timeout_field =
+        if observed.row.setup_of.is_some() { "the Sandbox's spec.setup.timeout" } else { "spec.timeout" };
     let verdict = match &ended.end {
         RunEnd::Completed if is_exec_kill(run) => return unless_explained(of_steps(run)),
         RunEnd::Completed => of_steps(run),
@@ -147,7 +149,7 @@ fn ended_run(observed: &Observed, run: &RunView, ended: &Ended, now: Timestamp) 
         },
         RunEnd::TimedOut => Verdict::new(
             TaskReason::TimedOut,
-            format!("not done within {timeout}; raise spec.timeout if it needs longer"),
+            format!("not done within {timeout}; raise {timeout_field} if it needs longer"),
         ),
         // Another operator asked for it, and what the agent answers comes here too.
         RunEnd::Cancelled if !observed.is_cancelled() => {

@@ -116,6 +116,16 @@ fn a_failure_is_said_with_step_exit_code_and_words_and_stays() {
 }
 
 #[test]
+fn the_task_is_named_for_its_outputs_only_where_a_step_ran() {
+    for (step, has_outputs) in [(json!(null), false), (json!("install"), true)] {
+        let setup = json!({ "task": "t", "taskUID": "u", "state": "Failed", "reason": "TimedOut", "step": step });
+        let why = why_failed(&serde_json::from_value(setup).unwrap());
+        assert_eq!(why.contains("Task t has the outputs"), has_outputs, "{why}");
+        assert!(why.contains("raise spec.setup.timeout"), "{why}");
+    }
+}
+
+#[test]
 fn the_ttl_of_one_that_never_became_ready_is_counted_from_its_release() {
     let spec = json!({ "ttlSecondsAfterFinished": 10 });
     let mut waited = set_up_by(&spec, Some(&on_record("Pending")));

@@ -294,6 +294,17 @@ fn a_run_ends_as_its_last_step_says() {
 }
 
 #[test]
+fn a_timeout_names_the_field_that_was_too_short() {
+    for (setup_of, field) in [(None, "raise spec.timeout"), (Some("sandbox"), "raise the Sandbox's spec.setup.timeout")]
+    {
+        let mut observed = running(over(RunEnd::TimedOut, None));
+        Arc::get_mut(&mut observed.row).unwrap().setup_of = setup_of.map(|uid| Uid(uid.into()));
+        let Decision::Finish(verdict) = plan(&observed, at(1000)).decision else { panic!("not over") };
+        assert!(verdict.message.contains(field), "{}", verdict.message);
+    }
+}
+
+#[test]
 fn a_kill_and_a_broken_stream_wait_for_the_kubelet_to_say_more() {
     let killed = || by_exec(over(RunEnd::Completed, Some(StepEnd::Exited(KILLED))));
     let broken = || over(RunEnd::Lost("reset".into()), None);
