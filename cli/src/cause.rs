@@ -1,19 +1,22 @@
 //! What is known of an object and of those below it, as one screen that ends in what to do.
 
 use arl_crds::{
-    Sandbox, Task, WarmPool,
+    Sandbox, StepState, Task, WarmPool,
     condition::{PODS_FAILING, find, find_true},
     reason::{SandboxReason, TaskReason, WarmPoolReason},
     text::printable,
 };
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Event, Pod},
+    api::core::v1::{ContainerStatus, Event, Pod},
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{Resource, ResourceExt};
 
-use crate::starting::{is_new, is_starting};
+use crate::{
+    advice::{self, Names},
+    starting::{is_new, is_starting},
+};
 
 /// Pods that are shown.
 const PODS_MAX: usize = 3;
@@ -25,6 +28,8 @@ const MESSAGE_MAX: usize = 1024;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// Where all of it is.
+    pub namespace: String,
     /// The Task that was asked about.
     pub task: Option<Task>,
     /// It, or the Task's.
@@ -35,9 +40,28 @@ pub struct Facts {
     pub pods: Vec<Pod>,
     /// Theirs.
     pub events: Vec<Event>,
+    /// The Task that sets the Sandbox up, where that has not succeeded.
+    pub setup: Option<Task>,
 }
 
 impl Facts {
+    fn names(&self) -> Names {
+        let Self { namespace, task, sandbox, pool, pods, setup, .. } = self;
+        let name = |sandbox: &Sandbox| (sandbox.name_any(), sandbox.spec.pool_ref.clone());
+        let (of_sandbox, of_pool) = sandbox.as_ref().map(name).unzip();
+        let printed = [task, setup].into_iter().flatten().find(|task| has_outputs(task));
+        let wanted = pool.as_ref().map_or(0, |pool| pool.spec.replicas);
+        Names {
+            namespace: namespace.clone(),
+            sandbox: task.as_ref().map(|task| task.spec.sandbox_ref.clone()).or(of_sandbox).unwrap_or_default(),
+            pool: of_pool.or_else(|| pool.as_ref().map(ResourceExt::name_any)).unwrap_or_default(),
+            pod: pods.first().map(ResourceExt::name_any).unwrap_or_default(),
+            more: wanted.saturating_add(1).to_string(),
+            crashed: pods.iter().find_map(crashed),
+            outputs: printed.map(ResourceExt::name_any),
+        }
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.task.is_none() && self.sandbox.is_none() && self.pool.is_none() && self.pods.is_empty()
@@ -59,22 +83,22 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Succeeded"));
         lines.push(headline("Task", &task.name_any(), why));
-        advice = remedy(why, TaskReason::parse, of_task, unserved(task, now));
+        advice = remedy(why, TaskReason::parse, advice::of_task, unserved(task, now));
     }
     if let Some(sandbox) = &facts.sandbox {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Ready"));
         lines.push(headline("Sandbox", &sandbox.name_any(), why));
         lacks_pod = why.is_some_and(|why| SandboxReason::parse(&why.reason) == Some(SandboxReason::PoolEmpty));
-        advice = advice.or(remedy(why, SandboxReason::parse, of_sandbox, unserved(sandbox, now)));
+        advice = advice.or(remedy(why, SandboxReason::parse, advice::of_sandbox, unserved(sandbox, now)));
     }
     if let Some(pool) = &facts.pool {
         let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice());
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
-        let never = (lacks_pod && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(NEVER);
-        advice = advice.or(never).or(remedy(why, WarmPoolReason::parse, of_pool, unserved(pool, now)));
+        let never = (lacks_pod && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(advice::NEVER);
+        advice = advice.or(never).or(remedy(why, WarmPoolReason::parse, advice::of_pool, unserved(pool, now)));
     }
     for pod in &facts.pods {
         lines.extend(of_pod(pod, &facts.events));
@@ -83,11 +107,11 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let is_alone = facts.task.is_none() && facts.sandbox.is_none();
     let unready: Vec<&Pod> = facts.pods.iter().filter(|pod| is_alone && !is_ready(pod)).collect();
     let otherwise = match unready.as_slice() {
-        [] => WELL,
-        pods if pods.iter().all(|pod| is_starting(pod, now)) => STARTING,
-        _ => UNWELL,
+        [] => advice::WELL,
+        pods if pods.iter().all(|pod| is_starting(pod, now)) => advice::STARTING,
+        _ => advice::UNWELL,
     };
-    lines.push(format!("What to do: {}", advice.unwrap_or(otherwise)));
+    lines.push(format!("What to do: {}", facts.names().fill(advice.unwrap_or(otherwise))));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -96,6 +120,25 @@ fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
         Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
         None => format!("{kind} {name}: no operator has looked at it yet"),
     }
+}
+
+/// Whether `logs` would print something.
+fn has_outputs(task: &Task) -> bool {
+    let is_some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let ended = |state| matches!(state, StepState::Succeeded | StepState::Failed);
+    let steps = task.status.iter().flat_map(|status| &status.steps);
+    steps.filter(|step| ended(step.state)).any(|step| is_some(&step.stdout) || is_some(&step.stderr))
+}
+
+/// The container of a pod that ended before, and waits for its next start.
+fn crashed(pod: &Pod) -> Option<(String, String)> {
+    let status = pod.status.as_ref()?;
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let waits = |container: &&ContainerStatus| {
+        let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+    };
+    containers.find(waits).map(|container| (pod.name_any(), container.name.clone()))
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -149,103 +192,14 @@ fn remedy<R>(
     unserved: &'static str,
 ) -> Option<&'static str> {
     match why {
-        Some(why) => parse(&why.reason).map_or(Some(NEWER), of),
+        Some(why) => parse(&why.reason).map_or(Some(advice::NEWER), of),
         None => Some(unserved),
     }
 }
 
 /// Of one that no operator has looked at.
 fn unserved(object: &impl Resource, now: Timestamp) -> &'static str {
-    if is_new(object, now) { NEW } else { UNSERVED }
-}
-
-const NEWER: &str = "read the message above: the operator is newer than this program, which does not know the reason: `kubectl arl version`";
-const NEVER: &str =
-    "give the pool replicas, or scaling: with 0 and none, no pod comes (`kubectl arl pool scale POOL N`)";
-const WELL: &str = "nothing; it is as it should be";
-const UNWELL: &str = "look at the pod above; kubectl describe pod has the rest";
-const STARTING: &str = "nothing yet: the pod above starts; ask again if it is not ready after half a minute";
-const NEW: &str = "nothing yet: it was made just now; ask again in a few seconds";
-const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
-
-fn of_task(reason: TaskReason) -> Option<&'static str> {
-    match reason {
-        TaskReason::Succeeded => Some(WELL),
-        TaskReason::Running => None,
-        TaskReason::SandboxNotFound => Some("create the Sandbox that spec.sandboxRef names, or cancel the Task"),
-        TaskReason::SandboxNotReady => Some("look at its Sandbox: `kubectl arl why sandbox/NAME`"),
-        TaskReason::Queued => Some("wait, or cancel the Tasks before it: `kubectl arl task cancel`"),
-        TaskReason::StepFailed => Some("read the message above, and what the step printed: `kubectl arl logs TASK`"),
-        TaskReason::TimedOut => Some("raise spec.timeout in another Task, or split it"),
-        TaskReason::Cancelled => Some("create another Task, if it is still wanted"),
-        TaskReason::OOMKilled => Some("raise the memory limit in the pool's template, or let the command take less"),
-        TaskReason::PodLost | TaskReason::SandboxDeleted | TaskReason::SandboxReleased => {
-            Some("claim another Sandbox and create the Task there")
-        }
-        TaskReason::ContainerRestarted | TaskReason::Interrupted => {
-            Some("check what the step has done, and create another Task")
-        }
-        TaskReason::InvalidSpec => Some("correct what the message names, in another Task"),
-        TaskReason::StartError => Some("correct the command or its working directory, in another Task"),
-    }
-}
-
-fn of_sandbox(reason: SandboxReason) -> Option<&'static str> {
-    match reason {
-        SandboxReason::PoolNotFound => {
-            Some("make the pool (`kubectl arl pool create IMAGE --name NAME`), or name another")
-        }
-        // What the pool lacks says more.
-        SandboxReason::PoolEmpty => None,
-        SandboxReason::Allocated => Some(WELL),
-        SandboxReason::PoolAtLimit => {
-            Some("delete Sandboxes that are no longer needed, or raise the pool's scaling.maxPods")
-        }
-        SandboxReason::Claiming => Some("wait: a pod is being claimed"),
-        SandboxReason::ClaimRefused => Some("ask who runs the cluster: a policy or a webhook refuses the claim"),
-        SandboxReason::PodNotReady => Some("look at the pod above: a probe or its node is in the way"),
-        SandboxReason::ContainerRestarting => Some("wait; files outside volumes are lost"),
-        SandboxReason::SettingUp => Some("wait: the Task that the message names sets it up: `kubectl arl logs`"),
-        SandboxReason::SetupFailed => {
-            Some("correct spec.setup in another Sandbox: the Task that the message names has the outputs")
-        }
-        SandboxReason::ContainerEnded | SandboxReason::TasksFinished | SandboxReason::PodLost => {
-            Some("claim another Sandbox")
-        }
-    }
-}
-
-fn of_pool(reason: WarmPoolReason) -> Option<&'static str> {
-    match reason {
-        WarmPoolReason::PodsReady | WarmPoolReason::PodsHealthy | WarmPoolReason::WithinLimits => None,
-        WarmPoolReason::AtMaxReplicas => Some("raise the pool's scaling.maxReplicas if Sandboxes wait often"),
-        WarmPoolReason::AtMaxPods => {
-            Some("delete Sandboxes that are no longer needed, or raise the pool's scaling.maxPods")
-        }
-        WarmPoolReason::GrowthHeld => Some("see what keeps its pods from starting: the condition PodsFailing"),
-        WarmPoolReason::PodsNotReady => Some(
-            "wait: its pods start; where Sandboxes often wait for them, raise its replicas: `kubectl arl pool scale`",
-        ),
-        WarmPoolReason::ImagePullBackOff => {
-            Some("correct the image's name or tag, or add imagePullSecrets to the template")
-        }
-        WarmPoolReason::CrashLoopBackOff => Some("see why the container ends: kubectl logs --previous POD"),
-        WarmPoolReason::Unschedulable => Some(
-            "release Sandboxes that nobody needs (kubectl arl get sandboxes), add nodes, or let the template ask for less",
-        ),
-        WarmPoolReason::CreateContainerError => {
-            Some("make or correct what the message names: a command, a ConfigMap, a Secret, a volume, a hook")
-        }
-        WarmPoolReason::PodsLate => Some("look at the pod above: a volume, a probe or an init container takes long"),
-        WarmPoolReason::PodsEnded => Some("let the container's command not end, such as sleep infinity"),
-        WarmPoolReason::PodsDisrupted => Some("see who ends the pods: evictions, preemption, the node"),
-        WarmPoolReason::QuotaExceeded => Some("raise the namespace's ResourceQuota, or lower the pool's replicas"),
-        WarmPoolReason::Refused => Some("correct what the message names, or ask who runs the cluster"),
-        WarmPoolReason::ApiError => Some("ask who runs the cluster: the API server or a webhook fails"),
-        WarmPoolReason::InvalidTemplate | WarmPoolReason::TemplateWarnings => {
-            Some("correct the field of the template that the message names")
-        }
-    }
+    if is_new(object, now) { advice::NEW } else { advice::UNSERVED }
 }
 
 #[cfg(test)]
@@ -253,6 +207,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    fn here() -> Facts {
+        Facts { namespace: "ns".into(), ..Facts::default() }
+    }
 
     fn explain(facts: &Facts) -> String {
         super::explain(facts, Timestamp::from_second(1_800_000_000).unwrap())
@@ -279,10 +237,16 @@ mod tests {
     fn a_sandbox_that_waits_for_a_pool_of_none_is_told_what_it_lacks() {
         let waits =
             json!({ "spec": { "poolRef": "p" }, "status": { "conditions": why("Ready", "False", "PoolEmpty") } });
-        for (replicas, advice) in [(0, NEVER), (1, WELL)] {
+        for (replicas, advice) in [
+            (
+                0,
+                "give the pool replicas, or scaling: with 0 and none, no pod comes (`kubectl arl pool scale -n ns p 1`)",
+            ),
+            (1, advice::WELL),
+        ] {
             let mut pool = pool(&why("Ready", "True", "PodsReady"));
             pool.spec.replicas = replicas;
-            let facts = Facts { sandbox: Some(made("Sandbox", "s", &waits)), pool: Some(pool), ..Facts::default() };
+            let facts = Facts { sandbox: Some(made("Sandbox", "s", &waits)), pool: Some(pool), ..here() };
             assert!(explain(&facts).ends_with(&format!("What to do: {advice}\n")), "{replicas}: {}", explain(&facts));
         }
     }
@@ -316,13 +280,18 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
 
     #[test]
     fn a_task_that_failed_is_to_be_read_and_what_is_well_needs_nothing() {
-        let task = json!({ "spec": { "sandboxRef": "s", "steps": [] },
-            "status": { "conditions": why("Succeeded", "False", "StepFailed") } });
-        let facts = Facts { task: Some(made("Task", "t", &task)), ..Facts::default() };
-        assert!(
-            explain(&facts)
-                .ends_with("What to do: read the message above, and what the step printed: `kubectl arl logs TASK`\n")
-        );
+        for (state, printed, advice) in [
+            ("Failed", "no", "read the message above, and what was printed: `kubectl arl logs -n ns t`"),
+            ("Failed", "", "read the message above"),
+            ("Skipped", "no", "read the message above"),
+        ] {
+            let step = json!({ "name": "a", "state": state, "stderr": printed });
+            let status =
+                json!({ "state": "Failed", "steps": [step], "conditions": why("Succeeded", "False", "StepFailed") });
+            let task = json!({ "spec": { "sandboxRef": "s", "steps": [] }, "status": status });
+            let facts = Facts { task: Some(made("Task", "t", &task)), ..here() };
+            assert!(explain(&facts).ends_with(&format!("What to do: {advice}\n")), "{}", explain(&facts));
+        }
         let well = Facts { pool: Some(pool(&why("Ready", "True", "PodsReady"))), ..Facts::default() };
         assert!(explain(&well).ends_with("What to do: nothing; it is as it should be\n"));
         let sandbox =
@@ -346,6 +315,44 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         assert!(explain(&waits).contains("What to do: look at the pod above"), "{}", explain(&waits));
         let unserved = Facts { pool: Some(pool(&json!([]))), ..Facts::default() };
         assert!(explain(&unserved).contains("see whether the operator runs"));
+    }
+
+    #[test]
+    fn a_setup_that_failed_leads_to_its_outputs_where_it_has_any() {
+        let of = |step: &Value| {
+            let setup = made(
+                "Task",
+                "s-setup",
+                &json!({ "spec": { "sandboxRef": "s", "steps": [] }, "status": { "steps": [step] } }),
+            );
+            let status = json!({ "phase": "Released", "conditions": why("Ready", "False", "SetupFailed") });
+            let sandbox = made("Sandbox", "s", &json!({ "spec": { "poolRef": "p" }, "status": status }));
+            explain(&Facts { sandbox: Some(sandbox), setup: Some(setup), ..here() })
+        };
+        let printed = of(&json!({ "name": "a", "state": "Failed", "stdout": "no" }));
+        assert!(
+            printed.ends_with("in another Sandbox, and what was printed: `kubectl arl logs -n ns s-setup`\n"),
+            "{printed}"
+        );
+        let silent = of(&json!({ "name": "a", "state": "Skipped" }));
+        assert!(silent.ends_with("What to do: correct spec.setup in another Sandbox\n"), "{silent}");
+    }
+
+    #[test]
+    fn the_container_that_crashes_is_named() {
+        let waits = |reason: &str| json!({ "waiting": { "reason": reason } });
+        let container = |name: &str, state: &Value| json!({ "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 3, "state": state });
+        let statuses = json!([container("a", &waits("PodInitializing")), container("b", &waits("CrashLoopBackOff"))]);
+        let pod =
+            made("Pod", "p-1", &json!({ "spec": { "containers": [] }, "status": { "containerStatuses": statuses } }));
+        let failing = || Some(pool(&why("PodsFailing", "True", "CrashLoopBackOff")));
+        let named = explain(&Facts { pool: failing(), pods: vec![pod], ..here() });
+        assert!(named.ends_with("see why the container ends: kubectl -n ns logs --previous p-1 -c b\n"), "{named}");
+        let gone = explain(&Facts { pool: failing(), ..here() });
+        assert!(
+            gone.ends_with("see why the container ends: kubectl -n ns get pods -l arl.infra.io/warmpool=p\n"),
+            "{gone}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! see [`failure`]. What is shown is made by pure functions, which are tested by tables; a verb fetches, renders and prints.
 #![forbid(unsafe_code)]
 
+mod advice;
 mod cause;
 mod check;
 pub mod command_line;

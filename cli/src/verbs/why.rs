@@ -1,7 +1,7 @@
 //! `why`: from an object to what keeps it from where it should be.
 
 use arl_client::is_missing;
-use arl_crds::{Sandbox, Task, WarmPool, labels, name::is_name};
+use arl_crds::{Sandbox, Task, TaskState, WarmPool, labels, name::is_name};
 use clap::Args;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -56,7 +56,7 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     let Subject { kind, name } = flags.name;
     let name = name.as_str();
     let wants = |other: Wanted| kind == Wanted::Any || kind == other;
-    let mut facts = Facts::default();
+    let mut facts = Facts { namespace: connection.namespace.clone(), ..Facts::default() };
     if wants(Wanted::Only(Kind::Tasks)) {
         facts.task = get::<Task>(connection, name).await?;
     }
@@ -89,6 +89,10 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
             connection.namespace
         )));
     }
+    let now = table::now();
+    if facts.task.is_none() {
+        facts.setup = seen(setup(connection, &facts).await).flatten();
+    }
     if facts.pods.is_empty() {
         facts.pods = telling(seen(pods(connection, &facts).await).unwrap_or_default());
     }
@@ -97,7 +101,7 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
         let Some(events) = seen(listing::all(&connection.api::<Event>(), &of_it, "Events").await) else { break };
         facts.events.extend(events);
     }
-    print::data(&explain(&facts, table::now()))
+    print::data(&explain(&facts, now))
 }
 
 /// What is below the object that was asked about. Who may not see it is told so, and sees the rest.
@@ -113,6 +117,15 @@ async fn owners(connection: &Connection, facts: &mut Facts) {
         facts.sandbox = seen(get::<Sandbox>(connection, &sandbox).await).flatten();
     } else if let Some(pool) = pool {
         facts.pool = seen(get::<WarmPool>(connection, &pool).await).flatten();
+    }
+}
+
+/// The Task that sets the Sandbox up, unless it has.
+async fn setup(connection: &Connection, facts: &Facts) -> Result<Option<Task>, Failure> {
+    let setup = facts.sandbox.as_ref().and_then(|sandbox| sandbox.status.as_ref()?.setup.as_ref());
+    match setup.filter(|setup| setup.state != TaskState::Succeeded) {
+        Some(setup) => get(connection, &setup.task).await,
+        None => Ok(None),
     }
 }
 
