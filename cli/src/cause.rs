@@ -2,7 +2,7 @@
 
 use arl_crds::{
     Sandbox, StepState, Task, WarmPool,
-    condition::{PODS_FAILING, find, find_true},
+    condition::{PODS_FAILING, SCALING_LIMITED, TEMPLATE_WARNINGS, find, find_true},
     reason::{SandboxReason, TaskReason, WarmPoolReason},
     text::printable,
 };
@@ -97,8 +97,15 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
+        let besides = || [TEMPLATE_WARNINGS, SCALING_LIMITED].into_iter();
+        let besides = || besides().filter_map(|type_| find_true(conditions.unwrap_or_default(), type_));
+        lines.extend(
+            besides().map(|besides| format!("  {}: {}", besides.type_, printable(&besides.message, MESSAGE_MAX))),
+        );
         let never = (lacks_pod && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(advice::NEVER);
         advice = advice.or(never).or(remedy(why, WarmPoolReason::parse, advice::of_pool, unserved(pool, now)));
+        let of_besides = |besides: &Condition| WarmPoolReason::parse(&besides.reason).and_then(advice::of_pool);
+        advice = advice.or(besides().find_map(of_besides));
     }
     for pod in &facts.pods {
         lines.extend(of_pod(pod, &facts.events));
@@ -336,6 +343,18 @@ What to do: correct the image's name or tag, or add imagePullSecrets to the temp
         );
         let silent = of(&json!({ "name": "a", "state": "Skipped" }));
         assert!(silent.ends_with("What to do: correct spec.setup in another Sandbox\n"), "{silent}");
+    }
+
+    #[test]
+    fn what_the_api_server_warns_of_is_shown_beside_what_is_well() {
+        let warned = [why("Ready", "True", "PodsReady"), why("TemplateWarnings", "True", "TemplateWarnings")];
+        let warned: Vec<&Value> = warned.iter().flat_map(|conditions| conditions.as_array().unwrap()).collect();
+        let expected = "\
+WarmPool p: PodsReady: the message
+  TemplateWarnings: the message
+What to do: correct the field of the template that the message names
+";
+        assert_eq!(explain(&Facts { pool: Some(pool(&json!(warned))), ..here() }), expected);
     }
 
     #[test]

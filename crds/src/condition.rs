@@ -57,6 +57,9 @@ pub const PODS_FAILING: &str = "PodsFailing";
 /// The condition of a WarmPool with `scaling` that says whether its limits keep it from having the pods that are wanted.
 pub const SCALING_LIMITED: &str = "ScalingLimited";
 
+/// The condition of a WarmPool that has what the API server warns of its template; it is there only while there is something.
+pub const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
+
 /// Whether two messages differ in numbers, names with digits or times only: those of a refusal change with each attempt.
 pub fn is_alike(a: &str, b: &str) -> bool {
     let fixed = |text: &str| {

@@ -2,7 +2,7 @@
 
 use arl_crds::{
     Scaling, WarmPoolPhase, WarmPoolStatus,
-    condition::{self, PODS_FAILING, SCALING_LIMITED, Truth, Wanted, is_alike},
+    condition::{self, PODS_FAILING, SCALING_LIMITED, TEMPLATE_WARNINGS, Truth, Wanted, is_alike},
     labels::{self, PodState},
     reason::{EventReason, WarmPoolReason},
 };
@@ -18,9 +18,6 @@ use super::{
     setback::Setback,
 };
 use crate::pod::Pod;
-
-/// The condition that has what the API server warns of.
-const TEMPLATE_WARNINGS: &str = "TemplateWarnings";
 
 /// Whether a status may be written a little later than it is true: where its numbers alone differ from those on record.
 pub(super) fn may_wait(recorded: Option<&WarmPoolStatus>, wanted: &WarmPoolStatus) -> bool {
