@@ -19,12 +19,14 @@ pub struct Names {
     pub crashed: Option<(String, String)>,
     /// The Task that has outputs.
     pub outputs: Option<String>,
+    /// The namespace and the pod of the operator.
+    pub operator: Option<(String, String)>,
 }
 
 impl Names {
     /// The advice with them in it.
     pub fn fill(&self, advice: &str) -> String {
-        let Self { namespace, sandbox, pool, pod, more, crashed, outputs } = self;
+        let Self { namespace, sandbox, pool, pod, more, crashed, outputs, operator } = self;
         let crashed = match crashed {
             Some((pod, container)) => format!("kubectl -n {namespace} logs --previous {pod} -c {container}"),
             None => format!("kubectl -n {namespace} get pods -l arl.infra.io/warmpool={pool}"),
@@ -32,6 +34,9 @@ impl Names {
         let outputs =
             outputs.as_ref().map(|task| format!(", and what was printed: `kubectl arl logs -n {namespace} {task}`"));
         let outputs = outputs.unwrap_or_default();
+        let operator =
+            operator.as_ref().map(|(namespace, pod)| format!(" (`kubectl -n {namespace} describe pod {pod}`)"));
+        let operator = operator.unwrap_or_default();
         let named = [
             ("{namespace}", namespace),
             ("{sandbox}", sandbox),
@@ -40,6 +45,7 @@ impl Names {
             ("{more}", more),
             ("{crashed}", &crashed),
             ("{outputs}", &outputs),
+            ("{operator}", &operator),
         ];
         named.iter().fold(advice.to_owned(), |text, (place, name)| text.replace(place, name))
     }
@@ -59,6 +65,11 @@ pub const STARTING: &str = "nothing yet: the pod above starts; ask again if it i
 pub const NEW: &str = "nothing yet: it was made just now; ask again in a few seconds";
 /// Of what none has looked at, for all that can be seen.
 pub const UNSERVED: &str = "see whether the operator runs and looks after this namespace: kubectl get pods -A -l app.kubernetes.io/name=arl-operator";
+
+/// Where no operator is at work.
+pub const NO_OPERATOR: &str = "let an operator run that looks after namespace {namespace}, without which nothing goes on: `kubectl get pods -A -l app.kubernetes.io/name=arl-operator` shows its pods, and `kubectl arl doctor` what is in the way";
+/// Where one is, and has not looked.
+pub const LIMITED: &str = "see whether the operator looks after namespace {namespace}, since it can be limited to others: watchNamespaces in the chart's values, ARL_WATCH_NAMESPACES of its container{operator}";
 
 /// Of a Task.
 pub fn of_task(reason: TaskReason) -> Option<&'static str> {
@@ -150,7 +161,7 @@ mod tests {
         let tasks = TaskReason::ALL.iter().filter_map(|reason| of_task(*reason));
         let sandboxes = SandboxReason::ALL.iter().filter_map(|reason| of_sandbox(*reason));
         let pools = WarmPoolReason::ALL.iter().filter_map(|reason| of_pool(*reason));
-        let others = [NEWER, NEVER, WELL, UNWELL, STARTING, NEW, UNSERVED];
+        let others = [NEWER, NEVER, WELL, UNWELL, STARTING, NEW, UNSERVED, NO_OPERATOR, LIMITED];
         for advice in tasks.chain(sandboxes).chain(pools).chain(others) {
             let filled = Names::default().fill(advice);
             // Nobody but its author knows which image is meant.

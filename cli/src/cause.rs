@@ -15,6 +15,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::{
     advice::{self, Names},
+    at_work::{AtWork, Wait},
     starting::{is_new, is_starting},
 };
 
@@ -42,9 +43,36 @@ pub struct Facts {
     pub events: Vec<Event>,
     /// The Task that sets the Sandbox up, where that has not succeeded.
     pub setup: Option<Task>,
+    /// Whether an operator is.
+    pub at_work: AtWork,
 }
 
 impl Facts {
+    /// How far it waits on an operator: what waits on nothing does not wait for what is below it.
+    pub fn wait(&self, now: Timestamp) -> Wait {
+        let task = self.task.as_ref().map(|task| Wait::of_task(task, now));
+        let sandbox = self.sandbox.as_ref().map(|sandbox| Wait::of_sandbox(sandbox, now));
+        let pool = self.pool.as_ref().map(|pool| Wait::of_pool(pool, now));
+        let waits = [task, sandbox, pool].into_iter().flatten().take_while(|wait| *wait != Wait::No);
+        waits.max().unwrap_or(Wait::No)
+    }
+
+    /// What is to be known of the operator first, and what to do about that.
+    fn of_operator(&self, now: Timestamp) -> (Option<String>, Option<&'static str>) {
+        let lack = self.at_work.lack().map(|lack| format!("{}{}", lack[..1].to_uppercase(), &lack[1..]));
+        match (&self.at_work, self.wait(now)) {
+            (_, Wait::No) => (None, None),
+            (AtWork::No(_), _) | (AtWork::Untraced, Wait::Late | Wait::Unserved) => (lack, Some(advice::NO_OPERATOR)),
+            // It may run elsewhere, and all may go as it should.
+            (AtWork::Untraced, Wait::Going) => (lack.map(|lack| lack + "; one may run outside of it"), None),
+            (AtWork::Yes(_), Wait::Unserved) => {
+                let seen = "An operator is at work, and has not looked at it, or at its last change".to_owned();
+                (Some(seen), Some(advice::LIMITED))
+            }
+            _ => (None, None),
+        }
+    }
+
     fn names(&self) -> Names {
         let Self { namespace, task, sandbox, pool, pods, setup, .. } = self;
         let name = |sandbox: &Sandbox| (sandbox.name_any(), sandbox.spec.pool_ref.clone());
@@ -59,6 +87,10 @@ impl Facts {
             more: wanted.saturating_add(1).to_string(),
             crashed: pods.iter().find_map(crashed),
             outputs: printed.map(ResourceExt::name_any),
+            operator: match &self.at_work {
+                AtWork::Yes(Some(operator)) => Some((operator.namespace.clone(), operator.pod.clone())),
+                _ => None,
+            },
         }
     }
 
@@ -77,13 +109,15 @@ pub fn telling(mut pods: Vec<Pod>) -> Vec<Pod> {
 
 /// The screen.
 pub fn explain(facts: &Facts, now: Timestamp) -> String {
-    let mut lines = Vec::new();
-    let (mut advice, mut lacks_pod) = (None, false);
+    let (of_operator, mut advice) = facts.of_operator(now);
+    let is_in_doubt = of_operator.is_some();
+    let mut lines = Vec::from_iter(of_operator);
+    let mut lacks_pod = false;
     if let Some(task) = &facts.task {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
         let why = conditions.and_then(|all| find(all, "Succeeded"));
         lines.push(headline("Task", &task.name_any(), why));
-        advice = remedy(why, TaskReason::parse, advice::of_task, unserved(task, now));
+        advice = advice.or(remedy(why, TaskReason::parse, advice::of_task, unserved(task, now)));
     }
     if let Some(sandbox) = &facts.sandbox {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
@@ -114,11 +148,13 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let is_alone = facts.task.is_none() && facts.sandbox.is_none();
     let unready: Vec<&Pod> = facts.pods.iter().filter(|pod| is_alone && !is_ready(pod)).collect();
     let otherwise = match unready.as_slice() {
+        [] if is_in_doubt => advice::NO_OPERATOR,
         [] => advice::WELL,
         pods if pods.iter().all(|pod| is_starting(pod, now)) => advice::STARTING,
         _ => advice::UNWELL,
     };
-    lines.push(format!("What to do: {}", facts.names().fill(advice.unwrap_or(otherwise))));
+    let advice = advice.filter(|advice| !is_in_doubt || *advice != advice::WELL).unwrap_or(otherwise);
+    lines.push(format!("What to do: {}", facts.names().fill(advice)));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -355,6 +391,35 @@ WarmPool p: PodsReady: the message
 What to do: correct the field of the template that the message names
 ";
         assert_eq!(explain(&Facts { pool: Some(pool(&json!(warned))), ..here() }), expected);
+    }
+
+    #[test]
+    fn what_waits_on_an_operator_is_told_first_that_none_is_at_work() {
+        let no = || AtWork::No("o-1 is not ready".into());
+        let told = json!({ "state": "Running", "conditions": why("Succeeded", "Unknown", "Running") });
+        let done = json!({ "state": "Succeeded", "conditions": why("Succeeded", "True", "Succeeded") });
+        let filled = |advice| Names { namespace: "ns".into(), ..Names::default() }.fill(advice);
+        let (limited, no_operator) = (filled(advice::LIMITED), filled(advice::NO_OPERATOR));
+        let lacks = "No operator is at work: o-1 is not ready\n";
+        let unseen = "No operator is seen at work: there is no pod and no Lease of one in this cluster";
+        let doubted = format!("{unseen}; one may run outside of it\n");
+        for (at_work, status, first, advice) in [
+            (no(), &told, lacks, no_operator.as_str()),
+            (no(), &Value::Null, lacks, no_operator.as_str()),
+            (no(), &done, "Task t: Succeeded", advice::WELL),
+            (AtWork::Untraced, &Value::Null, &format!("{unseen}\n"), no_operator.as_str()),
+            (AtWork::Untraced, &told, &doubted, no_operator.as_str()),
+            (AtWork::Untraced, &done, "Task t: Succeeded", advice::WELL),
+            (AtWork::Yes(None), &Value::Null, "An operator is at work, and has not looked at it", limited.as_str()),
+            (AtWork::Yes(None), &told, "Task t: Running", advice::WELL),
+            (AtWork::Unknown, &Value::Null, "Task t: no operator has looked at it yet", advice::UNSERVED),
+            (AtWork::Unknown, &told, "Task t: Running", advice::WELL),
+        ] {
+            let task = json!({ "spec": { "sandboxRef": "s", "steps": [], "timeout": "24h" }, "status": status });
+            let said = explain(&Facts { at_work: at_work.clone(), task: Some(made("Task", "t", &task)), ..here() });
+            assert!(said.starts_with(first), "{at_work:?} {status}: {said}");
+            assert!(said.ends_with(&format!("What to do: {advice}\n")), "{at_work:?} {status}: {said}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::{
+    at_work::{AtWork, Wait},
     installed::{Definitions, Operator, UNSEEN},
     starting::{is_new, is_starting},
 };
@@ -160,11 +161,15 @@ pub fn definitions(found: &Definitions) -> Check {
     }
 }
 
-/// Of the operator's pods.
-pub fn operators(found: &[Operator]) -> Check {
+/// Of the operator's pods and its Lease.
+pub fn operators(found: &[Operator], at_work: &AtWork) -> Check {
     const SUBJECT: &str = "operator";
     let said = || found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let Some(first) = found.first() else {
+        if let AtWork::No(why) = at_work {
+            let remedy = "nothing, where the probe below is well: one runs outside of the cluster; otherwise let one run, or install it: docs/install.md";
+            return Check::doubtful(SUBJECT, format!("none is at work: {why}"), remedy);
+        }
         return Check::doubtful(
             SUBJECT,
             UNSEEN,
@@ -177,6 +182,10 @@ pub fn operators(found: &[Operator]) -> Check {
         }
         let remedy = format!("kubectl -n {} describe pod {}; kubectl -n {0} logs {1}", first.namespace, first.pod);
         return Check::bad(SUBJECT, said(), remedy);
+    }
+    if let AtWork::No(why) = at_work {
+        let remedy = format!("kubectl -n {} logs {}", first.namespace, first.pod);
+        return Check::bad(SUBJECT, format!("none is at work: {why}; {}", said()), remedy);
     }
     if found.len() > 1 && !found.iter().any(|operator| operator.leads == Some(true)) {
         let remedy = format!("see who holds the Lease: kubectl -n {} get lease", first.namespace);
@@ -212,23 +221,23 @@ pub fn agent(pods: &[Pod], now: Timestamp) -> Check {
 }
 
 /// Of the pools.
-pub fn pools(pools: &[WarmPool], now: Timestamp) -> Check {
+pub fn pools(pools: &[WarmPool], at_work: &AtWork, now: Timestamp) -> Check {
     const SUBJECT: &str = "pools";
     let failing = |pool: &WarmPool| {
         let status = pool.status.as_ref()?;
         condition::find_true(&status.conditions, PODS_FAILING).map(|why| (pool.name_any(), why.reason.clone()))
     };
-    let (new, unserved): (Vec<_>, Vec<_>) =
-        pools.iter().filter(|pool| pool.status.is_none()).partition(|pool| is_new(*pool, now));
+    let unserved: Vec<_> = pools.iter().filter(|pool| Wait::of_pool(pool, now) == Wait::Unserved).collect();
+    let new: Vec<_> = pools.iter().filter(|pool| pool.status.is_none() && is_new(*pool, now)).collect();
     let named = |pools: &[&WarmPool]| pools.iter().map(|pool| pool.name_any()).collect::<Vec<_>>().join(", ");
     let failing: Vec<_> = pools.iter().filter_map(failing).collect();
     if !unserved.is_empty() {
         let what = format!("no operator has looked at {}", named(&unserved));
-        return Check::bad(
-            SUBJECT,
-            what,
-            "let the operator look after this namespace: watchNamespaces in the chart's values",
-        );
+        let remedy = match at_work.lack() {
+            Some(lack) => format!("let an operator run: {lack}"),
+            None => "let the operator look after this namespace: watchNamespaces in the chart's values".to_owned(),
+        };
+        return Check::bad(SUBJECT, what, remedy);
     }
     match (pools, failing.first()) {
         (_, None) if !new.is_empty() => {
@@ -258,7 +267,11 @@ mod tests {
     }
 
     fn pools(pools: &[WarmPool]) -> Check {
-        super::pools(pools, Timestamp::UNIX_EPOCH)
+        super::pools(pools, &AtWork::Unknown, Timestamp::UNIX_EPOCH)
+    }
+
+    fn operators(found: &[Operator]) -> Check {
+        super::operators(found, &AtWork::Unknown)
     }
 
     fn pool(status: &Value) -> WarmPool {
@@ -324,9 +337,32 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_that_is_not_at_work_is_said_to_be_in_the_way() {
+        let no = AtWork::No("nobody renews the Lease".into());
+        let ready = super::operators(&[operator(true, Some(true))], &no);
+        assert!(ready.is_bad() && ready.lines().contains("none is at work: nobody renews the Lease"), "{ready:?}");
+        let none = super::operators(&[], &no);
+        assert!(!none.is_bad() && none.lines().contains("none is at work: nobody renews the Lease"), "{none:?}");
+        for (at_work, remedy) in [
+            (no, "do: let an operator run: no operator is at work: nobody renews the Lease"),
+            (AtWork::Untraced, "do: let an operator run: no operator is seen at work"),
+            (AtWork::Yes(None), "do: let the operator look after this namespace"),
+            (AtWork::Unknown, "do: let the operator look after this namespace"),
+        ] {
+            let lines = super::pools(&[pool(&Value::Null)], &at_work, Timestamp::UNIX_EPOCH).lines();
+            assert!(lines.contains(remedy), "{lines}");
+        }
+    }
+
+    #[test]
     fn a_pool_that_nobody_looks_after_is_in_the_way() {
         assert!(pools(&[pool(&Value::Null)]).is_bad());
-        assert!(matches!(pools(&[pool(&json!({}))]).finding, Finding::Good(_)));
+        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True", "reason": "PodsReady", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" }], "observedGeneration": 1 });
+        let mut changed = pool(&ready);
+        assert!(matches!(pools(&[changed.clone()]).finding, Finding::Good(_)));
+        changed.metadata.generation = Some(2);
+        assert!(pools(&[changed]).is_bad(), "nobody has looked at its last change");
         let failing = json!({ "conditions": [{ "type": "PodsFailing", "status": "True", "reason": "ImagePullBackOff", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
         assert!(pools(&[pool(&failing)]).lines().ends_with("do: kubectl arl why pool/p\n"));
@@ -340,7 +376,10 @@ mod tests {
             serde_json::from_value(json!("1970-01-01T00:00:00Z")).unwrap();
         let mut unserved = pool(&Value::Null);
         unserved.metadata.creation_timestamp = made.clone();
-        let (new, old) = (super::pools(&[unserved.clone()], at(3)), super::pools(&[unserved], at(20)));
+        let (new, old) = (
+            super::pools(&[unserved.clone()], &AtWork::Unknown, at(3)),
+            super::pools(&[unserved], &AtWork::Unknown, at(20)),
+        );
         assert!(!new.is_bad() && new.lines().ends_with("do: look again in a few seconds\n"), "{new:?}");
         assert!(old.is_bad(), "{old:?}");
         let mut starts = pod(&json!({ "waiting": { "reason": "PodInitializing" } }), "");

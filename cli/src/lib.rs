@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod at_work;
 mod cause;
 mod check;
 pub mod command_line;

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Resource;
 
 /// An operator looks at what is new within this.
-const LOOK_MAX: SignedDuration = SignedDuration::from_secs(10);
+pub const LOOK_MAX: SignedDuration = SignedDuration::from_secs(10);
 /// A pod that is not ready after this is late, as the operator has it.
 const START_MAX: SignedDuration = SignedDuration::from_secs(30);
 /// What a container waits for before its first start.
@@ -14,6 +14,13 @@ const ORDINARY: [&str; 3] = ["", "PodInitializing", "ContainerCreating"];
 /// Whether no operator need have looked at it yet.
 pub fn is_new(object: &impl Resource, now: Timestamp) -> bool {
     is_younger(object, LOOK_MAX, now)
+}
+
+/// When something else than its status was written last, as far as is on record.
+pub fn changed(object: &impl Resource) -> Option<Timestamp> {
+    let meta = object.meta();
+    let writes = meta.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
+    writes.filter_map(|write| write.time.as_ref()).chain(&meta.creation_timestamp).map(|time| time.0).max()
 }
 
 /// Whether it is on its way to its first start, and nothing is in the way.

@@ -13,8 +13,8 @@ use kube::{ResourceExt, api::ListParams};
 use tokio::time::Instant;
 
 use crate::{
-    connect::Connection, copy, failure::Failure, interrupt::Interrupts, kind, manifest, options::variable, print,
-    progress::SILENCE_MAX,
+    at_work::AtWork, connect::Connection, copy, failure::Failure, interrupt::Interrupts, kind, manifest,
+    options::variable, print, progress::SILENCE_MAX,
 };
 
 /// Pools that are named where another was meant.
@@ -178,18 +178,28 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
             ));
             return std::future::pending().await;
         };
-        let conditions = found.status.map(|status| status.conditions).unwrap_or_default();
-        if let Some(why) = condition::find_true(&conditions, PODS_FAILING).or(conditions.first()) {
-            print::note(format!("waiting: {}", why.message));
-        } else {
-            print::note("waiting: no operator has looked at the pool yet");
-        }
+        print::note(format!("waiting: {}", lacking(&found, &AtWork::look(connection).await)));
     }
     std::future::pending().await
 }
 
+/// What a claim waits for. What a pool says that has its pods, or that nobody has looked at, is not it.
+fn lacking(pool: &WarmPool, at_work: &AtWork) -> String {
+    let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let why = condition::find_true(conditions, PODS_FAILING).or(conditions.first());
+    let is_lacking = why.is_some() && condition::find_true(conditions, "Ready").is_none();
+    let is_unseen = matches!(at_work, AtWork::Untraced) && is_lacking;
+    match (at_work.lack().filter(|_| !is_unseen), why) {
+        (Some(lack), _) => lack,
+        (None, Some(why)) => why.message.clone(),
+        (None, None) => "no operator has looked at the pool yet".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -202,6 +212,33 @@ mod tests {
         for text in ["", "name: a", "- name: a", "a: ["] {
             let why = steps(text).unwrap_err();
             assert!(why.starts_with("a list of steps is wanted here: ") && !why.contains('\n'), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_claim_waits_for_an_operator_before_it_waits_for_the_pool() {
+        let with = |conditions: serde_json::Value| -> WarmPool {
+            serde_json::from_value(json!({ "metadata": { "name": "p" }, "status": { "conditions": conditions },
+                "spec": { "replicas": 1, "template": { "spec": { "containers": [] } } } }))
+            .unwrap()
+        };
+        let ready = |status: &str| {
+            with(json!([{ "type": "Ready", "status": status, "reason": "r", "message": "of the pool",
+                "lastTransitionTime": "2026-01-01T00:00:00Z" }]))
+        };
+        let (unseen, unserved) = ("no operator is seen at work", "no operator has looked at the pool yet");
+        let no = || AtWork::No("why".into());
+        for (pool, at_work, expected) in [
+            (ready("True"), no(), "no operator is at work: why"),
+            (ready("False"), no(), "no operator is at work: why"),
+            (ready("True"), AtWork::Untraced, unseen),
+            (with(json!([])), AtWork::Untraced, unseen),
+            (ready("False"), AtWork::Untraced, "of the pool"),
+            (ready("False"), AtWork::Yes(None), "of the pool"),
+            (ready("True"), AtWork::Unknown, "of the pool"),
+            (with(json!([])), AtWork::Unknown, unserved),
+        ] {
+            assert!(lacking(&pool, &at_work).starts_with(expected), "{at_work:?} {pool:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arl_agent::{BINARY, DIRECTORY};
-use arl_client::Command;
+use arl_client::{Command, Error};
 use arl_crds::{WarmPool, duration, labels};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,6 +18,7 @@ use kube::{
 use tokio::time::Instant;
 
 use crate::{
+    at_work::AtWork,
     check::{self, Check, RIGHTS, Right},
     connect::Connection,
     failure::Failure,
@@ -34,6 +35,8 @@ const REVIEWS: usize = 8;
 const PROBE_MAX: Duration = Duration::from_secs(60);
 /// The Sandbox of a probe that is killed goes after this.
 const PROBE_TTL: Duration = Duration::from_secs(60);
+/// The reason of a Sandbox that no operator has looked at, as the client has it.
+const UNSERVED: &str = "Unserved";
 /// Something was found.
 const FOUND: u8 = 1;
 
@@ -61,7 +64,8 @@ pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrup
     show(&check::definitions(&interrupts.or(installed::definitions(connection)).await?))?;
     let missing = interrupts.or(missing(connection)).await?;
     show(&check::rights(&missing, &connection.namespace))?;
-    show(&interrupts.or(operators(connection)).await?)?;
+    let (operator, at_work) = interrupts.or(operators(connection)).await?;
+    show(&operator)?;
     if interrupts.or(async { Ok(connection.check_namespace().await.is_err()) }).await? {
         show(&check::no_namespace(&connection.namespace))?;
         return Ok(FOUND);
@@ -72,12 +76,16 @@ pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrup
         })
     };
     let pools = interrupts.or(async { Ok(pools(connection).await) }).await?;
-    show(&seen("pools", pools.as_ref().map(|pools| check::pools(pools, table::now())).map_err(Clone::clone)))?;
+    show(&seen(
+        "pools",
+        pools.as_ref().map(|pools| check::pools(pools, &at_work, table::now())).map_err(Clone::clone),
+    ))?;
     let pods = ListParams::default().labels(labels::WARMPOOL);
     let pods = interrupts.or(async { Ok(listing::all(&connection.api::<Pod>(), &pods, "pods").await) }).await?;
+    let pools = pools.unwrap_or_default();
     show(&seen("agent image", pods.map(|pods| check::agent(&pods, table::now()))))?;
     if !flags.no_probe {
-        show(&probe(connection, flags.pool, &pools.unwrap_or_default(), interrupts).await?)?;
+        show(&probe(connection, flags.pool, &pools, &at_work, interrupts).await?)?;
     }
     Ok(if is_well { 0 } else { FOUND })
 }
@@ -116,15 +124,25 @@ fn review(right: Right, namespace: &str) -> SelfSubjectAccessReview {
     SelfSubjectAccessReview { spec, ..Default::default() }
 }
 
-async fn operators(connection: &Connection) -> Result<Check, Failure> {
-    Ok(match installed::operators(connection).await {
-        Ok(found) => check::operators(&found),
+async fn operators(connection: &Connection) -> Result<(Check, AtWork), Failure> {
+    let found = installed::operators(connection).await;
+    let at_work = AtWork::of(connection, found.as_deref().ok()).await;
+    let check = match found {
+        Ok(found) => check::operators(&found, &at_work),
         Err(failure) => Check::doubtful(
             "operator",
             format!("its pods cannot be seen: {}", failure.message),
             "nothing, where the probe below is well; otherwise ask who runs the cluster",
         ),
-    })
+    };
+    Ok((check, at_work))
+}
+
+/// What to do where a pool is not as it should be: this, if it is not for the lack of an operator. That none is seen shows it only where
+/// nobody has looked at the Sandbox either.
+fn unless_lacking(at_work: &AtWork, is_unserved: bool, remedy: String) -> String {
+    let lack = at_work.lack().filter(|_| is_unserved || *at_work != AtWork::Untraced);
+    lack.map_or(remedy, |lack| format!("let an operator run: {lack}"))
 }
 
 /// The pool that is tried where none is named: one that is ready, and rather one with an idle pod than one that would have to make one.
@@ -147,11 +165,13 @@ async fn probe(
     connection: &Connection,
     named: Option<String>,
     pools: &[WarmPool],
+    at_work: &AtWork,
     interrupts: &Interrupts,
 ) -> Result<Check, Failure> {
     const SUBJECT: &str = "probe";
     let Some(pool) = named.or_else(|| probed(pools)) else {
-        return Ok(Check::doubtful(SUBJECT, "not tried: no pool is ready", until_ready(pools)));
+        let remedy = unless_lacking(at_work, false, until_ready(pools));
+        return Ok(Check::doubtful(SUBJECT, "not tried: no pool is ready", remedy));
     };
     let began = Instant::now();
     let client = connection.client();
@@ -159,8 +179,10 @@ async fn probe(
     let sandbox = match interrupts.or(async { Ok(claim.await) }).await? {
         Ok(sandbox) => sandbox,
         Err(error) => {
+            let is_unserved = matches!(&error, Error::NotReady { reason, .. } if reason == UNSERVED);
             let what = format!("no Sandbox of pool {pool}: {}", Failure::from(error).message);
-            return Ok(Check::bad(SUBJECT, what, format!("kubectl arl why pool/{pool}")));
+            let remedy = unless_lacking(at_work, is_unserved, format!("kubectl arl why pool/{pool}"));
+            return Ok(Check::bad(SUBJECT, what, remedy));
         }
     };
     let claimed = began.elapsed();
@@ -200,6 +222,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_claim_that_nobody_answers_is_not_laid_to_the_pool() {
+        for (at_work, is_unserved, remedy) in [
+            (AtWork::No("why".into()), false, "let an operator run: no operator is at work: why"),
+            (AtWork::Untraced, true, "let an operator run: no operator is seen at work"),
+            (AtWork::Untraced, false, "kubectl arl why pool/p"),
+            (AtWork::Yes(None), true, "kubectl arl why pool/p"),
+            (AtWork::Unknown, true, "kubectl arl why pool/p"),
+        ] {
+            let said = unless_lacking(&at_work, is_unserved, "kubectl arl why pool/p".to_owned());
+            assert!(said.starts_with(remedy), "{at_work:?} {is_unserved}: {said}");
+        }
+    }
 
     #[test]
     fn a_pool_with_an_idle_pod_is_tried_rather_than_one_that_sleeps() {

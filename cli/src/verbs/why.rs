@@ -11,6 +11,7 @@ use kube::{Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    at_work::{AtWork, Wait},
     cause::{Facts, explain, telling},
     connect::Connection,
     failure::Failure,
@@ -95,6 +96,9 @@ pub async fn why(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     }
     if facts.pods.is_empty() {
         facts.pods = telling(seen(pods(connection, &facts).await).unwrap_or_default());
+    }
+    if facts.wait(now) != Wait::No {
+        facts.at_work = AtWork::look(connection).await;
     }
     for pod in &facts.pods {
         let of_it = ListParams::default().fields(&format!("involvedObject.name={}", pod.name_any()));
