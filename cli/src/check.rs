@@ -1,8 +1,11 @@
 //! What `doctor` finds, and what to do about it.
 
+use std::collections::BTreeMap;
+
 use arl_crds::{
     WarmPool,
     condition::{self, PODS_FAILING},
+    labels,
     text::printable,
 };
 use jiff::Timestamp;
@@ -194,10 +197,20 @@ pub fn operators(found: &[Operator], at_work: &AtWork) -> Check {
     Check::good(SUBJECT, said())
 }
 
-/// Of the pods of pools: whether their nodes have the agent's image.
-pub fn agent(pods: &[Pod], now: Timestamp) -> Check {
+/// Of the pods of pools: whether their nodes have the agent's image. Those on their way out, and those of an earlier template, are not asked.
+pub fn agent(pods: &[Pod], pools: &[WarmPool], now: Timestamp) -> Check {
     const SUBJECT: &str = "agent image";
-    let mut seen = None;
+    let (mut seen, all) = (None, pods.len());
+    let templates: BTreeMap<String, String> =
+        pools.iter().map(|pool| (pool.name_any(), pool.spec.fingerprint())).collect();
+    let is_current = |pod: &&Pod| {
+        let template = pod.labels().get(labels::WARMPOOL).and_then(|pool| templates.get(pool));
+        // Without pools, which not everybody may list, none is known to be of an earlier one.
+        let is_of_it = pools.is_empty() || template == pod.annotations().get(labels::TEMPLATE_HASH);
+        pod.metadata.deletion_timestamp.is_none() && is_of_it
+    };
+    let pods: Vec<&Pod> = pods.iter().filter(is_current).collect();
+    let pods = pods.as_slice();
     for pod in pods {
         let statuses = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref());
         for status in statuses.into_iter().flatten().filter(|status| status.name == INSTALLER) {
@@ -212,6 +225,9 @@ pub fn agent(pods: &[Pod], now: Timestamp) -> Check {
         }
     }
     match seen {
+        None if pods.is_empty() && all > 0 => {
+            Check::doubtful(SUBJECT, "the pods here are of earlier templates, or end", SOON)
+        }
         Some(image) => Check::good(SUBJECT, format!("{image} is on nodes")),
         None if pods.iter().any(|pod| is_starting(pod, now)) => {
             Check::doubtful(SUBJECT, "not known yet: the pods here just start", SOON)
@@ -263,7 +279,7 @@ mod tests {
     use super::*;
 
     fn agent(pods: &[Pod]) -> Check {
-        super::agent(pods, Timestamp::UNIX_EPOCH)
+        super::agent(pods, &[pool(&Value::Null)], Timestamp::UNIX_EPOCH)
     }
 
     fn pools(pools: &[WarmPool]) -> Check {
@@ -284,9 +300,9 @@ mod tests {
 
     fn pod(state: &Value, id: &str) -> Pod {
         let status = json!({ "name": INSTALLER, "image": "agent:1", "imageID": id, "ready": false, "restartCount": 0, "state": state });
-        serde_json::from_value(
-            json!({ "metadata": { "name": "p-1" }, "status": { "initContainerStatuses": [status] } }),
-        )
+        serde_json::from_value(json!({ "metadata": { "name": "p-1", "labels": { labels::WARMPOOL: "p" },
+                "annotations": { labels::TEMPLATE_HASH: pool(&Value::Null).spec.fingerprint() } },
+                "status": { "initContainerStatuses": [status] } }))
         .unwrap()
     }
 
@@ -337,6 +353,22 @@ mod tests {
     }
 
     #[test]
+    fn only_pods_of_the_current_template_show_the_agents_image() {
+        let (waits, has) = (json!({ "waiting": { "reason": "ErrImagePull" } }), json!({}));
+        let (mut older, mut ends, mut strays) = (pod(&waits, ""), pod(&waits, ""), pod(&waits, ""));
+        older.annotations_mut().insert(labels::TEMPLATE_HASH.to_owned(), "another".to_owned());
+        ends.metadata.deletion_timestamp = serde_json::from_value(json!("1970-01-01T00:00:00Z")).unwrap();
+        strays.labels_mut().insert(labels::WARMPOOL.to_owned(), "gone".to_owned());
+        let old = [older, ends, strays];
+        let check = agent(&old);
+        assert!(!check.is_bad() && check.lines().contains("earlier templates"), "{check:?}");
+        let unknown = super::agent(&[pod(&waits, "")], &[], Timestamp::UNIX_EPOCH);
+        assert!(unknown.is_bad(), "no template is known: {unknown:?}");
+        let check = agent(&[&old[..], &[pod(&has, "sha")]].concat());
+        assert!(matches!(check.finding, Finding::Good(_)), "{check:?}");
+    }
+
+    #[test]
     fn an_operator_that_is_not_at_work_is_said_to_be_in_the_way() {
         let no = AtWork::No("nobody renews the Lease".into());
         let ready = super::operators(&[operator(true, Some(true))], &no);
@@ -384,7 +416,7 @@ mod tests {
         assert!(old.is_bad(), "{old:?}");
         let mut starts = pod(&json!({ "waiting": { "reason": "PodInitializing" } }), "");
         starts.metadata.creation_timestamp = made;
-        let check = super::agent(&[starts], at(3));
+        let check = super::agent(&[starts], &[pool(&Value::Null)], at(3));
         assert!(check.lines().contains("the pods here just start"), "{check:?}");
         let starting = operators(&[Operator { is_starting: true, ..operator(false, None) }]);
         assert!(!starting.is_bad() && starting.lines().contains("it just starts: 1, image i"), "{starting:?}");
