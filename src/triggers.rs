@@ -266,16 +266,19 @@ impl Source for TaskRow {
     }
 
     /// A Task that is deleted in flight counts as ended when its deletion is seen. Not recorded are a Task whose Sandbox is gone, and one that
-    /// sets its Sandbox up, which does not count against idleness.
+    /// sets its Sandbox up, which does not count against idleness. Which Sandbox it ran for is a record that can be forged.
     fn remember(change: &Change<Self>, tables: &mut Tables, clock: &Clock) {
-        if let (Some(row), None) = (&change.before, &change.after)
-            && let Some(uid) = row.sandbox_uid()
-            && tables.sandboxes.get(&row.sandbox()).is_none_or(|present| Uid::of(&*present.sandbox) != uid)
-        {
-            tables.last_finished.remove(&(row.key().namespace, uid));
-            return;
-        }
         let id = |row: &TaskRow| row.sandbox_uid().map(|uid| (row.key().namespace, uid));
+        if let Some(row) = change.before.as_deref()
+            && let Some(sandbox) = id(row)
+            && change.after.as_deref().and_then(id).as_ref() != Some(&sandbox)
+            && tables.sandboxes.get(&row.sandbox()).is_none_or(|present| present.id() != sandbox)
+        {
+            tables.last_finished.remove(&sandbox);
+            if change.after.is_none() {
+                return;
+            }
+        }
         let ended: Option<(SandboxId, Timestamp)> = match (&change.before, &change.after) {
             (Some(row), _) | (None, Some(row)) if row.setup_of.is_some() => None,
             (_, Some(row)) if row.state().is_finished() => id(row).zip(row.ended_on_record()),
@@ -437,6 +440,24 @@ mod tests {
         apply(&mut tables, task("t", "Failed", Some(at(8))));
         delete::<TaskRow>(&mut tables, "t");
         assert!(tables.last_finished.is_empty());
+    }
+
+    #[test]
+    fn a_task_whose_record_of_its_sandbox_is_changed_leaves_nothing_behind() {
+        let ran_for = |uid: &str| {
+            let mut object = (*task("t", "Succeeded", Some(at(7))).task).clone();
+            object.status.as_mut().unwrap().sandbox_uid = Some(uid.into());
+            TaskRow::new(object)
+        };
+        let mut tables = Tables::default();
+        apply(&mut tables, sandbox());
+        for uid in ["sandbox", "forged", "forged-again", "sandbox"] {
+            apply(&mut tables, ran_for(uid));
+        }
+        assert_eq!((last(&tables), tables.last_finished.len()), (Some(at(7)), 1));
+        apply(&mut tables, ran_for("forged"));
+        delete::<TaskRow>(&mut tables, "t");
+        assert_eq!((last(&tables), tables.last_finished.len()), (Some(at(7)), 1), "the Sandbox is still there");
     }
 
     #[test]
