@@ -1,7 +1,7 @@
 //! A list on its way in. It is taken over as a whole, or whoever looks meanwhile would decide on a part of it: that a later Task is the first
 //! of its Sandbox, say, while the earlier one is still to come.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use super::table::{Change, Row, Table};
 use crate::object::Key;
@@ -9,14 +9,7 @@ use crate::object::Key;
 /// What was listed so far. Of an object that is known in this version only the key is kept, so that another list of what there is takes
 /// little memory.
 #[derive(Debug)]
-pub(super) struct Listing<R>(BTreeMap<Key, Option<Listed<R>>>);
-
-/// A row, and the one that it is to replace.
-#[derive(Debug)]
-struct Listed<R> {
-    row: R,
-    present: Option<Arc<R>>,
-}
+pub(super) struct Listing<R>(BTreeMap<Key, Option<R>>);
 
 impl<R> Default for Listing<R> {
     fn default() -> Self {
@@ -26,23 +19,21 @@ impl<R> Default for Listing<R> {
 
 impl<R: Row> Listing<R> {
     /// Adds a row, in whose place there is this one.
-    pub(super) fn add(&mut self, row: R, present: Option<Arc<R>>) {
-        let is_known = present.as_ref().is_some_and(|present| version(&**present) == version(&row));
-        self.0.insert(row.key(), (!is_known).then_some(Listed { row, present }));
+    pub(super) fn add(&mut self, row: R, present: Option<&R>) {
+        let is_known = present.is_some_and(|present| version(present) == version(&row));
+        self.0.insert(row.key(), (!is_known).then_some(row));
     }
 
-    /// Puts the list in the place of what was known, whatever that was; returns the changes. A row that was replaced since its object was
-    /// listed has the answer to a write, and stays where that is newer.
+    /// Puts the list in the place of what was known, whatever that was; returns the changes. Only what no watch has told of yet, the newer
+    /// answer to a write, stays: the list may have been made before that write. The next list is taken as it is.
     pub(super) fn take_over(self, table: &mut Table<R>) -> Vec<Change<R>> {
+        let ahead = table.take_ahead();
         let gone: Vec<Key> = table.keys().filter(|key| !self.0.contains_key(key)).cloned().collect();
         let mut changes: Vec<_> = gone.iter().map(|key| table.delete(key)).collect();
-        for (key, listed) in self.0 {
-            let is_as_it_was = |listed: &Listed<R>| {
-                listed.present.as_deref().map(version) == table.get(&key).map(AsRef::as_ref).map(version)
-            };
-            let Some(listed) = listed else { continue };
-            if is_as_it_was(&listed) || !table.has_same(&listed.row) || table.precedes(&listed.row) {
-                changes.push(table.apply(listed.row));
+        for (key, row) in self.0 {
+            let Some(row) = row else { continue };
+            if !ahead.contains(&key) || !table.has_same(&row) || table.precedes(&row) {
+                changes.push(table.apply(row));
             }
         }
         changes

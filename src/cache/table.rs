@@ -45,6 +45,8 @@ pub(super) fn version(metadata: &ObjectMeta) -> Option<i64> {
 pub struct Table<R: Row> {
     rows: BTreeMap<Key, Arc<R>>,
     index: BTreeMap<R::Index, BTreeSet<(R::Place, Key)>>,
+    /// Where the row is the answer to a write that no watch has told of yet.
+    ahead: BTreeSet<Key>,
 }
 
 /// A row came, went or was replaced.
@@ -79,7 +81,7 @@ impl<R: Row> Change<R> {
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), index: BTreeMap::new() }
+        Self { rows: BTreeMap::new(), index: BTreeMap::new(), ahead: BTreeSet::new() }
     }
 }
 
@@ -144,12 +146,35 @@ impl<R: Row> Table<R> {
         Change { before, after: Some(after), version }
     }
 
+    /// The same, of the answer to a write.
+    pub(super) fn learn(&mut self, row: R) -> Change<R> {
+        let key = row.key();
+        let change = self.apply(row);
+        self.ahead.insert(key);
+        change
+    }
+
+    /// A watch has told of this row.
+    pub(super) fn confirm(&mut self, row: &R) {
+        let key = row.key();
+        if self.get(&key).is_some_and(|present| present.metadata().resource_version == row.metadata().resource_version)
+        {
+            self.ahead.remove(&key);
+        }
+    }
+
+    /// Where rows are answers to writes that no watch has told of yet; from now on none are.
+    pub(super) fn take_ahead(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.ahead)
+    }
+
     /// Takes the row at `key` out.
     pub fn delete(&mut self, key: &Key) -> Change<R> {
         Change { before: self.remove(key), after: None, version: None }
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<R>> {
+        self.ahead.remove(key);
         let row = self.rows.remove(key)?;
         for index in row.indexes() {
             if let Some(places) = self.index.get_mut(&index) {

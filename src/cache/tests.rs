@@ -116,7 +116,7 @@ fn task(name: &str, version: i64, status: &Value) -> Task {
 fn a_task_whose_sandbox_is_deleted_while_tasks_are_listed_is_as_the_list_has_it() {
     let (mut table, mut listing) = (Table::default(), listing::Listing::default());
     table.apply(TaskRow::new(task("t", 4, &Value::Null)));
-    listing.add(TaskRow::new(task("t", 6, &Value::Null)), table.get(&key("t")).cloned());
+    listing.add(TaskRow::new(task("t", 6, &Value::Null)), table.get(&key("t")).map(AsRef::as_ref));
     let noted = TaskRow::clone(table.get(&key("t")).unwrap()).outliving(Uid("s".into()));
     table.apply(noted);
     assert_eq!(listing.take_over(&mut table).len(), 1);
@@ -140,8 +140,8 @@ fn an_answer_that_is_learned_while_a_list_is_read_replaces_nothing_newer_of_the_
     ] {
         let (mut table, mut listing) = (Table::default(), listing::Listing::default());
         table.apply(of("a", 4));
-        listing.add(listed, table.get(&key("t")).cloned());
-        table.apply(learned);
+        listing.add(listed, table.get(&key("t")).map(AsRef::as_ref));
+        table.learn(learned);
         listing.take_over(&mut table);
         let found = table.get(&key("t")).unwrap().metadata();
         assert_eq!((found.uid.as_deref(), found.resource_version.as_deref()), (Some(expected.0), Some(expected.1)));
@@ -681,6 +681,36 @@ fn what_was_learned_during_a_list_is_newer_than_the_list() {
     watched.list(&[("a", "2")]);
     watched.take(watcher::Event::InitDone);
     assert_eq!(watched.known(), known(&[("a", "2")]), "a list is the truth whatever was known");
+}
+
+/// A list that was made before a write brings its object as it was.
+#[test]
+fn a_list_takes_no_object_back_to_what_it_was_before_a_write_that_no_watch_has_told_of() {
+    let mut watched = Watched::new();
+    let list = |watched: &mut Watched, listed: &[(&str, &str)]| {
+        watched.take(watcher::Event::Init);
+        watched.list(listed);
+        watched.take(watcher::Event::InitDone);
+        watched.known()
+    };
+    list(&mut watched, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]);
+    for name in ["a", "b", "c"] {
+        watched.watch.learn::<SandboxRow>(at_version(name, "5"));
+    }
+    watched.take(watcher::Event::Apply(Guarded(Ok(at_version("a", "3")))));
+    watched.take(watcher::Event::Apply(Guarded(Ok(at_version("b", "5")))));
+    watched.take(watcher::Event::Apply(Guarded(Ok(at_version("d", "5")))));
+    let listed = [("a", "4"), ("b", "4"), ("d", "4")];
+    let expected = known(&[("a", "5"), ("b", "4"), ("d", "4")]);
+    assert_eq!(list(&mut watched, &listed), expected, "b's and d's had been told of, so etcd was restored; c is gone");
+    assert_eq!(list(&mut watched, &listed), known(&listed), "of a's there was to be word before another list");
+    watched.watch.learn::<SandboxRow>(at_version("a", "6"));
+    let mut another = at_version("a", "2");
+    another.metadata.uid = Some("another".into());
+    watched.take(watcher::Event::Init);
+    watched.take(watcher::Event::InitApply(Guarded(Ok(another))));
+    watched.take(watcher::Event::InitDone);
+    assert_eq!(watched.known(), known(&[("a", "2")]), "another of its name is no older one");
 }
 
 #[test]

@@ -155,8 +155,10 @@ impl Watch {
     pub fn learn<S: Source>(&self, object: S::Object) {
         let row = S::row(object, self.clock.now());
         let mut tables = self.cache.write();
-        if S::table(&mut tables).precedes(&row) {
-            self.apply(row, &mut tables);
+        let table = S::table(&mut tables);
+        if table.precedes(&row) {
+            let change = table.learn(row);
+            self.tell(&change, &mut tables);
         }
     }
 
@@ -168,7 +170,7 @@ impl Watch {
                 if let Some(object) = readable::<S>(object) {
                     let row = S::row(object, self.clock.now());
                     let present = S::table(&mut self.cache.write()).get(&row.key()).cloned();
-                    listing.add(row, present);
+                    listing.add(row, present.as_deref());
                 }
             }
             watcher::Event::InitDone => {
@@ -196,13 +198,11 @@ impl Watch {
         let mut tables = self.cache.write();
         let table = S::table(&mut tables);
         if !table.has_same(&row) || table.precedes(&row) {
-            self.apply(row, &mut tables);
+            let change = table.apply(row);
+            self.tell(&change, &mut tables);
+        } else {
+            table.confirm(&row);
         }
-    }
-
-    fn apply<S: Source>(&self, row: S, tables: &mut Tables) {
-        let change = S::table(tables).apply(row);
-        self.tell(&change, tables);
     }
 
     fn delete<S: Source>(&self, key: &Key, version: Option<i64>) {
