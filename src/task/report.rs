@@ -46,7 +46,7 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
     let mut status = base(observed);
     let succeeded = verdict.reason == TaskReason::Succeeded;
     status.state = Some(if succeeded { TaskState::Succeeded } else { TaskState::Failed });
-    let ended_at = ended_at(observed, runs, now);
+    let ended_at = ended_at(observed, runs, now).max(status.started_at.as_ref().map_or(Timestamp::MIN, |at| at.0));
     status.blame = verdict.blame;
     status.completed_at = Some(MicroTime(ended_at));
     let took = status.started_at.as_ref().map(|at| ended_at.duration_since(at.0));
@@ -71,7 +71,8 @@ pub(super) fn finished(observed: &Observed, verdict: &Verdict, runs: &[StepRun],
     with_conditions(observed, status, (Truth::True, succeeded.into()), (verdict.reason, &message), now)
 }
 
-/// When it ended: in the pod, as far as that was heard, however much later it is noticed.
+/// When it ended: in the pod, as far as that was heard, however much later it is noticed. By a clock that was set back, or another operator's, that
+/// may be before it was started.
 fn ended_at(observed: &Observed, runs: &[StepRun], now: Timestamp) -> Timestamp {
     let heard = observed.run.as_ref().and_then(|run| run.ended.as_ref()).map_or(now, |ended| ended.at);
     runs.last().and_then(|run| run.ended_at).unwrap_or(heard)
@@ -81,7 +82,7 @@ fn ended_at(observed: &Observed, runs: &[StepRun], now: Timestamp) -> Timestamp 
 fn ended(name: &str, type_: StepType, run: &StepRun, verdict: &Verdict, at: Timestamp) -> StepStatus {
     let mut step = untouched(name, StepState::Failed);
     step.started_at = Some(MicroTime(run.started_at));
-    step.completed_at = Some(MicroTime(run.ended_at.unwrap_or(at)));
+    step.completed_at = Some(MicroTime(run.ended_at.unwrap_or(at).max(run.started_at)));
     if type_ == StepType::Command {
         let ((stdout, out_cut), (stderr, err_cut)) = (run.stdout.text(), run.stderr.text());
         (step.stdout, step.stderr) = (Some(stdout), Some(stderr));

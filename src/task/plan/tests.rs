@@ -790,6 +790,22 @@ fn a_report_says_what_became_of_each_step_and_at_the_top_what_the_last_command_d
     assert_eq!((status.step.as_deref(), times(&status)), (None, (Some(late), None)));
 }
 
+/// Clocks are set back, and those of two operators differ.
+#[test]
+fn nothing_ends_before_it_was_started() {
+    let recorded = json!({ "state": "Running", "startedAt": at(50_000).to_string(), "sandboxUID": "sandbox" });
+    let observed = |run: Option<RunView>| Observed { row: task(&json!({}), &recorded), ..running(run) };
+    let interrupted = Verdict::new(TaskReason::Interrupted, "why");
+    let completed = RunView { started_at: Some(at(50_000)), ..over(RunEnd::Completed, Some(StepEnd::Exited(0))) };
+    let ended = StepRun { ended_at: Some(at(9_000)), end: Some(StepEnd::Exited(0)), ..StepRun::new(at(50_000)) };
+    for (run, runs) in [(None, vec![]), (None, vec![StepRun::new(at(50_000))]), (Some(completed), vec![ended])] {
+        let status = report::finished(&observed(run), &interrupted, &runs, at(9_000));
+        let ends: Vec<_> = status.steps.iter().map(|step| &step.completed_at).chain([&status.completed_at]).collect();
+        assert!(ends.iter().all(|end| end.as_ref().is_some_and(|end| end.0 == at(50_000))), "{ends:?}");
+        assert_eq!(status.duration.as_deref(), Some("0ms"));
+    }
+}
+
 /// A Sandbox with a setup, of which this is on record: the uid of its Task and its state.
 fn set_up(recorded: Option<(&str, &str)>) -> Arc<SandboxRow> {
     let mut object = serde_json::to_value(&*sandbox("Pending").sandbox).unwrap();
