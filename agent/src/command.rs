@@ -90,7 +90,7 @@ fn refused(program: &str, env: &[Variable], error: &std::io::Error) -> StepEnd {
     let not_executable = |code, message: &str| StepEnd::NotExecutable { code, message: format!("{name}: {message}") };
     match refusal::kind(program, env, error) {
         Kind::NotFound => not_executable(127, refusal::NOT_FOUND),
-        Kind::NotExecutable => not_executable(126, &refusal::not_executable(error)),
+        Kind::NotExecutable => not_executable(126, &refusal::not_executable(program, env, error)),
         _ => StepEnd::StartError(format!("{name} cannot be started: {error}")),
     }
 }

@@ -1,6 +1,6 @@
 //! Why a program could not be started, for steps and live processes alike.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, io, path::PathBuf};
 
 use arl_agent::message::{Variable, error::Kind};
 use nix::errno::Errno;
@@ -17,9 +17,15 @@ pub fn named(program: &str) -> &str {
 }
 
 /// What is said of a program that is there and cannot be executed.
-pub fn not_executable(error: &std::io::Error) -> String {
+pub fn not_executable(program: &str, env: &[Variable], error: &io::Error) -> String {
     let advice = match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EACCES) => "; if it is a script, chmod +x it, or run it by its interpreter, such as sh",
+        Some(Errno::EACCES) => match found(program, env).map(|path| path.metadata()) {
+            Some(Ok(found)) if found.is_dir() => "; it is a directory",
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                "; a directory of its path may not be searched by the user that the command runs as"
+            }
+            _ => "; if it is a script, chmod +x it, or run it by its interpreter, such as sh",
+        },
         Some(Errno::ENOEXEC) => "; it is a script without a #! line, or for another kind of machine",
         _ => "",
     };
@@ -27,11 +33,11 @@ pub fn not_executable(error: &std::io::Error) -> String {
 }
 
 /// What the error of a start of `program` means; of one that no system call gave: that the request makes no sense.
-pub fn kind(program: &str, env: &[Variable], error: &std::io::Error) -> Kind {
+pub fn kind(program: &str, env: &[Variable], error: &io::Error) -> Kind {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ENAMETOOLONG) => Kind::NotFound,
         // The C library says so too where a directory of PATH cannot be entered, and no other has the program.
-        Some(Errno::EACCES) if !program.contains('/') && !is_in_path(program, env) => Kind::NotFound,
+        Some(Errno::EACCES) if found(program, env).is_none() => Kind::NotFound,
         Some(Errno::EACCES | Errno::EPERM | Errno::ENOEXEC | Errno::EISDIR | Errno::ELOOP) => Kind::NotExecutable,
         Some(Errno::E2BIG) => Kind::TooLarge,
         Some(_) => Kind::Other,
@@ -39,11 +45,15 @@ pub fn kind(program: &str, env: &[Variable], error: &std::io::Error) -> Kind {
     }
 }
 
-fn is_in_path(program: &str, env: &[Variable]) -> bool {
+/// What would be started, as far as that can be seen.
+fn found(program: &str, env: &[Variable]) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(program.into());
+    }
     let own = env.iter().rfind(|variable| variable.name == "PATH").map(|path| OsString::from(&path.value));
     // As the C library has it where there is none.
     let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/usr/local/bin:/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| directory.join(program).exists())
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.exists())
 }
 
 #[cfg(test)]
@@ -52,9 +62,11 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_program_helps_and_is_short() {
-        let said = |errno: Errno| not_executable(&std::io::Error::from_raw_os_error(errno as i32));
+        let said = |errno: Errno| not_executable("p", &[], &io::Error::from_raw_os_error(errno as i32));
         assert!(said(Errno::EACCES).contains("chmod +x") && said(Errno::ENOEXEC).contains("#! line"));
         assert!(said(Errno::EISDIR).ends_with(')'));
+        let denied = not_executable("/usr", &[], &io::Error::from_raw_os_error(Errno::EACCES as i32));
+        assert!(denied.ends_with("; it is a directory"), "{denied}");
         assert_eq!(named(&"\u{e9}".repeat(100_000)).len(), NAME_MAX);
     }
 
@@ -62,7 +74,7 @@ mod tests {
     fn a_program_that_no_directory_has_is_not_found_whatever_the_system_says() {
         let path = |value: &str| vec![Variable { name: "PATH".into(), value: value.into() }];
         let kind = |program: &str, env: &[Variable], errno: Errno| {
-            kind(program, env, &std::io::Error::from_raw_os_error(errno as i32))
+            kind(program, env, &io::Error::from_raw_os_error(errno as i32))
         };
         let refused = Errno::EACCES;
         assert_eq!(kind("no-such-program", &[], refused), Kind::NotFound);

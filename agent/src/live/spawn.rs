@@ -108,12 +108,12 @@ fn standard(program: &Program, descriptors: Vec<OwnedFd>) -> std::io::Result<[St
     Ok([stdin, next(true), next(true)])
 }
 
-fn refused(name: &str, env: &[Variable], error: &std::io::Error) -> Error {
-    let kind = refusal::kind(name, env, error);
-    let name = refusal::named(name);
+fn refused(program: &str, env: &[Variable], error: &std::io::Error) -> Error {
+    let kind = refusal::kind(program, env, error);
+    let name = refusal::named(program);
     let message = match kind {
         Kind::NotFound => format!("{name}: {}", refusal::NOT_FOUND),
-        Kind::NotExecutable => format!("{name}: {}", refusal::not_executable(error)),
+        Kind::NotExecutable => format!("{name}: {}", refusal::not_executable(program, env, error)),
         Kind::TooLarge => format!("{name}: the arguments or variables are too many: {error}"),
         Kind::Invalid => format!("{name}: cannot be started: {error}"),
         _ => format!("{name} cannot be started: {error}"),

@@ -210,6 +210,8 @@ fn a_program_that_cannot_be_started_is_named_in_a_few_words() {
     let said = words("long", &long, 127);
     assert!(said.starts_with('\u{e9}') && said.len() < 1024, "{} bytes", said.len());
     assert!(words("mode", &path, 126).contains("chmod +x"));
+    let said = words("directory", &pod.path("work").to_string_lossy(), 126);
+    assert!(said.contains("it is a directory") && !said.contains("chmod"), "{said}");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     assert!(words("format", &path, 126).contains("#! line"));
     std::fs::write(&script, "#!/bin/sh\r\necho hi\r\n").unwrap();

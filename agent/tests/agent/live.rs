@@ -1,6 +1,9 @@
 //! Live processes: what they are given, what they print, and how they end.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use arl_agent::{
     frame::encode,
@@ -446,6 +449,13 @@ fn another_user_has_its_own_groups_home_and_rights() {
     let tty = Some(Size { rows: 3, columns: 3 });
     let taken = run(&mut stream, Start { tty, ..as_user(4, "nobody", "exec <$(tty) && id -u") });
     assert!(taken.stdout().contains("65534"), "{taken:?}");
+    let closed = pod.path("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let program = closed.join("program").to_string_lossy().into_owned();
+    let start = Start { user: Some("nobody".into()), cwd: Some("/".into()), ..start(5, &[&program]) };
+    let error = run(&mut stream, start).end.unwrap().unwrap_err();
+    assert!(error.message.contains("may not be searched") && !error.message.contains("chmod"), "{error:?}");
 }
 
 #[test]
