@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 /// What is kept of a container's spec.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -18,6 +18,8 @@ pub struct Container {
     pub has_post_start: bool,
     /// When it is started again, where it says so itself.
     pub(super) restarts: Option<Restarts>,
+    /// By which of the exit codes its rules may have it started again, whatever else it says: a bit each.
+    rules: Option<Box<[u64; 4]>>,
     start_budget_s: u32,
 }
 
@@ -27,8 +29,6 @@ pub(super) enum Restarts {
     Always,
     OnFailure,
     Never,
-    /// As rules say, by its exit code. They may be many, and later Kubernetes has others.
-    ByRules,
 }
 
 impl Restarts {
@@ -48,7 +48,6 @@ impl fmt::Display for Restarts {
             Self::Always => "restartPolicy Always",
             Self::OnFailure => "restartPolicy OnFailure",
             Self::Never => "restartPolicy Never",
-            Self::ByRules => "restartPolicyRules",
         })
     }
 }
@@ -58,6 +57,18 @@ impl Container {
     pub fn start_budget(&self) -> Duration {
         Duration::from_secs(self.start_budget_s.into())
     }
+
+    /// Whether rules say when it is started again, before its policy does.
+    pub(super) fn has_rules(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// Whether one of its rules may have it started again after it ended with this code.
+    pub(super) fn may_restart_by_rule(&self, code: i32) -> bool {
+        let place = usize::try_from(code).unwrap_or(usize::MAX);
+        let is_among = |codes: &[u64; 4]| codes.get(place / 64).is_none_or(|codes| codes >> (place % 64) & 1 == 1);
+        self.rules.as_deref().is_some_and(is_among)
+    }
 }
 
 impl From<Spec> for Container {
@@ -66,10 +77,8 @@ impl From<Spec> for Container {
             goes_on: spec.restart_policy == "Always",
             has_ending_probe: spec.liveness_probe.is_some() || spec.startup_probe.is_some(),
             has_post_start: spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()),
-            restarts: match spec.restart_policy_rules.as_deref() {
-                None | Some([]) => Restarts::of(&spec.restart_policy),
-                Some(_) => Some(Restarts::ByRules),
-            },
+            restarts: Restarts::of(&spec.restart_policy),
+            rules: restarted_by(&spec.restart_policy_rules),
             start_budget_s: spec.start_budget_s(),
             name: spec.name,
         }
@@ -82,11 +91,45 @@ impl From<Spec> for Container {
 struct Spec {
     name: String,
     restart_policy: String,
-    restart_policy_rules: Option<Vec<IgnoredAny>>,
+    restart_policy_rules: Vec<Rule>,
     startup_probe: Option<Probe>,
     readiness_probe: Option<Probe>,
     liveness_probe: Option<Probe>,
     lifecycle: Option<Lifecycle>,
+}
+
+/// What to do with a container after some of its ends. Whatever it is, one that it is done for is started again; later Kubernetes may have
+/// other conditions and operators.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Rule {
+    exit_codes: Option<ExitCodes>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ExitCodes {
+    operator: String,
+    values: Vec<i32>,
+}
+
+impl Rule {
+    fn may_hold(&self, code: i32) -> bool {
+        self.exit_codes.as_ref().is_none_or(|codes| match codes.operator.as_str() {
+            "In" => codes.values.contains(&code),
+            "NotIn" => !codes.values.contains(&code),
+            _ => true,
+        })
+    }
+}
+
+/// The exit codes that rules may hold for, a bit each. The rules themselves may be many.
+fn restarted_by(rules: &[Rule]) -> Option<Box<[u64; 4]>> {
+    let mut codes = Box::new([0; 4]);
+    for code in (0..=255u8).filter(|code| rules.iter().any(|rule| rule.may_hold((*code).into()))) {
+        codes[usize::from(code / 64)] |= 1 << (code % 64);
+    }
+    (!rules.is_empty()).then_some(codes)
 }
 
 /// A probe. The API server fills in what a template leaves out; these are the same numbers.
@@ -178,6 +221,25 @@ mod tests {
         ] {
             let found = container(&json!({ "name": "c", "startupProbe": startup, "readinessProbe": readiness }));
             assert_eq!(found.start_budget().as_secs(), expected, "{startup} {readiness}");
+        }
+    }
+
+    #[test]
+    fn of_rules_it_is_kept_which_exit_codes_they_may_hold_for() {
+        let rule = |operator: &str, values: &[i32]| json!({ "action": "Restart", "exitCodes": { "operator": operator, "values": values } });
+        let all: Vec<i32> = (0..=255).collect();
+        for (rules, expected) in [
+            (json!([]), vec![]),
+            (json!([rule("In", &[0, 42, 255])]), vec![0, 42, 255]),
+            (json!([rule("NotIn", &all[1..])]), vec![0]),
+            (json!([rule("In", &[3]), rule("In", &[64, 70_000, -1])]), vec![3, 64]),
+            (json!([rule("In", &[3]), rule("Between", &[5, 6])]), all.clone()),
+            (json!([{ "action": "RestartPod", "signals": [9] }]), all.clone()),
+        ] {
+            let found = container(&json!({ "name": "c", "restartPolicyRules": rules }));
+            let codes: Vec<i32> = all.iter().copied().filter(|code| found.may_restart_by_rule(*code)).collect();
+            assert_eq!((codes, found.has_rules()), (expected, rules != json!([])), "{rules}");
+            assert_eq!([256, -1].map(|code| found.may_restart_by_rule(code)), [found.has_rules(); 2], "nobody knows");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use arl_crds::Blame;
 
-use super::{Pod, Terminated, container::Restarts};
+use super::{Container, Pod, Terminated, container::Restarts};
 
 /// Who ended a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ fn by_a_container(pod: &Pod) -> Loss {
 }
 
 fn policy(pod: &Pod, container: &str) -> String {
-    let policy = pod.restarts(container);
+    let policy = pod.policy(container);
     policy.map(|policy| format!(", and with {policy} the pod ended with it")).unwrap_or_default()
 }
 
@@ -189,27 +189,39 @@ impl Pod {
     pub fn executor_is_over(&self) -> bool {
         let ended = self.executor_status().and_then(|c| c.state.terminated.as_ref());
         ended.is_some_and(|end| match self.restarts(self.executor()) {
+            _ if self.container(self.executor()).is_some_and(|c| c.may_restart_by_rule(end.exit_code)) => {
+                self.is_terminal()
+            }
             Some(Restarts::Never) => true,
             Some(Restarts::OnFailure) => end.exit_code == 0,
-            Some(Restarts::ByRules) => self.is_terminal(),
             Some(Restarts::Always) | None => false,
         })
     }
 
-    /// When this container is started again: as it says itself, else as the pod does.
+    /// When this container is started again where no rule of its own says so: as it says itself, else as the pod does.
     fn restarts(&self, container: &str) -> Option<Restarts> {
         let own = self.container(container).and_then(|c| c.restarts);
         own.or_else(|| Restarts::of(&self.spec.restart_policy))
     }
 
+    /// What says when this container is started again.
+    fn policy(&self, container: &str) -> Option<String> {
+        let rules = self.has_rules(container).then(|| "restartPolicyRules".to_owned());
+        rules.or_else(|| self.restarts(container).map(|policy| policy.to_string()))
+    }
+
+    fn has_rules(&self, container: &str) -> bool {
+        self.container(container).is_some_and(Container::has_rules)
+    }
+
     /// What says when its executor container is started again, such as `restartPolicy Never`.
     pub fn executor_policy(&self) -> String {
-        self.restarts(self.executor()).map(|policy| policy.to_string()).unwrap_or_default()
+        self.policy(self.executor()).unwrap_or_default()
     }
 
     /// Whether this container is never started again.
     pub fn never_restarts(&self, container: &str) -> bool {
-        self.restarts(container) == Some(Restarts::Never)
+        self.restarts(container) == Some(Restarts::Never) && !self.has_rules(container)
     }
 
     /// The init container that failed, and how.
@@ -526,8 +538,12 @@ mod tests {
             (never, always, false, 1, false, true),
             (never, failure, false, 0, true, false),
             (never, failure, false, 1, false, false),
-            (never, never, true, 1, false, false),
-            (always, failure, true, 0, false, false),
+            (never, never, true, 1, true, false),
+            (never, never, true, 42, false, false),
+            (never, "", true, 1, true, false),
+            (always, failure, true, 0, true, false),
+            (always, failure, true, 1, false, false),
+            (never, always, true, 1, false, true),
         ] {
             let case = format!("{pod} {own:?} {rules} {code}");
             let mut container = json!({ "name": "executor", "restartPolicy": own });
@@ -542,7 +558,7 @@ mod tests {
                 serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
             };
             assert_eq!(of("Running", json!({})).executor_is_over(), is_over, "{case}");
-            assert_eq!(of("Failed", json!({})).executor_is_over(), is_over || rules, "{case}");
+            assert_eq!(of("Failed", json!({})).executor_is_over(), is_over || code == 42, "{case}");
             let deleted = how_lost(Some(&of("Failed", json!({ "deletionTimestamp": "2026-01-01T00:00:00Z" }))));
             assert_eq!(deleted.message == "was deleted", by_deletion, "{case}: {deleted:?}");
             let ended = how_lost(Some(&of("Failed", json!({})))).message;
