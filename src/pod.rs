@@ -197,6 +197,11 @@ impl Pod {
         self.annotations()?.get(labels::TEMPLATE_HASH).map(String::as_str)
     }
 
+    /// The fingerprint of the image that its agent comes from, of a pod that is not ready.
+    pub fn agent_image(&self) -> Option<&str> {
+        self.annotations()?.get(labels::AGENT_IMAGE).map(String::as_str)
+    }
+
     /// Whether its deletion has begun.
     pub fn is_deleting(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()

@@ -16,6 +16,8 @@ pub const TEMPLATE_HASH: &str = "arl.infra.io/template-hash";
 pub const EXECUTOR: &str = "arl.infra.io/executor";
 /// Annotation: the pod has the agent, and speaks this version of its protocol.
 pub const AGENT: &str = "arl.infra.io/agent";
+/// Annotation: fingerprint of the image that the agent comes from, and of how it is pulled.
+pub const AGENT_IMAGE: &str = "arl.infra.io/agent-image";
 /// Annotation: whether cluster-autoscaler may remove the pod's node.
 /// <https://github.com/kubernetes/autoscaler/blob/master/cluster-autoscaler/FAQ.md>
 pub const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";

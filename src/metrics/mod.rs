@@ -83,7 +83,7 @@ impl Metrics {
             requests: c.counters("rest_client_requests_total", &["code", "method", "host"], "Requests to the API server, by the answer's HTTP status, or <error> where there was none"),
             request_seconds: c.histograms("rest_client_request_duration_seconds", &["verb", "host"], SHORT, "How long the API server took to begin its answer, in seconds; verb is the HTTP method"),
             pod_ready_seconds: c.histograms("arl_warmpool_pod_ready_seconds", &["namespace", "warmpool"], WAIT, "From the creation of a pool's pod until it was Ready, in seconds; the API keeps whole seconds"),
-            pod_replacements: c.counters("arl_warmpool_pod_replacements_total", &["namespace", "warmpool", "reason"], "Idle pods deleted so that another takes their place: ended (failed, evicted or finished) or outdated (of an earlier template)"),
+            pod_replacements: c.counters("arl_warmpool_pod_replacements_total", &["namespace", "warmpool", "reason"], "Idle pods deleted so that another takes their place: ended (failed, evicted or finished) or outdated (of an earlier template, or kept from starting by an earlier agent image)"),
             claims: c.counters("arl_sandbox_claims_total", &["namespace", "warmpool", "result"], "Sandboxes that got a pod: warm (at once) or waited; refused: the API server refused the claim, which is tried again"),
             claim_conflicts: c.counters("arl_claim_conflicts_total", &["namespace", "warmpool"], "Claims of a pod that had changed meanwhile; another is claimed"),
             claim_seconds: c.exemplary("arl_sandbox_claim_seconds", &["namespace", "warmpool", "result"], WAIT, "From the creation of a Sandbox until it had its pod, in seconds"),

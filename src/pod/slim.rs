@@ -38,10 +38,13 @@ impl Pod {
     /// Without what nobody reads of it, and with a bounded number of containers.
     #[must_use]
     pub fn slim(mut self) -> Self {
+        let is_ready = self.is_ready();
         let metadata = &mut self.metadata;
         (metadata.managed_fields, metadata.finalizers) = (None, None);
         if let Some(annotations) = &mut metadata.annotations {
-            annotations.retain(|name, value| ANNOTATIONS.contains(&name.as_str()) && value.len() <= ANNOTATION_MAX);
+            // Where its agent came from concerns nobody once a pod is ready.
+            let is_read = |name: &str| ANNOTATIONS.contains(&name) || !is_ready && name == labels::AGENT_IMAGE;
+            annotations.retain(|name, value| is_read(name) && value.len() <= ANNOTATION_MAX);
         }
         if let Some(labels) = &mut metadata.labels {
             labels.retain(|name, _| LABELS.contains(&name.as_str()));
@@ -65,7 +68,7 @@ impl Pod {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::PodStatus, *};
 
     #[test]
     fn what_nobody_reads_of_a_pods_metadata_is_left_out() {
@@ -74,15 +77,18 @@ mod tests {
         let metadata = json!({
             "name": "n", "finalizers": [large], "ownerReferences": [owner("a", false), owner("b", true)],
             "labels": { labels::WARMPOOL: "p", "other": large },
-            "annotations": { labels::AGENT: "2", labels::EXECUTOR: large, "other": large },
+            "annotations": { labels::AGENT: "2", labels::AGENT_IMAGE: "i", labels::EXECUTOR: large, "other": large },
         });
         let pod: Pod = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
-        let slim = pod.slim();
+        let slim = pod.clone().slim();
         let kept = json!({
             "name": "n", "ownerReferences": [owner("b", true)],
-            "labels": { labels::WARMPOOL: "p" }, "annotations": { labels::AGENT: "2" },
+            "labels": { labels::WARMPOOL: "p" }, "annotations": { labels::AGENT: "2", labels::AGENT_IMAGE: "i" },
         });
         assert_eq!(serde_json::to_value(&slim.metadata).unwrap(), kept);
+        let ready = serde_json::from_value(json!([{ "type": "Ready", "status": "True" }])).unwrap();
+        let ready = Pod { status: PodStatus { conditions: ready, ..PodStatus::default() }, ..pod };
+        assert_eq!(ready.slim().metadata.annotations.map(|kept| kept.len()), Some(1));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Context {
     /// Writes the status as it is before a call that takes long has ended. It is written after the call too.
     async fn record_unanswered(&self, observed: &Observed) {
         let now = self.clock.now();
-        let seen = Observed::read(&self.watch.cache, &Key::of(&*observed.pool), &self.memories, now);
+        let seen = self.observe(&Key::of(&*observed.pool), now);
         let Some(mut seen) = seen.filter(|seen| seen.uid() == observed.uid()) else { return };
         seen.is_unanswered = true;
         let wanted = status::status(&seen, now);

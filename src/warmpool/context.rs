@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arl_crds::{WarmPool, WarmPoolStatus};
+use jiff::Timestamp;
 
 use super::{
     inject::AgentImage,
@@ -29,6 +30,10 @@ pub(super) struct Context {
 }
 
 impl Context {
+    pub(super) fn observe(&self, key: &Key, now: Timestamp) -> Option<Observed> {
+        Observed::read(&self.watch.cache, key, &self.memories, &self.agent, now)
+    }
+
     pub(super) fn remember<T>(&self, observed: &Observed, with: impl FnOnce(&mut Memory) -> T) -> T {
         self.memories.of(&Key::of(&*observed.pool), &observed.uid(), with)
     }

@@ -2,7 +2,7 @@
 //! volume's mounts in the executor container. The rest of the template stays as it is.
 
 use arl_agent::{BIN, DIRECTORY, POD_UID, STATE};
-use arl_crds::labels;
+use arl_crds::{labels, template::fnv1a};
 use serde_json::{Map, Value, json};
 
 /// Name of the init container and the volume.
@@ -22,6 +22,13 @@ pub struct AgentImage {
     pub image: String,
     /// When it is pulled.
     pub pull_policy: String,
+}
+
+impl AgentImage {
+    /// What pods that were made with another one are told by.
+    pub(super) fn fingerprint(&self) -> String {
+        format!("{:016x}", fnv1a(format!("{} {}", self.image, self.pull_policy).as_bytes()))
+    }
 }
 
 /// Adds the agent to a pod's spec, for `executor`, else for the container that would be chosen.

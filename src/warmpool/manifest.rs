@@ -82,6 +82,7 @@ pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
     let annotations = section(&mut metadata, "annotations");
     annotations.insert(labels::TEMPLATE_HASH.into(), json!(pool.spec.fingerprint()));
     annotations.remove(labels::AGENT);
+    annotations.remove(labels::AGENT_IMAGE);
     annotations.remove(labels::EXECUTOR);
     // What an injector adds to the pod, or to its annotations, later changes nothing of what was chosen here.
     if let Ok(chosen) = pool.spec.executor_container() {
@@ -91,6 +92,7 @@ pub(super) fn pod(pool: &WarmPool, number: i64, agent: &AgentImage) -> NewPod {
     annotations.entry(labels::SAFE_TO_EVICT).or_insert_with(|| json!("true"));
     if pool.spec.executor.mode == ExecutorMode::Agent {
         annotations.insert(labels::AGENT.into(), json!(VERSION.to_string()));
+        annotations.insert(labels::AGENT_IMAGE.into(), json!(agent.fingerprint()));
         inject::let_nodes_go(annotations);
     }
     let mut owner = pool.controller_owner_ref(&());
@@ -254,6 +256,7 @@ mod tests {
             (&annotations[labels::AGENT], &annotations[labels::EXECUTOR]),
             (&json!(VERSION.to_string()), &json!("main"))
         );
+        assert!(annotations[labels::AGENT_IMAGE].is_string());
         let spec = &made["spec"];
         assert_eq!(spec["containers"][0], template["spec"]["containers"][0]);
         assert_eq!(

@@ -114,8 +114,7 @@ impl Reconcile for WarmPools {
 
     async fn reconcile(&self, key: &Key) -> Next {
         let planned_at = self.context.clock.now();
-        let Some(mut observed) = Observed::read(&self.context.watch.cache, key, &self.context.memories, planned_at)
-        else {
+        let Some(mut observed) = self.context.observe(key, planned_at) else {
             self.context.memories.forget(key);
             return Ok(None);
         };
@@ -140,7 +139,7 @@ impl Reconcile for WarmPools {
         });
         if was_slow {
             // What was seen before is old by now.
-            let Some(seen) = Observed::read(&self.context.watch.cache, key, &self.context.memories, now) else {
+            let Some(seen) = self.context.observe(key, now) else {
                 return Ok(None);
             };
             observed = Observed { warnings: observed.warnings, ..seen };

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
+    inject::AgentImage,
     manifest,
     memory::{Asked, Memories},
     problem,
@@ -27,6 +28,8 @@ pub(super) struct Observed {
     pub(super) pool: Arc<WarmPool>,
     /// The fingerprint of its template.
     pub(super) template: String,
+    /// The fingerprint of the image that its next pods get their agent from.
+    pub(super) agent: String,
     pub(super) idle: Vec<Arc<Pod>>,
     pub(super) allocated: usize,
     /// The highest number of any pod that is or was in sight, or whose name is taken. What was counts as well, or the view in which the last pod has
@@ -54,7 +57,13 @@ pub(super) struct Observed {
 
 impl Observed {
     /// Nothing where the pool is gone or going: its idle pods are the garbage collector's.
-    pub(super) fn read(cache: &Cache, key: &Key, memories: &Memories, now: Timestamp) -> Option<Self> {
+    pub(super) fn read(
+        cache: &Cache,
+        key: &Key,
+        memories: &Memories,
+        agent: &AgentImage,
+        now: Timestamp,
+    ) -> Option<Self> {
         let tables = cache.read();
         let pool = tables.pools.get(key).filter(|pool| pool.metadata.deletion_timestamp.is_none())?;
         let uid = Uid::of(&**pool);
@@ -100,6 +109,7 @@ impl Observed {
                 demand,
                 scale: Scale::fixed(replicas(pool)),
                 template: tables.template(key).unwrap_or_default().to_owned(),
+                agent: agent.fingerprint(),
                 pool: Arc::clone(pool),
             };
             (memory.level, observed)
@@ -160,9 +170,22 @@ impl Observed {
         let pod = self.idle.iter().find(|pod| Uid::of(&***pod) == *uid)?;
         match () {
             () if pod.is_terminal() => Some("ended"),
-            () if pod.template_hash() != Some(&self.template) => Some("outdated"),
+            () if self.is_outdated(pod) => Some("outdated"),
             () => None,
         }
+    }
+
+    /// Whether a pod was made from an earlier template.
+    pub(super) fn is_of_earlier_template(&self, pod: &Pod) -> bool {
+        pod.template_hash() != Some(&self.template)
+    }
+
+    /// Whether another pod is to take the place of this one, which was made otherwise than it would be now. That its agent is of another image counts
+    /// only where it cannot be had of that: an upgrade of the operator is no reason to replace pods that are well. By what the pod was asked for
+    /// with, since admission may change where images come from.
+    pub(super) fn is_outdated(&self, pod: &Pod) -> bool {
+        let is_of_another_agent = || pod.agent_image().is_some_and(|image| image != self.agent);
+        self.is_of_earlier_template(pod) || problem::lacks_agent(pod) && is_of_another_agent()
     }
 
     /// The idle pods that have ended and are not being deleted yet.

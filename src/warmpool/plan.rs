@@ -69,7 +69,7 @@ impl Over {
 
 /// Decides. `now` only matters while a setback is in force, pods may be missing from the view, or claims go on.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
-    let is_old = |pod: &Pod| pod.template_hash() != Some(&observed.template);
+    let is_old = |pod: &Pod| observed.is_outdated(pod);
     let alive: Vec<&Pod> = observed.alive().collect();
     let old = alive.iter().filter(|pod| is_old(pod)).count();
     let ready = alive.iter().filter(|pod| pod.is_ready()).count();
@@ -113,7 +113,9 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         (1..).map_while(|n| observed.last_number.checked_add(n)).take(allowed.min(at_once)).collect();
     Plan {
         awaited: observed.demand.would_claim.saturating_sub(alive.len()).min(create.len()),
-        rolling_begins: surge == 1 && old == alive.len() && !create.is_empty(),
+        rolling_begins: surge == 1
+            && alive.iter().all(|pod| observed.is_of_earlier_template(pod))
+            && !create.is_empty(),
         create,
         connect: connect(observed, &alive),
         delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),

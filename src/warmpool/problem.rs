@@ -77,6 +77,15 @@ fn waiting(pod: &Pod, said: Option<&PodEvent>) -> Option<Problem> {
     })
 }
 
+/// Whether the operator's own init container, which is the first, fails.
+pub(super) fn lacks_agent(pod: &Pod) -> bool {
+    let fails = |c: &ContainerStatus| {
+        let is_kept = c.state.waiting.as_ref().is_some_and(|waiting| cause(waiting).is_some());
+        is_kept || c.state.terminated.as_ref().is_some_and(|end| end.exit_code != 0)
+    };
+    pod.status.init_container_statuses.iter().any(|c| c.name == inject::NAME && fails(c))
+}
+
 /// The kubelet backs off from what could not be started as from what crashed, and says why only of the last attempt.
 fn unstartable(pod: &Pod) -> Option<Problem> {
     containers(pod).find_map(|(container, _)| {
@@ -146,8 +155,7 @@ fn cause(waiting: &Waiting) -> Option<WarmPoolReason> {
 const CHECK_IMAGE: &str = "check the image's name and tag, the registry, and spec.template.spec.imagePullSecrets";
 /// The user has not named this one.
 const CHECK_AGENT_IMAGE: &str = "this is the operator's image of the agent: correct it there (--agent-image, or agent.image of the chart), \
-     or give the pool's pods the right to pull it by spec.template.spec.imagePullSecrets; delete the pods that were made before that, \
-     as kubectl arl pool roll does";
+     or give the pool's pods the right to pull it by spec.template.spec.imagePullSecrets; these pods are then replaced";
 const CORRECT: &str = "correct what the message names";
 /// Nor has it resources of its own.
 const OWN: &str = "this is the operator's own init container, with the memory of the executor container";

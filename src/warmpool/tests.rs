@@ -95,11 +95,15 @@ impl Scene {
     /// What a reconcile decides and would write.
     fn reconciled(&self) -> (plan::Plan, WarmPoolStatus) {
         let key = Key::new("ns", "p");
-        let observed = Observed::read(&self.cache, &key, &self.memories, self.now).unwrap();
+        let observed = Observed::read(&self.cache, &key, &self.memories, &agent(), self.now).unwrap();
         let plan = plan::plan(&observed, self.now);
         self.memories.of(&key, &observed.uid(), |memory| memory.level = Some(observed.scale.level));
         (plan, status::status(&observed, self.now))
     }
+}
+
+fn agent() -> AgentImage {
+    AgentImage { image: "agent".into(), pull_policy: "Never".into() }
 }
 
 fn object<T: serde::de::DeserializeOwned>(value: &Value) -> T {
@@ -297,7 +301,8 @@ fn it_shrinks_after_the_quiet_time_whoever_held_it_before() {
     (1..11).for_each(|number| drop(scene.pod(number, true, None)));
     let mut seen = Vec::new();
     for _ in 0..9 {
-        let observed = Observed::read(&scene.cache, &Key::new("ns", "p"), &scene.memories, scene.now).unwrap();
+        let observed =
+            Observed::read(&scene.cache, &Key::new("ns", "p"), &scene.memories, &agent(), scene.now).unwrap();
         let (plan, status) = scene.reconciled();
         for pod in &plan.delete {
             scene.cache.write().pods.delete(&pod.key);

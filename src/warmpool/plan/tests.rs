@@ -34,9 +34,16 @@ fn pool(replicas: i32) -> WarmPool {
     pool
 }
 
+fn agent(image: &str) -> AgentImage {
+    AgentImage { image: image.into(), pull_policy: "Never".into() }
+}
+
 fn pod(pool: &WarmPool, number: i64, kind: P) -> Pod {
-    let agent = AgentImage { image: "agent".into(), pull_policy: "Never".into() };
-    let mut manifest = manifest::pod(pool, number, &agent).manifest;
+    pod_of(&agent("agent"), pool, number, kind)
+}
+
+fn pod_of(agent: &AgentImage, pool: &WarmPool, number: i64, kind: P) -> Pod {
+    let mut manifest = manifest::pod(pool, number, agent).manifest;
     manifest["metadata"]["uid"] = json!(format!("pod-{number}"));
     manifest["metadata"]["resourceVersion"] = json!("5");
     if matches!(kind, P::OldReady | P::OldStarting) {
@@ -72,6 +79,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
         scale: Scale::fixed(usize::try_from(replicas).unwrap_or(0)),
         refill: Refill::default(),
         template,
+        agent: agent("agent").fingerprint(),
         last_number,
         late_until: NOW,
         is_gone: false,
@@ -478,6 +486,65 @@ fn that_a_template_changed_is_told_when_the_first_pod_of_it_is_made() {
         seen.late_until = NOW + QUIET;
         assert!(!plan(&seen, NOW).rolling_begins, "case {number}: none is made yet");
     }
+}
+
+/// A pod whose agent comes from this image, with its init container in this state.
+fn with_agent(image: &str, number: i64, state: &serde_json::Value) -> Arc<Pod> {
+    let mut pod = pod_of(&agent(image), &pool(1), number, P::Starting);
+    let container = json!([{ "name": "arl-agent", "state": state }]);
+    pod.status.init_container_statuses = serde_json::from_value(container).unwrap();
+    Arc::new(pod)
+}
+
+#[test]
+fn a_pod_that_is_kept_from_its_agent_is_replaced_where_the_operator_has_another_image_of_it() {
+    let waits = |reason: &str| json!({ "waiting": { "reason": reason } });
+    let ended = |code: i32| json!({ "terminated": { "exitCode": code } });
+    for (image, state, is_replaced) in [
+        ("wrong", waits("ImagePullBackOff"), true),
+        ("agent", waits("ImagePullBackOff"), false),
+        ("wrong", waits("CrashLoopBackOff"), true),
+        ("wrong", ended(128), true),
+        ("wrong", ended(0), false),
+        ("wrong", waits("PodInitializing"), false),
+        ("wrong", json!({ "running": {} }), false),
+    ] {
+        let mut seen = observed(1, &[], None);
+        seen.idle = vec![with_agent(image, 1, &state)];
+        seen.last_number = 1;
+        let plan = plan(&seen, NOW);
+        assert_eq!(
+            (plan.create.len(), plan.delete.len()),
+            [(0, 0), (1, 1)][usize::from(is_replaced)],
+            "{image} {state}"
+        );
+        assert!(!plan.rolling_begins, "the template is what it was");
+    }
+    let mut ready = observed(1, &[P::Ready], None);
+    ready.agent = agent("right").fingerprint();
+    assert_eq!(plan(&ready, NOW), Plan { short: 0, ..Plan::default() }, "it works");
+}
+
+#[test]
+fn pods_that_are_kept_from_their_agent_are_replaced_one_by_one_and_once() {
+    let back_off = json!({ "waiting": { "reason": "ImagePullBackOff" } });
+    let mut seen = observed(5, &[], None);
+    seen.idle = (1..=5).map(|number| with_agent("wrong", number, &back_off)).collect();
+    seen.agent = agent("wrong too").fingerprint();
+    seen.last_number = 5;
+    let mut looks = 0;
+    loop {
+        let plan = plan(&seen, NOW);
+        if plan.create.is_empty() && plan.delete.is_empty() {
+            break;
+        }
+        looks += 1;
+        assert!(plan.create.len() <= 1 && plan.delete.len() <= 1 && looks < 9, "{plan:?}");
+        seen.idle.retain(|pod| plan.delete.iter().all(|deleted| deleted.uid != Uid::of(&**pod)));
+        seen.idle.extend(plan.create.iter().map(|number| with_agent("wrong too", *number, &back_off)));
+        seen.last_number += i64::try_from(plan.create.len()).unwrap();
+    }
+    assert_eq!((seen.idle.len(), seen.last_number), (5, 10));
 }
 
 #[test]

@@ -128,7 +128,8 @@ fn what_the_api_server_warned_of_is_said_until_a_pod_is_made_without_a_warning()
     ] {
         let scene = Scene::new(0, &Value::Null);
         scene.pool(0, &Value::Null, status);
-        let mut seen = Observed::read(&scene.cache, &Key::new("ns", "p"), &scene.memories, scene.now).unwrap();
+        let mut seen =
+            Observed::read(&scene.cache, &Key::new("ns", "p"), &scene.memories, &agent(), scene.now).unwrap();
         seen.warnings = warnings.map(|all| all.into_iter().map(str::to_owned).collect());
         let found = status::status(&seen, scene.now);
         assert_eq!(said(&found, "TemplateWarnings").map(|(.., message)| message), message);
