@@ -42,6 +42,7 @@ pub(in crate::sandbox) fn observed(spec: &Value, status: &Value) -> Observed {
         row: Arc::new(SandboxRow::new(sandbox)),
         pool_exists: true,
         pool_is_at_limit: false,
+        pool_says: None,
         template: None,
         candidate: None,
         refusal: None,
