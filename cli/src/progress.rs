@@ -43,7 +43,10 @@ impl Awaited for WarmPool {
             return if is_template { Progress::Never(said(failing)) } else { Progress::Waiting(said(failing)) };
         }
         match ready {
-            Some(ready) if ready.status == "True" => Progress::Reached,
+            Some(ready) if ready.status == "True" => match self.status.as_ref().map_or(0, |status| status.outdated) {
+                0 => Progress::Reached,
+                old => Progress::Waiting(format!("it rolls, and {old} of its idle pods are of the earlier template")),
+            },
             ready => Progress::Waiting(ready.map_or_else(unserved, said)),
         }
     }
@@ -150,11 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_ready_when_the_operator_has_seen_its_last_change() {
-        let of = |conditions: Vec<Value>| {
+    fn a_pool_is_ready_when_the_operator_has_seen_its_last_change_and_carried_it_out() {
+        let says = |status: &Value| {
             let spec = json!({ "replicas": 1, "template": { "spec": { "containers": [] } } });
-            made::<WarmPool>("WarmPool", &spec, &json!({ "conditions": conditions })).progress()
+            made::<WarmPool>("WarmPool", &spec, status).progress()
         };
+        let of = |conditions: Vec<Value>| says(&json!({ "conditions": conditions }));
+        for (outdated, is_reached) in [(0, true), (2, false)] {
+            let ready = json!({ "outdated": outdated, "conditions": [condition("Ready", "True", "PodsReady", 2)] });
+            assert_eq!(says(&ready) == Progress::Reached, is_reached, "{outdated}");
+        }
         assert_eq!(of(vec![condition("Ready", "True", "PodsReady", 2)]), Progress::Reached);
         assert!(matches!(of(vec![condition("Ready", "True", "PodsReady", 1)]), Progress::Waiting(_)));
         let failing = |reason| of(vec![condition("PodsFailing", "True", reason, 2)]);

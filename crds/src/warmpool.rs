@@ -177,6 +177,9 @@ pub struct WarmPoolStatus {
     /// Number of idle pods, ready or not; what `kubectl scale` and autoscalers read.
     #[serde(default)]
     pub replicas: i32,
+    /// Number of idle pods of an earlier template, which are replaced one by one; 0 once a change of the template is carried out.
+    #[serde(default)]
+    pub outdated: i32,
     /// Label selector of the idle pods; what autoscalers read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,

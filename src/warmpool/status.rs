@@ -46,6 +46,7 @@ pub(super) fn status(observed: &Observed, now: Timestamp) -> WarmPoolStatus {
         allocated: count(observed.allocated),
         total: count(idle + observed.allocated),
         replicas: count(idle),
+        outdated: count(observed.alive().filter(|pod| observed.is_of_earlier_template(pod)).count()),
         selector: Some(format!(
             "{}={},{}={}",
             labels::WARMPOOL,

@@ -376,8 +376,10 @@ async fn pools_and_tasks_need_no_manifest_and_tell_why_they_wait() {
     let before = world.pool_is_ready("busybox", 1).await;
     arl(&world, &["pool", "roll", "busybox"]).await.out();
     arl(&world, &["pool", "scale", "busybox", "2"]).await.out();
+    assert_eq!(arl(&world, &["wait", "pool/busybox"]).await.out(), "warmpool/busybox ready\n");
     let after = world.pool_is_ready("busybox", 2).await;
     assert_ne!(before.spec.fingerprint(), after.spec.fingerprint());
+    assert_eq!(after.status.map(|status| status.outdated), Some(0), "it has rolled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,6 +85,11 @@ async fn a_changed_template_rolls_idle_pods_and_leaves_allocated_ones() {
     let allocated = pods.iter().find(|p| !is_idle(p)).unwrap();
     assert_eq!(allocated.uid(), held);
     assert!(has_version(allocated, "old"));
+    let is_carried_out = |pool: &WarmPool| {
+        let status = pool.status.as_ref();
+        status.is_some_and(|s| s.outdated == 0 && s.observed_generation == pool.metadata.generation)
+    };
+    world.one("p", "it says that it has rolled", is_carried_out).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

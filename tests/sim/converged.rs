@@ -111,6 +111,7 @@ fn pools(state: &State, related: &Related<'_>, findings: &mut Findings) {
         let ready = mine.iter().filter(|p| is_alive(p) && is_ready(p)).count() as u64;
         let idle = mine.iter().filter(|p| is_alive(p)).count() as u64;
         let fresh = mine.iter().filter(current).count();
+        let outdated = mine.iter().filter(|p| is_alive(p) && !current(p)).count() as u64;
         let held = |(p, pod): &(&Id, &std::sync::Arc<Value>)| {
             p.namespace == id.namespace
                 && label(pod, labels::WARMPOOL) == Some(&id.name)
@@ -155,7 +156,8 @@ fn pools(state: &State, related: &Related<'_>, findings: &mut Findings) {
         if matches!(image, Some(ENDS | FAILS)) || mine.iter().any(|pod| breaks_by_itself(pod)) {
             continue;
         }
-        let counts = [("ready", ready), ("allocated", held), ("replicas", idle), ("total", idle + held)];
+        let counts =
+            [("ready", ready), ("allocated", held), ("replicas", idle), ("total", idle + held), ("outdated", outdated)];
         findings.test(Rule::CountsTrueAtRest, counts.iter().all(|(field, count)| status[field] == *count), || {
             format!("{id} has {counts:?} and says {status}")
         });
