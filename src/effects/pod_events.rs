@@ -26,6 +26,10 @@ const ADVISORY: [&str; 8] = [
     "VolumeConditionAbnormal",
 ];
 
+/// With these a kubelet tells, without a warning, how far the start of a container is: its status says nothing while its postStart hook runs.
+const STARTS: [&str; 4] = ["Created", "Pulled", "Pulling", STARTED];
+const STARTED: &str = "Started";
+
 /// How much an Event with this reason says of why a pod is not well.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Weight {
@@ -95,6 +99,16 @@ impl PodEvent {
         Weight::of(&self.reason) == Weight::Advisory
     }
 
+    /// Whether it only tells how far the start of a container is.
+    pub fn is_of_a_start(&self) -> bool {
+        STARTS.contains(&self.reason.as_str())
+    }
+
+    /// Whether this container's command was started, and nothing was said since.
+    pub fn is_of_the_start_of(&self, container: &str) -> bool {
+        self.reason == STARTED && self.is_about(container)
+    }
+
     /// Whether a probe failed.
     pub fn is_of_a_probe(&self) -> bool {
         self.reason == "Unhealthy"
@@ -126,11 +140,17 @@ impl fmt::Display for PodEvent {
 }
 
 impl Effects {
-    /// Of the Warnings among the Events about a pod, the newest of those that say most.
-    pub async fn warning_about(&self, pod: &Version) -> Result<Warning, Failure> {
+    /// Of the Warnings among the Events about a pod, and with `starts` of what its node says of the start of its containers, the newest of those that
+    /// say most.
+    pub async fn warning_about(&self, pod: &Version, starts: bool) -> Result<Warning, Failure> {
         let Some(_one) = self.permits.explain(&pod.key.namespace) else { return Ok(Warning::Later) };
         let (key, api) = (&pod.key, Api::<CoreEvent>::namespaced(self.client.clone(), &pod.key.namespace));
-        let about = format!("regarding.uid={},type=Warning", pod.uid.0);
+        let type_ = if starts { "" } else { ",type=Warning" };
+        let about = format!("regarding.uid={}{type_}", pod.uid.0);
+        let is_telling = |event: &CoreEvent| {
+            let reason = event.reason.as_deref().unwrap_or_default();
+            event.type_.as_deref() == Some("Warning") || STARTS.contains(&reason)
+        };
         let mut params = ListParams::default().fields(&about).limit(PAGE);
         let rank = |event: &CoreEvent| {
             let series = event.series.as_ref().map(|s| s.last_observed_time.0);
@@ -141,7 +161,7 @@ impl Effects {
         let mut first = None;
         for _ in 0..EVENTS_MAX / PAGE {
             let page = self.call_in(Haste::Unhurried, 1, "list", "Events about", key, api.list(&params)).await?;
-            first = first.into_iter().chain(page.items).max_by_key(rank);
+            first = first.into_iter().chain(page.items.into_iter().filter(is_telling)).max_by_key(rank);
             let Some(next) = next_page(params, page.metadata) else { break };
             params = next;
         }
@@ -184,7 +204,7 @@ mod tests {
         });
         let effects = Effects::new(Client::new(silent, "ns"), EventSink::new());
         let (a, b) = (version("ns"), version("other"));
-        let look = |pod| effects.warning_about(pod);
+        let look = |pod| effects.warning_about(pod, false);
         let (first, second, other) = tokio::join!(look(&a), look(&a), look(&b));
         assert!(first.is_err() && other.is_err(), "they are given up in time");
         assert_eq!((second.unwrap(), calls.load(Ordering::Relaxed)), (Warning::Later, 2));
@@ -222,9 +242,40 @@ mod tests {
                 async move { Ok::<_, Infallible>(http::Response::new(body)) }
             });
             let effects = Effects::new(Client::new(api, "ns"), EventSink::new());
-            let Warning::Found(found) = effects.warning_about(&version("ns")).await.unwrap() else { panic!() };
+            let Warning::Found(found) = effects.warning_about(&version("ns"), false).await.unwrap() else { panic!() };
             assert_eq!(found.as_ref().map(ToString::to_string).as_deref(), expected);
             assert!(found.is_none_or(|event| event.container.as_deref() == Some("executor")));
+        }
+    }
+
+    #[tokio::test]
+    async fn how_far_a_start_is_counts_where_it_is_asked_for() {
+        let event = |reason: &str, type_: &str, second: u32| {
+            json!({
+                "metadata": { "name": reason }, "reason": reason, "note": "n", "type": type_, "eventTime": null,
+                "deprecatedLastTimestamp": format!("2026-01-01T00:00:{second:02}Z"),
+                "regarding": { "fieldPath": "spec.containers{executor}" },
+            })
+        };
+        let of_a_start = [event("Scheduled", "Normal", 9), event("Pulled", "Normal", 5), event("Started", "Normal", 5)];
+        let mount = event("FailedMount", "Warning", 3);
+        for (events, expected) in [
+            (json!([mount, of_a_start[1], of_a_start[2], of_a_start[0]]), Some("Started")),
+            (json!([of_a_start[1], event("Failed", "Warning", 8), of_a_start[2]]), Some("Failed")),
+            (json!([of_a_start[0]]), None),
+        ] {
+            let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let (list, queries) = (json!({ "metadata": {}, "items": events }).to_string(), Arc::clone(&asked));
+            let service = service_fn(move |request: http::Request<Body>| {
+                queries.lock().unwrap().push(request.uri().to_string());
+                let list = list.clone();
+                async move { Ok::<_, Infallible>(http::Response::new(Body::from(list.into_bytes()))) }
+            });
+            let effects = Effects::new(Client::new(service, "ns"), EventSink::new());
+            let Warning::Found(found) = effects.warning_about(&version("ns"), true).await.unwrap() else { panic!() };
+            assert_eq!(found.as_ref().map(|found| found.reason.as_str()), expected);
+            assert!(found.is_none_or(|found| found.is_of_a_start() == found.is_of_the_start_of("executor")));
+            assert!(!asked.lock().unwrap()[0].contains("Warning"), "{asked:?}");
         }
     }
 

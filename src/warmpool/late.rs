@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     clock::after,
     effects::PodEvent,
-    pod::{Pod, PodCondition},
+    pod::{ContainerStatus, Pod, PodCondition},
 };
 
 /// Starting takes less than this, images apart, where neither probes nor the pool's other pods say that it may take longer.
@@ -18,6 +18,8 @@ const LATE: Duration = Duration::from_secs(30);
 const SLOWER: u32 = 2;
 /// An image may take this long to be pulled before that is worth a word.
 const PULLING: Duration = Duration::from_secs(300);
+/// What to do about a hook that does not end.
+const HOOK: &str = "until then the container does not count as running: have the hook end, or leave it out of the template";
 /// What a kubelet or scheduler says is quoted up to here.
 const QUOTED_MAX: usize = 512;
 
@@ -70,7 +72,13 @@ pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Times
     }
     // What the scheduler said last is in the pod's status, and is past once it has a node.
     let said = said.filter(|said| !(said.is_of_the_scheduler() && pod.condition("PodScheduled").is_some()));
-    let (what, advice) = obstacle(pod, said).or_else(|| {
+    let hanging = said.and_then(|said| hooked(pod).find(|c| said.is_of_the_start_of(&c.name)));
+    let said = said.filter(|said| !said.is_of_a_start());
+    let obstacle = || match hanging {
+        Some(c) => Some((format!("the postStart hook of its container {} has not ended", c.name), HOOK)),
+        None => obstacle(pod, said),
+    };
+    let (what, advice) = obstacle().map(|(what, advice)| (what, advice.to_owned())).or_else(|| {
         let at = after(pod.unready_since?, PULLING);
         (at <= now).then(|| (being_created(pod), on_its_way(pod)))
     })?;
@@ -162,15 +170,25 @@ fn being_created(pod: &Pod) -> String {
     )
 }
 
-/// What may take a container so long to run. The kubelet says of one whose hook runs what it says of one whose image it pulls.
-fn on_its_way(pod: &Pod) -> &'static str {
-    let mut waiting = pod.status.container_statuses.iter().filter(|c| c.state.waiting.is_some());
-    if waiting.any(|c| pod.container(&c.name).is_some_and(|c| c.has_post_start)) {
-        "its postStart hook may not have ended, until which it does not count as running, or its image may still be on its way; \
-         see kubectl describe pod"
-    } else {
-        "its image may still be on its way; see kubectl describe pod"
-    }
+/// The containers that do not count as running and have a postStart hook.
+fn hooked(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let all = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    all.filter(|c| c.state.waiting.is_some() && pod.container(&c.name).is_some_and(|spec| spec.has_post_start))
+}
+
+/// Whether a pod's Events may say that a hook of its first start goes on. Later it may be one that fails, which says more.
+pub(super) fn may_be_in_hook(pod: &Pod) -> bool {
+    hooked(pod).any(|c| c.restart_count == 0)
+}
+
+/// What may take a container so long to run. The status of one whose hook runs is that of one whose image is pulled, and where Events do not
+/// tell them apart it may be either.
+fn on_its_way(pod: &Pod) -> String {
+    let image = "its image may still be on its way; see kubectl describe pod";
+    hooked(pod).next().map_or_else(
+        || image.to_owned(),
+        |c| format!("the postStart hook of container {} may not have ended, until which it does not count as running, or {image}", c.name),
+    )
 }
 
 /// Another's message, made fit to be shown.

@@ -78,7 +78,8 @@ impl WarmPools {
     /// Looks at the Events of a pod that is late or crashes. They only explain: where they cannot be had, the pod's status is all there is.
     async fn ask(&self, observed: &mut Observed, pod: Option<&Version>) {
         let Some(pod) = pod else { return };
-        let warning = match self.context.effects.warning_about(pod).await {
+        let in_hook = observed.alive().any(|alive| Uid::of(alive) == pod.uid && late::may_be_in_hook(alive));
+        let warning = match self.context.effects.warning_about(pod, in_hook).await {
             Ok(warning) => warning,
             Err(failure) if failure.is_refusal() => Warning::Found(Some(PodEvent::unreadable())),
             Err(failure) => {

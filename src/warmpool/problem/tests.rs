@@ -386,10 +386,39 @@ fn an_image_that_takes_minutes_is_said_and_not_before() {
     assert_eq!(changes_at(&pod, at(31)), Some(at(300)));
     let message = of(&pod, None, at(300)).unwrap().message;
     assert!(message.contains("has not started (ContainerCreating); its image may"), "{message}");
-    let hooked = pod_with(&json!({ "lifecycle": { "postStart": {} } }), &serde_json::to_value(&pod.status).unwrap());
+    let hook = json!({ "lifecycle": { "postStart": {} } });
+    let hooked = pod_with(&hook, &serde_json::to_value(&pod.status).unwrap());
     assert_eq!(of(&hooked, None, at(299)), None);
     let message = of(&hooked, None, at(300)).unwrap().message;
-    assert!(message.contains("its postStart hook may not have ended, until which it does not count"), "{message}");
+    let may = "the postStart hook of container executor may not have ended, until which it does not count";
+    assert!(message.contains(may), "{message}");
+}
+
+#[test]
+fn a_hook_that_does_not_end_is_told_from_an_image_by_what_the_node_says_of_the_start() {
+    let waiting = |name: &str| json!({ "name": name, "state": { "waiting": { "reason": "ContainerCreating" } } });
+    let scheduled = condition("PodScheduled", "True", "", "");
+    let status = json!({ "conditions": [scheduled], "containerStatuses": [waiting("executor"), waiting("web")] });
+    let mut pod = pod(&status);
+    let container = |value: Value| serde_json::from_value(value).unwrap();
+    let web = json!({ "name": "web", "lifecycle": { "postStart": {} } });
+    pod.spec.containers = vec![container(json!({ "name": "executor" })), container(web)];
+    assert!(late::may_be_in_hook(&pod));
+    let hangs = Some("pod p: the postStart hook of its container web has not ended; until then");
+    for (reason, of_container, words) in [
+        ("Started", "web", hangs),
+        ("Started", "executor", None),
+        ("Pulling", "web", None),
+        ("Failed", "web", Some("has not started (ContainerCreating): Failed: said; create or correct")),
+    ] {
+        let said = PodEvent { reason: reason.into(), container: Some(of_container.into()), note: "said".into() };
+        let found = super::of(&pod, Some(&said), START, at(31)).map(|problem| problem.message);
+        assert_eq!(found.is_some(), words.is_some(), "{reason}: {found:?}");
+        assert!(found.as_ref().is_none_or(|found| found.contains(words.unwrap())), "{reason}: {found:?}");
+        assert!(of(&pod, None, at(300)).unwrap().message.contains("postStart hook of container web may not"));
+    }
+    pod.status.container_statuses[1].restart_count = 1;
+    assert!(!late::may_be_in_hook(&pod), "it may fail");
 }
 
 /// The pod's uid, its Ready condition, when.
