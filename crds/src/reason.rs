@@ -47,7 +47,7 @@ reasons! {
         CrashLoopBackOff,
         /// No node can take the pod.
         Unschedulable,
-        /// A container cannot be created: a ConfigMap, Secret or volume it names is missing, or its settings clash.
+        /// A container cannot be created: a ConfigMap, Secret or volume it names is missing, its settings clash, or nodes refuse its pod for them.
         CreateContainerError,
         /// An idle pod is not ready long after it was made: a volume, a probe, a gate, an init container or its node is in the way.
         PodsLate,

@@ -13,6 +13,8 @@ pub enum Cause {
     Own,
     /// The node, the scheduler or a person.
     Outside,
+    /// The node, before it started anything of it, for what its template asks for.
+    Template,
     /// The `activeDeadlineSeconds` of its template.
     Deadline,
 }
@@ -34,7 +36,8 @@ impl Loss {
         match self.cause {
             Cause::OutOfMemory | Cause::Own => Blame::Task,
             Cause::Outside if GREED.iter().any(|words| self.message.contains(words)) => Blame::Task,
-            Cause::Outside => Blame::Infrastructure,
+            // One that was given to somebody has been started: its node had nothing against it then.
+            Cause::Outside | Cause::Template => Blame::Infrastructure,
             Cause::Deadline => Blame::Usage,
         }
     }
@@ -101,7 +104,7 @@ fn deleted(pod: &Pod) -> Loss {
 }
 
 /// Why a kubelet does not even start a pod.
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 11] = [
     "AppArmor",
     "InitContainersRestartForbidden",
     "NodeAffinity",
@@ -113,8 +116,9 @@ const REFUSALS: [&str; 12] = [
     "SupplementalGroupsPolicyNotSupported",
     "SysctlForbidden",
     "TopologyAffinityError",
-    "UnexpectedAdmissionError",
 ];
+/// One of its device plugins fails.
+const DEVICES: &str = "UnexpectedAdmissionError";
 
 /// Pods that their node ended have a reason; it is the kubelet's.
 fn by_the_node(reason: &str, message: &str) -> Loss {
@@ -146,10 +150,11 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
             format!("was refused by its node ({full}{said})"),
             "lower the template's requests, or take nodeName out of it",
         ),
-        refused if REFUSALS.contains(&refused) => outside(
-            format!("was refused by its node ({refused}{said})"),
-            "correct what this names in the pool's template, or in the kubelet's configuration; see kubectl describe node",
-        ),
+        refused if REFUSALS.contains(&refused) || refused == DEVICES => Loss {
+            cause: if refused == DEVICES { Cause::Outside } else { Cause::Template },
+            message: format!("was refused by its node ({refused}{said})"),
+            advice: "correct what this names in the pool's template, or in the kubelet's configuration; see kubectl describe node",
+        },
         other => outside(format!("was ended by its node ({other}{said})"), "see kubectl describe node"),
     }
 }
@@ -160,8 +165,11 @@ fn by_a_container(pod: &Pod) -> Loss {
     let status = &pod.status;
     if let Some((name, end)) = pod.failed_init() {
         let message = format!("ended: init container {name} {}{}", end.description(), policy(pod, name));
-        let advice =
-            if end.is_out_of_memory() { RAISE_MEMORY } else { "it has to end with exit code 0; see kubectl logs -c" };
+        let advice = if end.is_out_of_memory() {
+            RAISE_MEMORY
+        } else {
+            "it has to end with exit code 0; see that container's log (kubectl logs -c)"
+        };
         return Loss { cause: Cause::Own, message, advice };
     }
     let ended = status.container_statuses.iter().filter_map(|c| Some((c.name.as_str(), c.state.terminated.as_ref()?)));
@@ -356,8 +364,14 @@ mod tests {
             (
                 "SysctlForbidden",
                 "forbidden sysctl: \"kernel.msgmax\" not allowlisted",
-                Cause::Outside,
+                Cause::Template,
                 "was refused by its node (SysctlForbidden: forbidden sysctl",
+            ),
+            (
+                "UnexpectedAdmissionError",
+                "no device",
+                Cause::Outside,
+                "was refused by its node (UnexpectedAdmissionError",
             ),
             ("NodeLost", "", Cause::Outside, "was ended by its node (NodeLost)"),
         ] {

@@ -19,7 +19,8 @@ const SLOWER: u32 = 2;
 /// An image may take this long to be pulled before that is worth a word.
 const PULLING: Duration = Duration::from_secs(300);
 /// What to do about a hook that does not end.
-const HOOK: &str = "until then the container does not count as running: have the hook end, or leave it out of the template";
+const HOOK: &str =
+    "until then the container does not count as running: have the hook end, or leave it out of the template";
 /// What a kubelet or scheduler says is quoted up to here.
 const QUOTED_MAX: usize = 512;
 
@@ -133,7 +134,10 @@ fn obstacle(pod: &Pod, said: Option<&PodEvent>) -> Option<(String, &'static str)
     let containers = &pod.status.container_statuses;
     if let Some((name, ended)) = containers.iter().find_map(|c| Some((&c.name, c.state.terminated.as_ref()?))) {
         let what = format!("its container {name} {}, and is not running", ended.description());
-        return Some((what, "every container of the template must keep running; see kubectl logs -c"));
+        return Some((
+            what,
+            "every container of the template must keep running; see that container's log (kubectl logs -c)",
+        ));
     }
     if containers.iter().any(|c| c.state.running.is_none()) || containers.is_empty() {
         // A probe that failed was of another container, which may be well by now. What is advisory keeps none from being created.
@@ -157,7 +161,10 @@ fn unfinished_init(pod: &Pod) -> Option<(String, &'static str)> {
             true => "runs, and its startup probe does not succeed",
             false => "has not ended",
         };
-        Some((format!("its init container {} {what}, and the others wait for it", c.name), "see kubectl logs -c"))
+        Some((
+            format!("its init container {} {what}, and the others wait for it", c.name),
+            "see that container's log (kubectl logs -c)",
+        ))
     })
 }
 

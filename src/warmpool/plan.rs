@@ -209,6 +209,7 @@ fn why_ended(pod: &Pod) -> Setback {
     match lost.cause {
         Cause::Outside | Cause::Deadline => Setback::disrupted(message, was_new),
         Cause::Own | Cause::OutOfMemory => Setback::ended(message),
+        Cause::Template => Setback::unstartable(message),
     }
 }
 

@@ -110,9 +110,15 @@ impl Setback {
         Self { passing: true, occasional: !was_new, ..Self::new(WarmPoolReason::PodsDisrupted, message) }
     }
 
+    /// Nodes refuse pods of this template, which are made and end at once.
+    pub(super) fn unstartable(message: String) -> Self {
+        Self::new(WarmPoolReason::CreateContainerError, message)
+    }
+
     /// Whether a pod that was created, ready or not, proves that it is over.
     pub(super) fn is_refusal(&self) -> bool {
-        !matches!(self.reason, WarmPoolReason::PodsEnded | WarmPoolReason::PodsDisrupted)
+        use WarmPoolReason::{CreateContainerError, PodsDisrupted, PodsEnded};
+        !matches!(self.reason, PodsEnded | PodsDisrupted | CreateContainerError)
     }
 
     /// Whether the namespace has no room for another pod.

@@ -117,7 +117,7 @@ async fn what_no_node_takes_is_told_what_helps() {
         ("devices", devices, "PodsLate", "\"nosuch\" not found; create or correct what this names"),
         ("selector", elsewhere, "Unschedulable", "correct nodeSelector or affinity"),
         ("unbound", unbound, "Unschedulable", "needs a volume or a StorageClass"),
-        ("sysctl", forbidden, "PodsDisrupted", "was refused by its node (SysctlForbidden"),
+        ("sysctl", forbidden, "CreateContainerError", "was refused by its node (SysctlForbidden"),
         ("node", misplaced, "PodsLate", "its nodeName puts it on node no-such-node"),
     ] {
         world.pool_of(name, 1, &template).await;

@@ -297,6 +297,10 @@ fn an_evicted_pod_is_no_fault_of_the_template() {
     let evicted = ended(json!({ "phase": "Failed", "reason": "Evicted", "message": "The node was low on memory." }));
     assert_eq!(evicted.reason, WarmPoolReason::PodsDisrupted);
     assert!(evicted.message.contains("evicted by its node: The node was low on memory"), "{}", evicted.message);
+    let refused =
+        ended(json!({ "phase": "Failed", "reason": "SysctlForbidden", "message": "forbidden sysctl: \"x\"" }));
+    assert_eq!(refused.reason, WarmPoolReason::CreateContainerError);
+    assert!(refused.slows() && refused.is_shown() && !refused.is_refusal(), "it is the template's");
     let exited = json!([{ "name": "c", "state": { "terminated": { "reason": "Completed", "exitCode": 0 } } }]);
     let own = ended(json!({ "phase": "Succeeded", "containerStatuses": exited }));
     assert_eq!(own.reason, WarmPoolReason::PodsEnded);
