@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arl_crds::{
-    Sandbox, SandboxStatus, WarmPool,
-    condition::{self, PODS_FAILING, STALLED},
-    text::printable,
-};
+use arl_crds::{Sandbox, SandboxStatus};
 use jiff::Timestamp;
 
 use crate::{
@@ -16,17 +12,12 @@ use crate::{
     runs::LiveView,
 };
 
-/// What a pool says is quoted up to here: each Sandbox that waits for it has that on record.
-const QUOTED_MAX: usize = 256;
-
 /// All of it from caches, so possibly old, except where `confirm` has looked again.
 pub(super) struct Observed {
     pub(super) row: Arc<SandboxRow>,
     pub(super) pool_exists: bool,
     /// Whether the pool may have no more pods for all who wait.
     pub(super) pool_is_at_limit: bool,
-    /// What the pool says of why it may have no pod, in short, while this waits for one.
-    pub(super) pool_says: Option<String>,
     /// The fingerprint of the pool's template.
     pub(super) template: Option<String>,
     /// The pod that it is its turn to claim.
@@ -65,7 +56,6 @@ impl Observed {
         }
         Some(Self {
             pool_exists: tables.pools.get(&row.pool()).is_some_and(|pool| pool.metadata.deletion_timestamp.is_none()),
-            pool_says: tables.pools.get(&row.pool()).filter(|_| row.is_waiting()).and_then(|pool| trouble(pool)),
             pool_is_at_limit: row.is_waiting() && tables.is_at_limit(&row.pool()),
             template: tables.template(&row.pool()).map(str::to_owned),
             candidate: tables.candidate(key).map(|pod| Version::of(&**pod)),
@@ -140,42 +130,7 @@ impl Observed {
     }
 }
 
-/// What keeps a pool from ready pods, in its own words.
-fn trouble(pool: &WarmPool) -> Option<String> {
-    let conditions = &pool.status.as_ref()?.conditions;
-    let said = [PODS_FAILING, STALLED].iter().find_map(|type_| condition::find_true(conditions, type_))?;
-    Some(printable(&format!("{}: {}", said.reason, said.message), QUOTED_MAX))
-}
-
 /// Whether a setup is on record, and no end of it.
 fn has_open_setup(row: &SandboxRow) -> bool {
     row.setup().is_some_and(|setup| !setup.state.is_finished())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn of_what_a_pool_says_its_trouble_is_quoted_in_short() {
-        let condition = |type_: &str, status: &str, message: &str| json!({ "type": type_, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" });
-        let long = "x".repeat(9_000);
-        for (conditions, expected) in [
-            (json!([]), None),
-            (json!([condition("Ready", "False", "why"), condition("PodsFailing", "False", "none")]), None),
-            (json!([condition("Stalled", "True", "refused")]), Some("R: refused")),
-            (json!([condition("Stalled", "True", "refused"), condition("PodsFailing", "True", "why")]), Some("R: why")),
-            (json!([condition("PodsFailing", "True", &long)]), Some("R: xxx")),
-        ] {
-            let mut pool =
-                WarmPool::new("p", serde_json::from_value(json!({ "replicas": 1, "template": {} })).unwrap());
-            pool.status = serde_json::from_value(json!({ "conditions": conditions })).unwrap();
-            let said = trouble(&pool);
-            assert!(said.as_ref().is_none_or(|said| said.len() <= QUOTED_MAX), "{said:?}");
-            assert!(said.as_deref().unwrap_or_default().starts_with(expected.unwrap_or_default()), "{said:?}");
-            assert_eq!(said.is_some(), expected.is_some(), "{said:?}");
-        }
-    }
 }

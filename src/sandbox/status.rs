@@ -61,24 +61,16 @@ fn ready(truth: Truth, reason: SandboxReason, message: String) -> Wanted {
 
 fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
     let pool = observed.pool_name();
-    let on_record = || observed.status().and_then(|s| s.conditions.iter().find(|c| c.reason == reason.as_str()));
     let message = match reason {
         SandboxReason::PoolNotFound => {
             format!(
                 "WarmPool {pool} does not exist in this namespace, or is being deleted; create it, or correct poolRef in a new Sandbox"
             )
         }
-        SandboxReason::PoolEmpty => {
-            let message = format!(
-                "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \
-                 the pool's replicas (with 0 and no scaling no pod comes); if pods fail, see kubectl describe warmpool {pool}"
-            );
-            let says = observed.pool_says.as_ref().map(|says| format!("; when this was written it said: {says}"));
-            // What keeps a pool from pods may change, and thousands may wait for it: they do not follow that.
-            on_record()
-                .filter(|said| said.message.starts_with(&message))
-                .map_or_else(|| message.clone() + &says.unwrap_or_default(), |said| said.message.clone())
-        }
+        SandboxReason::PoolEmpty => format!(
+            "WarmPool {pool} has no ready pod for this Sandbox yet; it waits, first come first served; if it waits often, raise \
+             the pool's replicas (with 0 and no scaling no pod comes); if pods fail, see kubectl describe warmpool {pool}"
+        ),
         SandboxReason::PoolAtLimit => format!(
             "WarmPool {pool} has as many pods as its scaling.maxPods allows; this Sandbox waits, first come first served, until one is \
              given up; delete Sandboxes that are no longer needed, or raise scaling.maxPods"
@@ -89,9 +81,9 @@ fn waiting(observed: &Observed, reason: SandboxReason) -> Wanted {
                 "WarmPool {pool} has a ready pod, and the API server does not let it be claimed: {message}; another pod is tried, and \
                  the same again later"
             );
+            let said = observed.status().and_then(|s| s.conditions.iter().find(|c| c.reason == reason.as_str()));
             // Other numbers alone are not worth a write.
-            on_record()
-                .filter(|said| condition::is_alike(&said.message, &message))
+            said.filter(|said| condition::is_alike(&said.message, &message))
                 .map_or(message, |said| said.message.clone())
         }
         _ => format!(

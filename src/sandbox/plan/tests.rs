@@ -42,7 +42,6 @@ pub(in crate::sandbox) fn observed(spec: &Value, status: &Value) -> Observed {
         row: Arc::new(SandboxRow::new(sandbox)),
         pool_exists: true,
         pool_is_at_limit: false,
-        pool_says: None,
         template: None,
         candidate: None,
         refusal: None,

@@ -36,26 +36,6 @@ fn who_waits_is_told_for_what_and_what_helps() {
 }
 
 #[test]
-fn who_begins_to_wait_says_what_keeps_the_pool_from_pods_and_does_not_follow_that() {
-    let empty = |recorded: &Value, says: Option<&str>| {
-        let observed = Observed { pool_says: says.map(str::to_owned), ..observed(&json!({}), recorded) };
-        status(&observed, &Decision::Wait(SandboxReason::PoolEmpty), at(9))
-    };
-    let first = empty(&json!({}), Some("ImagePullBackOff: no such image"));
-    assert!(first.conditions[0].message.ends_with("it said: ImagePullBackOff: no such image"), "{first:?}");
-    let recorded = serde_json::to_value(&first).unwrap();
-    for says in [None, Some("CrashLoopBackOff: it ends")] {
-        assert_eq!(empty(&recorded, says), first, "another write for each Sandbox that waits");
-    }
-    let mut forged = recorded.clone();
-    forged["conditions"][0]["message"] = json!("forged");
-    assert!(empty(&forged, None).conditions[0].message.starts_with("WarmPool pool has no ready pod"));
-    let waits = json!({ "conditions": [{ "type": "Ready", "status": "False", "reason": "PoolNotFound", "message": "", "lastTransitionTime": at(0).to_string() }] });
-    assert!(empty(&waits, Some("PodsLate: why")).conditions[0].message.ends_with("it said: PodsLate: why"));
-    assert!(!empty(&json!({}), None).conditions[0].message.contains("it said"));
-}
-
-#[test]
 fn a_refusal_that_differs_in_numbers_alone_is_said_in_the_words_on_record() {
     let refused = |status: &Value, said: &str| {
         let refusal = Some(ClaimRefusal { message: said.into(), retry_at: at(9) });
