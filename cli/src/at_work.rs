@@ -18,8 +18,8 @@ use crate::{
 
 /// The name of the operator's Lease, in whichever namespace.
 const LEASE: &str = "arl-operator";
-/// A leader that has not renewed for this long is none: more than the Lease gives it, since the clock here is not the leader's.
-const RENEWED_MAX: SignedDuration = SignedDuration::from_secs(30);
+/// A leader that has not renewed for this long is none: much more than the Lease gives it, since the clock here is not the leader's.
+const RENEWED_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Where nothing of an operator is in the cluster.
 pub const UNTRACED: &str = "there is no pod and no Lease of one in this cluster";
 
@@ -54,27 +54,26 @@ impl AtWork {
     fn by(operators: Option<&[Operator]>, leases: Option<&[Lease]>, now: Timestamp) -> Self {
         let pods = operators.unwrap_or_default();
         let named = |lease: &Lease| pods.iter().find(|pod| holder(lease) == Some(&pod.pod)).cloned();
+        let is_listed = leases.is_some();
         let mut leases: Vec<&Lease> = leases.unwrap_or_default().iter().collect();
         leases.sort_by_key(|lease| renewed(lease));
         let last = leases.pop();
         if let Some(lease) = last.filter(|lease| is_held(lease, now)) {
             return Self::Yes(named(lease));
         }
-        let ready = pods.iter().find(|pod| pod.is_ready);
-        match (ready, last) {
-            // A Lease stays when the operator that had it is replaced by one without an election.
-            (Some(ready), last) if last.and_then(named).is_none_or(|holder| !holder.is_ready) => {
-                Self::Yes(Some(ready.clone()))
+        // What a pod says of itself counts for more than a Lease, whose times are of another clock, and which stays when nobody needs it any more.
+        if let Some(ready) = pods.iter().find(|pod| pod.is_ready) {
+            return Self::Yes(Some(ready.clone()));
+        }
+        let telling = pods.iter().find(|pod| pod.is_starting).or(pods.first());
+        match (telling, last) {
+            (Some(Operator { namespace, pod, is_starting: true, .. }), _) => {
+                Self::No(format!("its pod {namespace}/{pod} just starts"))
             }
-            (_, Some(lease)) => Self::No(unheld(lease, now)),
-            (_, None) => match pods.first() {
-                Some(Operator { namespace, pod, is_starting: true, .. }) => {
-                    Self::No(format!("its pod {namespace}/{pod} just starts"))
-                }
-                Some(Operator { namespace, pod, .. }) => Self::No(format!("its pod {namespace}/{pod} is not ready")),
-                None if operators.is_some() => Self::Untraced,
-                None => Self::Unknown,
-            },
+            (Some(Operator { namespace, pod, .. }), _) => Self::No(format!("its pod {namespace}/{pod} is not ready")),
+            (None, Some(lease)) => Self::No(unheld(lease, now)),
+            (None, None) if operators.is_some() && is_listed => Self::Untraced,
+            (None, None) => Self::Unknown,
         }
     }
 
@@ -175,7 +174,9 @@ impl Wait {
     ) -> Self {
         let is_new = |since: Option<Timestamp>| since.is_some_and(|since| now.duration_since(since) < LOOK_MAX);
         match condition::find(conditions, type_).or(conditions.first()) {
-            Some(condition) if observed >= object.meta().generation => {
+            _ if object.meta().deletion_timestamp.is_some() => Self::No,
+            // What keeps an operator from writing a status is said in a condition alone.
+            Some(condition) if observed.max(condition.observed_generation) >= object.meta().generation => {
                 if is_new(Some(condition.last_transition_time.0)) { Self::New } else { Self::Going }
             }
             _ if is_new(changed(object)) => Self::New,
@@ -189,6 +190,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use arl_crds::condition::STALLED;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -208,6 +210,7 @@ mod tests {
     #[test]
     fn an_operator_is_at_work_where_a_lease_is_renewed_or_a_pod_is_ready() {
         let (ready, unready) = (operator(true), operator(false));
+        let starts = &[Operator { is_starting: true, ..operator(false) }][..];
         let given_up = "the Lease arl-system/arl-operator was given up 3m ago, and nobody has taken it";
         let stale = "o-1, which has the Lease arl-system/arl-operator, renewed it last 3m ago";
         let no = |why: &str| AtWork::No(why.into());
@@ -220,14 +223,15 @@ mod tests {
             (Some(ready), Some(vec![]), yes()),
             (Some(ready), None, yes()),
             (Some(ready), Some(vec![lease("o-9", 820)]), yes()),
-            (Some(ready), Some(vec![lease("o-1", 820)]), no(stale)),
-            (Some(unready), Some(vec![lease("o-1", 820)]), no(stale)),
+            (Some(ready), Some(vec![lease("o-1", 820)]), yes()),
+            (Some(unready), Some(vec![lease("o-1", 820)]), no("its pod arl-system/o-1 is not ready")),
+            (Some(starts), Some(vec![lease("", 995)]), no("its pod arl-system/o-1 just starts")),
             (Some(unready), None, no("its pod arl-system/o-1 is not ready")),
             (Some(&[][..]), Some(vec![lease("o-1", 820)]), no(stale)),
             (Some(&[][..]), Some(vec![lease("", 820)]), no(given_up)),
             (None, Some(vec![lease("o-1", 820)]), no(stale)),
             (Some(&[][..]), Some(vec![]), AtWork::Untraced),
-            (Some(&[][..]), None, AtWork::Untraced),
+            (Some(&[][..]), None, AtWork::Unknown),
             (None, Some(vec![]), AtWork::Unknown),
             (None, None, AtWork::Unknown),
         ] {
@@ -292,6 +296,16 @@ mod tests {
             let sandbox = made("Sandbox", &json!({ "poolRef": "p" }), &status);
             assert_eq!(Wait::of_sandbox(&sandbox, at(999)), expected, "{status}");
         }
+        let mut ends: Sandbox = made("Sandbox", &json!({ "poolRef": "p" }), &with("Pending", 1));
+        ends.metadata.deletion_timestamp.clone_from(&ends.metadata.creation_timestamp);
+        assert_eq!(Wait::of_sandbox(&ends, at(999)), Wait::No, "whatever keeps it is no operator");
+        let mut stalled = told(STALLED, "True", 0)["conditions"].take();
+        stalled[0]["observedGeneration"] = json!(2);
+        let stalled: Sandbox = made("Sandbox", &json!({ "poolRef": "p" }), &json!({ "conditions": stalled }));
+        assert_eq!(Wait::of_sandbox(&stalled, at(999)), Wait::Going, "it says why");
+        let mut scaled: WarmPool = made("WarmPool", &json!({ "replicas": 1, "template": {} }), &Value::Null);
+        scaled.metadata.managed_fields.as_mut().unwrap()[1].subresource = Some("scale".into());
+        assert_eq!(Wait::of_pool(&scaled, at(905)), Wait::New, "kubectl scale changes it");
         let spec = json!({ "replicas": 1, "template": { "spec": { "containers": [] } } });
         for (status, expected) in [
             (Value::Null, Wait::Unserved),

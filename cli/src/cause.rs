@@ -2,7 +2,7 @@
 
 use arl_crds::{
     Sandbox, StepState, Task, WarmPool,
-    condition::{PODS_FAILING, SCALING_LIMITED, TEMPLATE_WARNINGS, find, find_true},
+    condition::{PODS_FAILING, SCALING_LIMITED, STALLED, TEMPLATE_WARNINGS, find, find_true},
     reason::{SandboxReason, TaskReason, WarmPoolReason},
     text::printable,
 };
@@ -63,8 +63,6 @@ impl Facts {
         match (&self.at_work, self.wait(now)) {
             (_, Wait::No) => (None, None),
             (AtWork::No(_), _) | (AtWork::Untraced, Wait::Late | Wait::Unserved) => (lack, Some(advice::NO_OPERATOR)),
-            // It may run elsewhere, and all may go as it should.
-            (AtWork::Untraced, Wait::Going) => (lack.map(|lack| lack + "; one may run outside of it"), None),
             (AtWork::Yes(_), Wait::Unserved) => {
                 let seen = "An operator is at work, and has not looked at it, or at its last change".to_owned();
                 (Some(seen), Some(advice::LIMITED))
@@ -110,19 +108,20 @@ pub fn telling(mut pods: Vec<Pod>) -> Vec<Pod> {
 /// The screen.
 pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let (of_operator, mut advice) = facts.of_operator(now);
-    let is_in_doubt = of_operator.is_some();
     let mut lines = Vec::from_iter(of_operator);
     let mut lacks_pod = false;
     if let Some(task) = &facts.task {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
-        let why = conditions.and_then(|all| find(all, "Succeeded"));
+        let why = conditions.and_then(|all| find(all, "Succeeded").or(find_true(all, STALLED)));
         lines.push(headline("Task", &task.name_any(), why));
+        lines.extend(stalled(conditions));
         advice = advice.or(remedy(why, TaskReason::parse, advice::of_task, unserved(task, now)));
     }
     if let Some(sandbox) = &facts.sandbox {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
-        let why = conditions.and_then(|all| find(all, "Ready"));
+        let why = conditions.and_then(|all| find(all, "Ready").or(find_true(all, STALLED)));
         lines.push(headline("Sandbox", &sandbox.name_any(), why));
+        lines.extend(stalled(conditions));
         lacks_pod = why.is_some_and(|why| SandboxReason::parse(&why.reason) == Some(SandboxReason::PoolEmpty));
         advice = advice.or(remedy(why, SandboxReason::parse, advice::of_sandbox, unserved(sandbox, now)));
     }
@@ -131,6 +130,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
         lines.push(headline("WarmPool", &pool.name_any(), why));
+        lines.extend(stalled(conditions));
         let besides = || [TEMPLATE_WARNINGS, SCALING_LIMITED].into_iter();
         let besides = || besides().filter_map(|type_| find_true(conditions.unwrap_or_default(), type_));
         lines.extend(
@@ -148,14 +148,19 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let is_alone = facts.task.is_none() && facts.sandbox.is_none();
     let unready: Vec<&Pod> = facts.pods.iter().filter(|pod| is_alone && !is_ready(pod)).collect();
     let otherwise = match unready.as_slice() {
-        [] if is_in_doubt => advice::NO_OPERATOR,
         [] => advice::WELL,
         pods if pods.iter().all(|pod| is_starting(pod, now)) => advice::STARTING,
         _ => advice::UNWELL,
     };
-    let advice = advice.filter(|advice| !is_in_doubt || *advice != advice::WELL).unwrap_or(otherwise);
+    let advice = advice.unwrap_or(otherwise);
     lines.push(format!("What to do: {}", facts.names().fill(advice)));
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Which call to the API keeps failing for it, where one does.
+fn stalled(conditions: Option<&[Condition]>) -> Option<String> {
+    let stalled = find_true(conditions.unwrap_or_default(), STALLED)?;
+    Some(format!("  {STALLED}: {}", printable(&stalled.message, MESSAGE_MAX)))
 }
 
 fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
@@ -394,6 +399,15 @@ What to do: correct the field of the template that the message names
     }
 
     #[test]
+    fn a_call_that_keeps_failing_is_told() {
+        let stalled = why(STALLED, "True", "Refused");
+        let task = json!({ "spec": { "sandboxRef": "s", "steps": [] }, "status": { "conditions": stalled } });
+        let said = explain(&Facts { task: Some(made("Task", "t", &task)), ..here() });
+        assert!(said.starts_with("Task t: Refused: ") && said.contains("\n  Stalled: "), "{said}");
+        assert!(!said.contains("no operator has looked"), "{said}");
+    }
+
+    #[test]
     fn what_waits_on_an_operator_is_told_first_that_none_is_at_work() {
         let no = || AtWork::No("o-1 is not ready".into());
         let told = json!({ "state": "Running", "conditions": why("Succeeded", "Unknown", "Running") });
@@ -402,13 +416,12 @@ What to do: correct the field of the template that the message names
         let (limited, no_operator) = (filled(advice::LIMITED), filled(advice::NO_OPERATOR));
         let lacks = "No operator is at work: o-1 is not ready\n";
         let unseen = "No operator is seen at work: there is no pod and no Lease of one in this cluster";
-        let doubted = format!("{unseen}; one may run outside of it\n");
         for (at_work, status, first, advice) in [
             (no(), &told, lacks, no_operator.as_str()),
             (no(), &Value::Null, lacks, no_operator.as_str()),
             (no(), &done, "Task t: Succeeded", advice::WELL),
             (AtWork::Untraced, &Value::Null, &format!("{unseen}\n"), no_operator.as_str()),
-            (AtWork::Untraced, &told, &doubted, no_operator.as_str()),
+            (AtWork::Untraced, &told, "Task t: Running", advice::WELL),
             (AtWork::Untraced, &done, "Task t: Succeeded", advice::WELL),
             (AtWork::Yes(None), &Value::Null, "An operator is at work, and has not looked at it", limited.as_str()),
             (AtWork::Yes(None), &told, "Task t: Running", advice::WELL),

@@ -186,10 +186,6 @@ pub fn operators(found: &[Operator], at_work: &AtWork) -> Check {
         let remedy = format!("kubectl -n {} describe pod {}; kubectl -n {0} logs {1}", first.namespace, first.pod);
         return Check::bad(SUBJECT, said(), remedy);
     }
-    if let AtWork::No(why) = at_work {
-        let remedy = format!("kubectl -n {} logs {}", first.namespace, first.pod);
-        return Check::bad(SUBJECT, format!("none is at work: {why}; {}", said()), remedy);
-    }
     if found.len() > 1 && !found.iter().any(|operator| operator.leads == Some(true)) {
         let remedy = format!("see who holds the Lease: kubectl -n {} get lease", first.namespace);
         return Check::doubtful(SUBJECT, format!("none is known to lead: {}", said()), remedy);
@@ -198,18 +194,21 @@ pub fn operators(found: &[Operator], at_work: &AtWork) -> Check {
 }
 
 /// Of the pods of pools: whether their nodes have the agent's image. Those on their way out, and those of an earlier template, are not asked.
-pub fn agent(pods: &[Pod], pools: &[WarmPool], now: Timestamp) -> Check {
+pub fn agent(pods: &[Pod], now: Timestamp) -> Check {
     const SUBJECT: &str = "agent image";
     let (mut seen, all) = (None, pods.len());
-    let templates: BTreeMap<String, String> =
-        pools.iter().map(|pool| (pool.name_any(), pool.spec.fingerprint())).collect();
-    let is_current = |pod: &&Pod| {
-        let template = pod.labels().get(labels::WARMPOOL).and_then(|pool| templates.get(pool));
-        // Without pools, which not everybody may list, none is known to be of an earlier one.
-        let is_of_it = pools.is_empty() || template == pod.annotations().get(labels::TEMPLATE_HASH);
-        pod.metadata.deletion_timestamp.is_none() && is_of_it
-    };
-    let pods: Vec<&Pod> = pods.iter().filter(is_current).collect();
+    let stays = || pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let pool = |pod: &Pod| pod.labels().get(labels::WARMPOOL).cloned();
+    let template = |pod: &Pod| pod.annotations().get(labels::TEMPLATE_HASH).cloned();
+    let made = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|made| made.0);
+    let mut newest = BTreeMap::new();
+    for pod in stays() {
+        let known = newest.entry(pool(pod)).or_insert(pod);
+        *known = if made(pod) > made(known) { pod } else { *known };
+    }
+    // A pool's newest pod is of its current template.
+    let is_current = |pod: &&Pod| newest.get(&pool(pod)).is_some_and(|newest| template(newest) == template(pod));
+    let pods: Vec<&Pod> = stays().filter(is_current).collect();
     let pods = pods.as_slice();
     for pod in pods {
         let statuses = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_ref());
@@ -225,9 +224,7 @@ pub fn agent(pods: &[Pod], pools: &[WarmPool], now: Timestamp) -> Check {
         }
     }
     match seen {
-        None if pods.is_empty() && all > 0 => {
-            Check::doubtful(SUBJECT, "the pods here are of earlier templates, or end", SOON)
-        }
+        None if pods.is_empty() && all > 0 => Check::doubtful(SUBJECT, "the pods here are on their way out", SOON),
         Some(image) => Check::good(SUBJECT, format!("{image} is on nodes")),
         None if pods.iter().any(|pod| is_starting(pod, now)) => {
             Check::doubtful(SUBJECT, "not known yet: the pods here just start", SOON)
@@ -279,7 +276,7 @@ mod tests {
     use super::*;
 
     fn agent(pods: &[Pod]) -> Check {
-        super::agent(pods, &[pool(&Value::Null)], Timestamp::UNIX_EPOCH)
+        super::agent(pods, Timestamp::UNIX_EPOCH)
     }
 
     fn pools(pools: &[WarmPool]) -> Check {
@@ -355,24 +352,20 @@ mod tests {
     #[test]
     fn only_pods_of_the_current_template_show_the_agents_image() {
         let (waits, has) = (json!({ "waiting": { "reason": "ErrImagePull" } }), json!({}));
-        let (mut older, mut ends, mut strays) = (pod(&waits, ""), pod(&waits, ""), pod(&waits, ""));
+        let (mut older, mut ends, mut newer) = (pod(&waits, ""), pod(&waits, ""), pod(&has, "sha"));
         older.annotations_mut().insert(labels::TEMPLATE_HASH.to_owned(), "another".to_owned());
         ends.metadata.deletion_timestamp = serde_json::from_value(json!("1970-01-01T00:00:00Z")).unwrap();
-        strays.labels_mut().insert(labels::WARMPOOL.to_owned(), "gone".to_owned());
-        let old = [older, ends, strays];
-        let check = agent(&old);
-        assert!(!check.is_bad() && check.lines().contains("earlier templates"), "{check:?}");
-        let unknown = super::agent(&[pod(&waits, "")], &[], Timestamp::UNIX_EPOCH);
-        assert!(unknown.is_bad(), "no template is known: {unknown:?}");
-        let check = agent(&[&old[..], &[pod(&has, "sha")]].concat());
+        newer.metadata.creation_timestamp = serde_json::from_value(json!("1970-01-01T00:00:02Z")).unwrap();
+        let check = agent(&[ends.clone()]);
+        assert!(!check.is_bad() && check.lines().contains("are on their way out"), "{check:?}");
+        assert!(agent(&[older.clone()]).is_bad(), "nothing tells that its template is not the current one");
+        let check = agent(&[older, ends, newer]);
         assert!(matches!(check.finding, Finding::Good(_)), "{check:?}");
     }
 
     #[test]
     fn an_operator_that_is_not_at_work_is_said_to_be_in_the_way() {
         let no = AtWork::No("nobody renews the Lease".into());
-        let ready = super::operators(&[operator(true, Some(true))], &no);
-        assert!(ready.is_bad() && ready.lines().contains("none is at work: nobody renews the Lease"), "{ready:?}");
         let none = super::operators(&[], &no);
         assert!(!none.is_bad() && none.lines().contains("none is at work: nobody renews the Lease"), "{none:?}");
         for (at_work, remedy) in [
@@ -416,7 +409,7 @@ mod tests {
         assert!(old.is_bad(), "{old:?}");
         let mut starts = pod(&json!({ "waiting": { "reason": "PodInitializing" } }), "");
         starts.metadata.creation_timestamp = made;
-        let check = super::agent(&[starts], &[pool(&Value::Null)], at(3));
+        let check = super::agent(&[starts], at(3));
         assert!(check.lines().contains("the pods here just start"), "{check:?}");
         let starting = operators(&[Operator { is_starting: true, ..operator(false, None) }]);
         assert!(!starting.is_bad() && starting.lines().contains("it just starts: 1, image i"), "{starting:?}");

@@ -19,7 +19,7 @@ pub fn is_new(object: &impl Resource, now: Timestamp) -> bool {
 /// When something else than its status was written last, as far as is on record.
 pub fn changed(object: &impl Resource) -> Option<Timestamp> {
     let meta = object.meta();
-    let writes = meta.managed_fields.iter().flatten().filter(|write| write.subresource.is_none());
+    let writes = meta.managed_fields.iter().flatten().filter(|write| write.subresource.as_deref() != Some("status"));
     writes.filter_map(|write| write.time.as_ref()).chain(&meta.creation_timestamp).map(|time| time.0).max()
 }
 

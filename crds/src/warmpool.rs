@@ -177,7 +177,7 @@ pub struct WarmPoolStatus {
     /// Number of idle pods, ready or not; what `kubectl scale` and autoscalers read.
     #[serde(default)]
     pub replicas: i32,
-    /// Number of idle pods of an earlier template, which are replaced one by one; 0 once a change of the template is carried out.
+    /// Number of idle pods of an earlier template than that of `observedGeneration`, which are replaced one by one.
     #[serde(default)]
     pub outdated: i32,
     /// Label selector of the idle pods; what autoscalers read.

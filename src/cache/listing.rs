@@ -24,8 +24,8 @@ impl<R: Row> Listing<R> {
         self.0.insert(row.key(), (!is_known).then_some(row));
     }
 
-    /// Puts the list in the place of what was known, whatever that was; returns the changes. Only what no watch has told of yet, the newer
-    /// answer to a write, stays: the list may have been made before that write. The next list is taken as it is.
+    /// Puts the list in the place of what was known, whatever that was; returns the changes. Only the newer answer to a
+    /// write that came while it was on its way stays: the list may have been made before that write.
     pub(super) fn take_over(self, table: &mut Table<R>) -> Vec<Change<R>> {
         let ahead = table.take_ahead();
         let gone: Vec<Key> = table.keys().filter(|key| !self.0.contains_key(key)).cloned().collect();

@@ -45,7 +45,7 @@ pub(super) fn version(metadata: &ObjectMeta) -> Option<i64> {
 pub struct Table<R: Row> {
     rows: BTreeMap<Key, Arc<R>>,
     index: BTreeMap<R::Index, BTreeSet<(R::Place, Key)>>,
-    /// Where the row is the answer to a write that no watch has told of yet.
+    /// Where the row is the answer to a write since a list was last asked for, and no watch has told of it yet.
     ahead: BTreeSet<Key>,
 }
 

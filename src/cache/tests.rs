@@ -687,23 +687,31 @@ fn what_was_learned_during_a_list_is_newer_than_the_list() {
 #[test]
 fn a_list_takes_no_object_back_to_what_it_was_before_a_write_that_no_watch_has_told_of() {
     let mut watched = Watched::new();
-    let list = |watched: &mut Watched, listed: &[(&str, &str)]| {
+    let list = |watched: &mut Watched, listed: &[(&str, &str)], meanwhile: &dyn Fn(&mut Watched)| {
         watched.take(watcher::Event::Init);
+        meanwhile(watched);
         watched.list(listed);
         watched.take(watcher::Event::InitDone);
         watched.known()
     };
-    list(&mut watched, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")]);
-    for name in ["a", "b", "c"] {
-        watched.watch.learn::<SandboxRow>(at_version(name, "5"));
-    }
-    watched.take(watcher::Event::Apply(Guarded(Ok(at_version("a", "3")))));
-    watched.take(watcher::Event::Apply(Guarded(Ok(at_version("b", "5")))));
-    watched.take(watcher::Event::Apply(Guarded(Ok(at_version("d", "5")))));
+    let told = |watched: &mut Watched, name: &str, version: &str| {
+        watched.take(watcher::Event::Apply(Guarded(Ok(at_version(name, version)))));
+    };
+    list(&mut watched, &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")], &|_| {});
     let listed = [("a", "4"), ("b", "4"), ("d", "4")];
-    let expected = known(&[("a", "5"), ("b", "4"), ("d", "4")]);
-    assert_eq!(list(&mut watched, &listed), expected, "b's and d's had been told of, so etcd was restored; c is gone");
-    assert_eq!(list(&mut watched, &listed), known(&listed), "of a's there was to be word before another list");
+    let found = list(&mut watched, &listed, &|watched| {
+        for name in ["a", "b", "c"] {
+            watched.watch.learn::<SandboxRow>(at_version(name, "5"));
+        }
+        told(watched, "a", "3");
+        told(watched, "b", "5");
+        told(watched, "d", "5");
+    });
+    assert_eq!(found, known(&[("a", "5"), ("b", "4"), ("d", "4")]), "of b and d a watch had told before; c is gone");
+    watched.watch.learn::<SandboxRow>(at_version("d", "1000"));
+    assert_eq!(list(&mut watched, &listed, &|_| {}), known(&listed), "etcd was restored from before the writes");
+    told(&mut watched, "d", "6");
+    assert_eq!(watched.known(), known(&[("a", "4"), ("b", "4"), ("d", "6")]), "and goes on from there");
     watched.watch.learn::<SandboxRow>(at_version("a", "6"));
     let mut another = at_version("a", "2");
     another.metadata.uid = Some("another".into());

@@ -164,7 +164,11 @@ impl Watch {
 
     pub(super) fn take<S: Source>(&self, event: watcher::Event<Guarded<S::Object>>, listing: &mut Listing<S>) {
         match event {
-            watcher::Event::Init => *listing = Listing::default(),
+            watcher::Event::Init => {
+                *listing = Listing::default();
+                // What was answered before the list was asked for is in it.
+                S::table(&mut self.cache.write()).take_ahead();
+            }
             watcher::Event::InitApply(object) => {
                 // What cannot be read is as if it were not there.
                 if let Some(object) = readable::<S>(object) {

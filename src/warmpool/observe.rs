@@ -184,8 +184,9 @@ impl Observed {
     /// only where it cannot be had of that: an upgrade of the operator is no reason to replace pods that are well. By what the pod was asked for
     /// with, since admission may change where images come from.
     pub(super) fn is_outdated(&self, pod: &Pod) -> bool {
-        let is_of_another_agent = || pod.agent_image().is_some_and(|image| image != self.agent);
-        self.is_of_earlier_template(pod) || problem::lacks_agent(pod) && is_of_another_agent()
+        // One that does not say which it is was made by an earlier operator.
+        let is_of_another_agent = || pod.agent_image() != Some(&self.agent);
+        self.is_of_earlier_template(pod) || problem::lacks_agent(pod) && !pod.is_ready() && is_of_another_agent()
     }
 
     /// The idle pods that have ended and are not being deleted yet.

@@ -81,7 +81,7 @@ fn waiting(pod: &Pod, said: Option<&PodEvent>) -> Option<Problem> {
 pub(super) fn lacks_agent(pod: &Pod) -> bool {
     let fails = |c: &ContainerStatus| {
         let is_kept = c.state.waiting.as_ref().is_some_and(|waiting| cause(waiting).is_some());
-        is_kept || c.state.terminated.as_ref().is_some_and(|end| end.exit_code != 0)
+        is_kept || c.state.terminated.as_ref().is_some_and(|end| end.exit_code != 0 && !end.ended_with_its_node())
     };
     pod.status.init_container_statuses.iter().any(|c| c.name == inject::NAME && fails(c))
 }

@@ -178,7 +178,12 @@ async fn explain(connection: &Connection, pool: &str) -> std::convert::Infallibl
             ));
             return std::future::pending().await;
         };
-        print::note(format!("waiting: {}", lacking(&found, &AtWork::look(connection).await)));
+        // A Lease says it in one call, and many may wait.
+        let at_work = match AtWork::of(connection, None).await {
+            yes @ AtWork::Yes(_) => yes,
+            _ => AtWork::look(connection).await,
+        };
+        print::note(format!("waiting: {}", lacking(&found, &at_work)));
     }
     std::future::pending().await
 }

@@ -83,7 +83,7 @@ pub async fn doctor(connection: &Connection, flags: Flags, interrupts: &Interrup
     let pods = ListParams::default().labels(labels::WARMPOOL);
     let pods = interrupts.or(async { Ok(listing::all(&connection.api::<Pod>(), &pods, "pods").await) }).await?;
     let pools = pools.unwrap_or_default();
-    show(&seen("agent image", pods.map(|pods| check::agent(&pods, &pools, table::now()))))?;
+    show(&seen("agent image", pods.map(|pods| check::agent(&pods, table::now()))))?;
     if !flags.no_probe {
         show(&probe(connection, flags.pool, &pools, &at_work, interrupts).await?)?;
     }

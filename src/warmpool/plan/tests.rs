@@ -524,6 +524,11 @@ fn a_pod_that_is_kept_from_its_agent_is_replaced_where_the_operator_has_another_
         );
         assert!(!plan.rolling_begins, "the template is what it was");
     }
+    let mut seen = observed(1, &[], None);
+    let mut earlier = (*with_agent("wrong", 1, &waits("ImagePullBackOff"))).clone();
+    earlier.metadata.annotations.as_mut().unwrap().remove(labels::AGENT_IMAGE);
+    (seen.idle, seen.last_number) = (vec![Arc::new(earlier)], 1);
+    assert_eq!(plan(&seen, NOW).create.len(), 1, "it was made by an operator that did not say so");
     let mut ready = observed(1, &[P::Ready], None);
     ready.agent = agent("right").fingerprint();
     assert_eq!(plan(&ready, NOW), Plan { short: 0, ..Plan::default() }, "it works");
