@@ -53,7 +53,10 @@ fn found(program: &str, env: &[Variable]) -> Option<PathBuf> {
     let own = env.iter().rfind(|variable| variable.name == "PATH").map(|path| OsString::from(&path.value));
     // As the C library has it where there is none.
     let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/usr/local/bin:/bin:/usr/bin".into());
-    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.exists())
+    let named: Vec<_> = std::env::split_paths(&path).map(|directory| directory.join(program)).collect();
+    let present = || named.iter().filter(|path| path.exists());
+    // The search goes on past a directory of that name.
+    present().find(|path| !path.is_dir()).or_else(|| present().next()).cloned()
 }
 
 #[cfg(test)]
@@ -68,6 +71,21 @@ mod tests {
         let denied = not_executable("/usr", &[], &io::Error::from_raw_os_error(Errno::EACCES as i32));
         assert!(denied.ends_with("; it is a directory"), "{denied}");
         assert_eq!(named(&"\u{e9}".repeat(100_000)).len(), NAME_MAX);
+    }
+
+    #[test]
+    fn a_directory_of_its_name_is_no_program() {
+        let path = |value: &str| vec![Variable { name: "PATH".into(), value: value.into() }];
+        let base = std::env::temp_dir().join(format!("arl-refusal-{}", std::process::id()));
+        let (directory, file) = (base.join("a/tool"), base.join("b/tool"));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::create_dir_all(base.join("b")).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let (a, b) = (base.join("a"), base.join("b"));
+        let both = found("tool", &path(&format!("{}:{}", a.display(), b.display())));
+        let one = found("tool", &path(&a.display().to_string()));
+        std::fs::remove_dir_all(&base).unwrap();
+        assert_eq!((both, one), (Some(file), Some(directory)));
     }
 
     #[test]
