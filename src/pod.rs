@@ -179,6 +179,12 @@ impl Pod {
         owners.iter().find(|o| o.controller == Some(true)).map(|o| Uid(o.uid.clone()))
     }
 
+    /// Whether it is what this Sandbox's claim makes of a pod. Whatever admits writes may put back a part of that.
+    pub fn is_claimed_by(&self, sandbox: &str, uid: &Uid) -> bool {
+        let is_its = self.controller().as_ref() == Some(uid) && self.sandbox().is_some_and(|key| key.name == sandbox);
+        is_its && !self.is_idle()
+    }
+
     /// Whether somebody else controls the pod than its owner by the record. One that nobody controls is the owner's if it ever was a pool's:
     /// a record can be forged.
     pub fn is_given_away(&self, owner: &Uid) -> bool {

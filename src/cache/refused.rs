@@ -19,6 +19,8 @@ use crate::{
 const POD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// How long a Sandbox sits out: the first time, and at most.
 const SANDBOX: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
+/// The same, where each of its claims costs its pool a pod.
+const COSTLY: (Duration, Duration) = (SANDBOX.0, Duration::from_secs(60));
 /// What was refused so long ago is as good as new.
 const FORGET: Duration = Duration::from_secs(60);
 
@@ -35,7 +37,7 @@ struct Pause {
 impl Pause {
     /// Whether it has lasted long enough, or the clock was set back since.
     fn is_over(&self, now: Timestamp) -> bool {
-        self.until <= now || self.until > now + SANDBOX.1
+        self.until <= now || self.until > now + COSTLY.1
     }
 
     fn is_old(&self, now: Timestamp) -> bool {
@@ -69,10 +71,17 @@ impl Refusals {
         self.insert(uid, None, POD, message, now);
     }
 
-    /// The claims of this Sandbox of a pool were refused.
-    pub(super) fn sandbox(&mut self, (pool, sandbox): (Key, Key), uid: &Uid, message: String, now: Timestamp) {
+    /// The claims of this Sandbox of a pool were refused, and may each have cost a pod.
+    pub(super) fn sandbox(
+        &mut self,
+        (pool, sandbox): (Key, Key),
+        uid: &Uid,
+        message: String,
+        costs_pods: bool,
+        now: Timestamp,
+    ) {
         self.sitting_out.insert((pool.clone(), sandbox.clone(), uid.clone()));
-        self.insert(uid, Some((pool, sandbox)), SANDBOX, message, now);
+        self.insert(uid, Some((pool, sandbox)), if costs_pods { COSTLY } else { SANDBOX }, message, now);
     }
 
     fn insert(
@@ -158,7 +167,7 @@ mod tests {
     fn a_clock_that_is_set_back_keeps_nobody_out() {
         let mut refusals = Refusals::default();
         let place = (Key::new("ns", "p"), Key::new("ns", "s"));
-        refusals.sandbox(place, &uid(1), "denied".into(), at(7_200));
+        refusals.sandbox(place, &uid(1), "denied".into(), false, at(7_200));
         refusals.pod(&uid(2), "denied".into(), at(7_200));
         assert!(
             !refusals.may_resume(&uid(1), at(7_200)) && refusals.between(&uid(3), Some(&uid(2)), at(7_200)).is_some()
@@ -170,10 +179,14 @@ mod tests {
     #[test]
     fn the_longest_pause_is_no_clock_that_was_set_back() {
         let mut refusals = Refusals::default();
-        for _ in 0..20 {
-            refusals.sandbox((Key::new("ns", "p"), Key::new("ns", "s")), &uid(1), "denied".into(), at(0));
+        for (number, costs_pods, longest) in [(1, false, 20), (2, true, 60)] {
+            for _ in 0..20 {
+                let place = (Key::new("ns", "p"), Key::new("ns", "s"));
+                refusals.sandbox(place, &uid(number), "denied".into(), costs_pods, at(0));
+            }
+            let may_resume = [0, longest - 1, longest].map(|now| refusals.may_resume(&uid(number), at(now)));
+            assert_eq!(may_resume, [false, false, true], "{costs_pods}");
         }
-        assert_eq!([0, 19, 20].map(|now| refusals.may_resume(&uid(1), at(now))), [false, false, true]);
     }
 
     #[test]
@@ -185,7 +198,7 @@ mod tests {
                 looks.set(looks.get() + 1);
                 true
             });
-            refusals.sandbox((Key::new("ns", "p"), sandbox), &uid(number), "denied".into(), at(0));
+            refusals.sandbox((Key::new("ns", "p"), sandbox), &uid(number), "denied".into(), false, at(0));
         }
         assert!(looks.get() < 3_000, "{} looks", looks.get());
         for number in 2_000..5_000 {
@@ -200,9 +213,9 @@ mod tests {
     fn those_of_one_pool_are_counted_and_a_new_sandbox_of_the_name_is_another() {
         let mut refusals = Refusals::default();
         let (p, q, s) = (Key::new("ns", "p"), Key::new("ns", "p-2"), Key::new("ns", "s"));
-        refusals.sandbox((p.clone(), s.clone()), &uid(1), "denied".into(), at(0));
-        refusals.sandbox((p.clone(), s.clone()), &uid(2), "denied".into(), at(0));
-        refusals.sandbox((q.clone(), s.clone()), &uid(3), "denied".into(), at(0));
+        refusals.sandbox((p.clone(), s.clone()), &uid(1), "denied".into(), false, at(0));
+        refusals.sandbox((p.clone(), s.clone()), &uid(2), "denied".into(), false, at(0));
+        refusals.sandbox((q.clone(), s.clone()), &uid(3), "denied".into(), false, at(0));
         refusals.prune(at(0), |_, present| *present != uid(1));
         assert_eq!(refusals.sitting_out(&p).collect::<Vec<_>>(), [(&s, &uid(2))]);
         refusals.resume(&uid(2));

@@ -169,9 +169,9 @@ impl Tables {
     }
 
     /// The claims of this Sandbox were refused. Returns the Sandboxes whose turn it newly is.
-    pub fn refuse_sandbox(&mut self, row: &SandboxRow, message: String, now: Timestamp) -> Vec<Key> {
+    pub fn refuse_sandbox(&mut self, row: &SandboxRow, message: String, costs_pods: bool, now: Timestamp) -> Vec<Key> {
         self.prune_refusals(now);
-        self.refused.sandbox((row.pool(), row.key()), &Uid::of(&*row.sandbox), message, now);
+        self.refused.sandbox((row.pool(), row.key()), &Uid::of(&*row.sandbox), message, costs_pods, now);
         self.pair([row.key()], [])
     }
 

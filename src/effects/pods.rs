@@ -16,7 +16,7 @@ use super::{
     objects::{json_patch, next_page},
 };
 use crate::{
-    object::{Key, Version},
+    object::{Key, Uid, Version},
     pod::Pod,
 };
 
@@ -48,10 +48,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether this is what it makes of its pod. Whatever admits writes may put back what it changes.
     fn is_made_of(&self, pod: &Pod) -> bool {
-        let is_its = pod.controller().is_some_and(|owner| owner.0 == self.owner.uid);
-        is_its && !pod.is_idle() && pod.sandbox().is_some_and(|sandbox| sandbox.name == self.sandbox)
+        pod.is_claimed_by(&self.sandbox, &Uid(self.owner.uid.clone()))
+    }
+
+    /// Whether all of it was put back, so that the pod is its pool's as before.
+    fn is_undone_in(&self, pod: &Pod) -> bool {
+        let is_anothers = pod.controller().is_some_and(|owner| owner.0 != self.owner.uid);
+        is_anothers && pod.is_idle() && pod.sandbox().is_none()
     }
 }
 
@@ -91,6 +95,8 @@ pub enum Claimed {
     Lost,
     /// The pod is as it was, and is not given to the Sandbox; there will be no watch event.
     Refused(Failure),
+    /// A part of the claim was put back, so that the pod would be of use to nobody: it is deleted.
+    HalfUndone(Failure),
 }
 
 /// The text of a `Warning` header, such as `299 - "unknown field \"spec.x\""`.
@@ -179,13 +185,11 @@ impl Effects {
             Ok(pod) if claim.is_made_of(&pod) => Ok(Claimed::Done(Box::new(pod))),
             Ok(pod) => {
                 let words = format!("the pod, once claimed, {}", marks::NOT_AS_ASKED);
-                let is_as_it_was = pod.is_idle() && pod.sandbox().is_none();
-                let refused = if is_as_it_was {
-                    Failure::new(verb, kind, key, Cause::Refused(Refusal::new(403, words)))
-                } else {
-                    self.delete_unmarked(verb, key, pod.metadata.uid, words).await
-                };
-                Ok(Claimed::Refused(refused))
+                if claim.is_undone_in(&pod) {
+                    let refusal = Cause::Refused(Refusal::new(403, words));
+                    return Ok(Claimed::Refused(Failure::new(verb, kind, key, refusal)));
+                }
+                Ok(Claimed::HalfUndone(self.delete_unmarked(verb, key, pod.metadata.uid, words).await))
             }
             Err(failure) if failure.may_be_a_conflict() => match self.since::<Pod>(kind, &claim.pod).await? {
                 Since::Changed | Since::Gone => Ok(Claimed::Lost),

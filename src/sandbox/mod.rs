@@ -87,18 +87,20 @@ impl Sandboxes {
         let mut refusal = None;
         for left in (0..CLAIMS).rev() {
             let Decision::Claim(claim) = &plan.decision else { break };
-            match self.claim_one(observed, &claim.clone()).await? {
+            let claimed = self.claim_one(observed, &claim.clone()).await?;
+            let is_half_undone = matches!(claimed, Claimed::HalfUndone(_));
+            match claimed {
                 Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
                 Claimed::Lost => {
                     observed.refusal = refusal;
                     return Ok(observed.refusal.is_some().then(Plan::refused));
                 }
-                Claimed::Refused(failure) => {
+                Claimed::Refused(failure) | Claimed::HalfUndone(failure) => {
                     let message = failure.cause().to_string();
                     refusal = Some(ClaimRefusal { message, retry_at: self.clock.now() });
                     observed.look_again(&self.watch.cache, self.clock.now());
-                    if left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
-                        self.sit_out(&observed.row, &failure);
+                    if is_half_undone || left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
+                        self.sit_out(&observed.row, &failure, is_half_undone);
                         observed.look_again(&self.watch.cache, self.clock.now());
                     }
                 }
@@ -133,7 +135,7 @@ impl Sandboxes {
                 });
                 self.claiming().remove(&observed.key());
             }
-            Claimed::Refused(failure) => {
+            Claimed::Refused(failure) | Claimed::HalfUndone(failure) => {
                 refused(failure);
                 self.claiming().remove(&observed.key());
             }
@@ -141,9 +143,10 @@ impl Sandboxes {
         Ok(claimed)
     }
 
-    /// Its claims are refused: others get their turn.
-    fn sit_out(&self, row: &SandboxRow, failure: &Failure) {
-        let next = self.watch.cache.write().refuse_sandbox(row, failure.cause().to_string(), self.clock.now());
+    /// Its claims are refused, and may each have cost a pod: others get their turn.
+    fn sit_out(&self, row: &SandboxRow, failure: &Failure, costs_pods: bool) {
+        let (message, now) = (failure.cause().to_string(), self.clock.now());
+        let next = self.watch.cache.write().refuse_sandbox(row, message, costs_pods, now);
         self.wake_others(next, row);
     }
 
@@ -274,7 +277,7 @@ impl Reconcile for Sandboxes {
             && failure.is_of("claim")
         {
             // Nobody is to wait behind it, and its condition has a reason for this.
-            self.sit_out(&row, failure);
+            self.sit_out(&row, failure, false);
             let refused = Decision::Wait(SandboxReason::ClaimRefused);
             if let Some(observed) = self.observe(key)
                 && self.write_status(&observed, &refused).await.is_ok()

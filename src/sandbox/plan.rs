@@ -105,7 +105,10 @@ fn decide(observed: &Observed, now: Timestamp) -> Plan {
     }
     if observed.is_unallocated() {
         // A claim whose status was never written is completed before anything else is claimed.
-        let claimed = observed.owned.iter().filter(|pod| pod.is_alive()).min_by_key(|pod| Uid::of(&***pod));
+        // One of which a part was put back is being deleted, or would be if there had been time.
+        let is_whole = |pod: &Pod| pod.is_claimed_by(&observed.key().name, &observed.uid());
+        let claimed = observed.owned.iter().filter(|pod| pod.is_alive() && is_whole(pod));
+        let claimed = claimed.min_by_key(|pod| Uid::of(&***pod));
         return match claimed {
             Some(pod) if !observed.row.is_set_up() => Plan::of(Decision::SetUp(Uid::of(&**pod)), None),
             Some(pod) => Plan::of(hold(pod, SandboxPhase::Ready, None), None),

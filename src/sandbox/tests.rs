@@ -1,5 +1,7 @@
 //! What is kept of Sandboxes beside their status, and what they say of claims that fail.
 
+mod half_undone;
+
 use std::convert::Infallible;
 
 use arl_crds::{WarmPool, labels};
@@ -105,19 +107,22 @@ fn waiting(answers: &[(&'static str, u16)]) -> (Sandboxes, Arc<Mutex<Value>>) {
         }
     });
     let sandboxes = sandboxes(Client::new(api, "ns"));
-    let pool: WarmPool = object("pool", &json!({ "replicas": 2, "template": { "spec": {} } }));
-    {
-        let mut tables = sandboxes.watch.cache.write();
-        let pods = (1..).zip(answers).map(|(since, (name, _))| ready_pod(name, since, &pool));
-        let pods: Vec<Key> = pods.map(|pod| (Key::of(&pod), tables.pods.apply(pod)).0).collect();
-        let sandbox = SandboxRow::new(object("s", &json!({ "poolRef": "pool" })));
-        let waiting = [sandbox.key()];
-        drop(tables.sandboxes.apply(sandbox));
-        tables.set_template(&Key::new("ns", "pool"), Some(&pool));
-        drop(tables.pools.apply(pool));
-        tables.pair(waiting, pods);
-    }
+    see(&sandboxes, answers.iter().map(|(pod, _)| *pod));
     (sandboxes, written)
+}
+
+/// The watches tell of a Sandbox, its pool and these pods, which are ready one after the other.
+fn see<'a>(sandboxes: &Sandboxes, pods: impl Iterator<Item = &'a str>) {
+    let pool: WarmPool = object("pool", &json!({ "replicas": 2, "template": { "spec": {} } }));
+    let mut tables = sandboxes.watch.cache.write();
+    let pods = (1..).zip(pods).map(|(since, name)| ready_pod(name, since, &pool));
+    let pods: Vec<Key> = pods.map(|pod| (Key::of(&pod), tables.pods.apply(pod)).0).collect();
+    let sandbox = SandboxRow::new(object("s", &json!({ "poolRef": "pool" })));
+    let waiting = [sandbox.key()];
+    drop(tables.sandboxes.apply(sandbox));
+    tables.set_template(&Key::new("ns", "pool"), Some(&pool));
+    drop(tables.pools.apply(pool));
+    tables.pair(waiting, pods);
 }
 
 #[tokio::test]

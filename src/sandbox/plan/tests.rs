@@ -19,6 +19,7 @@ fn pod(uid: &str, extra: &Value) -> Arc<Pod> {
         "metadata": {
             "name": format!("p-{uid}"), "namespace": "ns", "uid": uid, "resourceVersion": "7",
             "labels": { labels::WARMPOOL: "pool", labels::POD_STATE: "allocated", labels::SANDBOX: "s" },
+            "ownerReferences": [{ "apiVersion": "arl.infra.io/v1alpha1", "kind": "Sandbox", "name": "s", "uid": "sandbox", "controller": true }],
         },
         "spec": { "containers": [{ "name": "executor" }] },
         "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
@@ -85,6 +86,20 @@ fn a_claim_that_is_not_on_record_is_completed_and_a_second_one_undone() {
     let plan = plan(&Observed { owned, ..observed(&json!({}), &json!({})) }, at(0));
     assert_eq!(plan.decision, hold(SandboxPhase::Ready, None));
     assert_eq!(plan.surplus.iter().map(|v| v.uid.0.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+/// As where admission puts a part of a claim back, and the operator that made it has deleted the pod, or has ended before it could.
+#[test]
+fn a_pod_without_all_of_a_claim_is_given_up_and_never_taken() {
+    let labels = |state: &str, sandbox: &str| json!({ labels::POD_STATE: state, labels::SANDBOX: sandbox });
+    for broken in [labels("ready", "s"), labels("allocated", "another"), json!({ labels::POD_STATE: "allocated" })] {
+        let owned = vec![pod("a", &json!({ "/metadata/labels": broken }))];
+        let refusal = Some(ClaimRefusal { message: "denied".into(), retry_at: at(2) });
+        let seen = Observed { owned, refusal, ..observed(&json!({}), &json!({})) };
+        let plan = plan(&seen, at(0));
+        assert_eq!(plan.decision, Decision::Wait(SandboxReason::ClaimRefused), "{broken}");
+        assert_eq!(plan.surplus.iter().map(|v| v.uid.0.as_str()).collect::<Vec<_>>(), ["a"], "{broken}");
+    }
 }
 
 #[test]
