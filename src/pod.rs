@@ -29,6 +29,9 @@ use crate::{
     texts,
 };
 
+/// Name of what the operator adds to a pod for its agent: an init container, a volume, and the mounts of that.
+pub const AGENT: &str = "arl-agent";
+
 /// A pool's pod.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, Resource)]
 #[resource(inherit = k8s_openapi::api::core::v1::Pod)]

@@ -1,18 +1,18 @@
 //! Writes to pods: create, claim, delete.
 
 use arl_crds::labels::{self, PodState};
-use k8s_openapi::api::core::v1::Pod as CorePod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     Api,
     api::{DeleteParams, ListParams, PatchParams, PostParams, Preconditions},
     client::Body,
-    core::{PartialObjectMeta, Request, Status},
+    core::{Request, Status},
 };
 use serde_json::{Value, json};
 
 use super::{
-    Cause, Deleted, Effects, Failure, Haste, Refusal, Since, marks,
+    Cause, Deleted, Effects, Failure, Haste, Refusal, Since,
+    marks::{self, Made},
     objects::{json_patch, next_page},
 };
 use crate::{
@@ -116,7 +116,7 @@ impl Effects {
     pub async fn create_pod(&self, pod: &NewPod, haste: Haste) -> Result<Created, Failure> {
         match self.call_in(haste, 1, "create", "Pod", &pod.key, self.post_pod(pod)).await {
             Ok((made, warnings)) => match marks::changed(&pod.manifest, &made) {
-                Some(words) => Err(self.delete_unmarked("create", &pod.key, made.uid, words).await),
+                Some(words) => Err(self.delete_unmarked("create", &pod.key, made.metadata.uid, words).await),
                 None => Ok(Created::Done { warnings }),
             },
             // What admits pods can answer so as well; one that was there and is gone is tried again.
@@ -128,7 +128,7 @@ impl Effects {
         }
     }
 
-    /// Deletes a pod whose marks admission changed, since nobody would find it again. Returns that as the failure, even where the deletion fails.
+    /// Deletes a pod whose marks or agent admission changed, since nobody would find it again, or could use it. Returns that as the failure, even where the deletion fails.
     async fn delete_unmarked(&self, verb: &'static str, pod: &Key, uid: Option<String>, words: String) -> Failure {
         let uid = Preconditions { uid, ..Preconditions::default() };
         let (api, params) = (self.pods(&pod.namespace), DeleteParams::default().preconditions(uid));
@@ -141,7 +141,7 @@ impl Effects {
     }
 
     /// The library's client passes no headers on, and warnings are in them.
-    async fn post_pod(&self, pod: &NewPod) -> kube::Result<(ObjectMeta, Vec<String>)> {
+    async fn post_pod(&self, pod: &NewPod) -> kube::Result<(Made, Vec<String>)> {
         let pods = Request::new(format!("/api/v1/namespaces/{}/pods", pod.key.namespace));
         let manifest = serde_json::to_vec(&pod.manifest).map_err(kube::Error::SerdeError)?;
         let request = pods.create(&PostParams::default(), manifest).map_err(kube::Error::BuildRequest)?;
@@ -153,9 +153,9 @@ impl Effects {
                 .unwrap_or_else(|_| Status::failure(&String::from_utf8_lossy(&body), "").with_code(code.as_u16()));
             return Err(kube::Error::Api(status.boxed()));
         }
-        let made: PartialObjectMeta<CorePod> = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
+        let made: Made = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
         let warnings = headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?));
-        Ok((made.metadata, warnings.take(WARNINGS_MAX).collect()))
+        Ok((made, warnings.take(WARNINGS_MAX).collect()))
     }
 
     /// Deletes a pod, unless it changed since.

@@ -5,8 +5,10 @@ use arl_agent::{BIN, DIRECTORY, POD_UID, STATE};
 use arl_crds::{labels, template::fnv1a};
 use serde_json::{Map, Value, json};
 
+use crate::pod::AGENT;
+
 /// Name of the init container and the volume.
-pub(super) const NAME: &str = "arl-agent";
+pub(super) const NAME: &str = AGENT;
 /// The init container's user where the pod's would be root: "restricted" wants another. Any will do, the volume can be written by
 /// all; elsewhere it is left to the image, or to a policy that sets one.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>

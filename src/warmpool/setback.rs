@@ -71,7 +71,7 @@ impl Setback {
             }
             Some(403) if said.contains(NOT_AS_ASKED) => (
                 WarmPoolReason::Refused,
-                "let it leave what begins with arl.infra.io/, and the owners of pods, as they are",
+                "let it leave what begins with arl.infra.io/, the owners of pods, and what is named arl-agent, as they are",
             ),
             Some(_) if said.contains("denied the request") || said.contains("denied request") => {
                 (WarmPoolReason::Refused, admission)

@@ -1,4 +1,4 @@
-//! An admission webhook that takes away what marks a pod as its pool's.
+//! An admission webhook that takes away what marks a pod as its pool's, or what its agent needs.
 
 use std::sync::atomic::Ordering;
 
@@ -12,6 +12,11 @@ const KINDS: [(&str, Strip); 4] = [
     ("the state's label", |pod| drop(labels_of(pod).remove(labels::POD_STATE))),
     ("an annotation", |pod| pod["metadata"]["annotations"] = json!({})),
     ("the owner", |pod| pod["metadata"]["ownerReferences"] = json!([])),
+];
+
+const AGENT: [(&str, Strip); 2] = [
+    ("the agent's init container", |pod| pod["spec"]["initContainers"] = json!([])),
+    ("the agent's mounts", |pod| pod["spec"]["containers"][0]["volumeMounts"] = json!([])),
 ];
 
 fn labels_of(pod: &mut Value) -> &mut serde_json::Map<String, Value> {
@@ -40,7 +45,7 @@ async fn after_a_minute(mark: &str, strip: Strip, deletes_fail: bool) -> String 
 
 #[tokio::test]
 async fn a_webhook_that_takes_marks_away_costs_no_more_pods_than_the_pauses_allow_though_they_are_slow_to_go() {
-    for (mark, strip) in KINDS {
+    for (mark, strip) in KINDS.into_iter().chain(AGENT) {
         let message = after_a_minute(mark, strip, false).await;
         assert!(message.contains("is not as it was asked for"), "{mark}: {message}");
         assert!(!message.contains("still there"), "{mark}: {message}");
