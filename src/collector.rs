@@ -63,7 +63,8 @@ const WAITING: Entry = gauge(
 const ORPHANED: Entry = gauge(
     "arl_orphaned_pods",
     &["namespace"],
-    "Pods labelled as a pool's that nothing controls, such as those that a deletion with --cascade=orphan left: nobody deletes them",
+    "Pods labelled as a pool's that nothing controls, such as those that a deletion with --cascade=orphan left, or that are neither idle nor a \
+     Sandbox's: nobody deletes them",
 );
 const LIVE: Entry = gauge(
     "arl_sandboxes_live",
@@ -152,7 +153,7 @@ fn add(series: &mut Series, labels: &[&str]) {
     *series.entry(labels.iter().map(|label| (*label).to_owned()).collect()).or_default() += 1.0;
 }
 
-/// What is in the tables: pods, those wanted, pools at a limit, Sandboxes, those that wait, Tasks, pods that nothing controls.
+/// What is in the tables: pods, those wanted, pools at a limit, Sandboxes, those that wait, Tasks, pods that are nobody's.
 fn of(tables: &Tables, now: Timestamp) -> [Series; 7] {
     let [mut pods, mut desired, mut limited, mut sandboxes, mut waiting, mut tasks, mut orphaned] =
         <[Series; 7]>::default();
@@ -177,7 +178,7 @@ fn of(tables: &Tables, now: Timestamp) -> [Series; 7] {
         if let (Some(_), Some(state)) = (tables.pools.get(&pool), state(pod, start, now)) {
             add(&mut pods, &[&pool.namespace, &pool.name, state]);
         }
-        if pod.controller().is_none() && pod.is_alive() {
+        if pod.is_orphaned() {
             add(&mut orphaned, &[&pool.namespace]);
         }
     }
@@ -200,7 +201,7 @@ fn of(tables: &Tables, now: Timestamp) -> [Series; 7] {
 fn state(pod: &Pod, start: Duration, now: Timestamp) -> Option<&'static str> {
     match () {
         () if pod.is_deleting() => None,
-        () if !pod.is_idle() => Some("allocated"),
+        () if !pod.is_idle() => pod.is_held().then_some("allocated"),
         () if warmpool::is_failing(pod, start, now) => Some("failing"),
         () if pod.is_ready() => Some("ready"),
         () => Some("pending"),
@@ -255,6 +256,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_labelled_as_a_sandboxs_and_is_none_is_counted_as_nobodys() {
+        let mut tables = Tables::default();
+        let pool = json!({
+            "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool", "metadata": {"name": "p", "namespace": "ns"},
+            "spec": {"replicas": 1, "template": {"spec": {}}},
+        });
+        tables.pools.apply(serde_json::from_value(pool).unwrap());
+        for (name, state, owner, phase) in [
+            ("held", "allocated", "Sandbox", "Running"),
+            ("ended", "allocated", "Sandbox", "Failed"),
+            ("relabelled", "allocated", "WarmPool", "Running"),
+            ("misspelt", "alocated", "WarmPool", "Running"),
+            ("idle", "ready", "WarmPool", "Running"),
+        ] {
+            let labels = json!({"arl.infra.io/warmpool": "p", "arl.infra.io/pod-state": state});
+            let owner = json!([{"apiVersion": "a/v1", "kind": owner, "name": "o", "uid": "o", "controller": true}]);
+            let metadata = json!({"name": name, "namespace": "ns", "labels": labels, "ownerReferences": owner});
+            tables
+                .pods
+                .apply(serde_json::from_value(json!({"metadata": metadata, "status": {"phase": phase}})).unwrap());
+        }
+        let [pods, .., orphaned] = of(&tables, Timestamp::UNIX_EPOCH);
+        let of_state = |state: &str| pods[&["ns", "p", state].map(Into::into).to_vec()];
+        assert_eq!((of_state("allocated"), of_state("pending")), (1.0, 1.0), "{pods:?}");
+        assert_eq!(tables.held(&Key::new("ns", "p")), 1, "the status says the same");
+        assert_eq!(orphaned.get(&vec!["ns".to_owned()]).copied(), Some(2.0));
+    }
 
     #[test]
     fn a_label_that_names_no_pool_adds_no_series() {

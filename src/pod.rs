@@ -201,6 +201,16 @@ impl Pod {
         Some(Key::of(self).sibling(&owner.name))
     }
 
+    /// Whether a Sandbox has the use of it. One that lost its Sandbox, or that somebody else gave a pool's labels, is held by nobody.
+    pub fn is_held(&self) -> bool {
+        !self.is_idle() && self.is_alive() && self.owning_sandbox().is_some()
+    }
+
+    /// Whether it is nobody's: nothing controls it, or it is neither idle nor held.
+    pub fn is_orphaned(&self) -> bool {
+        self.is_alive() && !self.is_held() && (self.controller().is_none() || !self.is_idle())
+    }
+
     /// The fingerprint of the template it was made from.
     pub fn template_hash(&self) -> Option<&str> {
         self.annotations()?.get(labels::TEMPLATE_HASH).map(String::as_str)

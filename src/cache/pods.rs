@@ -44,9 +44,7 @@ impl Row for Pod {
     }
 
     fn indexes(&self) -> Vec<PodIndex> {
-        // A pod that lost its Sandbox, or that somebody else gave the pool's label, is held by nobody.
-        let is_held = self.is_alive() && self.owning_sandbox().is_some();
-        let by_state: &[fn(Key) -> PodIndex] = match (self.is_idle(), is_held) {
+        let by_state: &[fn(Key) -> PodIndex] = match (self.is_idle(), self.is_held()) {
             (true, _) => &[PodIndex::Idle],
             (false, true) => &[PodIndex::Allocated, PodIndex::Held],
             (false, false) => &[PodIndex::Allocated],

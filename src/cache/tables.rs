@@ -155,10 +155,15 @@ impl Tables {
         let template = self.templates.get(&pool).filter(|template| pod.controller().as_ref() == Some(&template.uid))?;
         let is_outdated = pod.template_hash() != Some(template.fingerprint.as_str());
         let times_refused = self.refused.times(&Uid::of(&**pod));
-        let is_held = self.sandboxes.count(&SandboxIndex::Holder(pod.key().namespace, Uid::of(&**pod))) > 0;
+        let is_on_record = self.is_on_record(pod);
         let (is_unsteady, node_is_closed) = (pod.is_unsteady(), self.closed_nodes.contains(&pod.spec.node_name));
         let ready_since = pod.ready_since();
-        (!is_held).then_some((pool, Rank { times_refused, is_unsteady, node_is_closed, is_outdated, ready_since }))
+        (!is_on_record).then_some((pool, Rank { times_refused, is_unsteady, node_is_closed, is_outdated, ready_since }))
+    }
+
+    /// Whether a Sandbox has this pod on record.
+    pub fn is_on_record(&self, pod: &Pod) -> bool {
+        self.sandboxes.count(&SandboxIndex::Holder(pod.key().namespace, Uid::of(pod))) > 0
     }
 
     /// The claim of this pod was refused. Returns the Sandboxes whose turn it newly is.

@@ -31,6 +31,8 @@ pub(super) struct Observed {
     /// The fingerprint of the image that its next pods get their agent from.
     pub(super) agent: String,
     pub(super) idle: Vec<Arc<Pod>>,
+    /// Pods that the pool controls and that somebody labelled so that they are not among its idle ones. No claim does that: it changes the owner too.
+    pub(super) strays: Vec<Arc<Pod>>,
     pub(super) allocated: usize,
     /// The highest number of any pod that is or was in sight, or whose name is taken. What was counts as well, or the view in which the last pod has
     /// gone and its successors are still missing would ask for numbers below theirs.
@@ -70,10 +72,12 @@ impl Observed {
         let of_state = |index: PodIndex| tables.pods.under(&index);
         // A pool of the same name may have been deleted a moment ago, with its pods still in sight: an idle pod counts
         // only if this very pool controls it.
-        let idle: Vec<Arc<Pod>> = of_state(PodIndex::Idle(key.clone()))
-            .filter(|pod| pod.controller().as_ref() == Some(&uid))
-            .cloned()
-            .collect();
+        let controlled = of_state(PodIndex::controlled_by(&**pool)).cloned();
+        let (idle, others): (Vec<Arc<Pod>>, Vec<_>) =
+            controlled.partition(|pod| pod.is_idle() && pod.pool().as_ref() == Some(key));
+        // What a Sandbox may have to do with is not the pool's to delete.
+        let is_stray = |pod: &Pod| !pod.is_deleting() && pod.sandbox().is_none() && !tables.is_on_record(pod);
+        let strays = others.into_iter().filter(|pod| is_stray(pod)).collect();
         // A name is taken whoever controls its pod.
         let pods = [PodIndex::Idle(key.clone()), PodIndex::Allocated(key.clone())].map(of_state);
         let pods = pods.into_iter().flatten().map(|pod| &pod.metadata);
@@ -97,6 +101,7 @@ impl Observed {
                 is_gone: memory.is_gone,
                 allocated: tables.held(key),
                 idle,
+                strays,
                 setback: memory.setback.clone(),
                 known_ended: memory.ended.clone(),
                 asked: memory.asked.clone(),

@@ -88,6 +88,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         .chain(observed.disrupted())
         .filter(|pod| !observed.known_ended.contains(&Uid::of(*pod)))
         .collect();
+    delete.extend(observed.strays.iter().map(AsRef::as_ref));
     // Where no node has room for one more, an old one goes first too, as long as another is left.
     let is_stuck = has_room && replicas > 1 && alive.iter().any(|pod| !is_old(pod) && pod.is_unschedulable());
     delete.extend(superfluous(&alive, replicas + surge, replicas - usize::from(is_stuck), is_old));

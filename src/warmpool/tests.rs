@@ -1,5 +1,6 @@
 //! Pools that follow what is asked for, from the tables to the plan and the status.
 
+mod astray;
 mod cluster;
 mod conditions;
 mod counted;

@@ -82,6 +82,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
         agent: agent("agent").fingerprint(),
         last_number,
         late_until: NOW,
+        strays: Vec::new(),
         is_gone: false,
         idle,
         allocated: 0,
