@@ -19,6 +19,11 @@ const ADMISSION: &str = "change spec.template so that the namespace's admission 
 /// A policy may be against what is in no template.
 const ADMISSION_OF_AGENT: &str = "change spec.template so that the namespace's admission accepts it, or create what it names; the pod also has \
      the operator's own init container arl-agent, with the image of --agent-image (executor.mode: Exec does without)";
+/// A template may have what is added to it, or be of a kind that it cannot be added to.
+const INVALID_WITH_AGENT: &str = "correct spec.template; the operator adds the init container and the volume arl-agent to it, mounted at /.arl, for \
+     Linux (executor.mode: Exec does without)";
+/// What the API server says of that has one of these: the operator's init container is the first.
+const OF_AGENT: [&str; 3] = ["\"arl-agent\"", "\"/.arl", "spec.initContainers[0]"];
 /// What is refused for these has nothing to do with it.
 const NOT_OF_AGENT: [&str; 4] =
     ["violates PodSecurity", "looking up service account", "no PriorityClass with name", "pod rejected: RuntimeClass"];
@@ -88,7 +93,11 @@ impl Setback {
                 (WarmPoolReason::Refused, "nothing is created there any more")
             }
             Some(400 | 422) if !["denied", "forbidden"].iter().any(|word| said.contains(word)) => {
-                (WarmPoolReason::InvalidTemplate, "correct spec.template")
+                let is_of_agent = mode == ExecutorMode::Agent && OF_AGENT.iter().any(|words| said.contains(words));
+                (
+                    WarmPoolReason::InvalidTemplate,
+                    if is_of_agent { INVALID_WITH_AGENT } else { "correct spec.template" },
+                )
             }
             Some(400 | 403 | 422) => (WarmPoolReason::Refused, admission),
             _ if said.contains("webhook") => {
@@ -187,6 +196,35 @@ mod tests {
             let message = of_mode(Cause::Refused(Refusal::new(code, said)), mode).message;
             let words = "init container arl-agent, with the image of --agent-image (executor.mode: Exec";
             assert_eq!(message.contains(words), names, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_the_agent_cannot_be_added_to_is_told_what_is_added() {
+        use ExecutorMode::{Agent, Exec};
+        for (said, mode, names) in [
+            ("spec.volumes[1].name: Duplicate value: \"arl-agent\"", Agent, true),
+            ("spec.initContainers[1].name: Duplicate value: \"arl-agent\"", Agent, true),
+            ("spec.initContainers[1].name: Duplicate value: \"arl-agent\"", Exec, false),
+            ("spec.containers[0].volumeMounts[1].mountPath: Invalid value: \"/.arl\": must be unique", Agent, true),
+            (
+                "spec.containers[0].volumeMounts[2].mountPath: Invalid value: \"/.arl/state\": must be unique",
+                Agent,
+                true,
+            ),
+            (
+                "spec.initContainers[0].securityContext.capabilities: Forbidden: cannot be set for a windows pod",
+                Agent,
+                true,
+            ),
+            ("spec.initContainers[0].image: Required value", Exec, false),
+            ("spec.containers: Required value", Agent, false),
+        ] {
+            let said = format!("Pod \"p-1\" is invalid: {said}");
+            let setback = of_mode(Cause::Refused(Refusal::new(422, said)), mode);
+            assert_eq!(setback.reason, WarmPoolReason::InvalidTemplate);
+            assert!(setback.message.contains("; correct spec.template"), "{}", setback.message);
+            assert_eq!(setback.message.contains("the operator adds the init container"), names, "{}", setback.message);
         }
     }
 
