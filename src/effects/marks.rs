@@ -144,10 +144,10 @@ mod tests {
             (None, |spec| drop(spec["containers"].as_array_mut().unwrap().remove(0))),
             (Some("the container arl-agent"), |spec| spec["initContainers"] = json!(null)),
             (Some("a mount of arl-agent in the container arl-agent"), |spec| {
-                spec["initContainers"][0]["volumeMounts"] = json!([])
+                spec["initContainers"][0]["volumeMounts"] = json!([]);
             }),
             (Some("a mount of arl-agent in the container executor"), |spec| {
-                spec["containers"][1]["volumeMounts"] = json!(null)
+                spec["containers"][1]["volumeMounts"] = json!(null);
             }),
             (Some("a mount of arl-agent in the container executor"), |spec| {
                 spec["containers"][1]["volumeMounts"][2]["subPath"] = json!("other");

@@ -95,7 +95,7 @@ fn a_pod_without_all_of_a_claim_is_given_up_and_never_taken() {
     for broken in [labels("ready", "s"), labels("allocated", "another"), json!({ labels::POD_STATE: "allocated" })] {
         let owned = vec![pod("a", &json!({ "/metadata/labels": broken }))];
         let refusal = Some(ClaimRefusal { message: "denied".into(), retry_at: at(2) });
-        let seen = Observed { owned, refusal, ..observed(&json!({}), &json!({})) };
+        let seen = Observed { refusal, owned, ..observed(&json!({}), &json!({})) };
         let plan = plan(&seen, at(0));
         assert_eq!(plan.decision, Decision::Wait(SandboxReason::ClaimRefused), "{broken}");
         assert_eq!(plan.surplus.iter().map(|v| v.uid.0.as_str()).collect::<Vec<_>>(), ["a"], "{broken}");
