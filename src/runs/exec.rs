@@ -4,20 +4,18 @@
 //! connection.
 
 mod broken;
+mod deadline;
+mod follow;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use arl_crds::{Action, Step};
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client,
-    api::{AttachParams, AttachedProcess},
-};
+use kube::{Api, Client, api::AttachParams};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     sync::watch,
-    time::{Instant, MissedTickBehavior, timeout_at},
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
@@ -30,11 +28,11 @@ use super::{
 };
 use crate::{clock::Clock, object::Uid, output::Output, pod::Target};
 use broken::{Broken, PATIENCE};
+use deadline::by;
+use follow::follow;
 
 /// pods/exec carries the command in the URL, which servers bound; measured after percent-encoding.
 const URL_MAX: usize = 60_000;
-/// After a command's end its streams are drained this long at most: readers can hang after a disconnect.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// A command that was not delivered is tried again this often.
 const RETRY: Duration = Duration::from_millis(500);
@@ -154,6 +152,10 @@ impl Exec {
         report.started(started);
         let mut steps = steps.into_iter();
         while let Some(step) = steps.next() {
+            // What is heard late is only heard.
+            if Instant::now() >= deadline {
+                return RunEnd::TimedOut;
+            }
             report.begin_step(now());
             let end = match self.run_step(&run, &step).await {
                 Ok(end) => end,
@@ -187,9 +189,7 @@ impl Runner for Exec {
             let deadline = Instant::now() + request.timeout;
             let end = tokio::select! {
                 biased;
-                end = timeout_at(deadline, self.run_steps(request, report, deadline)) => {
-                    end.unwrap_or(RunEnd::TimedOut)
-                }
+                end = by(deadline, self.run_steps(request, report, deadline)) => end.unwrap_or(RunEnd::TimedOut),
                 asked = more_than(&mut control, RunControl::Continue) => match asked {
                     RunControl::Cancel => RunEnd::Cancelled,
                     RunControl::Settle | RunControl::Continue => {
@@ -210,52 +210,6 @@ impl Runner for Exec {
     fn forget(&self, _: &Target, _: &Uid) {}
 }
 
-/// Drains both streams while waiting for the status frame; its absence is never success.
-async fn follow(
-    mut process: AttachedProcess,
-    shell: Option<&str>,
-    input: Option<&[u8]>,
-    report: &Report,
-) -> Result<StepEnd, Broken> {
-    let (stdout, stderr, stdin) = (process.stdout(), process.stderr(), process.stdin());
-    let status = process.take_status();
-    let drained = futures::future::join(
-        drain(stdout, |bytes| report.append(|step| &mut step.stdout, bytes)),
-        drain(stderr, |bytes| report.append(|step| &mut step.stderr, bytes)),
-    );
-    let fed = async {
-        if let (Some(mut stdin), Some(input)) = (stdin, input) {
-            // A command that ends early closes its end; its exit code says more than this error.
-            let _ = stdin.write_all(input).await;
-            let _ = stdin.flush().await;
-            // Kept open: closing it ends the whole stream where the server speaks an older protocol.
-            std::future::pending::<()>().await;
-        }
-        std::future::pending::<()>().await;
-    };
-    let ended = async {
-        match status {
-            Some(status) => status.await,
-            None => None,
-        }
-    };
-    let (mut drained, mut ended) = (std::pin::pin!(drained), std::pin::pin!(ended));
-    let mut fed = std::pin::pin!(fed);
-    let mut open = true;
-    let status = loop {
-        tokio::select! {
-            status = &mut ended => break status,
-            _ = &mut drained, if open => open = false,
-            () = &mut fed => {}
-        }
-    };
-    if open {
-        let _ = tokio::time::timeout(DRAIN, drained).await;
-    }
-    let status = status.ok_or_else(|| Broken::Lost("the stream ended without a status".into()))?;
-    exec_status::command_end(&status, shell).ok_or_else(|| Broken::new(status.message.clone().unwrap_or_default()))
-}
-
 /// A success that the command has not said itself is none; who has a last word may be started again.
 fn confirmed(end: StepEnd, call: &Call, printed: impl FnOnce() -> String) -> Result<StepEnd, Broken> {
     match call.last_word {
@@ -268,14 +222,6 @@ fn confirmed(end: StepEnd, call: &Call, printed: impl FnOnce() -> String) -> Res
 
 fn last_step(report: &Report, output: fn(&StepRun) -> &Output) -> String {
     report.lock().steps.last().map(|step| output(step).text().0).unwrap_or_default()
-}
-
-async fn drain(stream: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
-    let Some(mut stream) = stream else { return };
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-        take(&buffer[..read]);
-    }
 }
 
 fn file_end(end: &StepEnd, path: &str, report: &Report) -> StepEnd {
@@ -311,16 +257,17 @@ mod tests {
     use jiff::Timestamp;
     use kube::client::Body;
     use serde_json::json;
+    use tokio::time::{advance, sleep_until};
     use tower::service_fn;
 
     use super::*;
     use crate::{object::Key, runs::quota::Share};
 
-    /// How a run of one step ends that the API server refuses to pass on with these words.
+    /// How a run of one step ends that the API server refuses to pass on with these words, which are heard after a pause of this process.
     async fn refused(
         code: u16,
         message: &str,
-        timeout: Duration,
+        (timeout, pause): (Duration, Duration),
         sandbox_env: &[(&str, &str)],
     ) -> (RunEnd, Leftovers, Option<StepEnd>) {
         let status =
@@ -328,7 +275,13 @@ mod tests {
         let answer = service_fn(move |_: http::Request<Body>| {
             let body = Body::from(status.to_string().into_bytes());
             let answer = http::Response::builder().status(code).body(body).unwrap();
-            async move { Ok::<_, Infallible>(answer) }
+            async move {
+                if !pause.is_zero() {
+                    advance(pause).await;
+                    sleep_until(Instant::now() + Duration::from_millis(20)).await;
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         // One that is set back all the time.
         let reads = AtomicI64::new(0);
@@ -367,12 +320,20 @@ mod tests {
     async fn a_timeout_that_ends_before_a_command_was_taken_is_not_the_tasks() {
         for (code, message) in [(403, "no exec for you"), (500, "error dialing backend: dial tcp")] {
             for (timeout, tried) in [(100, "0.0 s"), (3000, "2.5 s"), (30_000, "15.0 s")] {
-                let (end, left, step) = refused(code, message, Duration::from_millis(timeout), &[]).await;
+                let (end, left, step) =
+                    refused(code, message, (Duration::from_millis(timeout), Duration::ZERO), &[]).await;
                 assert_eq!((end, left), (RunEnd::Completed, Leftovers::None), "{code} {timeout}");
                 let Some(StepEnd::NotDelivered(said)) = step else { panic!("{code} {timeout}: {step:?}") };
                 assert!(said.contains(tried) && said.contains("nothing was started"), "{code} {timeout}: {said}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_a_pause_kept_from_being_heard_in_time_is_the_end() {
+        let times = (Duration::from_secs(10), Duration::from_secs(12));
+        let (end, _, step) = refused(403, "no exec for you", times, &[]).await;
+        assert_eq!(end, RunEnd::Completed, "{step:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -383,7 +344,7 @@ mod tests {
             ("1", "this image has no `sh`, which plain exec needs for spec.env of the Sandbox"),
             (&long, "60013 of them those of the variables in spec.env of the Sandbox"),
         ] {
-            let (_, _, step) = refused(500, message, Duration::from_secs(30), &[("V", value)]).await;
+            let (_, _, step) = refused(500, message, (Duration::from_secs(30), Duration::ZERO), &[("V", value)]).await;
             let Some(StepEnd::StartError(said)) = step else { panic!("{step:?}") };
             assert!(said.contains(words), "{said}");
         }
