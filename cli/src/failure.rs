@@ -10,6 +10,7 @@
 //! | 141 | nobody reads our output any more |
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     process::ExitCode,
 };
@@ -128,8 +129,16 @@ impl From<Error> for Failure {
     }
 }
 
+/// What is said of an object that is there.
+pub fn unreadable(error: impl Display) -> String {
+    format!("this version of kubectl arl cannot read it ({error}); kubectl get -o yaml shows it")
+}
+
 /// What the API server says, and what can be done about it.
 fn reason(error: &kube::Error) -> String {
+    if let kube::Error::SerdeError(error) = error {
+        return unreadable(error);
+    }
     let kube::Error::Api(status) = error else {
         return format!("{}; is the cluster there? --context and --kubeconfig choose another", with_causes(error));
     };
@@ -182,6 +191,17 @@ mod tests {
         assert!(api(401, "Unauthorized").contains("log in again"));
         assert_eq!(api(409, "it is there already"), "cannot list pods: it is there already");
         assert!(api(409, "pods \"p\" already exists").ends_with("; choose another name, or delete that one first"));
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_no_cluster_that_is_not_there() {
+        let error = serde_json::from_str::<u8>("-1").unwrap_err();
+        let said = Failure::api("get Task b", &kube::Error::SerdeError(error)).message;
+        assert!(
+            said.starts_with("cannot get Task b: this version of kubectl arl cannot read it (invalid value"),
+            "{said}"
+        );
+        assert!(!said.contains("is the cluster there"), "{said}");
     }
 
     #[test]

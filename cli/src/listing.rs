@@ -2,16 +2,21 @@
 
 use std::fmt::Debug;
 
+use arl_client::guarded::{Guarded, Unreadable};
 use arl_crds::Task;
 use clap::ValueEnum;
 use kube::{
     Api, Resource,
     api::{ListParams, WatchParams},
+    core::{ObjectList, Request},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::{
+    failure::{Failure, unreadable},
+    print,
+};
 
 /// Of a page.
 const PAGE: u32 = 500;
@@ -32,7 +37,7 @@ pub enum Format {
 /// All objects, page by page.
 pub async fn all<K>(api: &Api<K>, parameters: &ListParams, what: &str) -> Result<Vec<K>, Failure>
 where
-    K: Resource + Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     all_as(api, parameters, what, |object| object).await
 }
@@ -45,18 +50,37 @@ pub async fn all_as<K>(
     keep: impl Fn(K) -> K,
 ) -> Result<Vec<K>, Failure>
 where
-    K: Resource + Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let mut parameters = parameters.clone().limit(PAGE);
     let mut objects = Vec::new();
     loop {
-        let page = api.list(&parameters).await.map_err(|error| Failure::api(&format!("list {what}"), &error))?;
-        objects.extend(page.items.into_iter().map(&keep));
+        let page = page(api, &parameters).await.map_err(|error| Failure::api(&format!("list {what}"), &error))?;
+        objects.extend(page.items.into_iter().filter_map(readable).map(&keep));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
             None => return Ok(objects),
         }
     }
+}
+
+async fn page<K>(api: &Api<K>, parameters: &ListParams) -> kube::Result<ObjectList<Guarded<K>>>
+where
+    K: Resource + Clone + DeserializeOwned,
+{
+    let request = Request::new(api.resource_url()).list(parameters).map_err(kube::Error::BuildRequest)?;
+    api.clone().into_client().request(request).await
+}
+
+/// The object. One that cannot be read is named on standard error, and keeps nobody from the others.
+pub fn readable<K: Resource<DynamicType = ()>>(object: Guarded<K>) -> Option<K> {
+    object.0.map_err(|unreadable| print::note(left_out::<K>(&unreadable))).ok()
+}
+
+/// Which object is left out, and why.
+pub fn left_out<K: Resource<DynamicType = ()>>(Unreadable { error, metadata }: &Unreadable) -> String {
+    let [name, namespace] = [&metadata.name, &metadata.namespace].map(|text| text.as_deref().unwrap_or_default());
+    format!("left out: {} {name} in namespace {namespace}: {}", K::kind(&()), unreadable(error))
 }
 
 /// Asks whether these may be listed and watched: a watch tries for ever what is not allowed.
@@ -102,5 +126,42 @@ pub fn one(format: Format, value: &Value) -> Result<String, Failure> {
     match format {
         Format::Yaml => serde_saphyr::to_string(value).map_err(|error| failed(&error)),
         _ => serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| failed(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use kube::{Client, ResourceExt, client::Body};
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_read_keeps_nobody_from_the_others() {
+        let task = |name: &str, ended: &str| {
+            json!({
+                "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "metadata": { "name": name, "namespace": "ns" },
+                "spec": { "sandboxRef": "s", "steps": [] }, "status": { "completedAt": ended },
+            })
+        };
+        // The schema takes the one, and no clock has it.
+        let items =
+            [task("a", "2024-01-01T00:00:00Z"), task("b", "9999-12-31T23:59:59Z"), task("c", "2024-01-01T00:00:00Z")];
+        let list = json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "TaskList", "metadata": {}, "items": items });
+        let answer = service_fn(move |_: http::Request<Body>| {
+            let answer = http::Response::new(Body::from(list.to_string().into_bytes()));
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let api = Api::<Task>::namespaced(Client::new(answer, "ns"), "ns");
+        let listed = all(&api, &ListParams::default(), "tasks").await.unwrap();
+        assert_eq!(listed.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["a", "c"]);
+        let b = serde_json::from_value::<Guarded<Task>>(task("b", "9999-12-31T23:59:59Z")).unwrap();
+        let said = left_out::<Task>(&b.0.unwrap_err());
+        assert!(
+            said.starts_with("left out: Task b in namespace ns: this version of kubectl arl cannot read it"),
+            "{said}"
+        );
     }
 }

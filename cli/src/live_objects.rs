@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, pin::pin, sync::Arc, time::Duration};
 
+use arl_client::guarded::Guarded;
 use arl_crds::{Sandbox, SandboxPhase, Task, WarmPool};
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -10,8 +11,7 @@ use kube::{
     Api, Resource,
     api::ListParams,
     runtime::{
-        WatchStreamExt,
-        reflector::{self, Lookup, Store, store::Writer},
+        reflector::{self, Lookup, ObjectRef, Store, store::Writer},
         watcher::{self, watcher},
     },
 };
@@ -27,8 +27,9 @@ use crate::{
     connect::Connection,
     failure::Failure,
     listing::{self, without_outputs},
+    print,
     screen::Objects,
-    table, versions,
+    table, terminal, versions,
 };
 
 /// Before a watch that failed is tried again, at first and at most: somebody looks at the screen.
@@ -144,16 +145,47 @@ async fn follow<K: Kept>(
     sender: &Arc<watch::Sender<Failing>>,
     strip: impl FnMut(&mut K) + Send + 'static,
 ) -> Result<(Store<K>, AbortHandle), Failure> {
-    let api = connection.api::<K>();
+    let api = connection.api::<Guarded<K>>();
     listing::allowed(&api, &ListParams::default()).await?;
     let (store, writer) = reflector::store();
     let watching = keep(api, writer, strip, Arc::clone(sender));
     Ok((store, tokio::spawn(watching).abort_handle()))
 }
 
+/// What the store is told: one that cannot be read is not there. That is said once, before the screen is drawn.
+fn kept<K: Kept>(
+    event: &watcher::Event<Guarded<K>>,
+    strip: impl FnOnce(&mut K),
+    store: &Store<K>,
+) -> Option<watcher::Event<K>> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    let (Apply(object) | Delete(object) | InitApply(object)) = event else {
+        return Some(if matches!(event, Init) { Init } else { InitDone });
+    };
+    match &object.0 {
+        Ok(object) => {
+            let mut object = object.clone();
+            strip(&mut object);
+            Some(match event {
+                Apply(_) => Apply(object),
+                Delete(_) => Delete(object),
+                _ => InitApply(object),
+            })
+        }
+        Err(unreadable) => {
+            if !terminal::is_raw() {
+                print::note(listing::left_out::<K>(unreadable));
+            }
+            let name = unreadable.metadata.name.as_deref().unwrap_or_default();
+            let same = ObjectRef::new(name).within(unreadable.metadata.namespace.as_deref().unwrap_or_default());
+            store.get(&same).map(|before| Delete(K::clone(&before)))
+        }
+    }
+}
+
 /// Watches again and again. After a failure it lists anew, for a watch that goes on where it was does not say so before the next change.
 async fn keep<K: Kept>(
-    api: Api<K>,
+    api: Api<Guarded<K>>,
     mut store: Writer<K>,
     mut strip: impl FnMut(&mut K),
     sender: Arc<watch::Sender<Failing>>,
@@ -163,11 +195,13 @@ async fn keep<K: Kept>(
     loop {
         let started = Instant::now();
         let error = {
-            let mut events = pin!(watcher(api.clone(), watcher::Config::default()).modify(&mut strip));
+            let mut events = pin!(watcher(api.clone(), watcher::Config::default()));
             loop {
                 match events.next().await {
                     Some(Ok(event)) => {
-                        store.apply_watcher_event(&event);
+                        if let Some(event) = kept(&event, &mut strip, &store.as_reader()) {
+                            store.apply_watcher_event(&event);
+                        }
                         if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
                             sender.send_modify(|failing| drop(failing.remove(&plural)));
                         }

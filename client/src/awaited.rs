@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::{Error, Fault},
-    watch::{Seen, first, refused},
+    watch::{Seen, first, refused, unreadable},
 };
 
 /// Whether it has a pod that can be used.
@@ -63,6 +63,7 @@ pub(crate) async fn ready(
     last: &mut Option<Arc<SandboxObject>>,
 ) -> Result<Arc<SandboxObject>, Error> {
     let outcome = first(seen, |sandbox| match sandbox {
+        Seen::Unreadable(why) => Some(Err(unreadable(format!("Sandbox {}", awaited.name), why))),
         Seen::Refused(status) => Some(Err(refused("Sandboxes", status))),
         Seen::Deleted(object) if object.metadata.uid.as_deref() == Some(awaited.uid) => {
             Some(Err(deleted(awaited.name, BY_SOMEBODY.into())))

@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use arl_crds::{Sandbox as SandboxObject, Task as TaskObject, WarmPool, labels};
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
-    Api, Config,
+    Api, Config, Resource,
     api::{DeleteParams, ListParams},
     runtime::watcher,
 };
@@ -15,6 +16,7 @@ use crate::{
     connection::connect,
     deletion,
     error::Error,
+    guarded::Guarded,
     notices::Notices,
     object_name::{check_name, check_run_id},
     watch::Watch,
@@ -155,17 +157,24 @@ impl Client {
         Api::namespaced(self.inner.kube.0.clone(), &self.inner.namespace)
     }
 
+    pub(crate) fn guarded<K>(&self) -> Api<Guarded<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.inner.kube.0.clone(), &self.inner.namespace)
+    }
+
     /// Begins once a claim waits for a pool that is empty.
     pub(crate) fn watched_pools(&self) -> &Watch<WarmPool> {
-        self.inner.pools.get_or_init(|| Watch::start(self.pools(), watcher::Config::default()))
+        self.inner.pools.get_or_init(|| Watch::start(self.guarded(), watcher::Config::default()))
     }
 
     pub(crate) fn watched_sandboxes(&self) -> &Watch<SandboxObject> {
-        self.inner.sandboxes.get_or_init(|| Watch::start(self.sandboxes(), self.selector()))
+        self.inner.sandboxes.get_or_init(|| Watch::start(self.guarded(), self.selector()))
     }
 
     pub(crate) fn watched_tasks(&self) -> &Watch<TaskObject> {
-        self.inner.tasks.get_or_init(|| Watch::start(self.tasks(), self.selector()))
+        self.inner.tasks.get_or_init(|| Watch::start(self.guarded(), self.selector()))
     }
 
     fn selector(&self) -> watcher::Config {

@@ -11,6 +11,7 @@ mod deletion;
 mod error;
 mod files;
 mod fork;
+pub mod guarded;
 mod map;
 mod notices;
 mod object_name;

@@ -21,7 +21,7 @@ use crate::{
     files::Files,
     process::{Finished, Process},
     session::Session,
-    watch::{Seen, refused},
+    watch::{Seen, refused, unreadable},
 };
 
 /// A Sandbox. Clones share its session. It stays until it is released, or idle too long; dropping this does not release it.
@@ -145,6 +145,7 @@ impl Sandbox {
                     }
                 }
                 Seen::Deleted(task) => return finished(&task).ok_or_else(deleted),
+                Seen::Unreadable(why) => return Err(unreadable(format!("Task {name}"), &why)),
                 Seen::Refused(status) => return Err(refused("Tasks", &status)),
                 // Unless the list is older than the Task, that came and went between two watches.
                 Seen::Unlisted if matches!(self.client.tasks().get_opt(name).await, Ok(None)) => return Err(deleted()),

@@ -16,7 +16,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
-use crate::error::Error;
+use crate::{error::Error, guarded::Guarded};
 
 /// An object as the watch has it.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(crate) enum Seen<K> {
     There(Arc<K>),
     /// It was there, and was deleted.
     Deleted(Arc<K>),
+    /// It is there, and this version cannot read it; why.
+    Unreadable(Arc<str>),
     /// The caller may not watch objects of this kind.
     Refused(Box<Status>),
 }
@@ -51,7 +53,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     /// Of the objects that this selects.
-    pub(crate) fn start(api: Api<K>, config: watcher::Config) -> Self {
+    pub(crate) fn start(api: Api<Guarded<K>>, config: watcher::Config) -> Self {
         let entries = Arc::new(Mutex::new(Entries::new()));
         let work = tokio::spawn(follow(api, config, Arc::clone(&entries))).abort_handle();
         Self { entries, work }
@@ -112,7 +114,7 @@ impl Refusals {
     }
 }
 
-async fn follow<K>(api: Api<K>, config: watcher::Config, entries: Arc<Mutex<Entries<K>>>)
+async fn follow<K>(api: Api<Guarded<K>>, config: watcher::Config, entries: Arc<Mutex<Entries<K>>>)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -129,6 +131,7 @@ where
                 for (name, sender) in &*lock(&entries) {
                     let now = match &*sender.borrow() {
                         Seen::There(object) if !listed.contains(name) => Seen::Deleted(Arc::clone(object)),
+                        Seen::Unreadable(_) if !listed.contains(name) => Seen::Unlisted,
                         Seen::Unknown | Seen::Unlisted => Seen::Unlisted,
                         _ => continue,
                     };
@@ -140,7 +143,10 @@ where
             Ok(watcher::Event::Apply(object)) => there(&entries, object),
             Ok(watcher::Event::Delete(object)) => {
                 if let Some(sender) = lock(&entries).get(&object.name_any()) {
-                    sender.send_replace(Seen::Deleted(Arc::new(object)));
+                    sender.send_replace(match object.0 {
+                        Ok(object) => Seen::Deleted(Arc::new(object)),
+                        Err(_) => Seen::Unlisted,
+                    });
                 }
             }
             Err(error) => {
@@ -180,8 +186,16 @@ pub(crate) fn refused(objects: &str, status: &Status) -> Error {
     Error::api("watch", objects)(kube::Error::Api(Box::new(status.clone())))
 }
 
-fn there<K: Resource>(entries: &Mutex<Entries<K>>, object: K) {
+/// The error of one who waits for an object that this version cannot read.
+pub(crate) fn unreadable(object: String, why: &str) -> Error {
+    Error::api("read", object)(kube::Error::SerdeError(serde::de::Error::custom(why)))
+}
+
+fn there<K: Resource>(entries: &Mutex<Entries<K>>, object: Guarded<K>) {
     if let Some(sender) = lock(entries).get(&object.name_any()) {
-        sender.send_replace(Seen::There(Arc::new(object)));
+        sender.send_replace(match object.0 {
+            Ok(object) => Seen::There(Arc::new(object)),
+            Err(unreadable) => Seen::Unreadable(unreadable.error.into()),
+        });
     }
 }

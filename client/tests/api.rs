@@ -53,8 +53,9 @@ impl State {
     }
 }
 
+/// The type first, as the API server writes it.
 fn line(kind: &str, object: &Value) -> Bytes {
-    format!("{}\n", json!({ "type": kind, "object": object })).into()
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
 }
 
 #[derive(Clone, Default)]
@@ -414,6 +415,40 @@ async fn a_task_that_came_and_went_between_two_watches_is_not_waited_for() {
     }
     let deleted = timeout(Duration::from_secs(600), task).await.expect("it ends").unwrap().unwrap_err();
     assert!(deleted.to_string().contains("was deleted"), "{deleted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_cannot_be_read_keeps_nobody_else_waiting() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let task = waited_for(&server, &client).await;
+    until(|| server.state().watches.len() == 2).await;
+    // The schema takes this time, and no clock has it.
+    let spoilt = json!({
+        "apiVersion": "arl.infra.io/v1alpha1", "kind": "Task", "metadata": { "name": "z", "resourceVersion": "9" },
+        "spec": { "sandboxRef": "s", "steps": [] }, "status": { "completedAt": "9999-12-31T23:59:59Z" },
+    });
+    {
+        let mut state = server.state();
+        state.tell("ADDED", &spoilt);
+        state.objects.insert("tasks/z".into(), spoilt);
+        state.watches.clear();
+    }
+    server.finish_task();
+    let status = timeout(Duration::from_secs(60), task).await.expect("it ends").unwrap().unwrap();
+    assert_eq!(status.state, Some(TaskState::Succeeded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_task_that_cannot_be_read_is_told_so() {
+    let (server, client) = Server::with(|state| state.pods = 1);
+    let task = waited_for(&server, &client).await;
+    until(|| server.state().watches.len() == 2).await;
+    let mut spoilt = server.finish_task();
+    spoilt["status"]["completedAt"] = json!("9999-12-31T23:59:59Z");
+    server.state().objects.retain(|at, _| !at.starts_with("tasks/"));
+    server.state().tell("MODIFIED", &spoilt);
+    let unread = timeout(Duration::from_secs(60), task).await.expect("it ends").unwrap().unwrap_err();
+    assert!(matches!(unread, Error::Api { verb: "read", .. }), "{unread}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@
 
 mod abridge;
 mod demand;
-mod guarded;
 mod listing;
 mod nodes;
 mod outages;
@@ -20,8 +19,8 @@ mod wake;
 mod watch;
 
 pub use abridge::{abridge_pool, abridged_fingerprint, slim};
+pub use arl_client::guarded::Guarded;
 pub use demand::PoolDemand;
-pub use guarded::Guarded;
 pub use pods::PodIndex;
 pub use refused::ClaimRefusal;
 pub use rows::{SandboxId, SandboxIndex, SandboxRow, TaskIndex, TaskRow};

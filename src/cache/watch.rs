@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, mem, sync::Arc, time::Duration};
 
+use arl_client::guarded::{Guarded, Unreadable};
 use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use kube::{
@@ -12,7 +13,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::{
-    guarded::{Guarded, Unreadable},
     listing::Listing,
     table::{Change, Row, Table},
     tables::{Cache, Tables},

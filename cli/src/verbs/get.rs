@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, pin::pin};
 
+use arl_client::guarded::Guarded;
 use arl_crds::{Sandbox, Task, WarmPool};
 use clap::Args;
 use futures::StreamExt;
@@ -138,7 +139,7 @@ where
         + Send
         + 'static,
 {
-    let api = api::<K>(connection, flags);
+    let api = api::<Guarded<K>>(connection, flags);
     let selected = ListParams { label_selector: flags.selector.clone(), ..ListParams::default() };
     listing::allowed(&api, &selected).await?;
     let config = watcher::Config { label_selector: flags.selector.clone(), ..watcher::Config::default() };
@@ -149,7 +150,7 @@ where
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => listed.push(object),
+            Ok(watcher::Event::InitApply(object)) => listed.extend(listing::readable(object)),
             // A list that is made again, since the watch broke, says little that is new.
             Ok(watcher::Event::InitDone) => {
                 failing.is_over();
@@ -162,7 +163,7 @@ where
             }
             Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => {
                 failing.is_over();
-                show(flags, &mut rows, &[object])?;
+                show(flags, &mut rows, listing::readable(object).as_slice())?;
             }
             // It goes on where it was.
             Err(error) => failing.of(&what, &error),

@@ -121,7 +121,7 @@ fn answer(stream: &TcpStream, state: &State) {
         }
         if words[1].contains("/pods/p/exec?") {
             // The pod never answers; its Task ends all the same.
-            let event = format!("{}\n", json!({ "type": "MODIFIED", "object": task("Succeeded") }));
+            let event = format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", task("Succeeded"));
             for mut watch in state.watching.lock().unwrap().drain(..) {
                 write!(watch, "{:x}\r\n{event}\r\n", event.len()).unwrap();
             }

@@ -31,7 +31,7 @@ impl Claim {
     /// The one that is there, once it is ready; none where it goes, or has gone. It has another run's labels, so that this client's watch does not tell of it.
     pub(super) async fn existing(mut self, name: &str) -> Result<Option<Sandbox>, Error> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let watch = Watch::start(self.client.sandboxes(), config);
+        let watch = Watch::start(self.client.guarded(), config);
         let seen = watch.object(name);
         let found = self.client.sandboxes().get_opt(name).await;
         let Some(found) = found.map_err(Error::api("get", format!("Sandbox {name}")))? else { return Ok(None) };
