@@ -1,5 +1,4 @@
-//! Which change wakes whom. All wiring between the kinds is here: pure functions from a change to the objects that it
-//! concerns.
+//! Which change wakes whom. All wiring between the kinds is here, in pure functions from a change to whom it concerns.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -195,6 +194,10 @@ impl Source for SandboxRow {
             wakes.extend(pools.filter(follows).map(Wake::Pool));
         }
         wakes
+    }
+
+    fn named_by(key: &Key, tables: &Tables) -> Vec<Wake> {
+        tables.queued(key).map(|row| Wake::Task(row.key())).collect()
     }
 
     fn remember(change: &Change<Self>, tables: &mut Tables, _: &Clock) {

@@ -47,6 +47,8 @@ pub struct Table<R: Row> {
     index: BTreeMap<R::Index, BTreeSet<(R::Place, Key)>>,
     /// Where the row is the answer to a write since a list was last asked for, and no watch has told of it yet.
     ahead: BTreeSet<Key>,
+    /// Where there is an object that cannot be read.
+    unread: BTreeSet<Key>,
 }
 
 /// A row came, went or was replaced.
@@ -81,7 +83,7 @@ impl<R: Row> Change<R> {
 
 impl<R: Row> Default for Table<R> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), index: BTreeMap::new(), ahead: BTreeSet::new() }
+        Self { rows: BTreeMap::new(), index: BTreeMap::new(), ahead: BTreeSet::new(), unread: BTreeSet::new() }
     }
 }
 
@@ -107,6 +109,21 @@ impl<R: Row> Table<R> {
             let versions = version(present.metadata()).zip(version(row.metadata()));
             present.metadata().uid == row.metadata().uid && versions.is_none_or(|(present, row)| present < row)
         })
+    }
+
+    /// Whether there is an object at `key` that cannot be read.
+    pub fn is_unread(&self, key: &Key) -> bool {
+        self.unread.contains(key)
+    }
+
+    /// Notes whether there is one; returns whether that is new.
+    pub(super) fn set_unread(&mut self, key: &Key, is_unread: bool) -> bool {
+        if is_unread { self.unread.insert(key.clone()) } else { self.unread.remove(key) }
+    }
+
+    /// Puts these in the place of all that cannot be read.
+    pub(super) fn replace_unread(&mut self, unread: BTreeSet<Key>) {
+        self.unread = unread;
     }
 
     /// How many rows are under `index`.

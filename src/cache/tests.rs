@@ -737,3 +737,30 @@ fn a_list_without_what_a_sandbox_rests_on_wakes_it_though_that_was_never_in_sigh
     watched.watch.take::<Pod>(watcher::Event::InitDone, &mut listing::Listing::default());
     assert_eq!(woken(&watched), names(["holds", "setting-up"]));
 }
+
+#[test]
+fn a_sandbox_that_cannot_be_read_is_known_to_be_there_until_it_goes_or_can_be_read() {
+    let mut watched = Watched::new();
+    let unread = || {
+        let object = json!({ "metadata": { "name": "a", "namespace": "ns" }, "status": { "phase": "Unheard" } });
+        serde_json::from_value::<Guarded<Sandbox>>(object).unwrap()
+    };
+    let is_unread = |watched: &Watched| watched.watch.cache.read().sandboxes.is_unread(&Key::new("ns", "a"));
+    let list = |watched: &mut Watched, event: Option<Guarded<Sandbox>>| {
+        watched.take(watcher::Event::Init);
+        event.map(|object| watched.take(watcher::Event::InitApply(object)));
+        watched.take(watcher::Event::InitDone);
+        is_unread(watched)
+    };
+    let readable = || Guarded(Ok(at_version("a", "3")));
+    assert!(list(&mut watched, Some(unread())));
+    assert!(!list(&mut watched, Some(readable())));
+    watched.take(watcher::Event::Apply(unread()));
+    assert!(is_unread(&watched) && watched.known().is_empty());
+    watched.take(watcher::Event::Apply(readable()));
+    assert!(!is_unread(&watched) && !watched.known().is_empty());
+    watched.take(watcher::Event::Apply(unread()));
+    watched.take(watcher::Event::Delete(unread()));
+    assert!(!is_unread(&watched));
+    assert!(list(&mut watched, Some(unread())) && !list(&mut watched, None));
+}

@@ -88,6 +88,11 @@ pub trait Source: Sized + Row + Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Who says of an object by its name that it is not there, or cannot be read.
+    fn named_by(_key: &Key, _tables: &Tables) -> Vec<Wake> {
+        Vec::new()
+    }
+
     /// Keeps what must outlive the row.
     fn remember(_change: &Change<Self>, _tables: &mut Tables, _clock: &Clock) {}
 }
@@ -170,12 +175,12 @@ impl Watch {
                 S::table(&mut self.cache.write()).take_ahead();
             }
             watcher::Event::InitApply(object) => {
+                let key = Key::of(&object);
                 // What cannot be read is as if it were not there.
-                if let Some(object) = readable::<S>(object) {
-                    let row = S::row(object, self.clock.now());
-                    let present = S::table(&mut self.cache.write()).get(&row.key()).cloned();
-                    listing.add(row, present.as_deref());
-                }
+                let Some(object) = readable::<S>(object) else { return listing.leave_out(key) };
+                let row = S::row(object, self.clock.now());
+                let present = S::table(&mut self.cache.write()).get(&row.key()).cloned();
+                listing.add(row, present.as_deref());
             }
             watcher::Event::InitDone => {
                 let mut tables = self.cache.write();
@@ -188,12 +193,18 @@ impl Watch {
             }
             watcher::Event::Apply(object) => {
                 let key = Key::of(&object);
-                match readable::<S>(object) {
+                let object = readable::<S>(object);
+                self.set_unread::<S>(&key, object.is_none());
+                match object {
                     Some(object) => self.apply_newer(S::row(object, self.clock.now())),
                     None => self.delete::<S>(&key, None),
                 }
             }
-            watcher::Event::Delete(object) => self.delete::<S>(&Key::of(&object), super::table::version(object.meta())),
+            watcher::Event::Delete(object) => {
+                let key = Key::of(&object);
+                self.set_unread::<S>(&key, false);
+                self.delete::<S>(&key, super::table::version(object.meta()));
+            }
         }
     }
 
@@ -213,6 +224,15 @@ impl Watch {
         let mut tables = self.cache.write();
         let change = Change { version, ..S::table(&mut tables).delete(key) };
         self.tell(&change, &mut tables);
+    }
+
+    fn set_unread<S: Source>(&self, key: &Key, is_unread: bool) {
+        let mut tables = self.cache.write();
+        if S::table(&mut tables).set_unread(key, is_unread) {
+            for wake in S::named_by(key, &tables) {
+                (self.wake)(wake);
+            }
+        }
     }
 
     fn tell<S: Source>(&self, change: &Change<S>, tables: &mut Tables) {

@@ -19,6 +19,8 @@ const ADDED_ENV_FREE: usize = 4 * 1024;
 pub(super) struct Observed {
     pub(super) row: Arc<TaskRow>,
     pub(super) sandbox: Option<Arc<SandboxRow>>,
+    /// Whether its Sandbox is there, and cannot be read.
+    pub(super) sandbox_is_unread: bool,
     /// The Sandbox's pod on record, where it is still the Sandbox's.
     pub(super) pod: Option<Arc<Pod>>,
     /// That pod, where it is the Sandbox's no more: it was given to another owner.
@@ -89,6 +91,7 @@ impl Observed {
             given_away: None,
             row,
             finished_ttl,
+            sandbox_is_unread: tables.sandboxes.is_unread(&sandbox_key),
             sandbox_is_gone: false,
         })
     }

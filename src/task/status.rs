@@ -90,6 +90,10 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
             let first = observed.behind.as_deref().unwrap_or_default();
             format!("Sandbox {sandbox} runs one Task at a time, first come first served; Task {first} comes first")
         }
+        _ if observed.sandbox_is_unread => format!(
+            "Sandbox {sandbox} is there, but the operator cannot read it, as its log says; see kubectl get sandboxes.arl.infra.io \
+             {sandbox} -o yaml, and correct or delete it"
+        ),
         _ if observed.obstacle().is_some() => observed.obstacle().unwrap_or_default().to_owned(),
         _ if observed.waits_for_setup() => {
             format!("Sandbox {sandbox} is not set up yet; see kubectl describe sandboxes.arl.infra.io {sandbox}")

@@ -12,6 +12,9 @@ use crate::pod::Pod;
 /// Decides: it starts, waits with a reason, or ends since its Sandbox is of no use to it.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let Some(sandbox) = &observed.sandbox else {
+        if observed.sandbox_is_unread {
+            return unless_new(observed, TaskReason::SandboxNotReady, now);
+        }
         return unless_new(observed, TaskReason::SandboxNotFound, now);
     };
     if sandbox.is_released() {

@@ -66,6 +66,7 @@ fn fresh(spec: &Value) -> Observed {
         finished_ttl: None,
         run_pod: Some(pod(&container("c1"))),
         given_away: None,
+        sandbox_is_unread: false,
         sandbox_is_gone: false,
         awaits_claim: false,
     }
@@ -124,6 +125,8 @@ fn a_task_waits_with_a_reason_and_starts_when_it_is_its_turn() {
     };
     let spec = json!({});
     assert_eq!(waits(&Observed { sandbox: None, pod: None, ..fresh(&spec) }), Some(TaskReason::SandboxNotFound));
+    let unread = Observed { sandbox: None, pod: None, sandbox_is_unread: true, ..fresh(&spec) };
+    assert_eq!(waits(&unread), Some(TaskReason::SandboxNotReady), "it is there");
     assert_eq!(waits(&Observed { pod: None, ..fresh(&spec) }), Some(TaskReason::SandboxNotReady));
     assert_eq!(waits(&Observed { behind: Some("first".into()), ..fresh(&spec) }), Some(TaskReason::Queued));
     let starting = json!({ "name": "executor", "state": { "waiting": { "reason": "x" } } });
@@ -668,10 +671,12 @@ fn a_task_that_waits_says_for_what() {
     let spec = json!({});
     let behind = Observed { behind: Some("first".into()), ..fresh(&spec) };
     let unset = Observed { sandbox: Some(set_up(None)), ..fresh(&spec) };
+    let unread = Observed { sandbox_is_unread: true, ..fresh(&spec) };
     for (observed, reason, message) in [
         (&fresh(&spec), TaskReason::SandboxNotFound, "Sandbox s does not exist in this namespace"),
         (&behind, TaskReason::Queued, "Task first comes first"),
         (&unset, TaskReason::SandboxNotReady, "Sandbox s is not set up yet"),
+        (&unread, TaskReason::SandboxNotReady, "Sandbox s is there, but the operator cannot read it"),
         (&fresh(&spec), TaskReason::SandboxNotReady, "Sandbox s has no ready pod"),
     ] {
         let status = status::waiting(observed, reason, at(0));
