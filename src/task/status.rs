@@ -86,10 +86,10 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
                 "Sandbox {sandbox} does not exist in this namespace, or is being deleted; create it, or correct sandboxRef in a new Task"
             )
         }
-        TaskReason::Queued => {
-            let first = observed.behind.as_deref().unwrap_or_default();
-            format!("Sandbox {sandbox} runs one Task at a time, first come first served; Task {first} comes first")
-        }
+        // Not which: others follow it, and to name each would be a write each time.
+        TaskReason::Queued => format!(
+            "Sandbox {sandbox} runs one Task at a time, first come first served; Tasks of it that were created earlier come first"
+        ),
         _ if observed.sandbox_is_unread => format!(
             "Sandbox {sandbox} is there, but the operator cannot read it, as its log says; see kubectl get sandboxes.arl.infra.io \
              {sandbox} -o yaml, and correct or delete it"

@@ -674,7 +674,7 @@ fn a_task_that_waits_says_for_what() {
     let unread = Observed { sandbox_is_unread: true, ..fresh(&spec) };
     for (observed, reason, message) in [
         (&fresh(&spec), TaskReason::SandboxNotFound, "Sandbox s does not exist in this namespace"),
-        (&behind, TaskReason::Queued, "Task first comes first"),
+        (&behind, TaskReason::Queued, "Tasks of it that were created earlier come first"),
         (&unset, TaskReason::SandboxNotReady, "Sandbox s is not set up yet"),
         (&unread, TaskReason::SandboxNotReady, "Sandbox s is there, but the operator cannot read it"),
         (&fresh(&spec), TaskReason::SandboxNotReady, "Sandbox s has no ready pod"),
