@@ -165,7 +165,7 @@ fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) 
     let pod = status.pod_name.as_deref().unwrap_or("of this Sandbox");
     let message = if reason == SandboxReason::TasksFinished {
         format!(
-            "its Tasks have finished, so pod {pod} was deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
+            "its Tasks have finished, so pod {pod} is deleted; set keepAlive or ttlSecondsAfterFinished to keep a Sandbox longer"
         )
     } else if let Some(setup) = status.setup.as_ref().filter(|_| reason == SandboxReason::SetupFailed) {
         setup::why_failed(setup)
