@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use arl_agent::{BINARY, DIRECTORY};
 use arl_client::{Command, Error};
-use arl_crds::{WarmPool, duration, labels};
+use arl_crds::{
+    WarmPool,
+    condition::{self, PODS_FAILING},
+    duration, labels,
+};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::{
@@ -145,16 +149,22 @@ fn unless_lacking(at_work: &AtWork, is_unserved: bool, remedy: String) -> String
     lack.map_or(remedy, |lack| format!("let an operator run: {lack}"))
 }
 
-/// The pool that is tried where none is named: one that is ready, and rather one with an idle pod than one that would have to make one.
+/// The pool that is tried where none is named: one with an idle pod that is ready, whatever else it lacks, or else one that makes one when asked.
 fn probed(pools: &[WarmPool]) -> Option<String> {
     let idle = |pool: &&WarmPool| pool.status.as_ref().is_some_and(|status| status.ready > 0);
-    let ready = || pools.iter().filter(|pool| pool.progress() == Progress::Reached);
-    ready().find(idle).or_else(|| ready().next()).map(ResourceExt::name_any)
+    let ready = |pool: &&WarmPool| pool.progress() == Progress::Reached;
+    pools.iter().find(idle).or_else(|| pools.iter().find(ready)).map(ResourceExt::name_any)
+}
+
+/// Whether its pods do, so that waiting helps nobody.
+fn fails(pool: &WarmPool) -> bool {
+    pool.status.as_ref().is_some_and(|status| condition::find_true(&status.conditions, PODS_FAILING).is_some())
 }
 
 /// What to do where none is.
 fn until_ready(pools: &[WarmPool]) -> String {
     match pools.first() {
+        Some(pool) if fails(pool) => format!("kubectl arl why pool/{}", pool.name_any()),
         Some(pool) => format!("wait for one, and look again: kubectl arl wait pool/{}", pool.name_any()),
         None => "make one, and look again: kubectl arl pool create IMAGE".to_owned(),
     }
@@ -239,17 +249,19 @@ mod tests {
 
     #[test]
     fn a_pool_with_an_idle_pod_is_tried_rather_than_one_that_sleeps() {
-        let pool = |name: &str, ready: i32, status: &str| -> WarmPool {
-            let condition = json!({ "type": "Ready", "status": status, "reason": "PodsReady", "message": "",
+        let pool_says = |name: &str, ready: i32, type_: &str, status: &str| -> WarmPool {
+            let condition = json!({ "type": type_, "status": status, "reason": "PodsReady", "message": "",
                 "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z" });
             serde_json::from_value(json!({ "apiVersion": "arl.infra.io/v1alpha1", "kind": "WarmPool",
                 "metadata": { "name": name, "generation": 1 }, "spec": { "replicas": 0, "template": { "spec": { "containers": [] } } },
                 "status": { "ready": ready, "conditions": [condition] } }))
             .unwrap()
         };
-        let (sleeps, warm, starts) = (pool("a", 0, "True"), pool("b", 1, "True"), pool("c", 1, "False"));
-        assert_eq!(probed(&[sleeps.clone(), starts.clone(), warm]).as_deref(), Some("b"));
+        let pool = |name: &str, ready: i32, status: &str| pool_says(name, ready, "Ready", status);
+        let (sleeps, some, starts) = (pool("a", 0, "True"), pool("b", 1, "False"), pool("c", 0, "False"));
+        assert_eq!(probed(&[sleeps.clone(), starts.clone(), some]).as_deref(), Some("b"), "it has one, of more");
         assert_eq!(probed(&[starts.clone(), sleeps]).as_deref(), Some("a"));
+        assert!(until_ready(&[pool_says("d", 0, PODS_FAILING, "True")]).ends_with("kubectl arl why pool/d"));
         assert_eq!(probed(std::slice::from_ref(&starts)), None);
         assert!(until_ready(&[starts]).ends_with("look again: kubectl arl wait pool/c"));
         assert!(until_ready(&[]).ends_with("kubectl arl pool create IMAGE"));
