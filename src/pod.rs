@@ -9,6 +9,7 @@ mod scheduling;
 mod seen;
 mod slim;
 mod target;
+mod terminated;
 mod unready;
 
 use std::collections::BTreeMap;
