@@ -53,6 +53,9 @@ impl Names {
 
 /// Of a reason that this program does not know.
 pub const NEWER: &str = "read the message above: the operator is newer than this program, which does not know the reason: `kubectl arl version`";
+/// Of what a call to the API server keeps failing for.
+pub const STALLED: &str =
+    "see to what the line Stalled names, which is tried again: a webhook, a policy, a right or the API server itself";
 /// Of a pool that is to have no pod.
 pub const NEVER: &str = "give the pool replicas, or scaling: with 0 and none, no pod comes (`kubectl arl pool scale -n {namespace} {pool} 1`)";
 /// Of what is as it should be.

@@ -71,9 +71,9 @@ impl AtWork {
                 Self::No(format!("its pod {namespace}/{pod} just starts"))
             }
             (Some(Operator { namespace, pod, .. }), _) => Self::No(format!("its pod {namespace}/{pod} is not ready")),
-            (None, Some(lease)) => Self::No(unheld(lease, now)),
+            (None, Some(lease)) if operators.is_some() => Self::No(unheld(lease, now)),
             (None, None) if operators.is_some() && is_listed => Self::Untraced,
-            (None, None) => Self::Unknown,
+            (None, _) => Self::Unknown,
         }
     }
 
@@ -173,11 +173,16 @@ impl Wait {
         now: Timestamp,
     ) -> Self {
         let is_new = |since: Option<Timestamp>| since.is_some_and(|since| now.duration_since(since) < LOOK_MAX);
+        let seen = conditions.iter().map(|condition| condition.observed_generation).fold(observed, Option::max);
         match condition::find(conditions, type_).or(conditions.first()) {
             _ if object.meta().deletion_timestamp.is_some() => Self::No,
             // What keeps an operator from writing a status is said in a condition alone.
-            Some(condition) if observed.max(condition.observed_generation) >= object.meta().generation => {
-                if is_new(Some(condition.last_transition_time.0)) { Self::New } else { Self::Going }
+            Some(condition) if seen >= object.meta().generation => {
+                if is_new(Some(condition.last_transition_time.0)) {
+                    Self::New
+                } else {
+                    Self::Going
+                }
             }
             _ if is_new(changed(object)) => Self::New,
             _ => Self::Unserved,
@@ -229,7 +234,7 @@ mod tests {
             (Some(unready), None, no("its pod arl-system/o-1 is not ready")),
             (Some(&[][..]), Some(vec![lease("o-1", 820)]), no(stale)),
             (Some(&[][..]), Some(vec![lease("", 820)]), no(given_up)),
-            (None, Some(vec![lease("o-1", 820)]), no(stale)),
+            (None, Some(vec![lease("o-1", 820)]), AtWork::Unknown),
             (Some(&[][..]), Some(vec![]), AtWork::Untraced),
             (Some(&[][..]), None, AtWork::Unknown),
             (None, Some(vec![]), AtWork::Unknown),

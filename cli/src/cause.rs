@@ -92,6 +92,14 @@ impl Facts {
         }
     }
 
+    /// Whether a call keeps failing for one of them.
+    fn is_stalled(&self) -> bool {
+        let task = self.task.as_ref().and_then(|task| Some(&task.status.as_ref()?.conditions));
+        let sandbox = self.sandbox.as_ref().and_then(|sandbox| Some(&sandbox.status.as_ref()?.conditions));
+        let pool = self.pool.as_ref().and_then(|pool| Some(&pool.status.as_ref()?.conditions));
+        [task, sandbox, pool].into_iter().flatten().any(|conditions| find_true(conditions, STALLED).is_some())
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.task.is_none() && self.sandbox.is_none() && self.pool.is_none() && self.pods.is_empty()
@@ -112,15 +120,15 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
     let mut lacks_pod = false;
     if let Some(task) = &facts.task {
         let conditions = task.status.as_ref().map(|status| status.conditions.as_slice());
-        let why = conditions.and_then(|all| find(all, "Succeeded").or(find_true(all, STALLED)));
-        lines.push(headline("Task", &task.name_any(), why));
+        let why = conditions.and_then(|all| find(all, "Succeeded"));
+        lines.push(headline("Task", &task.name_any(), conditions, why));
         lines.extend(stalled(conditions));
         advice = advice.or(remedy(why, TaskReason::parse, advice::of_task, unserved(task, now)));
     }
     if let Some(sandbox) = &facts.sandbox {
         let conditions = sandbox.status.as_ref().map(|status| status.conditions.as_slice());
-        let why = conditions.and_then(|all| find(all, "Ready").or(find_true(all, STALLED)));
-        lines.push(headline("Sandbox", &sandbox.name_any(), why));
+        let why = conditions.and_then(|all| find(all, "Ready"));
+        lines.push(headline("Sandbox", &sandbox.name_any(), conditions, why));
         lines.extend(stalled(conditions));
         lacks_pod = why.is_some_and(|why| SandboxReason::parse(&why.reason) == Some(SandboxReason::PoolEmpty));
         advice = advice.or(remedy(why, SandboxReason::parse, advice::of_sandbox, unserved(sandbox, now)));
@@ -129,7 +137,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         let conditions = pool.status.as_ref().map(|status| status.conditions.as_slice());
         let failing = conditions.and_then(|all| find_true(all, PODS_FAILING));
         let why = failing.or(conditions.and_then(|all| find(all, "Ready")));
-        lines.push(headline("WarmPool", &pool.name_any(), why));
+        lines.push(headline("WarmPool", &pool.name_any(), conditions, why));
         lines.extend(stalled(conditions));
         let besides = || [TEMPLATE_WARNINGS, SCALING_LIMITED].into_iter();
         let besides = || besides().filter_map(|type_| find_true(conditions.unwrap_or_default(), type_));
@@ -152,7 +160,7 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         pods if pods.iter().all(|pod| is_starting(pod, now)) => advice::STARTING,
         _ => advice::UNWELL,
     };
-    let advice = advice.unwrap_or(otherwise);
+    let advice = if facts.is_stalled() { advice::STALLED } else { advice.unwrap_or(otherwise) };
     lines.push(format!("What to do: {}", facts.names().fill(advice)));
     lines.into_iter().map(|line| line + "\n").collect()
 }
@@ -163,8 +171,9 @@ fn stalled(conditions: Option<&[Condition]>) -> Option<String> {
     Some(format!("  {STALLED}: {}", printable(&stalled.message, MESSAGE_MAX)))
 }
 
-fn headline(kind: &str, name: &str, why: Option<&Condition>) -> String {
+fn headline(kind: &str, name: &str, conditions: Option<&[Condition]>, why: Option<&Condition>) -> String {
     match why {
+        None if stalled(conditions).is_some() => format!("{kind} {name}: nothing is on record but this:"),
         Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
         None => format!("{kind} {name}: no operator has looked at it yet"),
     }
@@ -403,8 +412,8 @@ What to do: correct the field of the template that the message names
         let stalled = why(STALLED, "True", "Refused");
         let task = json!({ "spec": { "sandboxRef": "s", "steps": [] }, "status": { "conditions": stalled } });
         let said = explain(&Facts { task: Some(made("Task", "t", &task)), ..here() });
-        assert!(said.starts_with("Task t: Refused: ") && said.contains("\n  Stalled: "), "{said}");
-        assert!(!said.contains("no operator has looked"), "{said}");
+        assert!(said.starts_with("Task t: nothing is on record but this:\n  Stalled: the message\n"), "{said}");
+        assert!(said.ends_with(&format!("What to do: {}\n", advice::STALLED)), "{said}");
     }
 
     #[test]

@@ -104,21 +104,19 @@ fn deleted(pod: &Pod) -> Loss {
 }
 
 /// Why a kubelet does not even start a pod.
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 9] = [
     "AppArmor",
     "InitContainersRestartForbidden",
     "NodeAffinity",
     "NodeName",
-    "NodePorts",
     "PodOSNotSupported",
     "PodOSSelectorNodeLabelDoesNotMatch",
     "SMTAlignmentError",
     "SupplementalGroupsPolicyNotSupported",
     "SysctlForbidden",
-    "TopologyAffinityError",
 ];
-/// One of its device plugins fails.
-const DEVICES: &str = "UnexpectedAdmissionError";
+/// The same, for what the node has, or what others have taken of it, at that moment.
+const OCCUPIED: [&str; 3] = ["NodePorts", "TopologyAffinityError", "UnexpectedAdmissionError"];
 
 /// Pods that their node ended have a reason; it is the kubelet's.
 fn by_the_node(reason: &str, message: &str) -> Loss {
@@ -150,8 +148,8 @@ fn by_the_node(reason: &str, message: &str) -> Loss {
             format!("was refused by its node ({full}{said})"),
             "lower the template's requests, or take nodeName out of it",
         ),
-        refused if REFUSALS.contains(&refused) || refused == DEVICES => Loss {
-            cause: if refused == DEVICES { Cause::Outside } else { Cause::Template },
+        refused if REFUSALS.contains(&refused) || OCCUPIED.contains(&refused) => Loss {
+            cause: if OCCUPIED.contains(&refused) { Cause::Outside } else { Cause::Template },
             message: format!("was refused by its node ({refused}{said})"),
             advice: "correct what this names in the pool's template, or in the kubelet's configuration; see kubectl describe node",
         },

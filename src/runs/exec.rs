@@ -102,8 +102,15 @@ impl Exec {
         let mut ticks = tokio::time::interval(RETRY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let begun = Instant::now();
+        let mut last: Option<Broken> = None;
         loop {
             ticks.tick().await;
+            // Where this process stood still meanwhile.
+            if let Some(end) =
+                last.as_ref().filter(|_| Instant::now() >= run.deadline).and_then(|b| b.end(begun.elapsed()))
+            {
+                return Ok(end);
+            }
             match self.attempt(run, &call, &params, input).await {
                 Err(broken) => {
                     let (now, tried) = (Instant::now(), begun.elapsed());
@@ -111,7 +118,7 @@ impl Exec {
                     let is_over = tried >= PATIENCE || now + RETRY >= run.deadline;
                     match broken.end(tried) {
                         Some(end) if is_over => return Ok(end),
-                        Some(_) => {}
+                        Some(_) => last = Some(broken),
                         None => return Err(broken),
                     }
                 }

@@ -73,7 +73,8 @@ pub(super) fn of(pod: &Pod, said: Option<&PodEvent>, start: Duration, now: Times
     }
     // What the scheduler said last is in the pod's status, and is past once it has a node.
     let said = said.filter(|said| !(said.is_of_the_scheduler() && pod.condition("PodScheduled").is_some()));
-    let hanging = said.and_then(|said| hooked(pod).find(|c| said.is_of_the_start_of(&c.name)));
+    let hanging =
+        said.filter(|_| !pod.node_is_silent()).and_then(|said| hooked(pod).find(|c| said.is_of_the_start_of(&c.name)));
     let said = said.filter(|said| !said.is_of_a_start());
     let obstacle = || match hanging {
         Some(c) => Some((format!("the postStart hook of its container {} has not ended", c.name), HOOK)),

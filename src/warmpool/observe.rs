@@ -28,8 +28,8 @@ pub(super) struct Observed {
     pub(super) pool: Arc<WarmPool>,
     /// The fingerprint of its template.
     pub(super) template: String,
-    /// The fingerprint of the image that its next pods get their agent from.
-    pub(super) agent: String,
+    /// What its next pods get their agent from.
+    pub(super) agent: AgentImage,
     pub(super) idle: Vec<Arc<Pod>>,
     /// Pods that the pool controls and that somebody labelled so that they are not among its idle ones. No claim does that: it changes the owner too.
     pub(super) strays: Vec<Arc<Pod>>,
@@ -72,12 +72,18 @@ impl Observed {
         let of_state = |index: PodIndex| tables.pods.under(&index);
         // A pool of the same name may have been deleted a moment ago, with its pods still in sight: an idle pod counts
         // only if this very pool controls it.
-        let controlled = of_state(PodIndex::controlled_by(&**pool)).cloned();
-        let (idle, others): (Vec<Arc<Pod>>, Vec<_>) =
-            controlled.partition(|pod| pod.is_idle() && pod.pool().as_ref() == Some(key));
+        let idle: Vec<Arc<Pod>> = of_state(PodIndex::Idle(key.clone()))
+            .filter(|pod| pod.controller().as_ref() == Some(&uid))
+            .cloned()
+            .collect();
+        let controlled = PodIndex::controlled_by(&**pool);
+        let has_others = tables.pods.count(&controlled) > idle.len();
+        let is_other = |pod: &Pod| !(pod.is_idle() && pod.pool().as_ref() == Some(key));
         // What a Sandbox may have to do with is not the pool's to delete.
-        let is_stray = |pod: &Pod| !pod.is_deleting() && pod.sandbox().is_none() && !tables.is_on_record(pod);
-        let strays = others.into_iter().filter(|pod| is_stray(pod)).collect();
+        let is_stray =
+            |pod: &Pod| is_other(pod) && !pod.is_deleting() && pod.sandbox().is_none() && !tables.is_on_record(pod);
+        let others = has_others.then(|| of_state(controlled)).into_iter().flatten();
+        let strays = others.filter(|pod| is_stray(pod)).cloned().collect();
         // A name is taken whoever controls its pod.
         let pods = [PodIndex::Idle(key.clone()), PodIndex::Allocated(key.clone())].map(of_state);
         let pods = pods.into_iter().flatten().map(|pod| &pod.metadata);
@@ -114,7 +120,7 @@ impl Observed {
                 demand,
                 scale: Scale::fixed(replicas(pool)),
                 template: tables.template(key).unwrap_or_default().to_owned(),
-                agent: agent.fingerprint(),
+                agent: agent.clone(),
                 pool: Arc::clone(pool),
             };
             (memory.level, observed)
@@ -190,7 +196,7 @@ impl Observed {
     /// with, since admission may change where images come from.
     pub(super) fn is_outdated(&self, pod: &Pod) -> bool {
         // One that does not say which it is was made by an earlier operator.
-        let is_of_another_agent = || pod.agent_image() != Some(&self.agent);
+        let is_of_another_agent = || pod.agent_image() != Some(self.agent.fingerprint().as_str());
         self.is_of_earlier_template(pod) || problem::lacks_agent(pod) && !pod.is_ready() && is_of_another_agent()
     }
 

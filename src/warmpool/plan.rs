@@ -88,10 +88,11 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         .chain(observed.disrupted())
         .filter(|pod| !observed.known_ended.contains(&Uid::of(*pod)))
         .collect();
-    delete.extend(observed.strays.iter().map(AsRef::as_ref));
     // Where no node has room for one more, an old one goes first too, as long as another is left.
     let is_stuck = has_room && replicas > 1 && alive.iter().any(|pod| !is_old(pod) && pod.is_unschedulable());
     delete.extend(superfluous(&alive, replicas + surge, replicas - usize::from(is_stuck), is_old));
+    // Last, since others may be refused for as long as these are, and more is done at a time than may be left.
+    delete.extend(observed.strays.iter().map(AsRef::as_ref));
 
     let held_back = !ended.is_empty()
         || observed.pool.spec.executor_container().is_err()
@@ -208,9 +209,10 @@ fn why_ended(pod: &Pod) -> Setback {
     let lost = how_lost(Some(pod));
     let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.message, lost.advice);
     match lost.cause {
-        Cause::Outside | Cause::Deadline => Setback::disrupted(message, was_new),
+        // A kubelet that is restarted looks at its pods anew: one that it had taken before is not refused for its template.
+        Cause::Template if was_new => Setback::unstartable(message),
+        Cause::Outside | Cause::Deadline | Cause::Template => Setback::disrupted(message, was_new),
         Cause::Own | Cause::OutOfMemory => Setback::ended(message),
-        Cause::Template => Setback::unstartable(message),
     }
 }
 

@@ -151,7 +151,9 @@ fn unless_lacking(at_work: &AtWork, is_unserved: bool, remedy: String) -> String
 
 /// The pool that is tried where none is named: one with an idle pod that is ready, whatever else it lacks, or else one that makes one when asked.
 fn probed(pools: &[WarmPool]) -> Option<String> {
-    let idle = |pool: &&WarmPool| pool.status.as_ref().is_some_and(|status| status.ready > 0);
+    let idle = |pool: &&WarmPool| {
+        pool.metadata.deletion_timestamp.is_none() && pool.status.as_ref().is_some_and(|status| status.ready > 0)
+    };
     let ready = |pool: &&WarmPool| pool.progress() == Progress::Reached;
     pools.iter().find(idle).or_else(|| pools.iter().find(ready)).map(ResourceExt::name_any)
 }

@@ -79,7 +79,7 @@ fn observed(replicas: i32, pods: &[P], setback: Option<Setback>) -> Observed {
         scale: Scale::fixed(usize::try_from(replicas).unwrap_or(0)),
         refill: Refill::default(),
         template,
-        agent: agent("agent").fingerprint(),
+        agent: agent("agent"),
         last_number,
         late_until: NOW,
         strays: Vec::new(),
@@ -302,6 +302,8 @@ fn an_evicted_pod_is_no_fault_of_the_template() {
         ended(json!({ "phase": "Failed", "reason": "SysctlForbidden", "message": "forbidden sysctl: \"x\"" }));
     assert_eq!(refused.reason, WarmPoolReason::CreateContainerError);
     assert!(refused.slows() && refused.is_shown() && !refused.is_refusal(), "it is the template's");
+    let taken = ended(json!({ "phase": "Failed", "reason": "NodePorts", "message": "no free ports" }));
+    assert_eq!(taken.reason, WarmPoolReason::PodsDisrupted, "it depends on what else is there");
     let exited = json!([{ "name": "c", "state": { "terminated": { "reason": "Completed", "exitCode": 0 } } }]);
     let own = ended(json!({ "phase": "Succeeded", "containerStatuses": exited }));
     assert_eq!(own.reason, WarmPoolReason::PodsEnded);
@@ -531,7 +533,7 @@ fn a_pod_that_is_kept_from_its_agent_is_replaced_where_the_operator_has_another_
     (seen.idle, seen.last_number) = (vec![Arc::new(earlier)], 1);
     assert_eq!(plan(&seen, NOW).create.len(), 1, "it was made by an operator that did not say so");
     let mut ready = observed(1, &[P::Ready], None);
-    ready.agent = agent("right").fingerprint();
+    ready.agent = agent("right");
     assert_eq!(plan(&ready, NOW), Plan { short: 0, ..Plan::default() }, "it works");
 }
 
@@ -540,7 +542,7 @@ fn pods_that_are_kept_from_their_agent_are_replaced_one_by_one_and_once() {
     let back_off = json!({ "waiting": { "reason": "ImagePullBackOff" } });
     let mut seen = observed(5, &[], None);
     seen.idle = (1..=5).map(|number| with_agent("wrong", number, &back_off)).collect();
-    seen.agent = agent("wrong too").fingerprint();
+    seen.agent = agent("wrong too");
     seen.last_number = 5;
     let mut looks = 0;
     loop {
