@@ -4,6 +4,7 @@
 //! writes carry the version they were decided on, see [`crate::effects`].
 
 mod abridge;
+mod costly;
 mod demand;
 mod listing;
 mod nodes;

@@ -174,10 +174,34 @@ impl Tables {
     }
 
     /// The claims of this Sandbox were refused. Returns the Sandboxes whose turn it newly is.
-    pub fn refuse_sandbox(&mut self, row: &SandboxRow, message: String, costs_pods: bool, now: Timestamp) -> Vec<Key> {
+    pub fn refuse_sandbox(&mut self, row: &SandboxRow, message: String, now: Timestamp) -> Vec<Key> {
         self.prune_refusals(now);
-        self.refused.sandbox((row.pool(), row.key()), &Uid::of(&*row.sandbox), message, costs_pods, now);
+        self.refused.sandbox((row.pool(), row.key()), &Uid::of(&*row.sandbox), message, now);
         self.pair([row.key()], [])
+    }
+
+    /// A claim of a pod of this pool was refused, and cost that.
+    pub fn refuse_pool(&mut self, pool: Key, message: String, now: Timestamp) {
+        self.refused.pool(pool, message, now);
+    }
+
+    /// Whether claims of this pool cost it pods.
+    pub fn is_costly(&self, pool: &Key) -> bool {
+        self.refused.is_costly(pool)
+    }
+
+    /// A pod of this pool, whose claims cost it pods, is to be claimed: one at a time.
+    ///
+    /// # Errors
+    /// Where it is not the time for one.
+    pub fn try_one(&mut self, pool: &Key, now: Timestamp) -> Result<(), ClaimRefusal> {
+        self.refused.try_one(pool, now)
+    }
+
+    /// A claim of this pool holds. Returns the Sandboxes that wait to hear so.
+    pub fn claim_holds(&mut self, pool: &Key) -> Vec<Key> {
+        let waiting = self.refused.holds(pool).then(|| self.sandboxes.under(&SandboxIndex::Waiting(pool.clone())));
+        waiting.into_iter().flatten().map(|row| row.key()).collect()
     }
 
     fn prune_refusals(&mut self, now: Timestamp) {
@@ -196,10 +220,12 @@ impl Tables {
         self.pair([row.key()], [])
     }
 
-    /// What keeps a Sandbox from a pod now: its own refusal, or that of the pod which it is its turn to claim.
+    /// What keeps a Sandbox from a pod now: its own refusal, or that of its pool or of the pod which it is its turn to claim.
     pub fn claim_refusal(&self, row: &SandboxRow, now: Timestamp) -> Option<ClaimRefusal> {
-        let candidate = self.candidate(&row.key()).map(|pod| Uid::of(&**pod));
-        self.refused.between(&Uid::of(&*row.sandbox), candidate.as_ref(), now)
+        // One that its claim was put back in part of is still in sight.
+        let own = || self.pods.under(&PodIndex::controlled_by(&*row.sandbox)).next();
+        let turn = self.candidate(&row.key()).or_else(own).map(|pod| Uid::of(&**pod));
+        self.refused.between((&row.pool(), &Uid::of(&*row.sandbox)), turn.as_ref(), now)
     }
 
     /// The nodes that take no new pods, without those that are listed.

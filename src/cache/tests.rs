@@ -402,7 +402,7 @@ fn refuse_pod(tables: &mut Tables, pod: &str, now: Timestamp) -> Vec<Key> {
 
 fn refuse_sandbox(tables: &mut Tables, sandbox: &str, now: Timestamp) -> Vec<Key> {
     let row = Arc::clone(tables.sandboxes.get(&key(sandbox)).unwrap());
-    tables.refuse_sandbox(&row, "denied".into(), false, now)
+    tables.refuse_sandbox(&row, "denied".into(), now)
 }
 
 fn is_refused(tables: &Tables, sandbox: &str, now: Timestamp) -> bool {

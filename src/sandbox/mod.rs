@@ -9,6 +9,7 @@
 mod confirm;
 mod idle;
 mod live;
+mod measure;
 mod observe;
 mod plan;
 mod setup;
@@ -31,7 +32,7 @@ use crate::{
     clock::Clock,
     controller::{Next, Reconcile},
     effects::{Claim, Claimed, Deleted, Effects, Event, Failure, Written},
-    metrics::{self, Metrics, exemplar},
+    metrics::Metrics,
     object::{Key, Uid, Version},
     pod::Pod,
     runs::Runs,
@@ -87,22 +88,31 @@ impl Sandboxes {
         let mut refusal = None;
         for left in (0..CLAIMS).rev() {
             let Decision::Claim(claim) = &plan.decision else { break };
+            if let Err(waits) = self.watch.cache.try_one(&observed.row.pool(), self.clock.now()) {
+                observed.refusal = Some(waits);
+                plan = plan::plan(observed, self.clock.now());
+                break;
+            }
             let claimed = self.claim_one(observed, &claim.clone()).await?;
-            let is_half_undone = matches!(claimed, Claimed::HalfUndone(_));
             match claimed {
                 Claimed::Done(pod) => observed.owned.push(Arc::new(pod.slim())),
                 Claimed::Lost => {
                     observed.refusal = refusal;
                     return Ok(observed.refusal.is_some().then(Plan::refused));
                 }
-                Claimed::Refused(failure) | Claimed::HalfUndone(failure) => {
+                Claimed::Refused(failure) => {
                     let message = failure.cause().to_string();
                     refusal = Some(ClaimRefusal { message, retry_at: self.clock.now() });
                     observed.look_again(&self.watch.cache, self.clock.now());
-                    if is_half_undone || left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
-                        self.sit_out(&observed.row, &failure, is_half_undone);
+                    if left == 0 || observed.candidate.is_none() || observed.refusal.is_some() {
+                        self.sit_out(&observed.row, &failure);
                         observed.look_again(&self.watch.cache, self.clock.now());
                     }
+                }
+                Claimed::HalfUndone(failure) => {
+                    let (pool, message) = (observed.row.pool(), failure.cause().to_string());
+                    self.watch.cache.write().refuse_pool(pool, message, self.clock.now());
+                    observed.look_again(&self.watch.cache, self.clock.now());
                 }
             }
             plan = plan::plan(observed, self.clock.now());
@@ -128,7 +138,10 @@ impl Sandboxes {
             }
         })?;
         match &claimed {
-            Claimed::Done(pod) => self.watch.learn::<Pod>((**pod).clone()),
+            Claimed::Done(pod) => {
+                self.wake_others(self.watch.cache.claim_holds(&pool), &observed.row);
+                self.watch.learn::<Pod>((**pod).clone());
+            }
             Claimed::Lost => {
                 self.measure(&pool, |metrics| {
                     metrics.claim_conflicts.with([&namespace, &pool.name]).inc();
@@ -143,10 +156,10 @@ impl Sandboxes {
         Ok(claimed)
     }
 
-    /// Its claims are refused, and may each have cost a pod: others get their turn.
-    fn sit_out(&self, row: &SandboxRow, failure: &Failure, costs_pods: bool) {
+    /// Its claims are refused: others get their turn.
+    fn sit_out(&self, row: &SandboxRow, failure: &Failure) {
         let (message, now) = (failure.cause().to_string(), self.clock.now());
-        let next = self.watch.cache.write().refuse_sandbox(row, message, costs_pods, now);
+        let next = self.watch.cache.write().refuse_sandbox(row, message, now);
         self.wake_others(next, row);
     }
 
@@ -180,7 +193,8 @@ impl Sandboxes {
         };
         self.watch.learn::<SandboxRow>(sandbox);
         if observed.is_unallocated() && wanted.pod_uid.is_some() {
-            self.count_claim(observed);
+            let (trace, now) = (self.effects.traces().id(|| traces::of_sandbox(observed.sandbox())), self.clock.now());
+            self.measure(&observed.row.pool(), |metrics| measure::claimed(metrics, observed, trace, now));
             let pod = wanted.pod_name.as_deref().unwrap_or_default();
             self.effects.traces().take(|| traces::claim(&observed.row, pod, self.clock.now()));
         }
@@ -189,19 +203,6 @@ impl Sandboxes {
             self.effects.event(Event::about(observed.sandbox(), reason, note));
         }
         Ok(true)
-    }
-
-    fn count_claim(&self, observed: &Observed) {
-        // One that found a pod at once had nothing written to its status before.
-        let result = if observed.status().is_some() { "waited" } else { "warm" };
-        let key = observed.key();
-        let labels = [key.namespace.as_str(), observed.pool_name(), result];
-        let took = metrics::seconds(observed.row.created_at(), self.clock.now());
-        let trace = self.effects.traces().id(|| traces::of_sandbox(observed.sandbox()));
-        self.measure(&observed.row.pool(), |metrics| {
-            metrics.claims.with(labels).inc();
-            metrics.claim_seconds.with(labels).observe(took, trace.map(exemplar), None);
-        });
     }
 
     /// Counts, while the pool is there: what is counted of it is forgotten with it.
@@ -277,7 +278,7 @@ impl Reconcile for Sandboxes {
             && failure.is_of("claim")
         {
             // Nobody is to wait behind it, and its condition has a reason for this.
-            self.sit_out(&row, failure, false);
+            self.sit_out(&row, failure);
             let refused = Decision::Wait(SandboxReason::ClaimRefused);
             if let Some(observed) = self.observe(key)
                 && self.write_status(&observed, &refused).await.is_ok()

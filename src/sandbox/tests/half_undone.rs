@@ -14,7 +14,7 @@ type PutBack = fn(&mut Value);
 
 impl Server {
     fn answer(&self, method: &Method, path: &str, body: &[u8], put_back: PutBack) -> Value {
-        let name = path.rsplit('/').next().unwrap().to_owned();
+        let name = path.trim_end_matches("/status").rsplit('/').next().unwrap().to_owned();
         if *method == Method::DELETE {
             self.deleted.lock().unwrap().push(name);
             return json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" });
@@ -24,9 +24,11 @@ impl Server {
         let change =
             |path: &str| changes.as_array().unwrap().iter().find(|c| c["path"] == path).unwrap()["value"].clone();
         if path.ends_with("/status") {
-            let mut sandbox = serde_json::to_value(object::<Sandbox>("s", &json!({ "poolRef": "pool" }))).unwrap();
+            let mut sandbox = serde_json::to_value(object::<Sandbox>(&name, &json!({ "poolRef": "pool" }))).unwrap();
             sandbox["status"] = change("/status");
-            *self.status.lock().unwrap() = sandbox["status"].clone();
+            if name == "s" {
+                *self.status.lock().unwrap() = sandbox["status"].clone();
+            }
             return sandbox;
         }
         let pool = object("pool", &json!({ "replicas": 2, "template": { "spec": {} } }));
@@ -54,7 +56,8 @@ fn state_is_back(pod: &mut Value) {
     labels_of(pod).insert(labels::POD_STATE.into(), json!("ready"));
 }
 
-/// Whatever of the pods was changed is told by their watch before the pod is gone. Says which pods were deleted, and the status on record.
+/// Whatever of the pods was changed is told by their watch before the pod is gone. Another Sandbox waits too. Says which pods were deleted, and
+/// the status on record.
 async fn after_claims(put_back: PutBack) -> (Vec<String>, Value) {
     let server = Arc::<Server>::default();
     let api = service_fn({
@@ -70,9 +73,15 @@ async fn after_claims(put_back: PutBack) -> (Vec<String>, Value) {
             }
         }
     });
-    let (sandboxes, key) = (sandboxes(Client::new(api, "ns")), Key::new("ns", "s"));
-    see(&sandboxes, ["a", "b", "c"].into_iter());
+    let (sandboxes, key, other) = (sandboxes(Client::new(api, "ns")), Key::new("ns", "s"), Key::new("ns", "t"));
+    see(&sandboxes, ["a", "b", "c", "d", "e"].into_iter());
+    {
+        let mut tables = sandboxes.watch.cache.write();
+        drop(tables.sandboxes.apply(SandboxRow::new(object("t", &json!({ "poolRef": "pool" })))));
+        tables.pair([other.clone()], []);
+    }
     sandboxes.reconcile(&key).await.unwrap();
+    sandboxes.reconcile(&other).await.unwrap();
     {
         let mut tables = sandboxes.watch.cache.write();
         let pods: Vec<Pod> = serde_json::from_value(json!(*server.claimed.lock().unwrap())).unwrap();
