@@ -36,6 +36,18 @@ struct Pause {
 }
 
 impl Pause {
+    /// The one that follows `before`, between the shortest and the longest.
+    fn after(
+        before: Option<&Self>,
+        sits_out: Option<(Key, Key)>,
+        (min, max): (Duration, Duration),
+        message: String,
+        now: Timestamp,
+    ) -> Self {
+        let attempts = before.filter(|pause| !pause.is_old(now)).map_or(0, |pause| pause.attempts).saturating_add(1);
+        Self { sits_out, attempts, until: now + backoff(attempts, min, max), message }
+    }
+
     /// Whether it has lasted long enough, or the clock was set back since.
     fn is_over(&self, now: Timestamp) -> bool {
         self.until <= now || self.until > now + POOL.1
@@ -87,9 +99,8 @@ impl Refusals {
     /// A claim of a pod of this pool was refused, and cost that.
     pub(super) fn pool(&mut self, pool: Key, message: String, now: Timestamp) {
         self.pools.retain(|_, pause| !pause.is_old(now));
-        let attempts = self.pools.get(&pool).map_or(0, |pause| pause.attempts).saturating_add(1);
-        let until = now + backoff(attempts, POOL.0, POOL.1);
-        self.pools.insert(pool, Pause { sits_out: None, attempts, until, message });
+        let pause = Pause::after(self.pools.get(&pool), None, POOL, message, now);
+        self.pools.insert(pool, pause);
     }
 
     /// Whether claims of this pool cost it pods.
@@ -116,14 +127,12 @@ impl Refusals {
         &mut self,
         uid: &Uid,
         sits_out: Option<(Key, Key)>,
-        (min, max): (Duration, Duration),
+        limits: (Duration, Duration),
         message: String,
         now: Timestamp,
     ) {
-        let before = self.pauses.get(uid).filter(|pause| !pause.is_old(now));
-        let attempts = before.map_or(0, |pause| pause.attempts).saturating_add(1);
-        let until = now + backoff(attempts, min, max);
-        self.pauses.insert(uid.clone(), Pause { sits_out, attempts, until, message });
+        let pause = Pause::after(self.pauses.get(uid), sits_out, limits, message, now);
+        self.pauses.insert(uid.clone(), pause);
     }
 
     /// Forgets pods that were refused long ago, and Sandboxes that are no more. All are looked at only once there are twice as many.

@@ -7,8 +7,6 @@ use serde_json::{Map, Value, json};
 
 use crate::pod::AGENT;
 
-/// Name of the init container and the volume.
-pub(super) const NAME: &str = AGENT;
 /// The init container's user where the pod's would be root: "restricted" wants another. Any will do, the volume can be written by
 /// all; elsewhere it is left to the image, or to a policy that sets one.
 /// <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>
@@ -44,17 +42,17 @@ pub(super) fn agent(spec: &mut Map<String, Value>, executor: Option<&str>, agent
     command.extend(container.get("workingDir").and_then(Value::as_str).map(|path| json!(path.replace('$', "$$"))));
     // Nobody in the container can put another program in the agent's place; what the agent keeps is closed by its own folders.
     let mounts = list(container, "volumeMounts");
-    mounts.push(json!({ "name": NAME, "mountPath": DIRECTORY, "subPath": BIN, "readOnly": true }));
-    mounts.push(json!({ "name": NAME, "mountPath": format!("{DIRECTORY}/{STATE}"), "subPath": STATE }));
+    mounts.push(json!({ "name": AGENT, "mountPath": DIRECTORY, "subPath": BIN, "readOnly": true }));
+    mounts.push(json!({ "name": AGENT, "mountPath": format!("{DIRECTORY}/{STATE}"), "subPath": STATE }));
     let is_root = spec.get("securityContext").is_some_and(|context| context["runAsUser"] == 0);
-    list(spec, "volumes").push(json!({ "name": NAME, "emptyDir": {} }));
+    list(spec, "volumes").push(json!({ "name": AGENT, "emptyDir": {} }));
     let mut install = json!({
-        "name": NAME,
+        "name": AGENT,
         "image": agent.image,
         "imagePullPolicy": agent.pull_policy,
         "command": command,
         "env": [{ "name": POD_UID, "valueFrom": { "fieldRef": { "fieldPath": "metadata.uid" } } }],
-        "volumeMounts": [{ "name": NAME, "mountPath": DIRECTORY }],
+        "volumeMounts": [{ "name": AGENT, "mountPath": DIRECTORY }],
         "resources": resources,
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -89,8 +87,8 @@ fn resources(executor: &Value) -> Value {
 /// Tells the cluster autoscaler that a pod's node can go in spite of our volume, beside those that the template names.
 pub(super) fn let_nodes_go(annotations: &mut Map<String, Value>) {
     let named = annotations.get(labels::SAFE_TO_EVICT_VOLUMES).and_then(Value::as_str).unwrap_or_default();
-    let others = named.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != NAME);
-    let all: Vec<&str> = others.chain([NAME]).collect();
+    let others = named.split(',').map(str::trim).filter(|name| !name.is_empty() && *name != AGENT);
+    let all: Vec<&str> = others.chain([AGENT]).collect();
     annotations.insert(labels::SAFE_TO_EVICT_VOLUMES.into(), json!(all.join(",")));
 }
 

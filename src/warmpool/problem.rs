@@ -5,11 +5,11 @@ use std::time::Duration;
 use arl_crds::reason::WarmPoolReason;
 use jiff::Timestamp;
 
-use super::{inject, late};
+use super::late;
 use crate::{
     clock::after,
     effects::PodEvent,
-    pod::{ContainerStatus, Pod, Terminated, Waiting},
+    pod::{AGENT, ContainerStatus, Pod, Terminated, Waiting},
 };
 
 /// A container that was started again counts as steady when it has run for as often this long, up to the time after which the
@@ -67,7 +67,7 @@ fn waiting(pod: &Pod, said: Option<&PodEvent>) -> Option<Problem> {
         let ended = container.last_state.terminated.as_ref().filter(|_| reason == WarmPoolReason::CrashLoopBackOff);
         let how = ended.map(|end| format!("it {}; ", duty.how(end))).unwrap_or_default();
         let advice = match reason {
-            WarmPoolReason::ImagePullBackOff if container.name == inject::NAME => CHECK_AGENT_IMAGE,
+            WarmPoolReason::ImagePullBackOff if container.name == AGENT => CHECK_AGENT_IMAGE,
             WarmPoolReason::ImagePullBackOff => CHECK_IMAGE,
             WarmPoolReason::CrashLoopBackOff => &duty.advice(pod, container, ended, said),
             _ => CORRECT,
@@ -83,7 +83,7 @@ pub(super) fn lacks_agent(pod: &Pod) -> bool {
         let is_kept = c.state.waiting.as_ref().is_some_and(|waiting| cause(waiting).is_some());
         is_kept || c.state.terminated.as_ref().is_some_and(|end| end.exit_code != 0 && !end.ended_with_its_node())
     };
-    pod.status.init_container_statuses.iter().any(|c| c.name == inject::NAME && fails(c))
+    pod.status.init_container_statuses.iter().any(|c| c.name == AGENT && fails(c))
 }
 
 /// The kubelet backs off from what could not be started as from what crashed, and says why only of the last attempt.
@@ -186,7 +186,7 @@ impl Duty {
         let is_asked_to = ended.is_none_or(|end| end.was_signalled() || end.exit_code == 0);
         let quoted = |said: &PodEvent| late::quoted(said.note.trim_end_matches([':', ' ', '\n']));
         match (self, probe) {
-            _ if container.name == inject::NAME => format!("{OWN}; {logs}"),
+            _ if container.name == AGENT => format!("{OWN}; {logs}"),
             _ if ended.is_some_and(Terminated::is_out_of_memory) => "raise its memory limit in the template".to_owned(),
             (Self::End, _) => format!("this init container has to end with exit code 0; {logs}"),
             (Self::Run, Some(said)) if is_asked_to => format!(
