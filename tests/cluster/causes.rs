@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::World;
 use crate::harness::make::{IMAGE, message, reason, shell, status, template};
 use crate::harness::wait::Kind;
-use crate::pools::{is_idle, is_ready};
+use crate::harness::wait::{is_idle, is_ready};
 
 /// The reason and the message of the pool's `PodsFailing`, where it is True.
 fn failing(pool: &WarmPool) -> Option<(&str, &str)> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::make::{IMAGE, manifest, template};
-use crate::pools::is_ready;
+use crate::harness::wait::is_ready;
 
 /// The pod as an injector would have it: with another container before all others, which kubectl takes for the pod's own, and under
 /// the next number.

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::harness::World;
 use crate::harness::make::{reason, shell, status, template};
 use crate::harness::wait::state;
-use crate::pools::{is_idle, is_ready};
+use crate::harness::wait::{is_idle, is_ready};
 
 const UNTIL_TOLD: &str = "echo ran >>/workspace/log; until [ -e /workspace/go ]; do sleep 0.2; done; echo done";
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::World;
 use crate::harness::make::{manifest, template};
+use crate::harness::wait::{is_idle, is_ready};
 
 /// A template whose pods can be told from those of another version.
 fn version(name: &str) -> Value {
@@ -20,17 +21,6 @@ fn version(name: &str) -> Value {
 
 fn has_version(pod: &Pod, version: &str) -> bool {
     pod.labels().get("version").is_some_and(|v| v == version)
-}
-
-/// Whether no Sandbox holds the pod.
-pub fn is_idle(pod: &Pod) -> bool {
-    pod.labels().get(labels::POD_STATE).is_some_and(|s| s == "ready")
-}
-
-/// Whether the pod's Ready condition is True.
-pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 impl World {

@@ -21,6 +21,9 @@ pub struct Request {
     /// What it was about.
     #[serde(default)]
     pub object_ref: ObjectRef,
+    /// What it was answered.
+    #[serde(default)]
+    pub response_status: ResponseStatus,
     /// What the API server noted: who was asked about the right to it, and what came of that.
     #[serde(default)]
     annotations: BTreeMap<String, String>,
@@ -41,7 +44,20 @@ pub struct ObjectRef {
     pub name: String,
 }
 
+/// The answer to a request.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ResponseStatus {
+    /// The HTTP status code.
+    pub code: u16,
+}
+
 impl Request {
+    /// Whether it was refused because the object has changed since it was read.
+    pub fn is_conflict(&self) -> bool {
+        self.response_status.code == 409
+    }
+
     /// Whether it asked for a change.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb.as_str(), "get" | "list" | "watch")

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::pin::pin;
 use std::time::Duration;
 
-use arl_crds::{Sandbox, SandboxPhase, Task, TaskState, WarmPool};
+use arl_crds::{Sandbox, SandboxPhase, Task, TaskState, WarmPool, labels};
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
@@ -48,8 +48,15 @@ impl World {
         self.watch(&what, named(name), |all: &[K]| all.is_empty()).await;
     }
 
-    /// Waits until the pool has this many ready idle pods and nothing is left to do.
+    /// Waits until the pool has this many ready idle pods and nothing is left to do. A status that is as wanted may be that of
+    /// before a claim: the pods are asked first.
     pub async fn pool_is_ready(&self, name: &str, replicas: i32) -> WarmPool {
+        let of_pool = |pod: &Pod| pod.labels().get(labels::WARMPOOL).is_some_and(|pool| pool == name);
+        self.pods(&format!("{replicas} ready idle pods of {name}"), |pods| {
+            let ready = pods.iter().filter(|pod| of_pool(pod) && is_idle(pod) && is_ready(pod)).count();
+            i32::try_from(ready).is_ok_and(|ready| ready >= replicas)
+        })
+        .await;
         self.one(name, &format!("{replicas} ready idle pods"), |pool: &WarmPool| {
             pool.status.as_ref().is_some_and(|s| s.ready == replicas && s.replicas == replicas)
         })
@@ -140,4 +147,15 @@ fn named(name: &str) -> watcher::Config {
 /// The state of a Task, if it has one yet.
 pub fn state(task: &Task) -> Option<TaskState> {
     task.status.as_ref()?.state
+}
+
+/// Whether no Sandbox holds the pod.
+pub fn is_idle(pod: &Pod) -> bool {
+    pod.labels().get(labels::POD_STATE).is_some_and(|s| s == "ready")
+}
+
+/// Whether the pod's Ready condition is True.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
