@@ -53,7 +53,7 @@ reasons! {
         PodsLate,
         /// Pods ended by themselves instead of staying idle.
         PodsEnded,
-        /// Idle pods are ended from outside, again and again: evicted, preempted, over their deadline, or with their node.
+        /// Idle pods are ended from outside, again and again: evicted, preempted, over their deadline, with their node, or relabelled.
         PodsDisrupted,
         /// A ResourceQuota of the namespace forbids more pods.
         QuotaExceeded,

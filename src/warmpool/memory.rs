@@ -39,7 +39,7 @@ pub(super) struct Memory {
     /// The highest number whose name a pod has that is not the pool's.
     pub(super) taken: i64,
     pub(super) setback: Option<Setback>,
-    /// The pods that had ended, or were disrupted, at the last look. They are there still where they cannot be deleted, or take their
+    /// The pods that had ended, or were disrupted or relabelled, at the last look. They are there still where they cannot be deleted, or take their
     /// time.
     pub(super) ended: BTreeSet<Uid>,
     /// The idle pods that a stream was to be opened to, at the last look.

@@ -134,7 +134,7 @@ impl Reconcile for WarmPools {
             memory.put_off_since = observed.refill.put_off(plan.yields_until.is_some(), plan.short, now);
             memory.admitted(created);
             observed.setback = memory.update(setback, is_over, now);
-            memory.ended = observed.ended().chain(observed.disrupted()).map(Uid::of).collect();
+            memory.ended = observed.lost().map(Uid::of).collect();
             observed.warnings.clone_from(&memory.warnings);
             memory.taken > observed.last_number
         });

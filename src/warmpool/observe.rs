@@ -42,7 +42,7 @@ pub(super) struct Observed {
     /// Whether the API server said that the pool is gone.
     pub(super) is_gone: bool,
     pub(super) setback: Option<Setback>,
-    /// The pods that had ended, or were disrupted, at the look before.
+    /// The pods that had ended, or were disrupted or relabelled, at the look before.
     pub(super) known_ended: BTreeSet<Uid>,
     /// The late pod whose Events were looked at last.
     pub(super) asked: Option<Asked>,
@@ -178,7 +178,11 @@ impl Observed {
 
     /// Why an idle pod that is deleted is to be replaced; nothing where it is just one too many.
     pub(super) fn why_replaced(&self, uid: &Uid) -> Option<&'static str> {
-        let pod = self.idle.iter().find(|pod| Uid::of(&***pod) == *uid)?;
+        let is_it = |pod: &&Arc<Pod>| Uid::of(&***pod) == *uid;
+        if self.strays.iter().any(|pod| is_it(&pod)) {
+            return Some("relabelled");
+        }
+        let pod = self.idle.iter().find(is_it)?;
         match () {
             () if pod.is_terminal() => Some("ended"),
             () if self.is_outdated(pod) => Some("outdated"),
@@ -208,6 +212,11 @@ impl Observed {
     /// The idle pods that somebody else deletes, as a drain does. They are there until their containers have ended.
     pub(super) fn disrupted(&self) -> impl Iterator<Item = &Pod> {
         self.idle.iter().map(AsRef::as_ref).filter(|pod| pod.is_disrupted())
+    }
+
+    /// The pods that are, or soon will be, none of its idle ones, without a claim.
+    pub(super) fn lost(&self) -> impl Iterator<Item = &Pod> {
+        self.ended().chain(self.disrupted()).chain(self.strays.iter().map(AsRef::as_ref))
     }
 
     /// How many pods that have ended are still there though they were to be deleted, where there are too many for more to be made

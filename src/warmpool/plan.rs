@@ -81,20 +81,14 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
     let surge = usize::from(old > 0 && replicas > 0);
     let short = (replicas + surge).saturating_sub(alive.len());
     let mut delete: Vec<&Pod> = observed.ended().collect();
-    // One that cannot be deleted, or takes its time to go, has ended once, and is replaced.
-    let ended: Vec<&Pod> = delete
-        .iter()
-        .copied()
-        .chain(observed.disrupted())
-        .filter(|pod| !observed.known_ended.contains(&Uid::of(*pod)))
-        .collect();
+    let ended = why_ended(observed, now);
     // Where no node has room for one more, an old one goes first too, as long as another is left.
     let is_stuck = has_room && replicas > 1 && alive.iter().any(|pod| !is_old(pod) && pod.is_unschedulable());
     delete.extend(superfluous(&alive, replicas + surge, replicas - usize::from(is_stuck), is_old));
     // Last, since others may be refused for as long as these are, and more is done at a time than may be left.
     delete.extend(observed.strays.iter().map(AsRef::as_ref));
 
-    let held_back = !ended.is_empty()
+    let held_back = ended.is_some()
         || observed.pool.spec.executor_container().is_err()
         || observed.clogged().is_some()
         || observed.late_until > now
@@ -123,11 +117,7 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         delete: delete.into_iter().take(AT_ONCE).map(Version::of).collect(),
         short,
         yields_until: yields_until.filter(|_| short > allowed),
-        ended: ended
-            .iter()
-            .map(|pod| why_ended(pod))
-            // The template's own fault is what a person can do something about.
-            .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional)),
+        ended,
         over: match &observed.setback {
             // Each old pod makes room for one, and for no more.
             Some(_) if is_out_of_quota && old > 0 => Over::Later,
@@ -203,8 +193,34 @@ fn superfluous<'a>(alive: &[&'a Pod], most: usize, needed: usize, is_old: impl F
     broken.or(spare).into_iter().collect()
 }
 
+/// What it means for the pool that pods have ended, or are to, instead of staying idle. One that cannot be deleted, or takes its
+/// time to go, has ended once, and is replaced.
+fn why_ended(observed: &Observed, now: Timestamp) -> Option<Setback> {
+    let is_new = |pod: &&Pod| !observed.known_ended.contains(&Uid::of(*pod));
+    let ended = observed.ended().chain(observed.disrupted()).filter(is_new).map(end_of);
+    // Admission that changes the labels of new pods is said already, and their deletion may fail for as long.
+    let is_refused = observed.setback.as_ref().is_some_and(Setback::is_refusal);
+    let strays = observed.strays.iter().map(AsRef::as_ref).filter(|pod| !is_refused && is_new(pod));
+    let strays = strays.map(|pod| relabelled(pod, now));
+    ended
+        .chain(strays)
+        // The template's own fault is what a person can do something about.
+        .min_by_key(|setback| (setback.reason == WarmPoolReason::PodsDisrupted, setback.occasional))
+}
+
+/// What it means that somebody labelled an idle pod so that it is none any more.
+fn relabelled(pod: &Pod, now: Timestamp) -> Setback {
+    let created = pod.metadata.creation_timestamp.as_ref();
+    let message = format!(
+        "pod {} was labelled so that it is none of the idle pods, and is deleted; keep others from changing the labels that begin with \
+         arl.infra.io/ (kubectl get pods -o yaml --show-managed-fields names them)",
+        pod.metadata.name.as_deref().unwrap_or_default(),
+    );
+    Setback::disrupted(message, created.is_none_or(|created| now.duration_since(created.0) < NEW))
+}
+
 /// What an idle pod's end means for the pool.
-fn why_ended(pod: &Pod) -> Setback {
+fn end_of(pod: &Pod) -> Setback {
     let was_new = pod.lasted().is_none_or(|lasted| lasted < NEW);
     let lost = how_lost(Some(pod));
     let message = format!("pod {} {}; {}", pod.metadata.name.as_deref().unwrap_or_default(), lost.message, lost.advice);

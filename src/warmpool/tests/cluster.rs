@@ -159,6 +159,11 @@ impl Cluster {
         }
     }
 
+    /// What the operator's clock shows.
+    pub(super) fn now(&self) -> Timestamp {
+        at(self.now.load(Ordering::Relaxed))
+    }
+
     pub(super) fn scale(&self, replicas: i64) {
         self.server.pool.lock().unwrap()["spec"]["replicas"] = json!(replicas);
     }

@@ -17,14 +17,26 @@ fn evict(cluster: &Cluster, age: Duration) {
     pod["status"] = json!({ "phase": "Running", "conditions": [target] });
 }
 
-/// How many pods were made in a minute in which each was evicted at this age, and what is said of the pool.
-async fn after_a_minute(age: Duration) -> (usize, Value) {
+/// Labels every pod so that it is none of the idle ones, so long after it was made.
+fn relabel(cluster: &Cluster, age: Duration) {
+    for pod in cluster.server.pods().values_mut() {
+        pod["metadata"]["creationTimestamp"] = json!((cluster.now() - age).to_string());
+        pod["metadata"]["labels"][labels::POD_STATE] = json!("allocated");
+    }
+}
+
+/// How many pods were made in a minute in which this was done to each at this age, and what is said of the pool.
+async fn after_a_minute_of(disrupt: fn(&Cluster, Duration), age: Duration) -> (usize, Value) {
     let cluster = Cluster::new(None);
     for _ in 0..20 {
         cluster.reconcile(1).await;
-        evict(&cluster, age);
+        disrupt(&cluster, age);
     }
     (cluster.posts().len(), cluster.failing())
+}
+
+async fn after_a_minute(age: Duration) -> (usize, Value) {
+    after_a_minute_of(evict, age).await
 }
 
 #[tokio::test]
@@ -46,4 +58,26 @@ async fn pods_that_are_evicted_again_and_again_are_told_of_and_new_ones_are_made
     assert!((5..=9).contains(&made), "{made}");
     assert_eq!((&failing["status"], &failing["reason"]), (&json!("True"), &json!("PodsDisrupted")), "{failing}");
     assert!(failing["message"].as_str().unwrap().contains("was evicted"), "{failing}");
+}
+
+#[tokio::test]
+async fn pods_that_are_relabelled_again_and_again_are_told_of_and_new_ones_are_made_with_growing_pauses() {
+    let (made, failing) = after_a_minute_of(relabel, Duration::from_secs(300)).await;
+    assert!(made >= 19, "{made}");
+    assert_eq!(failing["reason"], "PodsDisrupted", "{failing}");
+    let (made, failing) = after_a_minute_of(relabel, Duration::from_secs(5)).await;
+    assert!((5..=9).contains(&made), "{made}");
+    assert_eq!((&failing["status"], &failing["reason"]), (&json!("True"), &json!("PodsDisrupted")), "{failing}");
+    assert!(failing["message"].as_str().unwrap().contains("was labelled so that"), "{failing}");
+}
+
+#[tokio::test]
+async fn a_pod_that_was_relabelled_is_counted_with_why() {
+    let cluster = Cluster::new(None);
+    cluster.reconcile(1).await;
+    relabel(&cluster, Duration::from_secs(300));
+    cluster.reconcile(5).await;
+    assert_eq!(cluster.posts(), [201, 201], "once");
+    assert!(cluster.metrics().contains("reason=\"relabelled\"} 1"), "{}", cluster.metrics());
+    assert_eq!(cluster.failing()["status"], json!("False"), "{}", cluster.failing());
 }
