@@ -32,10 +32,14 @@ impl<R: Row> Listing<R> {
         self.unread.insert(key);
     }
 
+    /// Puts what cannot be read in the place of what could not; returns where that is new.
+    pub(super) fn replace_unread(&mut self, table: &mut Table<R>) -> Vec<Key> {
+        table.replace_unread(std::mem::take(&mut self.unread))
+    }
+
     /// Puts the list in the place of what was known, whatever that was; returns the changes. Only the newer answer to a
     /// write that came while it was on its way stays: the list may have been made before that write.
     pub(super) fn take_over(self, table: &mut Table<R>) -> Vec<Change<R>> {
-        table.replace_unread(self.unread);
         let ahead = table.take_ahead();
         let gone: Vec<Key> = table.keys().filter(|key| !self.rows.contains_key(key)).cloned().collect();
         let mut changes: Vec<_> = gone.iter().map(|key| table.delete(key)).collect();

@@ -121,9 +121,10 @@ impl<R: Row> Table<R> {
         if is_unread { self.unread.insert(key.clone()) } else { self.unread.remove(key) }
     }
 
-    /// Puts these in the place of all that cannot be read.
-    pub(super) fn replace_unread(&mut self, unread: BTreeSet<Key>) {
-        self.unread = unread;
+    /// Puts these in the place of all that cannot be read; returns where that is new.
+    pub(super) fn replace_unread(&mut self, unread: BTreeSet<Key>) -> Vec<Key> {
+        let before = std::mem::replace(&mut self.unread, unread);
+        before.symmetric_difference(&self.unread).cloned().collect()
     }
 
     /// How many rows are under `index`.

@@ -607,7 +607,7 @@ impl Watched {
         let woken: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let note = Arc::clone(&woken);
         let wake = Arc::new(move |wake| {
-            if let Wake::Sandbox(key) = wake {
+            if let Wake::Sandbox(key) | Wake::Task(key) = wake {
                 note.lock().unwrap().insert(key.name);
             }
         });
@@ -742,17 +742,19 @@ fn a_list_without_what_a_sandbox_rests_on_wakes_it_though_that_was_never_in_sigh
 fn a_sandbox_that_cannot_be_read_is_known_to_be_there_until_it_goes_or_can_be_read() {
     let mut watched = Watched::new();
     let unread = || {
-        let object = json!({ "metadata": { "name": "a", "namespace": "ns" }, "status": { "phase": "Unheard" } });
+        let object = json!({ "metadata": { "name": "s", "namespace": "ns" }, "status": { "phase": "Unheard" } });
         serde_json::from_value::<Guarded<Sandbox>>(object).unwrap()
     };
-    let is_unread = |watched: &Watched| watched.watch.cache.read().sandboxes.is_unread(&Key::new("ns", "a"));
+    drop(apply::<TaskRow>(&mut watched.watch.cache.write(), task("waits", 1, &Value::Null)));
+    let is_unread = |watched: &Watched| watched.watch.cache.read().sandboxes.is_unread(&Key::new("ns", "s"));
     let list = |watched: &mut Watched, event: Option<Guarded<Sandbox>>| {
         watched.take(watcher::Event::Init);
         event.map(|object| watched.take(watcher::Event::InitApply(object)));
-        watched.take(watcher::Event::InitDone);
+        let woken = watched.take(watcher::Event::InitDone);
+        assert!(woken.contains("waits"), "who says so is told: {woken:?}");
         is_unread(watched)
     };
-    let readable = || Guarded(Ok(at_version("a", "3")));
+    let readable = || Guarded(Ok(at_version("s", "3")));
     assert!(list(&mut watched, Some(unread())));
     assert!(!list(&mut watched, Some(readable())));
     watched.take(watcher::Event::Apply(unread()));

@@ -184,10 +184,12 @@ impl Watch {
             }
             watcher::Event::InitDone => {
                 let mut tables = self.cache.write();
+                let named = listing.replace_unread(S::table(&mut tables));
                 for change in mem::take(listing).take_over(S::table(&mut tables)) {
                     self.tell(&change, &mut tables);
                 }
-                for wake in S::unseen(&tables) {
+                let named = named.iter().flat_map(|key| S::named_by(key, &tables));
+                for wake in named.chain(S::unseen(&tables)) {
                     (self.wake)(wake);
                 }
             }
