@@ -51,6 +51,10 @@ pub struct Pod {
     /// Since when its executor container has not run, likewise. None is one that runs.
     #[serde(skip)]
     pub down_since: Option<Timestamp>,
+    /// How its executor container last ended after it had run, as far as this operator saw: the status then has how an attempt to start it
+    /// again failed.
+    #[serde(skip)]
+    pub last_end: Option<Terminated>,
 }
 
 /// What is kept of the pod's spec.

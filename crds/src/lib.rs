@@ -39,28 +39,51 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
+/// The largest integer that every JSON implementation reads as it was written: <https://www.rfc-editor.org/rfc/rfc8259#section-6>.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
 /// The API group of all three kinds.
 pub const GROUP: &str = "arl.infra.io";
 
 /// The CustomResourceDefinitions and the names of their files, in the order in which they are applied.
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 3] {
     [
-        ("warmpools", nulls_refused(WarmPool::crd())),
-        ("sandboxes", nulls_refused(Sandbox::crd())),
-        ("tasks", nulls_refused(Task::crd())),
+        ("warmpools", unreadable_refused(WarmPool::crd())),
+        ("sandboxes", unreadable_refused(Sandbox::crd())),
+        ("tasks", unreadable_refused(Task::crd())),
     ]
 }
 
-/// An explicit null is refused instead of being told from an absent field: rules ask `has(self.x)`, which null passes.
-fn nulls_refused(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// What the types could not read is refused, or the object would be there and out of everybody's sight.
+fn unreadable_refused(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
             forbid_null(schema);
+            bound_integers(schema);
         }
     }
     crd
 }
 
+/// An API server holds no number to its `format`. Pod templates are kept as they were written, and have a property of that name alone.
+fn bound_integers(schema: &mut JSONSchemaProps) {
+    let bound = match schema.format.as_deref() {
+        Some("int32") => Some(f64::from(i32::MAX)),
+        Some("int64") => Some(MAX_SAFE_INTEGER),
+        _ => None,
+    };
+    if let Some(bound) = bound {
+        schema.minimum = schema.minimum.or(Some(-bound));
+        schema.maximum = schema.maximum.or(Some(bound));
+    }
+    let own = schema.properties.iter_mut().flatten().filter(|(name, _)| *name != "template");
+    own.for_each(|(_, property)| bound_integers(property));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        bound_integers(items);
+    }
+}
+
+/// An explicit null is refused instead of being told from an absent field: rules ask `has(self.x)`, which null passes.
 fn forbid_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(forbid_null);
@@ -69,5 +92,35 @@ fn forbid_null(schema: &mut JSONSchemaProps) {
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         forbid_null(values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The integers that are not held to what the types can read.
+    fn unbounded(path: &str, schema: &Value) -> Vec<String> {
+        let most = if schema["format"] == "int32" { f64::from(i32::MAX) } else { MAX_SAFE_INTEGER };
+        let is_held = |bound: &Value| bound.as_f64().is_some_and(|bound| bound.abs() <= most);
+        let is_wrong = schema["type"] == "integer" && !(is_held(&schema["minimum"]) && is_held(&schema["maximum"]));
+        let mut found = if is_wrong { vec![path.to_owned()] } else { Vec::new() };
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        let properties = properties.filter(|(name, _)| *name != "template");
+        found.extend(properties.flat_map(|(name, property)| unbounded(&format!("{path}.{name}"), property)));
+        if schema["items"].is_object() {
+            found.extend(unbounded(&format!("{path}[]"), &schema["items"]));
+        }
+        found
+    }
+
+    #[test]
+    fn no_integer_is_stored_that_cannot_be_read() {
+        for (name, definition) in definitions() {
+            let schema = serde_json::to_value(&definition.spec.versions[0]).unwrap();
+            assert_eq!(unbounded(name, &schema["schema"]["openAPIV3Schema"]), Vec::<String>::new());
+        }
     }
 }

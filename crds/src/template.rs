@@ -36,7 +36,7 @@ pub enum NoExecutor {
     NoContainers,
     /// The pool names a container that does not exist.
     #[error(
-        "spec.executor.container names the container {0:?}, which the template does not have; correct it or remove it"
+        "spec.executor.container names the container {0:?}, which is none of the template's containers; correct it or remove it"
     )]
     Named(String),
     /// The annotation names a container that does not exist.

@@ -78,7 +78,7 @@ pub struct WarmPoolSpec {
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
     /// The most idle pods, at least `replicas`. Example: 20.
-    #[schemars(range(min = 0, max = 100_000))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_replicas: i32,
     /// The most pods of this pool, idle ones and those that Sandboxes hold together. Beyond it Sandboxes wait with the reason
     /// PoolAtLimit. Unset: any number. Example: 100.

@@ -12,6 +12,7 @@ impl Pod {
         self.seen = Some(now);
         self.unready_since = (!self.is_ready()).then_some(now);
         self.down_since = self.running_container().is_none().then_some(now);
+        self.last_end = self.executor_status().and_then(ContainerStatus::end_of_a_run).cloned();
         for running in self.containers_mut().filter_map(|c| c.state.running.as_mut()) {
             running.since = running.started_at.as_ref().map(|at| at.0.min(now));
         }
@@ -26,6 +27,7 @@ impl Pod {
         if self.down_since.is_some() {
             self.down_since = before.down_since.or(self.down_since);
         }
+        self.last_end = self.last_end.take().or_else(|| before.last_end.clone());
         let seen = self.seen;
         for container in self.containers_mut() {
             let same =

@@ -1,6 +1,6 @@
 //! How a container ended, in words and by what it shows.
 
-use super::Terminated;
+use super::{ContainerStatus, Pod, Terminated};
 
 /// 128 and the numbers of TERM and KILL.
 const BY_SIGNAL: [i32; 2] = [137, 143];
@@ -37,5 +37,38 @@ impl Terminated {
             "" | "Error" | "Completed" => format!("exited with code {}", self.exit_code),
             reason => format!("exited with code {} ({reason})", self.exit_code),
         }
+    }
+}
+
+impl ContainerStatus {
+    /// How it ended last, or ends now.
+    fn ends(&self) -> impl Iterator<Item = &Terminated> {
+        self.state.terminated.iter().chain(&self.last_state.terminated)
+    }
+
+    /// How it ended after it had run.
+    pub(super) fn end_of_a_run(&self) -> Option<&Terminated> {
+        self.ends().find(|end| !end.could_not_start())
+    }
+}
+
+impl Pod {
+    /// How its executor container ended: this one, if that is known, else the last that had run.
+    pub fn executor_end(&self, container_id: Option<&str>) -> Option<&Terminated> {
+        let ends = || self.executor_status().into_iter().flat_map(ContainerStatus::ends).chain(&self.last_end);
+        let is_it = |end: &&Terminated| container_id.is_some() && end.container_id.as_deref() == container_id;
+        ends().find(is_it).or_else(|| ends().find(|end| !end.could_not_start())).or_else(|| ends().next())
+    }
+
+    /// Why the last attempt failed to start the executor container again, in the words of the runtime or the kubelet.
+    pub fn failed_restart(&self) -> Option<String> {
+        let container = self.executor_status().filter(|container| container.state.running.is_none())?;
+        let waiting = container.state.waiting.as_ref();
+        // That it waits after a crash is expected, and says nothing of the attempt.
+        let waiting = waiting.filter(|w| !w.message.is_empty() && w.reason != "CrashLoopBackOff");
+        let failed = || container.ends().next().filter(|end| end.could_not_start());
+        waiting
+            .map(|waiting| format!("{}: {}", waiting.reason, waiting.message))
+            .or_else(|| failed().map(|end| format!("{}: {}", end.reason, end.message)))
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 
 use super::{observe::Observed, plan::Decision, setup};
-use crate::pod::{self, ContainerStatus, Pod};
+use crate::pod::{self, Pod};
 
 /// What the status should be.
 pub(super) fn status(observed: &Observed, decision: &Decision, now: Timestamp) -> SandboxStatus {
@@ -115,7 +115,8 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let container = pod.executor();
     if pod.running_container().is_none() {
-        let ended = executor.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
+        let failed = pod.failed_restart().map(|why| format!(", and the last attempt to start it again failed ({why})"));
+        let ended = pod.executor_end(None).filter(|end| failed.is_none() || !end.could_not_start());
         let how = ended.map(|end| format!(" ({})", end.description())).unwrap_or_default();
         if pod.executor_is_over() {
             let policy = pod.executor_policy();
@@ -128,7 +129,7 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
         let message = format!(
             "container {container} of pod {name} is not running{how}{}; its processes and its files outside volumes are lost; Tasks \
              wait until it runs again",
-            unstarted(executor)
+            failed.unwrap_or_default()
         );
         return Some(ready(Truth::False, SandboxReason::ContainerRestarting, message));
     }
@@ -152,13 +153,6 @@ fn allocated(status: &SandboxStatus, pod: &Pod, of_earlier_template: bool) -> Wa
     };
     let earlier = if of_earlier_template { "; it was made from an earlier template than the pool has now" } else { "" };
     ready(Truth::True, SandboxReason::Allocated, format!("pod {name} is allocated{earlier}{restarted}"))
-}
-
-/// What keeps a container from being started again, in the kubelet's words. That it waits after a crash is expected.
-fn unstarted(container: Option<&ContainerStatus>) -> String {
-    let waiting = container.and_then(|c| c.state.waiting.as_ref());
-    let waiting = waiting.filter(|w| !w.message.is_empty() && w.reason != "CrashLoopBackOff");
-    waiting.map(|w| format!(", and is not started again ({}: {})", w.reason, w.message)).unwrap_or_default()
 }
 
 fn released(status: &SandboxStatus, reason: SandboxReason, observed: &Observed) -> Wanted {

@@ -217,14 +217,16 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     if pod.running_container() == Some(started_in) {
         return None;
     }
-    let container = pod.executor_status();
-    let ended = container.and_then(|c| c.state.terminated.as_ref().or(c.last_state.terminated.as_ref()));
+    let ended = pod.executor_end(Some(started_in));
     let name = pod.executor();
     let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
-    let then = if pod.executor_is_over() {
-        format!("is not started again ({}): use another Sandbox", pod.executor_policy())
-    } else {
-        "was started again".to_owned()
+    let then = match pod.failed_restart() {
+        _ if pod.executor_is_over() => {
+            format!("is not started again ({}): use another Sandbox", pod.executor_policy())
+        }
+        _ if pod.running_container().is_some() => "was started again".to_owned(),
+        Some(failed) => format!("could not be started again ({failed}): use another Sandbox"),
+        None => "has not been started again yet".to_owned(),
     };
     let (reason, advice) = match ended {
         Some(end) if end.is_out_of_memory() => (TaskReason::OOMKilled, RAISE_MEMORY),

@@ -83,10 +83,23 @@ fn a_container_that_is_not_started_again_says_why_and_one_that_waits_after_a_cra
         let waiting = json!({ "waiting": { "reason": reason, "message": message } });
         let said = hold(&mut SandboxStatus::default(), &pod_in(&waiting, 0), None, at(0)).unwrap();
         assert_eq!(said.reason, SandboxReason::ContainerRestarting.as_str());
-        let why = format!("c of pod p is not running, and is not started again ({reason}: {message}); its processes");
+        let why = format!(
+            "c of pod p is not running, and the last attempt to start it again failed ({reason}: {message}); its processes"
+        );
         assert_eq!(said.message.contains(&why), says, "{}", said.message);
         assert_eq!(said.message.contains("c of pod p is not running; its processes"), !says, "{}", said.message);
     }
+}
+
+#[test]
+fn why_a_container_cannot_be_started_again_is_said_once() {
+    let crashed = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 10s" } });
+    let mut pod = pod_in(&crashed, 1);
+    let cannot = json!({ "reason": "StartError", "exitCode": 128, "message": "no such file" });
+    pod.status.container_statuses[0].last_state.terminated = Some(serde_json::from_value(cannot).unwrap());
+    let said = hold(&mut SandboxStatus::default(), &pod, None, at(0)).unwrap().message;
+    assert_eq!(said.matches("no such file").count(), 1, "{said}");
+    assert!(said.contains("the last attempt to start it again failed (StartError: no such file)"), "{said}");
 }
 
 #[test]

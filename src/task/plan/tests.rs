@@ -488,6 +488,33 @@ fn a_pod_that_its_executor_ended_says_so() {
 }
 
 #[test]
+fn a_container_that_could_not_be_started_again_is_told_by_how_it_ended_and_why_it_was_not() {
+    let cannot =
+        json!({ "reason": "StartError", "exitCode": 128, "message": "no such file", "containerID": "attempt" });
+    let crashed = json!({ "waiting": { "reason": "CrashLoopBackOff", "message": "back-off" } });
+    for (reason, code, expected, message) in [
+        ("OOMKilled", 137, TaskReason::OOMKilled, "container executor was killed for lack of memory while"),
+        ("Error", 3, TaskReason::ContainerRestarted, "container executor exited with code 3 while"),
+    ] {
+        let end = json!({ "reason": reason, "exitCode": code, "containerID": "c1" });
+        let before = pod(&json!({ "name": "executor", "state": { "terminated": end } }));
+        let mut after =
+            (*pod(&json!({ "name": "executor", "state": crashed, "lastState": { "terminated": cannot } }))).clone();
+        after = after.seen_at(at(0));
+        after.succeed(&(*before).clone().seen_at(at(0)));
+        let verdict = container_restarted(&Observed { pod: Some(Arc::new(after)), ..running(in_flight()) }).unwrap();
+        assert_eq!(verdict.reason, expected, "{}", verdict.message);
+        let then = "and could not be started again (StartError: no such file): use another Sandbox";
+        assert!(verdict.message.contains(message) && verdict.message.contains(then), "{}", verdict.message);
+    }
+    let waits = pod(
+        &json!({ "name": "executor", "state": crashed, "lastState": { "terminated": { "reason": "Error", "exitCode": 3 } } }),
+    );
+    let verdict = container_restarted(&Observed { pod: Some(waits), ..running(in_flight()) }).unwrap();
+    assert!(verdict.message.contains("has not been started again yet"), "{}", verdict.message);
+}
+
+#[test]
 fn a_container_that_ended_with_its_node_is_nobodys_fault_in_it() {
     for (reason, code, blame, advice) in [
         ("Unknown", 255, Blame::Infrastructure, "see kubectl get nodes"),

@@ -169,6 +169,10 @@ fn type_of(schema: &Value, at: &str) -> String {
     }
 }
 
+/// How far the numbers of a type go that have no limit of their own.
+const INT32_MAX: f64 = 2_147_483_647.0;
+const INT64_MAX: f64 = 9_007_199_254_740_991.0;
+
 fn limits(schema: &Value) -> String {
     let mut all = Vec::new();
     if let Some(choices) = schema["enum"].as_array() {
@@ -181,7 +185,9 @@ fn limits(schema: &Value) -> String {
         ("minItems", "maxItems", " items"),
         ("minProperties", "maxProperties", " entries"),
     ] {
-        all.extend(match (schema[low].as_f64(), schema[high].as_f64()) {
+        // What the type says anyway is no limit worth reading.
+        let told = |limit: &str| schema[limit].as_f64().filter(|limit| ![INT32_MAX, INT64_MAX].contains(&limit.abs()));
+        all.extend(match (told(low), told(high)) {
             (None, None) => None,
             (Some(low), None) => Some(format!("at least {low}{unit}")),
             (None, Some(high)) => Some(format!("at most {high}{unit}")),
