@@ -672,7 +672,7 @@ fn a_failure_says_whose_fault_it_is_and_what_a_sandbox_can_do_to_itself_is_its_o
     let late = at(100_000);
     let ended = |end, step| running(over(end, step));
     let lost = || RunEnd::Lost("the agent was killed".into());
-    for (observed, expected) in [
+    for (observed, expected) in vec![
         (ended(RunEnd::Completed, Some(StepEnd::Exited(0))), None),
         (ended(RunEnd::Completed, Some(StepEnd::Exited(1))), Some(Blame::Task)),
         (ended(RunEnd::Completed, Some(StepEnd::OutOfMemory(137))), Some(Blame::Task)),
