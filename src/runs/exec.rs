@@ -7,7 +7,11 @@ mod broken;
 mod deadline;
 mod follow;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use arl_crds::{Action, Step};
 use futures::{FutureExt, future::BoxFuture};
@@ -27,7 +31,7 @@ use super::{
     script::{self, Call},
 };
 use crate::{clock::Clock, object::Uid, output::Output, pod::Target};
-use broken::{Broken, PATIENCE};
+use broken::{Broken, PATIENCE, UNANSWERED};
 use deadline::by;
 use follow::follow;
 
@@ -36,6 +40,10 @@ const URL_MAX: usize = 60_000;
 
 /// A command that was not delivered is tried again this often.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// An exec can hang for ever, though its node is well (kubernetes#129144). More than the agent's stream has: that can be opened again, while a
+/// command whose exec was not answered is lost, so that a node that stands still for a moment is waited for.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// The most bytes of a script's own message that are passed on.
 const MESSAGE_MAX: usize = 1024;
@@ -50,6 +58,8 @@ struct Run<'a> {
     report: &'a Report,
     /// When its timeout comes.
     deadline: Instant,
+    /// Set while exec was asked for and has not answered, so that nobody knows whether the command was started.
+    is_unanswered: &'a AtomicBool,
 }
 
 /// The runner that uses pods/exec.
@@ -136,7 +146,11 @@ impl Exec {
     ) -> Result<StepEnd, Broken> {
         let (target, report) = (run.target, run.report);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &target.pod.namespace);
-        match api.exec(&target.pod.name, call.arguments.clone(), params).await {
+        run.is_unanswered.store(true, Ordering::Relaxed);
+        let exec = api.exec(&target.pod.name, call.arguments.clone(), params);
+        let answer = by(Instant::now() + ANSWER_MAX, exec).await.ok_or(Broken::Unanswered)?;
+        run.is_unanswered.store(false, Ordering::Relaxed);
+        match answer {
             Ok(process) => {
                 let end = follow(process, call.shell, input, report).await?;
                 confirmed(end, call, || last_step(report, |step| &step.stdout))
@@ -150,9 +164,15 @@ impl Exec {
 }
 
 impl Exec {
-    async fn run_steps(&self, request: Request, report: &Report, deadline: Instant) -> RunEnd {
+    async fn run_steps(
+        &self,
+        request: Request,
+        report: &Report,
+        deadline: Instant,
+        is_unanswered: &AtomicBool,
+    ) -> RunEnd {
         let Request { target, steps, sandbox_env, mut room, .. } = request;
-        let run = Run { target: &target, sandbox_env: &sandbox_env, report, deadline };
+        let run = Run { target: &target, sandbox_env: &sandbox_env, report, deadline, is_unanswered };
         // One clock from here on, whatever is done to the other: steps are in order.
         let (started, since) = (self.clock.now(), Instant::now());
         let now = || started + since.elapsed();
@@ -166,9 +186,7 @@ impl Exec {
             report.begin_step(now());
             let end = match self.run_step(&run, &step).await {
                 Ok(end) => end,
-                Err(broken) => {
-                    return RunEnd::Lost(format!("the connection to the pod was lost ({})", broken.into_message()));
-                }
+                Err(broken) => return RunEnd::Lost(broken.into_message()),
             };
             let success = end.is_success();
             report.step(|step| (step.end, step.ended_at) = (Some(end), Some(now())));
@@ -194,9 +212,14 @@ impl Runner for Exec {
     ) -> BoxFuture<'a, (RunEnd, Leftovers)> {
         async move {
             let deadline = Instant::now() + request.timeout;
+            let is_unanswered = AtomicBool::new(false);
             let end = tokio::select! {
                 biased;
-                end = by(deadline, self.run_steps(request, report, deadline)) => end.unwrap_or(RunEnd::TimedOut),
+                end = by(deadline, self.run_steps(request, report, deadline, &is_unanswered)) => match end {
+                    Some(end) => end,
+                    None if is_unanswered.load(Ordering::Relaxed) => RunEnd::Lost(UNANSWERED.into()),
+                    None => RunEnd::TimedOut,
+                },
                 asked = more_than(&mut control, RunControl::Continue) => match asked {
                     RunControl::Cancel => RunEnd::Cancelled,
                     RunControl::Settle | RunControl::Continue => {
@@ -254,6 +277,7 @@ pub(super) fn said(stderr: &str) -> String {
 mod tests {
     use std::{
         convert::Infallible,
+        future::pending,
         sync::{
             Arc,
             atomic::{AtomicI64, Ordering},
@@ -293,7 +317,20 @@ mod tests {
         // One that is set back all the time.
         let reads = AtomicI64::new(0);
         let clock = Clock::new(move || Timestamp::from_second(-reads.fetch_add(1, Ordering::Relaxed)).unwrap());
-        let exec = Exec::new(Client::new(answer, "ns"), clock);
+        let (end, left, report) = run_one(Client::new(answer, "ns"), clock, timeout, sandbox_env).await;
+        let step = report.lock().steps.last().cloned().unwrap();
+        assert!(step.ended_at >= Some(step.started_at), "{step:?}");
+        (end, left, step.end)
+    }
+
+    /// How a run of one step ends, and what it reports.
+    async fn run_one(
+        client: Client,
+        clock: Clock,
+        timeout: Duration,
+        sandbox_env: &[(&str, &str)],
+    ) -> (RunEnd, Leftovers, Report) {
+        let exec = Exec::new(client, clock);
         let report = Report::new(Share::default(), Arc::new(|| {}));
         let mut step: Step =
             serde_json::from_value(json!({"name": "a", "type": "Command", "command": ["true"]})).unwrap();
@@ -318,9 +355,28 @@ mod tests {
         };
         let (_control, controls) = watch::channel(RunControl::Continue);
         let (end, left) = exec.run(request, &report, controls).await;
-        let step = report.lock().steps.last().cloned().unwrap();
-        assert!(step.ended_at >= Some(step.started_at), "{step:?}");
-        (end, left, step.end)
+        (end, left, report)
+    }
+
+    /// A kubelet that is stopped takes the connection, and says nothing.
+    #[tokio::test(start_paused = true)]
+    async fn an_exec_that_is_never_answered_is_no_timeout_of_the_task_and_is_not_sent_again() {
+        for (timeout, ends_after) in [(8, 8), (60, 60), (3600, 60)] {
+            let calls = Arc::new(AtomicI64::new(0));
+            let counted = Arc::clone(&calls);
+            let silent = service_fn(move |_: http::Request<Body>| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                pending::<Result<http::Response<Body>, Infallible>>()
+            });
+            let (begun, clock) = (Instant::now(), Clock::new(|| Timestamp::UNIX_EPOCH));
+            let (end, left, report) =
+                run_one(Client::new(silent, "ns"), clock, Duration::from_secs(timeout), &[]).await;
+            let RunEnd::Lost(said) = &end else { panic!("{timeout}: {end:?}") };
+            assert!(said.contains("did not answer") && said.contains("whether the command was started"), "{said}");
+            assert_eq!((left, begun.elapsed().as_secs()), (Leftovers::Unknown, ends_after), "{timeout}");
+            assert_eq!(calls.load(Ordering::Relaxed), 1, "it may have been started");
+            assert_eq!(report.lock().steps.last().unwrap().end, None);
+        }
     }
 
     #[tokio::test(start_paused = true)]

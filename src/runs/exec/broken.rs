@@ -8,6 +8,9 @@ use super::super::{exec_status, run::StepEnd};
 
 /// A command that was not delivered is tried again for so long. A kubelet that was started a moment ago knows no pods for some seconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+/// Said of a command whose exec was not answered.
+pub(super) const UNANSWERED: &str =
+    "pods/exec did not answer, and whether the command was started is not known; see kubectl get nodes";
 /// The most bytes of others' words that are passed on.
 const MESSAGE_MAX: usize = 1024;
 
@@ -22,6 +25,8 @@ pub(super) enum Broken {
     Refused(String),
     /// The connection was lost.
     Lost(String),
+    /// exec was asked for and did not answer: it may have been started, or may yet be.
+    Unanswered,
 }
 
 impl Broken {
@@ -66,16 +71,17 @@ impl Broken {
                 );
                 StepEnd::NotDelivered(printable(&message, MESSAGE_MAX))
             }
-            Self::Lost(_) => return None,
+            Self::Lost(_) | Self::Unanswered => return None,
         })
     }
 
-    /// In words.
+    /// In words, where more is not to be found out.
     pub(super) fn into_message(self) -> String {
         match self {
             Self::NotDelivered(message) | Self::Unreached(message) | Self::Refused(message) | Self::Lost(message) => {
-                message
+                format!("the connection to the pod was lost ({message})")
             }
+            Self::Unanswered => UNANSWERED.into(),
         }
     }
 }
