@@ -29,6 +29,10 @@ use crate::{
 pub struct RunView {
     /// Where it was sent.
     pub target: Target,
+    /// Since when this process has it.
+    pub begun_at: Timestamp,
+    /// Whether it was sent.
+    pub is_sent: bool,
     /// When it was started, if it was.
     pub started_at: Option<Timestamp>,
     /// What keeps it from being started, or from being heard of, if something does; and since when.
@@ -57,6 +61,7 @@ pub struct Orphan {
 struct Run {
     task: Key,
     target: Target,
+    begun_at: Timestamp,
     report: Report,
     control: watch::Sender<RunControl>,
     ended: Option<Ended>,
@@ -175,6 +180,7 @@ impl Runs {
         let run = Run {
             task: request.task.clone(),
             target: request.target.clone(),
+            begun_at: self.clock.now(),
             report: report.clone(),
             control,
             ended: None,
@@ -211,6 +217,8 @@ impl Runs {
             let last = progress.steps.last();
             RunView {
                 target: run.target.clone(),
+                begun_at: run.begun_at,
+                is_sent: progress.is_sent,
                 started_at: progress.started_at,
                 obstacle: progress.obstacle.clone(),
                 steps: progress.steps.len(),

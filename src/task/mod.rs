@@ -75,22 +75,23 @@ impl Tasks {
     }
 
     /// What may have started is never started again: with plain exec "started" is put on record here first, while the agent
-    /// keeps that record in the pod, so that a short Task costs one write.
-    async fn start(&self, observed: &Observed, target: &Target) -> Result<(), Failure> {
+    /// keeps that record in the pod, so that a short Task costs one write. Says whether it has a run now; else something will wake it.
+    async fn start(&self, observed: &Observed, target: &Target) -> Result<bool, Failure> {
         let version = Version::of(&*observed.row.task);
         let started_at = observed.row.started_at();
         let is_started = started_at.is_some();
         let carried = if is_started { 0 } else { observed.carried() };
         let room = if carried > 0 { self.runs.room(&version.key, carried) } else { None };
         if carried > 0 && room.is_none() {
-            return self.put_status(observed, &status::without_room(observed, self.clock.now())).await;
+            self.put_status(observed, &status::without_room(observed, self.clock.now())).await?;
+            return Ok(false);
         }
         let mut steps = match target.mode {
             ExecutorMode::Exec => {
                 let wanted = status::starting(observed, target, self.clock.now());
                 let task = match self.effects.write_status::<Task>(&version, &wanted, observed.row.left_out).await? {
                     Written::Done(task) => task,
-                    Written::Changed | Written::Gone => return Ok(()),
+                    Written::Changed | Written::Gone => return Ok(false),
                     Written::TooLarge(failure) => return Err(failure),
                 };
                 let steps = task.spec.steps.clone();
@@ -101,7 +102,7 @@ impl Tasks {
                 match self.effects.read::<Task>(&version.key).await? {
                     Some(task) if Uid::of(&task) == version.uid => task.spec.steps,
                     // There will be a watch event of its deletion.
-                    Some(_) | None => return Ok(()),
+                    Some(_) | None => return Ok(false),
                 }
             }
             ExecutorMode::Agent => observed.row.task.spec.steps.clone(),
@@ -117,7 +118,7 @@ impl Tasks {
         let (task, task_uid) = (version.key, version.uid);
         let (created, target) = (observed.created(), target.clone());
         self.runs.start(Request { task, task_uid, created, steps, sandbox_env, room, timeout, target, started_at });
-        Ok(())
+        Ok(true)
     }
 
     /// Shows how far the run has come.
@@ -241,7 +242,11 @@ impl Reconcile for Tasks {
             Decision::Wait(reason) => {
                 self.put_status(&observed, &status::waiting(&observed, *reason, self.clock.now())).await?;
             }
-            Decision::Start(target) => self.start(&observed, target).await?,
+            Decision::Start(target) => {
+                if !self.start(&observed, target).await? {
+                    return Ok(None);
+                }
+            }
             Decision::Record => self.record(&observed).await?,
             Decision::Ask(control) => self.runs.control(&observed.uid(), *control),
             Decision::BeginAgain => self.runs.discard(&observed.uid()),

@@ -98,10 +98,10 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
     }
     let Some(started_at) = run.started_at else {
         // One that is on record as running goes on in the pod, whatever keeps this process from hearing of it.
-        return match run.obstacle {
-            Some(_) if observed.row.started_at().is_none() => Decision::Wait(TaskReason::SandboxNotReady).into(),
-            _ => Plan { decision: Decision::Rest, look_again: unheard_at },
-        };
+        if observed.row.started_at().is_some() {
+            return Plan { decision: Decision::Rest, look_again: unheard_at };
+        }
+        return unstarted(run, now);
     };
     let shown_at = match run.step_started_at {
         _ if observed.is_behind() => Some(now),
@@ -112,6 +112,16 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
     match shown_at {
         Some(at) if at <= now => Decision::Record.into(),
         at => Plan { decision: Decision::Rest, look_again: at.into_iter().chain(unheard_at).min() },
+    }
+}
+
+/// Nothing was heard of the run yet.
+fn unstarted(run: &RunView, now: Timestamp) -> Plan {
+    let shown_at = after(run.begun_at, waiting::CONNECTING);
+    match run.obstacle {
+        None if run.is_sent => Decision::Rest.into(),
+        None if now < shown_at => Plan { decision: Decision::Rest, look_again: Some(shown_at) },
+        _ => Decision::Wait(TaskReason::SandboxNotReady).into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a Task should do that has not started. Pure.
 
+use std::time::Duration;
+
 use arl_crds::reason::TaskReason;
 use jiff::Timestamp;
 
@@ -7,7 +9,11 @@ use super::{
     decision::{Decision, Plan, finish},
     observe::Observed,
 };
-use crate::pod::Pod;
+use crate::{clock::after, pod::Pod};
+
+/// A run that was not even sent for this long is one that waits, which is worth a write. An exec that is answered at all is by then, or has waited
+/// for others to be.
+pub(super) const CONNECTING: Duration = Duration::from_secs(2);
 
 /// Decides: it starts, waits with a reason, or ends since its Sandbox is of no use to it.
 pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
@@ -38,7 +44,8 @@ pub(super) fn plan(observed: &Observed, now: Timestamp) -> Plan {
         return Decision::Wait(TaskReason::Queued).into();
     }
     match observed.pod.as_deref().filter(|pod| pod.is_ready()).and_then(Pod::target) {
-        Some(target) => Decision::Start(target).into(),
+        // Its run says nothing by itself while a stream to the agent is being opened.
+        Some(target) => Plan { decision: Decision::Start(target), look_again: Some(after(now, CONNECTING)) },
         None if observed.awaits_claim => unless_new(observed, TaskReason::SandboxNotReady, now),
         None => Decision::Wait(TaskReason::SandboxNotReady).into(),
     }

@@ -83,6 +83,8 @@ fn in_flight() -> RunView {
     let target = pod(&container("c1")).target().map(|target| Target { mode, ..target }).unwrap();
     RunView {
         target,
+        begun_at: at(0),
+        is_sent: true,
         started_at: Some(at(0)),
         obstacle: None,
         steps: 1,
@@ -208,6 +210,31 @@ fn a_task_is_shown_to_run_once_it_is_not_short() {
     let hindered = RunView { obstacle: Some(("no stream".into(), at(0))), ..unreached };
     assert_eq!(plan(&unrecorded(hindered.clone()), at(9000)).decision, Decision::Wait(TaskReason::SandboxNotReady));
     assert_eq!(plan(&running(Some(hindered)), at(9000)).decision, Decision::Rest, "it is on record as running");
+}
+
+#[test]
+fn a_task_whose_stream_is_not_open_soon_says_so_once() {
+    let begins = plan(&fresh(&json!({})), at(0));
+    assert!(matches!(begins.decision, Decision::Start(_)));
+    assert_eq!(begins.look_again, Some(at(2000)), "nothing else would wake it");
+    let opening = RunView { started_at: None, is_sent: false, steps: 0, step_started_at: None, ..in_flight() };
+    let of = |run: &RunView, recorded: &Value| Observed {
+        row: task(&json!({}), recorded),
+        run: Some(run.clone()),
+        ..fresh(&json!({}))
+    };
+    let early = plan(&of(&opening, &Value::Null), at(1999));
+    assert_eq!(early, Plan { decision: Decision::Rest, look_again: Some(at(2000)) }, "it costs no write");
+    let waits = Plan::from(Decision::Wait(TaskReason::SandboxNotReady));
+    assert_eq!(plan(&of(&opening, &Value::Null), at(2000)), waits);
+    let said = |recorded: &Value, now| status::waiting(&of(&opening, recorded), TaskReason::SandboxNotReady, now);
+    let shown = said(&Value::Null, at(2000));
+    assert!(shown.conditions[0].message.contains("the agent in pod p is being connected to"), "{shown:?}");
+    let recorded = serde_json::to_value(&shown).unwrap();
+    assert_eq!(said(&recorded, at(9000)), shown, "one write");
+    assert_eq!((shown.state, shown.started_at), (Some(TaskState::Pending), None), "its timeout has not begun");
+    let sent = RunView { is_sent: true, ..opening };
+    assert_eq!(plan(&of(&sent, &recorded), at(9000)), Plan::from(Decision::Rest), "it starts any moment");
 }
 
 #[test]
