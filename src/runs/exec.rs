@@ -358,7 +358,7 @@ mod tests {
         (end, left, report)
     }
 
-    /// A kubelet that is stopped takes the connection, and says nothing.
+    /// An API server that takes the connection, and says nothing.
     #[tokio::test(start_paused = true)]
     async fn an_exec_that_is_never_answered_is_no_timeout_of_the_task_and_is_not_sent_again() {
         for (timeout, ends_after) in [(8, 8), (60, 60), (3600, 60)] {
