@@ -146,7 +146,8 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
         );
         let never = (lacks_pod && pool.spec.replicas == 0 && pool.spec.scaling.is_none()).then_some(advice::NEVER);
         advice = advice.or(never).or(remedy(why, WarmPoolReason::parse, advice::of_pool, unserved(pool, now)));
-        let of_besides = |besides: &Condition| WarmPoolReason::parse(&besides.reason).and_then(advice::of_pool);
+        let of_besides =
+            |besides: &Condition| advice::of_pool(WarmPoolReason::parse(&besides.reason)?, &besides.message);
         advice = advice.or(besides().find_map(of_besides));
     }
     for pod in &facts.pods {
@@ -245,11 +246,11 @@ fn of_pod(pod: &Pod, events: &[Event]) -> Vec<String> {
 fn remedy<R>(
     why: Option<&Condition>,
     parse: fn(&str) -> Option<R>,
-    of: fn(R) -> Option<&'static str>,
+    of: fn(R, &str) -> Option<&'static str>,
     unserved: &'static str,
 ) -> Option<&'static str> {
     match why {
-        Some(why) => parse(&why.reason).map_or(Some(advice::NEWER), of),
+        Some(why) => parse(&why.reason).map_or(Some(advice::NEWER), |reason| of(reason, &why.message)),
         None => Some(unserved),
     }
 }
