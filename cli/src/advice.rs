@@ -75,6 +75,10 @@ pub const NO_OPERATOR: &str = "let an operator run that looks after namespace {n
 /// Where one is, and has not looked.
 pub const LIMITED: &str = "see whether the operator looks after namespace {namespace}, since it can be limited to others: watchNamespaces in the chart's values, ARL_WATCH_NAMESPACES of its container{operator}";
 
+/// Where one is, and has looked at what this belongs to.
+pub const COMES_NEXT: &str = "nothing yet: its pod is being connected to, or a call for it is on its way; the operator writes the reason of a wait \
+     after a few seconds: ask again";
+
 /// Of a Task whose message ends in what to do.
 const AS_THE_TASK: &str = "as the message of the Task above says at its end";
 /// Of a pool whose message does.
@@ -251,7 +255,7 @@ mod tests {
         let sandboxes = all.flatten();
         let all = messages().flat_map(|said| WarmPoolReason::ALL.iter().map(move |reason| of_pool(*reason, said)));
         let pools = all.flatten();
-        let others = [NEWER, NEVER, WELL, UNWELL, STARTING, NEW, UNSERVED, NO_OPERATOR, LIMITED];
+        let others = [NEWER, NEVER, WELL, UNWELL, STARTING, NEW, UNSERVED, NO_OPERATOR, LIMITED, COMES_NEXT];
         for advice in tasks.chain(sandboxes).chain(pools).chain(others) {
             let filled = Names::default().fill(advice);
             // Nobody but its author knows which image is meant.

@@ -6,7 +6,7 @@ use arl_crds::{
     reason::{SandboxReason, TaskReason, WarmPoolReason},
     text::printable,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Event, Pod},
     apimachinery::pkg::apis::meta::v1::Condition,
@@ -16,13 +16,15 @@ use kube::{Resource, ResourceExt};
 use crate::{
     advice::{self, Names},
     at_work::{AtWork, Wait},
-    starting::{is_new, is_starting},
+    starting::{changed, is_new, is_starting},
 };
 
 /// Pods that are shown.
 const PODS_MAX: usize = 3;
 /// Events of a pod that are shown.
 const EVENTS_MAX: usize = 3;
+/// For so long an operator may try to reach the pod of a new Task before it writes why that waits.
+const CONNECTED_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Of a message.
 const MESSAGE_MAX: usize = 1024;
 
@@ -63,12 +65,34 @@ impl Facts {
         match (&self.at_work, self.wait(now)) {
             (_, Wait::No) => (None, None),
             (AtWork::No(_), _) | (AtWork::Untraced, Wait::Late | Wait::Unserved) => (lack, Some(advice::NO_OPERATOR)),
+            (AtWork::Yes(_), Wait::Unserved) if self.is_being_looked_after(now) => {
+                let seen = "An operator is at work, and looks after what this belongs to".to_owned();
+                (Some(seen), Some(advice::COMES_NEXT))
+            }
             (AtWork::Yes(_), Wait::Unserved) => {
                 let seen = "An operator is at work, and has not looked at it, or at its last change".to_owned();
                 (Some(seen), Some(advice::LIMITED))
             }
             _ => (None, None),
         }
+    }
+
+    /// Whether what no operator has said anything of belongs to something that one looks after: since then, or so short a time ago that its pod
+    /// may still be connected to.
+    fn is_being_looked_after(&self, now: Timestamp) -> bool {
+        let task = self.task.as_ref().filter(|task| Wait::of_task(task, now) == Wait::Unserved);
+        let sandbox = self.sandbox.as_ref().filter(|sandbox| Wait::of_sandbox(sandbox, now) == Wait::Unserved);
+        let Some(since) = task.and_then(changed).max(sandbox.and_then(changed)) else { return false };
+        let is_recent = now.duration_since(since) < CONNECTED_MAX;
+        let looks_after = |seen: Option<Timestamp>| seen.is_some_and(|seen| is_recent || seen >= since);
+        let of_sandbox =
+            self.sandbox.as_ref().filter(|_| sandbox.is_none()).and_then(|sandbox| {
+                looked_at(sandbox, sandbox.status.as_ref().map(|status| status.conditions.as_slice()))
+            });
+        let of_pool = self.pool.as_ref().filter(|pool| Wait::of_pool(pool, now) != Wait::Unserved);
+        let of_pool =
+            of_pool.and_then(|pool| looked_at(pool, pool.status.as_ref().map(|status| status.conditions.as_slice())));
+        looks_after(of_sandbox.max(of_pool))
     }
 
     fn names(&self) -> Names {
@@ -166,6 +190,14 @@ pub fn explain(facts: &Facts, now: Timestamp) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
+/// When an operator wrote its status last, as far as is on record.
+fn looked_at(object: &impl Resource, conditions: Option<&[Condition]>) -> Option<Timestamp> {
+    let fields = object.meta().managed_fields.iter().flatten();
+    let writes = fields.filter(|write| write.subresource.as_deref() == Some("status"));
+    let written = writes.filter_map(|write| Some(write.time.as_ref()?.0));
+    written.chain(conditions?.iter().map(|condition| condition.last_transition_time.0)).max()
+}
+
 /// Which call to the API keeps failing for it, where one does.
 fn stalled(conditions: Option<&[Condition]>) -> Option<String> {
     let stalled = find_true(conditions.unwrap_or_default(), STALLED)?;
@@ -176,7 +208,7 @@ fn headline(kind: &str, name: &str, conditions: Option<&[Condition]>, why: Optio
     match why {
         None if stalled(conditions).is_some() => format!("{kind} {name}: nothing is on record but this:"),
         Some(why) => format!("{kind} {name}: {}: {}", why.reason, printable(&why.message, MESSAGE_MAX)),
-        None => format!("{kind} {name}: no operator has looked at it yet"),
+        None => format!("{kind} {name}: no operator has said anything of it yet"),
     }
 }
 
@@ -435,13 +467,37 @@ What to do: correct the field of the template that the message names
             (AtWork::Untraced, &done, "Task t: Succeeded", advice::WELL),
             (AtWork::Yes(None), &Value::Null, "An operator is at work, and has not looked at it", limited.as_str()),
             (AtWork::Yes(None), &told, "Task t: Running", advice::WELL),
-            (AtWork::Unknown, &Value::Null, "Task t: no operator has looked at it yet", advice::UNSERVED),
+            (AtWork::Unknown, &Value::Null, "Task t: no operator has said anything of it yet", advice::UNSERVED),
             (AtWork::Unknown, &told, "Task t: Running", advice::WELL),
         ] {
             let task = json!({ "spec": { "sandboxRef": "s", "steps": [], "timeout": "24h" }, "status": status });
             let said = explain(&Facts { at_work: at_work.clone(), task: Some(made("Task", "t", &task)), ..here() });
             assert!(said.starts_with(first), "{at_work:?} {status}: {said}");
             assert!(said.ends_with(&format!("What to do: {advice}\n")), "{at_work:?} {status}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_what_an_operator_looks_after_is_not_left_to_others() {
+        let at = |age: i64| Timestamp::from_second(1_800_000_000 - age).unwrap().to_string();
+        let of = |task_age: i64, seen: Option<i64>| {
+            let meta = json!({ "name": "t", "creationTimestamp": at(task_age) });
+            let task = json!({ "metadata": meta, "spec": { "sandboxRef": "s", "steps": [] } });
+            let status = seen.map(|age| {
+                let ready = json!([{ "type": "Ready", "status": "True", "reason": "Allocated", "message": "the message",
+                    "lastTransitionTime": at(age) }]);
+                json!({ "phase": "Bound", "conditions": ready })
+            });
+            let sandbox = json!({ "spec": { "poolRef": "p" }, "status": status });
+            let (task, sandbox) = (made("Task", "t", &task), made("Sandbox", "s", &sandbox));
+            explain(&Facts { at_work: AtWork::Yes(None), task: Some(task), sandbox: Some(sandbox), ..here() })
+        };
+        for (task_age, seen, is_looked_after) in
+            [(20, Some(3_600), true), (3_600, Some(20), true), (3_600, Some(7_200), false), (20, None, false)]
+        {
+            let said = of(task_age, seen);
+            assert_eq!(said.contains("watchNamespaces"), !is_looked_after, "{said}");
+            assert_eq!(said.contains("its pod is being connected to"), is_looked_after, "{said}");
         }
     }
 
