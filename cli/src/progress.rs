@@ -1,7 +1,8 @@
 //! How far an object is on its way to where it is waited for.
 
-use std::{future::pending, time::Duration};
+use std::{convert::Infallible, future::pending, time::Duration};
 
+use arl_client::Session;
 use arl_crds::{
     Sandbox, SandboxPhase, Task, TaskState, WarmPool,
     condition::{self, PODS_FAILING},
@@ -123,6 +124,35 @@ impl Delay {
         if let Some(why) = &self.why {
             print::note(why);
         }
+    }
+}
+
+/// What comes of `going`, which needs an answer of this session's pod; that it waits for one is said once, if it does so for long.
+pub async fn answered<T>(session: &Session, going: impl Future<Output = T>) -> T {
+    let pod = &session.place().pod;
+    let mut delay =
+        Delay::because(format!("waiting: nothing answers in pod {pod} yet; `kubectl arl why pod/{pod}` says more"));
+    tokio::pin!(going);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut going => return done,
+            () = delay.tell() => {}
+        }
+    }
+}
+
+/// The same of what goes on for long once the pod has answered, such as a copy.
+pub async fn reached<T>(session: &Session, going: impl Future<Output = T>) -> T {
+    let reaching = async {
+        // What is in the way of it is in the way of what goes on, which tells it.
+        let _ = answered(session, session.list()).await;
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        biased;
+        done = going => done,
+        never = reaching => match never {},
     }
 }
 

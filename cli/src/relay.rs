@@ -21,6 +21,7 @@ use crate::{
     failure::{Failure, TIMED_OUT},
     interrupt::{Interrupt, Interrupts},
     print,
+    progress::answered,
     terminal::{self, RawMode},
 };
 
@@ -96,7 +97,8 @@ pub async fn start(
     interrupts: &Interrupts,
 ) -> Result<Process, Failure> {
     let command = streams.of(command)?;
-    interrupts.or(async { session.start(command).await.map_err(Failure::not_started) }).await
+    let starting = answered(session, session.start(command));
+    interrupts.or(async { starting.await.map_err(Failure::not_started) }).await
 }
 
 /// Follows it to its end.

@@ -1,8 +1,9 @@
 //! `cp`: files and directories to and from a Sandbox.
 
+use arl_client::Files;
 use clap::Args;
 
-use crate::{connect::Connection, copy, failure::Failure, kind};
+use crate::{connect::Connection, copy, failure::Failure, kind, progress::reached};
 
 /// Copy a file or a directory to or from a Sandbox.
 #[derive(Args, Debug)]
@@ -50,21 +51,27 @@ impl<'a> Side<'a> {
 
 /// Copies.
 pub async fn cp(connection: &Connection, flags: Flags) -> Result<(), Failure> {
-    let files = async |sandbox: &str| {
-        let files = connection.sandbox(sandbox).await?.files();
-        Ok::<_, Failure>(match &flags.user {
-            Some(user) => files.as_user(user),
-            None => files,
-        })
+    let opened = async |name: &str| {
+        let sandbox = connection.sandbox(name).await?;
+        let files = flags.user.iter().fold(sandbox.files(), Files::as_user);
+        Ok::<_, Failure>((sandbox, files))
     };
     match (Side::of(&flags.source), Side::of(&flags.destination)) {
-        (Side::Standard, Side::Sandbox(sandbox, path)) => copy::from_input(&files(sandbox).await?, path).await,
-        (Side::Local(source), Side::Sandbox(sandbox, path)) => {
-            copy::upload(&files(sandbox).await?, source.as_ref(), path).await
+        (Side::Standard, Side::Sandbox(name, path)) => {
+            let (sandbox, files) = opened(name).await?;
+            reached(sandbox.session(), copy::from_input(&files, path)).await
         }
-        (Side::Sandbox(sandbox, path), Side::Standard) => copy::to_output(&files(sandbox).await?, path).await,
-        (Side::Sandbox(sandbox, path), Side::Local(destination)) => {
-            copy::download(&files(sandbox).await?, path, destination.as_ref()).await
+        (Side::Local(source), Side::Sandbox(name, path)) => {
+            let (sandbox, files) = opened(name).await?;
+            reached(sandbox.session(), copy::upload(&files, source.as_ref(), path)).await
+        }
+        (Side::Sandbox(name, path), Side::Standard) => {
+            let (sandbox, files) = opened(name).await?;
+            reached(sandbox.session(), copy::to_output(&files, path)).await
+        }
+        (Side::Sandbox(name, path), Side::Local(destination)) => {
+            let (sandbox, files) = opened(name).await?;
+            reached(sandbox.session(), copy::download(&files, path, destination.as_ref())).await
         }
         _ => Err(Failure::ours(
             "one of the two must be in a Sandbox, written SANDBOX:PATH, and the other here; between two Sandboxes, \

@@ -6,7 +6,7 @@ use arl_client::{Error, ProcessEvent, Session, kind::Kind, live::Listed};
 use arl_crds::duration;
 use clap::Args;
 
-use crate::{connect::Connection, failure::Failure, failures::Failures, kind, print};
+use crate::{connect::Connection, failure::Failure, failures::Failures, kind, print, progress::answered};
 
 /// End live processes of a Sandbox, and all that they started: TERM, a grace, KILL.
 #[derive(Args, Debug)]
@@ -31,7 +31,7 @@ pub struct Flags {
 /// Ends them.
 pub async fn kill(connection: &Connection, flags: Flags) -> Result<(), Failure> {
     let sandbox = connection.sandbox(&flags.sandbox).await?;
-    let listed = sandbox.session().list().await?;
+    let listed = answered(sandbox.session(), sandbox.session().list()).await?;
     let mut failures = Failures::default();
     let processes: Vec<&Listed> = if flags.all {
         listed.iter().filter(|process| !process.ended).collect()

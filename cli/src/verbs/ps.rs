@@ -11,6 +11,7 @@ use crate::{
     kind,
     listing::{Format, values},
     print,
+    progress::answered,
     table::{self, Table},
 };
 
@@ -30,7 +31,8 @@ pub struct Flags {
 
 /// Prints them.
 pub async fn ps(connection: &Connection, flags: Flags) -> Result<(), Failure> {
-    let processes = connection.sandbox(&flags.sandbox).await?.session().list().await?;
+    let sandbox = connection.sandbox(&flags.sandbox).await?;
+    let processes = answered(sandbox.session(), sandbox.session().list()).await?;
     match flags.output {
         Some(Format::Name) => processes.iter().try_for_each(|process| print::line(format!("{:016x}", process.id.0))),
         None | Some(Format::Wide) => {

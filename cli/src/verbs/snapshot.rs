@@ -4,7 +4,8 @@ use arl_client::Sandbox;
 use clap::{Args, builder::RangedU64ValueParser};
 
 use crate::{
-    connect::Connection, copy, failure::Failure, failures::Failures, interrupt::Interrupts, kind, print, terminal,
+    connect::Connection, copy, failure::Failure, failures::Failures, interrupt::Interrupts, kind, print,
+    progress::reached, terminal,
 };
 
 /// They are claimed all at once.
@@ -40,14 +41,15 @@ pub async fn snapshot(connection: &Connection, flags: Flags) -> Result<(), Failu
     if terminal::is_output() {
         return Err(Failure::ours("standard output is a terminal; write the archive to a file: > snapshot.tar"));
     }
-    copy::archive_to_output(&connection.sandbox(&flags.sandbox).await?.files(), &flags.path).await
+    let sandbox = connection.sandbox(&flags.sandbox).await?;
+    reached(sandbox.session(), copy::archive_to_output(&sandbox.files(), &flags.path)).await
 }
 
 /// Claims them. One that fails does not keep the others.
 pub async fn fork(connection: &Connection, flags: Fork, interrupts: &Interrupts) -> Result<(), Failure> {
     let forking = async {
         let sandbox = connection.sandbox(&flags.sandbox).await?;
-        Ok(sandbox.fork(flags.count, &flags.path).await)
+        Ok(reached(sandbox.session(), sandbox.fork(flags.count, &flags.path)).await)
     };
     let mut failures = Failures::default();
     let forks: Vec<Sandbox> = interrupts

@@ -198,7 +198,10 @@ fn respond(method: &str, target: &str, authorization: &str) -> (u16, String) {
         ("wide", Some(_)) if !wide(plural).is_empty() => (200, wide(plural)[0].to_string()),
         ("silent", None) if plural == "tasks" => (200, list(&[task("Running")])),
         ("silent", Some("s")) => {
-            let status = json!({ "podName": "p", "phase": "Bound" });
+            let ready = json!([{ "type": "Ready", "status": "True", "reason": "Allocated", "message": "pod p is allocated",
+                "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+            let status =
+                json!({ "podName": "p", "podUID": "u", "container": "c", "phase": "Bound", "conditions": ready });
             (200, object("Sandbox", "s", &json!({ "poolRef": "p" }), &status).to_string())
         }
         (_, None) if matches!(verb, "list" | "watch") => (200, list(&[])),
