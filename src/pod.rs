@@ -45,14 +45,17 @@ pub struct Pod {
     /// When it was seen as it is here, by the operator's clock.
     #[serde(skip)]
     pub seen: Option<Timestamp>,
+    /// When this operator saw it first, likewise.
+    #[serde(skip)]
+    pub first_seen: Option<Timestamp>,
     /// Since when it has not been ready, as far as this operator saw, by its own clock. None is one that is ready.
     #[serde(skip)]
     pub unready_since: Option<Timestamp>,
     /// Since when its executor container has not run, likewise. None is one that runs.
     #[serde(skip)]
     pub down_since: Option<Timestamp>,
-    /// How its executor container last ended after it had run, as far as this operator saw: the status then has how an attempt to start it
-    /// again failed.
+    /// How its executor container last ended after it had run, as far as this operator saw, without its message: the status then has how an
+    /// attempt to start it again failed.
     #[serde(skip)]
     pub last_end: Option<Terminated>,
 }

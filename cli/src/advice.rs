@@ -115,7 +115,11 @@ pub fn of_task(reason: TaskReason, message: &str) -> Option<&'static str> {
         TaskReason::Running if message.ends_with("see kubectl get nodes") => Some(AS_THE_TASK),
         TaskReason::Running => None,
         TaskReason::SandboxNotFound => Some("create the Sandbox that spec.sandboxRef names, or cancel the Task"),
-        TaskReason::SandboxNotReady if message.contains("the operator cannot read it") => Some(AS_THE_TASK),
+        TaskReason::SandboxNotReady
+            if says(message, &["the operator cannot read it", "if it stays so, see kubectl get nodes"]) =>
+        {
+            Some(AS_THE_TASK)
+        }
         TaskReason::SandboxNotReady if message.contains("cannot be reached") => Some(
             "see whether the pod's node is well (`kubectl get nodes`), and the operator may use pods/exec; else claim another Sandbox",
         ),
@@ -161,7 +165,9 @@ pub fn of_sandbox(reason: SandboxReason, message: &str) -> Option<&'static str> 
         SandboxReason::Claiming => Some("wait: a pod is being claimed"),
         SandboxReason::ClaimRefused => Some("ask who runs the cluster: a policy or a webhook refuses the claim"),
         SandboxReason::PodNotReady => Some("look at the pod above, and see to what the message names as in its way"),
-        SandboxReason::ContainerRestarting if says(message, &["could not be started", "is not started again ("]) => {
+        SandboxReason::ContainerRestarting
+            if says(message, &["could not be started", "attempt to start it again failed"]) =>
+        {
             Some(
                 "claim another Sandbox: the container of this one was tried to be started again, and could not be; files outside volumes \
                  are lost",
@@ -306,6 +312,11 @@ mod tests {
                 "as the message",
             ),
             (TaskReason::SandboxNotReady, "the agent in pod p cannot be reached: timed out", "pod's node"),
+            (
+                TaskReason::SandboxNotReady,
+                "no stream to the agent in pod p is open yet; if it stays so, see kubectl get nodes",
+                "as the message",
+            ),
             (TaskReason::Queued, "too much is on its way; this one goes when there is room", "there is room"),
             (
                 TaskReason::OOMKilled,
@@ -322,7 +333,7 @@ mod tests {
     #[test]
     fn the_advice_on_a_sandbox_agrees_with_its_message() {
         let unstarted = "container c of pod p is not running (could not be started: no sh); its processes are lost";
-        let refused = "container c of pod p is not running, and is not started again (CreateContainerError: no)";
+        let refused = "container c of pod p is not running, and the last attempt to start it again failed (CreateContainerError: no)";
         let setup = |why: &str| format!("its setup failed ({why}): the message; so the pod was deleted");
         for (reason, message, words) in [
             (SandboxReason::ContainerRestarting, unstarted, "claim another Sandbox"),

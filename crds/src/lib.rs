@@ -39,9 +39,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-/// The largest integer that every JSON implementation reads as it was written: <https://www.rfc-editor.org/rfc/rfc8259#section-6>.
-const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
-
 /// The API group of all three kinds.
 pub const GROUP: &str = "arl.infra.io";
 
@@ -65,16 +62,11 @@ fn unreadable_refused(mut crd: CustomResourceDefinition) -> CustomResourceDefini
     crd
 }
 
-/// An API server holds no number to its `format`. Pod templates are kept as they were written, and have a property of that name alone.
+/// An API server holds no number to its `format`; those of 64 bits are the operator's own. Pod templates are kept as they were written, and have a property of that name alone.
 fn bound_integers(schema: &mut JSONSchemaProps) {
-    let bound = match schema.format.as_deref() {
-        Some("int32") => Some(f64::from(i32::MAX)),
-        Some("int64") => Some(MAX_SAFE_INTEGER),
-        _ => None,
-    };
-    if let Some(bound) = bound {
-        schema.minimum = schema.minimum.or(Some(-bound));
-        schema.maximum = schema.maximum.or(Some(bound));
+    if schema.format.as_deref() == Some("int32") {
+        schema.minimum = schema.minimum.or(Some(f64::from(i32::MIN)));
+        schema.maximum = schema.maximum.or(Some(f64::from(i32::MAX)));
     }
     let own = schema.properties.iter_mut().flatten().filter(|(name, _)| *name != "template");
     own.for_each(|(_, property)| bound_integers(property));
@@ -103,9 +95,8 @@ mod tests {
 
     /// The integers that are not held to what the types can read.
     fn unbounded(path: &str, schema: &Value) -> Vec<String> {
-        let most = if schema["format"] == "int32" { f64::from(i32::MAX) } else { MAX_SAFE_INTEGER };
-        let is_held = |bound: &Value| bound.as_f64().is_some_and(|bound| bound.abs() <= most);
-        let is_wrong = schema["type"] == "integer" && !(is_held(&schema["minimum"]) && is_held(&schema["maximum"]));
+        let is_held = |bound: &Value| bound.as_f64().is_some_and(|bound| bound.abs() <= f64::from(i32::MIN).abs());
+        let is_wrong = schema["format"] == "int32" && !(is_held(&schema["minimum"]) && is_held(&schema["maximum"]));
         let mut found = if is_wrong { vec![path.to_owned()] } else { Vec::new() };
         let properties = schema["properties"].as_object().into_iter().flatten();
         let properties = properties.filter(|(name, _)| *name != "template");

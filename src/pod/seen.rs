@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::{ContainerStatus, Pod};
+use super::{ContainerStatus, Pod, Terminated};
 
 impl Pod {
     /// The same, seen at this time. A container that runs then has run since its node says, if that is no later.
@@ -12,7 +12,9 @@ impl Pod {
         self.seen = Some(now);
         self.unready_since = (!self.is_ready()).then_some(now);
         self.down_since = self.running_container().is_none().then_some(now);
-        self.last_end = self.executor_status().and_then(ContainerStatus::end_of_a_run).cloned();
+        let last_end = self.executor_status().and_then(ContainerStatus::end_of_a_run);
+        self.last_end = last_end.map(|end| Terminated { message: String::new(), ..end.clone() });
+        self.first_seen = Some(now);
         for running in self.containers_mut().filter_map(|c| c.state.running.as_mut()) {
             running.since = running.started_at.as_ref().map(|at| at.0.min(now));
         }
@@ -27,6 +29,7 @@ impl Pod {
         if self.down_since.is_some() {
             self.down_since = before.down_since.or(self.down_since);
         }
+        self.first_seen = before.first_seen.or(self.first_seen);
         self.last_end = self.last_end.take().or_else(|| before.last_end.clone());
         let seen = self.seen;
         for container in self.containers_mut() {

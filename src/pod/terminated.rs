@@ -53,11 +53,17 @@ impl ContainerStatus {
 }
 
 impl Pod {
-    /// How its executor container ended: this one, if that is known, else the last that had run.
-    pub fn executor_end(&self, container_id: Option<&str>) -> Option<&Terminated> {
-        let ends = || self.executor_status().into_iter().flat_map(ContainerStatus::ends).chain(&self.last_end);
-        let is_it = |end: &&Terminated| container_id.is_some() && end.container_id.as_deref() == container_id;
-        ends().find(is_it).or_else(|| ends().find(|end| !end.could_not_start())).or_else(|| ends().next())
+    /// How this executor container ended; where that is not known of this one, how the one did that its status tells of.
+    pub fn end_of(&self, container_id: &str) -> Option<&Terminated> {
+        let container = self.executor_status();
+        let mut ends = container.into_iter().flat_map(ContainerStatus::ends).chain(&self.last_end);
+        let is_it = |end: &&Terminated| end.container_id.as_deref() == Some(container_id);
+        ends.find(is_it).or_else(|| container?.end_of_a_run())
+    }
+
+    /// How its executor container ended when it last ran.
+    pub fn last_executor_end(&self) -> Option<&Terminated> {
+        self.executor_status().and_then(ContainerStatus::end_of_a_run).or(self.last_end.as_ref())
     }
 
     /// Why the last attempt failed to start the executor container again, in the words of the runtime or the kubelet.

@@ -116,8 +116,7 @@ fn hold(status: &mut SandboxStatus, pod: &Pod, idle_since: Option<Timestamp>, no
     let container = pod.executor();
     if pod.running_container().is_none() {
         let failed = pod.failed_restart().map(|why| format!(", and the last attempt to start it again failed ({why})"));
-        let ended = pod.executor_end(None).filter(|end| failed.is_none() || !end.could_not_start());
-        let how = ended.map(|end| format!(" ({})", end.description())).unwrap_or_default();
+        let how = pod.last_executor_end().map(|end| format!(" ({})", end.description())).unwrap_or_default();
         if pod.executor_is_over() {
             let policy = pod.executor_policy();
             let message = format!(

@@ -215,7 +215,12 @@ impl Observed {
         let Some(sandbox) = &self.sandbox else { return };
         let (owner, held, is_released) = (Uid::of(&*sandbox.sandbox), sandbox.pod_uid(), sandbox.is_released());
         // One whose owner somebody took off it is still the Sandbox's, which puts that back.
-        let found = found.filter(|pod| held == Some(Uid::of(pod)));
+        let mut found = found.filter(|pod| held == Some(Uid::of(pod)));
+        if let Some((found, seen)) =
+            found.as_mut().zip(self.pod.as_deref()).filter(|(pod, seen)| Uid::of(&**pod) == Uid::of(*seen))
+        {
+            found.last_end.clone_from(&seen.last_end);
+        }
         match found {
             Some(pod) if pod.is_given_away(&owner) => self.given_away = Some(pod),
             found => self.pod = found.filter(|_| !is_released).map(Arc::new),

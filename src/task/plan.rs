@@ -119,7 +119,6 @@ fn in_flight(observed: &Observed, run: &RunView, now: Timestamp) -> Plan {
 fn unstarted(run: &RunView, now: Timestamp) -> Plan {
     let shown_at = after(run.begun_at, waiting::CONNECTING);
     match run.obstacle {
-        None if run.is_sent => Decision::Rest.into(),
         None if now < shown_at => Plan { decision: Decision::Rest, look_again: Some(shown_at) },
         _ => Decision::Wait(TaskReason::SandboxNotReady).into(),
     }
@@ -227,7 +226,7 @@ fn container_restarted(observed: &Observed) -> Option<Verdict> {
     if pod.running_container() == Some(started_in) {
         return None;
     }
-    let ended = pod.executor_end(Some(started_in));
+    let ended = pod.end_of(started_in);
     let name = pod.executor();
     let how = ended.map_or_else(|| "ended".to_owned(), Terminated::description);
     let then = match pod.failed_restart() {

@@ -95,9 +95,14 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
              {sandbox} -o yaml, and correct or delete it"
         ),
         _ if observed.obstacle().is_some() => observed.obstacle().unwrap_or_default().to_owned(),
-        _ if observed.run.is_some() => {
-            let pod = observed.run.as_ref().map(|run| run.target.pod.name.as_str()).unwrap_or_default();
-            format!("the agent in pod {pod} is being connected to, and has not answered yet; see kubectl get nodes")
+        _ if let Some(run) = &observed.run => {
+            let pod = &run.target.pod.name;
+            let so_far = if run.is_sent {
+                format!("it was sent to the agent in pod {pod}, which has not answered yet")
+            } else {
+                format!("no stream to the agent in pod {pod} is open yet")
+            };
+            format!("{so_far}; if it stays so, see kubectl get nodes")
         }
         _ if observed.waits_for_setup() => {
             format!("Sandbox {sandbox} is not set up yet; see kubectl describe sandboxes.arl.infra.io {sandbox}")

@@ -199,7 +199,7 @@ fn why_ended(observed: &Observed, now: Timestamp) -> Option<Setback> {
     let is_new = |pod: &&Pod| !observed.known_ended.contains(&Uid::of(*pod));
     let ended = observed.ended().chain(observed.disrupted()).filter(is_new).map(end_of);
     // Admission that changes the labels of new pods is said already, and their deletion may fail for as long.
-    let is_refused = observed.setback.as_ref().is_some_and(Setback::is_refusal);
+    let is_refused = observed.setback.as_ref().is_some_and(|setback| setback.reason == WarmPoolReason::Refused);
     let strays = observed.strays.iter().map(AsRef::as_ref).filter(|pod| !is_refused && is_new(pod));
     let strays = strays.map(|pod| relabelled(pod, now));
     ended
@@ -210,13 +210,12 @@ fn why_ended(observed: &Observed, now: Timestamp) -> Option<Setback> {
 
 /// What it means that somebody labelled an idle pod so that it is none any more.
 fn relabelled(pod: &Pod, now: Timestamp) -> Setback {
-    let created = pod.metadata.creation_timestamp.as_ref();
     let message = format!(
         "pod {} was labelled so that it is none of the idle pods, and is deleted; keep others from changing the labels that begin with \
-         arl.infra.io/ (kubectl get pods -o yaml --show-managed-fields names them)",
+         arl.infra.io/ (the API server's audit log names them)",
         pod.metadata.name.as_deref().unwrap_or_default(),
     );
-    Setback::disrupted(message, created.is_none_or(|created| now.duration_since(created.0) < NEW))
+    Setback::disrupted(message, pod.first_seen.is_none_or(|seen| now.duration_since(seen) < NEW))
 }
 
 /// What an idle pod's end means for the pool.

@@ -9,8 +9,7 @@ use super::super::{exec_status, run::StepEnd};
 /// A command that was not delivered is tried again for so long. A kubelet that was started a moment ago knows no pods for some seconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// Said of a command whose exec was not answered.
-pub(super) const UNANSWERED: &str =
-    "pods/exec did not answer, and whether the command was started is not known; see kubectl get nodes";
+pub(super) const UNANSWERED: &str = "pods/exec did not answer (see kubectl get nodes)";
 /// The most bytes of others' words that are passed on.
 const MESSAGE_MAX: usize = 1024;
 

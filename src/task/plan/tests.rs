@@ -206,7 +206,7 @@ fn a_task_is_shown_to_run_once_it_is_not_short() {
     assert_eq!((early.decision, early.look_again), (Decision::Rest, Some(at(100))));
     assert_eq!(plan(&unrecorded(in_flight()), at(100)).decision, Decision::Record);
     let unreached = RunView { started_at: None, steps: 0, step_started_at: None, ..in_flight() };
-    assert_eq!(plan(&unrecorded(unreached.clone()), at(9000)).decision, Decision::Rest);
+    assert_eq!(plan(&unrecorded(unreached.clone()), at(1999)).decision, Decision::Rest);
     let hindered = RunView { obstacle: Some(("no stream".into(), at(0))), ..unreached };
     assert_eq!(plan(&unrecorded(hindered.clone()), at(9000)).decision, Decision::Wait(TaskReason::SandboxNotReady));
     assert_eq!(plan(&running(Some(hindered)), at(9000)).decision, Decision::Rest, "it is on record as running");
@@ -229,12 +229,14 @@ fn a_task_whose_stream_is_not_open_soon_says_so_once() {
     assert_eq!(plan(&of(&opening, &Value::Null), at(2000)), waits);
     let said = |recorded: &Value, now| status::waiting(&of(&opening, recorded), TaskReason::SandboxNotReady, now);
     let shown = said(&Value::Null, at(2000));
-    assert!(shown.conditions[0].message.contains("the agent in pod p is being connected to"), "{shown:?}");
+    assert!(shown.conditions[0].message.contains("no stream to the agent in pod p is open yet"), "{shown:?}");
     let recorded = serde_json::to_value(&shown).unwrap();
     assert_eq!(said(&recorded, at(9000)), shown, "one write");
     assert_eq!((shown.state, shown.started_at), (Some(TaskState::Pending), None), "its timeout has not begun");
     let sent = RunView { is_sent: true, ..opening };
-    assert_eq!(plan(&of(&sent, &recorded), at(9000)), Plan::from(Decision::Rest), "it starts any moment");
+    assert_eq!(plan(&of(&sent, &Value::Null), at(2000)), waits);
+    let shown = status::waiting(&of(&sent, &recorded), TaskReason::SandboxNotReady, at(9000));
+    assert!(shown.conditions[0].message.contains("was sent to the agent in pod p"), "{shown:?}");
 }
 
 #[test]

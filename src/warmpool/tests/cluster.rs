@@ -149,19 +149,19 @@ impl Cluster {
     }
 
     /// What the watches tell: a pod without the pool's label is in none.
-    fn watched(&self) {
+    pub(super) fn watched(&self) {
         let mut tables = self.pools.context.watch.cache.write();
         let pool: WarmPool = object(&self.server.pool.lock().unwrap());
         tables.set_template(&Key::new("ns", "p"), Some(&pool));
         drop(tables.pools.apply(pool));
         for pod in self.server.pods().values().map(object::<Pod>).filter(|pod| pod.pool().is_some()) {
-            drop(tables.pods.apply(pod));
+            drop(tables.pods.apply(Pod { first_seen: Some(self.pools.context.clock.now()), ..pod }));
         }
     }
 
-    /// What the operator's clock shows.
-    pub(super) fn now(&self) -> Timestamp {
-        at(self.now.load(Ordering::Relaxed))
+    /// So much time passes.
+    pub(super) fn pass(&self, time: Duration) {
+        self.now.fetch_add(i64::try_from(time.as_secs()).unwrap(), Ordering::Relaxed);
     }
 
     pub(super) fn scale(&self, replicas: i64) {

@@ -170,8 +170,7 @@ fn type_of(schema: &Value, at: &str) -> String {
 }
 
 /// How far the numbers of a type go that have no limit of their own.
-const INT32_MAX: f64 = 2_147_483_647.0;
-const INT64_MAX: f64 = 9_007_199_254_740_991.0;
+const INT32: [f64; 2] = [-2_147_483_648.0, 2_147_483_647.0];
 
 fn limits(schema: &Value) -> String {
     let mut all = Vec::new();
@@ -186,7 +185,7 @@ fn limits(schema: &Value) -> String {
         ("minProperties", "maxProperties", " entries"),
     ] {
         // What the type says anyway is no limit worth reading.
-        let told = |limit: &str| schema[limit].as_f64().filter(|limit| ![INT32_MAX, INT64_MAX].contains(&limit.abs()));
+        let told = |limit: &str| schema[limit].as_f64().filter(|limit| !INT32.contains(limit));
         all.extend(match (told(low), told(high)) {
             (None, None) => None,
             (Some(low), None) => Some(format!("at least {low}{unit}")),
