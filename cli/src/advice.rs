@@ -77,7 +77,7 @@ pub const LIMITED: &str = "see whether the operator looks after namespace {names
 
 /// Where one is, and has looked at what this belongs to.
 pub const COMES_NEXT: &str = "nothing yet: its pod is being connected to, or a call for it is on its way; the operator writes the reason of a wait \
-     after a few seconds: ask again";
+     after a few seconds: ask again; if it stays so, its Events say more: kubectl describe";
 
 /// Of a Task whose message ends in what to do.
 const AS_THE_TASK: &str = "as the message of the Task above says at its end";
@@ -186,7 +186,6 @@ pub fn of_sandbox(reason: SandboxReason, message: &str) -> Option<&'static str> 
 fn of_setup(message: &str) -> &'static str {
     let reason = message.split_once("its setup failed (").and_then(|(_, rest)| rest.split([')', ',']).next());
     match reason.and_then(TaskReason::parse) {
-        _ if says(message, &OF_NO_USE) => "claim another Sandbox: the pod of this one is of no use{outputs}",
         Some(TaskReason::TimedOut) => {
             "raise spec.setup.timeout, or let the steps take less, in another Sandbox{outputs}"
         }
@@ -197,6 +196,7 @@ fn of_setup(message: &str) -> &'static str {
         Some(
             TaskReason::PodLost | TaskReason::ContainerRestarted | TaskReason::Interrupted | TaskReason::Cancelled,
         ) => "claim another Sandbox: what ended the setup is in the message above{outputs}",
+        _ if says(message, &OF_NO_USE) => "claim another Sandbox: the pod of this one is of no use{outputs}",
         Some(TaskReason::StartError) if says(message, &OF_START) => {
             "claim another Sandbox, when what the message above names is mended{outputs}"
         }
@@ -314,7 +314,7 @@ mod tests {
             (TaskReason::SandboxNotReady, "the agent in pod p cannot be reached: timed out", "pod's node"),
             (
                 TaskReason::SandboxNotReady,
-                "no stream to the agent in pod p is open yet; if it stays so, see kubectl get nodes",
+                "the agent in pod p has not answered yet; if it stays so, see kubectl get nodes",
                 "as the message",
             ),
             (TaskReason::Queued, "too much is on its way; this one goes when there is room", "there is room"),
@@ -347,6 +347,16 @@ mod tests {
             (SandboxReason::SetupFailed, &setup("TimedOut, step a, exit code 124"), "raise spec.setup.timeout"),
             (SandboxReason::SetupFailed, &setup("OOMKilled, step a"), "raise the memory limit"),
             (SandboxReason::SetupFailed, &setup("PodLost"), "claim another Sandbox: what ended"),
+            (
+                SandboxReason::SetupFailed,
+                "its setup failed (TimedOut, step a): so the pod is given up: use another Sandbox",
+                "raise spec.setup.timeout",
+            ),
+            (
+                SandboxReason::SetupFailed,
+                "its setup failed (OOMKilled): it is lost: use another Sandbox",
+                "raise the memory limit",
+            ),
         ] {
             let advice = of_sandbox(reason, message).unwrap_or_default();
             assert!(advice.contains(words), "{message}: {advice}");

@@ -129,9 +129,10 @@ impl Delay {
 
 /// What comes of `going`, which needs an answer of this session's pod; that it waits for one is said once, if it does so for long.
 pub async fn answered<T>(session: &Session, going: impl Future<Output = T>) -> T {
-    let pod = &session.place().pod;
-    let mut delay =
-        Delay::because(format!("waiting: nothing answers in pod {pod} yet; `kubectl arl why pod/{pod}` says more"));
+    let (pod, namespace) = (&session.place().pod, &session.place().namespace);
+    let mut delay = Delay::because(format!(
+        "waiting: nothing answers in pod {pod} yet; `kubectl arl why -n {namespace} pod/{pod}` says more"
+    ));
     tokio::pin!(going);
     loop {
         tokio::select! {

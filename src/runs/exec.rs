@@ -366,7 +366,9 @@ mod tests {
         for (timeout, ends_after) in [(8, 8), (60, 60), (3600, 60)] {
             let calls = Arc::new(AtomicI64::new(0));
             let counted = Arc::clone(&calls);
-            let silent = service_fn(move |_: http::Request<Body>| {
+            let silent = service_fn(move |request: http::Request<Body>| {
+                let protocol = request.headers().get("sec-websocket-protocol").map(|value| value.as_bytes().to_vec());
+                assert_eq!(protocol.as_deref(), Some(&b"v4.channel.k8s.io"[..]), "in which the node answers");
                 counted.fetch_add(1, Ordering::Relaxed);
                 pending::<Result<http::Response<Body>, Infallible>>()
             });

@@ -31,8 +31,6 @@ pub struct RunView {
     pub target: Target,
     /// Since when this process has it.
     pub begun_at: Timestamp,
-    /// Whether it was sent.
-    pub is_sent: bool,
     /// When it was started, if it was.
     pub started_at: Option<Timestamp>,
     /// What keeps it from being started, or from being heard of, if something does; and since when.
@@ -218,7 +216,6 @@ impl Runs {
             RunView {
                 target: run.target.clone(),
                 begun_at: run.begun_at,
-                is_sent: progress.is_sent,
                 started_at: progress.started_at,
                 obstacle: progress.obstacle.clone(),
                 steps: progress.steps.len(),

@@ -40,8 +40,6 @@ pub struct Progress {
     pub started_at: Option<Timestamp>,
     /// What keeps it from being started; in words.
     pub obstacle: Option<(String, Timestamp)>,
-    /// Whether its start was sent to the pod.
-    pub is_sent: bool,
     /// The steps started so far, in order.
     pub steps: Vec<StepRun>,
     share: Share,
@@ -132,12 +130,9 @@ impl Report {
         }
     }
 
-    /// The run was sent to the pod, or is heard of again.
+    /// The run is heard of again.
     pub fn reached(&self) {
-        let mut progress = self.lock();
-        progress.is_sent = true;
-        if progress.obstacle.take().is_some() {
-            drop(progress);
+        if self.lock().obstacle.take().is_some() {
             (self.wake)();
         }
     }

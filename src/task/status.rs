@@ -97,12 +97,7 @@ pub(super) fn waiting(observed: &Observed, reason: TaskReason, now: Timestamp) -
         _ if observed.obstacle().is_some() => observed.obstacle().unwrap_or_default().to_owned(),
         _ if let Some(run) = &observed.run => {
             let pod = &run.target.pod.name;
-            let so_far = if run.is_sent {
-                format!("it was sent to the agent in pod {pod}, which has not answered yet")
-            } else {
-                format!("no stream to the agent in pod {pod} is open yet")
-            };
-            format!("{so_far}; if it stays so, see kubectl get nodes")
+            format!("the agent in pod {pod} has not answered yet; if it stays so, see kubectl get nodes")
         }
         _ if observed.waits_for_setup() => {
             format!("Sandbox {sandbox} is not set up yet; see kubectl describe sandboxes.arl.infra.io {sandbox}")

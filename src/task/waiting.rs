@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{clock::after, pod::Pod};
 
-/// A run that was not even sent for this long is one that waits, which is worth a write. An exec that is answered at all is by then, or has waited
-/// for others to be.
+/// A run of which its agent has said nothing for this long is one that waits, which is worth a write.
 pub(super) const CONNECTING: Duration = Duration::from_secs(2);
 
 /// Decides: it starts, waits with a reason, or ends since its Sandbox is of no use to it.

@@ -45,7 +45,7 @@ fn who_needs_a_pod_that_does_not_answer_is_told_so_once() {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(err).spawn().unwrap()
     });
     for (name, _) in calls {
-        let expected = "waiting: nothing answers in pod p yet; `kubectl arl why pod/p` says more\n";
+        let expected = "waiting: nothing answers in pod p yet; `kubectl arl why -n silent pod/p` says more\n";
         eventually(&format!("{name}: {expected}"), || {
             (std::fs::read_to_string(home.path().join(name)).unwrap() == expected).then_some(())
         });

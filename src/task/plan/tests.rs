@@ -84,7 +84,6 @@ fn in_flight() -> RunView {
     RunView {
         target,
         begun_at: at(0),
-        is_sent: true,
         started_at: Some(at(0)),
         obstacle: None,
         steps: 1,
@@ -217,7 +216,7 @@ fn a_task_whose_stream_is_not_open_soon_says_so_once() {
     let begins = plan(&fresh(&json!({})), at(0));
     assert!(matches!(begins.decision, Decision::Start(_)));
     assert_eq!(begins.look_again, Some(at(2000)), "nothing else would wake it");
-    let opening = RunView { started_at: None, is_sent: false, steps: 0, step_started_at: None, ..in_flight() };
+    let opening = RunView { started_at: None, steps: 0, step_started_at: None, ..in_flight() };
     let of = |run: &RunView, recorded: &Value| Observed {
         row: task(&json!({}), recorded),
         run: Some(run.clone()),
@@ -229,14 +228,10 @@ fn a_task_whose_stream_is_not_open_soon_says_so_once() {
     assert_eq!(plan(&of(&opening, &Value::Null), at(2000)), waits);
     let said = |recorded: &Value, now| status::waiting(&of(&opening, recorded), TaskReason::SandboxNotReady, now);
     let shown = said(&Value::Null, at(2000));
-    assert!(shown.conditions[0].message.contains("no stream to the agent in pod p is open yet"), "{shown:?}");
+    assert!(shown.conditions[0].message.contains("the agent in pod p has not answered yet"), "{shown:?}");
     let recorded = serde_json::to_value(&shown).unwrap();
     assert_eq!(said(&recorded, at(9000)), shown, "one write");
     assert_eq!((shown.state, shown.started_at), (Some(TaskState::Pending), None), "its timeout has not begun");
-    let sent = RunView { is_sent: true, ..opening };
-    assert_eq!(plan(&of(&sent, &Value::Null), at(2000)), waits);
-    let shown = status::waiting(&of(&sent, &recorded), TaskReason::SandboxNotReady, at(9000));
-    assert!(shown.conditions[0].message.contains("was sent to the agent in pod p"), "{shown:?}");
 }
 
 #[test]
