@@ -37,10 +37,6 @@ async fn after_a_minute_of(disrupt: fn(&Cluster, Duration), age: Duration) -> (u
     (cluster.posts().len(), cluster.failing())
 }
 
-async fn after_a_minute(age: Duration) -> (usize, Value) {
-    after_a_minute_of(evict, age).await
-}
-
 #[tokio::test]
 async fn an_evicted_pod_is_replaced_before_it_is_gone() {
     let cluster = Cluster::new(None);
@@ -52,25 +48,18 @@ async fn an_evicted_pod_is_replaced_before_it_is_gone() {
 }
 
 #[tokio::test]
-async fn pods_that_are_evicted_again_and_again_are_told_of_and_new_ones_are_made_with_growing_pauses() {
-    let (made, failing) = after_a_minute(Duration::from_secs(300)).await;
-    assert!(made >= 19, "{made}");
-    assert_eq!(failing["reason"], "PodsDisrupted", "{failing}");
-    let (made, failing) = after_a_minute(Duration::from_secs(5)).await;
-    assert!((5..=9).contains(&made), "{made}");
-    assert_eq!((&failing["status"], &failing["reason"]), (&json!("True"), &json!("PodsDisrupted")), "{failing}");
-    assert!(failing["message"].as_str().unwrap().contains("was evicted"), "{failing}");
-}
-
-#[tokio::test]
-async fn pods_that_are_relabelled_again_and_again_are_told_of_and_new_ones_are_made_with_growing_pauses() {
-    let (made, failing) = after_a_minute_of(relabel, Duration::from_secs(300)).await;
-    assert!(made >= 19, "{made}");
-    assert_eq!(failing["reason"], "PodsDisrupted", "{failing}");
-    let (made, failing) = after_a_minute_of(relabel, Duration::ZERO).await;
-    assert!((5..=9).contains(&made), "{made}");
-    assert_eq!((&failing["status"], &failing["reason"]), (&json!("True"), &json!("PodsDisrupted")), "{failing}");
-    assert!(failing["message"].as_str().unwrap().contains("was labelled so that"), "{failing}");
+async fn pods_that_are_disrupted_again_and_again_are_told_of_and_new_ones_are_made_with_growing_pauses() {
+    let kinds: [(fn(&Cluster, Duration), Duration, &str); 2] =
+        [(evict, Duration::from_secs(5), "was evicted"), (relabel, Duration::ZERO, "was labelled so that")];
+    for (disrupt, young, words) in kinds {
+        let (made, failing) = after_a_minute_of(disrupt, Duration::from_secs(300)).await;
+        assert!(made >= 19, "{words}: {made}");
+        assert_eq!(failing["reason"], "PodsDisrupted", "{failing}");
+        let (made, failing) = after_a_minute_of(disrupt, young).await;
+        assert!((5..=9).contains(&made), "{words}: {made}");
+        assert_eq!((&failing["status"], &failing["reason"]), (&json!("True"), &json!("PodsDisrupted")), "{failing}");
+        assert!(failing["message"].as_str().unwrap().contains(words), "{failing}");
+    }
 }
 
 #[tokio::test]
