@@ -55,35 +55,27 @@ pub fn definitions() -> [(&'static str, CustomResourceDefinition); 3] {
 fn unreadable_refused(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
-            forbid_null(schema);
-            bound_integers(schema);
+            restrict(schema, true);
         }
     }
     crd
 }
 
-/// An API server holds no number to its `format`; those of 64 bits are the operator's own. Pod templates are kept as they were written, and have a property of that name alone.
-fn bound_integers(schema: &mut JSONSchemaProps) {
-    if schema.format.as_deref() == Some("int32") {
+/// An explicit null is refused instead of being told from an absent field: rules ask `has(self.x)`, which null passes. And an API server holds
+/// no number to its `format`; those of 64 bits are the operator's own, and pod templates, which are not `ours`, are kept as they were written.
+fn restrict(schema: &mut JSONSchemaProps, ours: bool) {
+    schema.nullable = None;
+    if ours && schema.format.as_deref() == Some("int32") {
         schema.minimum = schema.minimum.or(Some(f64::from(i32::MIN)));
         schema.maximum = schema.maximum.or(Some(f64::from(i32::MAX)));
     }
-    let own = schema.properties.iter_mut().flatten().filter(|(name, _)| *name != "template");
-    own.for_each(|(_, property)| bound_integers(property));
+    let properties = schema.properties.iter_mut().flatten();
+    properties.for_each(|(name, property)| restrict(property, ours && name != "template"));
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        bound_integers(items);
-    }
-}
-
-/// An explicit null is refused instead of being told from an absent field: rules ask `has(self.x)`, which null passes.
-fn forbid_null(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
-    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(forbid_null);
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        forbid_null(items);
+        restrict(items, ours);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        forbid_null(values);
+        restrict(values, ours);
     }
 }
 
