@@ -2,6 +2,9 @@
 
 use super::{cluster::Cluster, *};
 
+/// What is done to pods of this age.
+type Disrupt = fn(&Cluster, Duration);
+
 /// Evicts the newest pod, so long after it was made.
 fn evict(cluster: &Cluster, age: Duration) {
     let mut pods = cluster.server.pods();
@@ -28,7 +31,7 @@ fn relabel(cluster: &Cluster, age: Duration) {
 }
 
 /// How many pods were made in a minute in which this was done to each at this age, and what is said of the pool.
-async fn after_a_minute_of(disrupt: fn(&Cluster, Duration), age: Duration) -> (usize, Value) {
+async fn after_a_minute_of(disrupt: Disrupt, age: Duration) -> (usize, Value) {
     let cluster = Cluster::new(None);
     for _ in 0..20 {
         cluster.reconcile(1).await;
@@ -49,8 +52,10 @@ async fn an_evicted_pod_is_replaced_before_it_is_gone() {
 
 #[tokio::test]
 async fn pods_that_are_disrupted_again_and_again_are_told_of_and_new_ones_are_made_with_growing_pauses() {
-    let kinds: [(fn(&Cluster, Duration), Duration, &str); 2] =
-        [(evict, Duration::from_secs(5), "was evicted"), (relabel, Duration::ZERO, "was labelled so that")];
+    let kinds = [
+        (evict as Disrupt, Duration::from_secs(5), "was evicted"),
+        (relabel as Disrupt, Duration::ZERO, "was labelled so that"),
+    ];
     for (disrupt, young, words) in kinds {
         let (made, failing) = after_a_minute_of(disrupt, Duration::from_secs(300)).await;
         assert!(made >= 19, "{words}: {made}");
